@@ -1,0 +1,1 @@
+"""Work comes off topics: claim, run one stage, record; the stages themselves."""

@@ -1,0 +1,65 @@
+"""`welip worker`: one worker process."""
+
+import argparse
+import sys
+
+import structlog
+import uvloop
+
+from consumers.app import work
+from consumers.bootstrap import AdapterSettings
+from infra.logging import configure_logging
+from infra.settings import (
+    BlobsSettings,
+    EmbedderSettings,
+    GeneratorSettings,
+    IndexSettings,
+    KafkaSettings,
+    LogSettings,
+    PostgresSettings,
+    RelaySettings,
+    TracingSettings,
+    WorkerSettings,
+)
+from infra.telemetry import configure_tracing, stop_tracing
+from schemas.errors import JobError
+from schemas.topics import Pool
+
+log = structlog.get_logger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 after a clean stop, 2 when this process cannot do its pools' work."""
+    parser = argparse.ArgumentParser(prog="welip worker")
+    parser.add_argument(
+        "--pool", action="append", choices=[pool.value for pool in Pool], help="repeatable; default all"
+    )
+    parser.add_argument("--concurrency", type=int, help="jobs at once in each lane")
+    given = parser.parse_args(arguments)
+    worker = WorkerSettings()
+    if given.concurrency is not None:
+        worker = WorkerSettings(concurrency=given.concurrency)
+    configure_logging(LogSettings(), process="worker")
+    configure_tracing(TracingSettings(), service="welip-worker")
+    relay = RelaySettings()
+    try:
+        uvloop.run(
+            work(
+                [Pool(name) for name in given.pool or list(Pool)],
+                postgres=PostgresSettings(),
+                kafka=KafkaSettings(),
+                relay=relay,
+                worker=worker,
+                adapters=AdapterSettings(BlobsSettings(), IndexSettings(), GeneratorSettings(), EmbedderSettings()),
+            )
+        )
+    except JobError as error:
+        log.error("worker.cannot_start", code=error.reason, error=error.message)
+        return 2
+    finally:
+        stop_tracing()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""A worker process: consumes the topics of its pools until it is told to stop, then drains."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+
+import structlog
+from prometheus_client import start_http_server
+
+from consumers.bootstrap import AdapterSettings, build_ports
+from consumers.completions import Completions
+from consumers.executor import Executor
+from consumers.heartbeat import Heartbeat
+from consumers.held import HeldJobs
+from consumers.stages.ports import Ports
+from consumers.subscriptions import Consumers, subscriptions
+from infra.artifacts import Artifacts
+from infra.kafka.broker import kafka_broker
+from infra.postgres.database import Database
+from infra.process import stopped_by_signal
+from infra.settings import KafkaSettings, PostgresSettings, RelaySettings, WorkerSettings
+from producers.agents import Agents, connect_patiently
+from schemas.errors import DependencyUnavailable
+from schemas.kinds.registry import routes
+from schemas.topics import Pool
+
+log = structlog.get_logger(__name__)
+
+
+async def work(
+    pools: Sequence[Pool],
+    *,
+    postgres: PostgresSettings,
+    kafka: KafkaSettings,
+    relay: RelaySettings,
+    worker: WorkerSettings,
+    adapters: AdapterSettings,
+) -> None:
+    """Run until SIGTERM or SIGINT: then stop claiming, let stages finish for `drain`, hand the rest back."""
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    database = Database(postgres, application=f"welip-worker-{name}")
+    ports = build_ports(database, adapters, pools)
+    if worker.metrics_port is not None:
+        start_http_server(worker.metrics_port, addr=worker.metrics_host)
+    await database.open_patiently()
+    warming = asyncio.create_task(_warm(ports))
+    await _until_answered(ports)
+    held = HeldJobs()
+    heartbeat = Heartbeat(held, postgres, worker)
+    broker = kafka_broker(kafka, client_id=f"welip-worker-{name}")
+    # The worker carries what it hands on itself; rescue is the business of the agents beside the gateway.
+    agents = Agents(database, broker, kafka=kafka, relay=relay, rescue=None, connected=True)
+    completions = Completions(database, agents.relay.wake)
+    executor = Executor(database, completions, held, ports, Artifacts(database, ports.blobs))
+    consumers = Consumers(
+        broker,
+        executor,
+        subscriptions([r for r in routes() if r.pool in pools], embedded=kafka.embedded),
+        kafka=kafka,
+        worker=worker,
+        worker_name=name,
+    )
+    try:
+        await connect_patiently(broker, kafka)
+        heartbeat.start()
+        async with agents:
+            log.info("worker.started", worker=name, pools=list(pools), concurrency=worker.concurrency)
+            try:
+                await stopped_by_signal(consumers.run(), agents.join())
+            finally:
+                log.info("worker.draining", jobs=len(held))
+                await consumers.drain(worker.drain.total_seconds())
+                await completions.close()
+                await _hand_on_the_rest(agents)
+        heartbeat.stop()
+        log.info("worker.stopped")
+    finally:
+        warming.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await warming
+        await ports.index.close()
+        await ports.generator.close()
+        await database.close()
+
+
+async def _warm(ports: Ports) -> None:
+    """Load the analyser now, not in the first job."""
+    await asyncio.to_thread(ports.sparse.encode_query, "준비")
+
+
+async def _until_answered(ports: Ports) -> None:
+    """Say which of storage and index is away, and wait for it."""
+    for name, check in (("blobs", ports.blobs.check), ("index", ports.index.check)):
+        delay = 0.5
+        while True:
+            try:
+                await check()
+                break
+            except DependencyUnavailable as error:
+                log.warning(f"{name}.away", error=error.message, retry_in_s=delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5)
+
+
+async def _hand_on_the_rest(agents: Agents) -> None:
+    """The last stages' next messages, so that they need not wait for another relay."""
+    with contextlib.suppress(DependencyUnavailable):
+        while await agents.relay.relay_batch():
+            pass

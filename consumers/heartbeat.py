@@ -1,0 +1,85 @@
+"""The heartbeat: a thread with its own connection, so that neither a busy loop nor a full pool can cost a lease."""
+
+import asyncio
+import threading
+import time
+
+import asyncpg
+import structlog
+
+from consumers.held import Abort, HeldJob, HeldJobs
+from infra.postgres.database import AWAY
+from infra.postgres.queries import claim
+from infra.settings import PostgresSettings, WorkerSettings
+
+log = structlog.get_logger(__name__)
+
+
+class Heartbeat:
+    """Renews the leases of all held jobs in one statement; its answer says which were lost or are to be cancelled.
+
+    While Postgres cannot be reached, a job whose lease is about to end by our own clock is aborted: someone else may
+    be given it, and two must not run it.
+    """
+
+    MARGIN_S = 1.0
+    """How long before its lease could end a job is aborted."""
+
+    def __init__(self, held: HeldJobs, postgres: PostgresSettings, worker: WorkerSettings) -> None:
+        self._held = held
+        self._postgres = postgres
+        self._every = worker.heartbeat.total_seconds()
+        self._lease = worker.lease.total_seconds()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, at the latest after the statement under way."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        asyncio.run(self._beat_until_stopped())
+
+    async def _beat_until_stopped(self) -> None:
+        connection: asyncpg.Connection[asyncpg.Record] | None = None
+        # Nothing else runs in this thread's loop, so blocking it between two beats is no harm.
+        while not self._stop.wait(self._every):
+            jobs = self._held.older_than(self._every)
+            if not jobs:
+                continue
+            try:
+                if connection is None or connection.is_closed():
+                    connection = await asyncpg.connect(
+                        self._postgres.url.get_secret_value(), timeout=self._every, command_timeout=self._every * 2
+                    )
+                await self._beat(connection, jobs)
+            except AWAY as error:
+                log.warning("heartbeat.away", error=repr(error), jobs=len(jobs))
+                if connection is not None:
+                    connection.terminate()
+                    connection = None
+            self._abort_what_may_end()
+        if connection is not None:
+            await connection.close(timeout=2)
+
+    async def _beat(self, connection: "asyncpg.Connection[asyncpg.Record]", jobs: list[HeldJob]) -> None:
+        asked = time.monotonic()
+        renewed = await claim.heartbeat(connection, [(job.id, job.epoch) for job in jobs], lease_s=self._lease)
+        for job in jobs:
+            if job.id not in renewed:
+                job.abort(Abort.LEASE_LOST)
+            else:
+                job.deadline = asked + self._lease
+                if renewed[job.id]:
+                    job.abort(Abort.CANCELLED)
+
+    def _abort_what_may_end(self) -> None:
+        limit = time.monotonic() + self.MARGIN_S
+        for job in self._held.every():
+            if job.deadline < limit:
+                job.abort(Abort.LEASE_LOST)

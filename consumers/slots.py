@@ -1,0 +1,33 @@
+"""How many stages may run at once: each lane has its own slots, so bulk work never takes an interactive one."""
+
+import asyncio
+
+
+class Slots:
+    """A counter that can be waited for. Not thread-safe: for one event loop."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._freed = asyncio.Event()
+        self._freed.set()
+
+    @property
+    def free(self) -> int:
+        """Slots nobody has taken."""
+        return self._free
+
+    async def wait(self) -> int:
+        """Until at least one is free; how many are."""
+        while self._free <= 0:
+            self._freed.clear()
+            await self._freed.wait()
+        return self._free
+
+    def take(self) -> None:
+        """Take one; may go below zero for a moment when several consumers of a lane claim at the same time."""
+        self._free -= 1
+
+    def give(self) -> None:
+        """Give one back."""
+        self._free += 1
+        self._freed.set()

@@ -1,0 +1,1 @@
+"""The stages, one folder a kind. They know `schemas` and the ports they are given, nothing else."""

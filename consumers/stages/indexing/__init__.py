@@ -1,0 +1,1 @@
+"""`indexing`: plan -> children (prepare -> embed? -> upsert) -> report."""

@@ -1,0 +1,44 @@
+"""The last stage of `indexing`: adds up what became of every part."""
+
+from pathlib import PurePosixPath
+from typing import Any
+
+from consumers.stages.context import StageJob
+from consumers.stages.indexing.lines import read_lines
+from consumers.stages.indexing.tally import add, refuse
+from consumers.stages.ports import ChildSummary, Ports
+from schemas.errors import NotFound
+from schemas.kinds.indexing import DocumentCounts, DocumentError, IndexingResult, PartDocument, PartInput
+from schemas.outcomes import Done, Outcome
+
+
+async def run(job: StageJob, ports: Ports) -> Outcome:
+    """Sum the children's results; all documents of a part that failed count as failed, with the part's error."""
+    carry = job.carry
+    collection = str(job.input["collection"])
+    total = IndexingResult(
+        collection=collection,
+        documents=DocumentCounts(deleted=carry["deleted"], failed=carry["failed"]),
+        errors=[DocumentError.model_validate(error) for error in carry["errors"]],
+    )
+    async for child in ports.children.results(job.id):
+        if child.result is not None:
+            add(total, IndexingResult.model_validate(child.result))
+        else:
+            await _fail_part(ports, child, carry["sizes"], total)
+    await ports.blobs.delete(carry["parts"])
+    return Done(total.model_dump())
+
+
+async def _fail_part(ports: Ports, child: ChildSummary, sizes: list[int], total: IndexingResult) -> None:
+    part = PartInput.model_validate(child.input).part
+    error: dict[str, Any] = child.error or {"code": "cancelled", "message": "the part was cancelled"}
+    left = sizes[int(PurePosixPath(part).stem) - 1]
+    try:
+        async for line in read_lines(ports.blobs, part):
+            document = PartDocument.model_validate_json(line)
+            refuse(total, DocumentError(id=document.id, code=error["code"], message=error["message"]))
+            left -= 1
+    except NotFound:
+        # An earlier try of this stage had removed the parts already: their documents can still be counted.
+        total.documents.failed += left

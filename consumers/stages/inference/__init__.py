@@ -1,0 +1,1 @@
+"""`inference`: retrieve -> generate, or retrieve alone."""

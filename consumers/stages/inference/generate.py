@@ -1,0 +1,37 @@
+"""The last stage of `inference`: answers from the passages found, with citations."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from time import perf_counter
+
+from consumers.stages.context import StageJob
+from consumers.stages.ports import GenerationOptions, Ports
+from schemas.errors import InvalidInput
+from schemas.kinds.inference import Citation, Generate, InferenceInput, InferenceResult, TokenUsage
+from schemas.outcomes import Done, Outcome
+from schemas.retrieval import Passage
+
+
+async def run(job: StageJob, ports: Ports) -> Outcome:
+    """Generate. Raises `InvalidInput` (`model_unknown`) when the request names a model that is not here."""
+    request = InferenceInput.model_validate(job.input)
+    wanted = request.generate or Generate()
+    if wanted.model not in ("default", ports.generator.name):
+        why = f"no model {wanted.model!r} here; use 'default' or {ports.generator.name!r}"
+        raise InvalidInput(why, code="model_unknown", field="input.generate.model")
+    passages = [Passage(**fields) for fields in job.carry["passages"]]
+    options = GenerationOptions(max_tokens=wanted.max_tokens, temperature=wanted.temperature)
+    began = perf_counter()
+    answer = await ports.generator.generate(request.question, passages, options)
+    timings = dict(job.carry["timings_ms"])
+    timings["generate"] = round((perf_counter() - began) * 1000, 3)
+    timings["total"] = max(0.0, round((datetime.now(UTC) - job.created_at).total_seconds() * 1000, 3))
+    result = InferenceResult(
+        answer=answer.text,
+        found=answer.found,
+        citations=[Citation(**asdict(passage)) for passage in answer.citations],
+        model=answer.model,
+        usage=TokenUsage(**asdict(answer.usage)),
+        timings_ms=timings,
+    )
+    return Done(result.model_dump())

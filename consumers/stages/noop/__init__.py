@@ -1,0 +1,1 @@
+"""`noop`: one stage that does nothing."""

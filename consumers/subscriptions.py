@@ -1,0 +1,240 @@
+"""Consumes topics: each message is a summons; what it summons to is claimed, and then the offset may be committed.
+
+FastStream holds the connections and the subscribers; the loop is our own, because its batch handler pauses between
+polls and its single-message handler costs more than a whole no-op job.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
+from faststream.kafka import KafkaBroker
+from pydantic import ValidationError
+
+from consumers.executor import Executor, Try
+from consumers.held import Abort
+from consumers.slots import Slots
+from infra.kafka.broker import consumer_settings
+from infra.kafka.embedded import Pace
+from infra.metrics import IN_FLIGHT, STALE, UNREADABLE
+from infra.postgres.queries import claim
+from infra.settings import KafkaSettings, WorkerSettings
+from schemas.errors import DependencyUnavailable
+from schemas.kinds.registry import Route
+from schemas.messages import Summons
+from schemas.topics import Lane
+
+if TYPE_CHECKING:
+    import asyncpg
+    from faststream.kafka.subscriber.usecase import LogicSubscriber
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """Topics of one lane that one consumer reads as one group."""
+
+    group: str
+    topics: tuple[str, ...]
+    lane: Lane
+
+
+def subscriptions(routes: Iterable[Route], *, embedded: bool) -> list[Subscription]:
+    """One group a topic, so that each topic's lag scales its own workers.
+
+    The embedded broker serves one worker process, where nothing scales and every consumer costs idle polls: there one
+    group a lane.
+    """
+    found = list(routes)
+    if not embedded:
+        return [Subscription(route.topic, (route.topic,), route.lane) for route in found]
+    lanes = {route.lane: [r.topic for r in found if r.lane is route.lane] for route in found}
+    return [Subscription(f"welip.{lane}", tuple(topics), lane) for lane, topics in lanes.items()]
+
+
+class Consumers:
+    """All subscriptions of one worker process."""
+
+    def __init__(
+        self,
+        broker: KafkaBroker,
+        executor: Executor,
+        wanted: Sequence[Subscription],
+        *,
+        kafka: KafkaSettings,
+        worker: WorkerSettings,
+        worker_name: str,
+    ) -> None:
+        self._executor = executor
+        self._kafka = kafka
+        self._lease = worker.lease.total_seconds()
+        self._worker_name = worker_name
+        self._slots = {lane: Slots(worker.concurrency) for lane in Lane}
+        self._tries: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._subscribers = [
+            (
+                subscription,
+                broker.subscriber(*subscription.topics, group_id=subscription.group, **consumer_settings(kafka)),
+            )
+            for subscription in wanted
+        ]
+
+    async def run(self) -> None:
+        """Consume until cancelled. The broker must be started. Raises what ends a loop by a defect."""
+        self._loops = [asyncio.create_task(self._consume(s, subscriber)) for s, subscriber in self._subscribers]
+        try:
+            await asyncio.gather(*self._loops)
+        finally:
+            await self._stop_claiming()
+
+    async def drain(self, limit_s: float) -> None:
+        """Let running stages finish for `limit_s` seconds, then hand the rest back; they lose no attempt."""
+        await self._stop_claiming()
+        if self._tries:
+            await asyncio.wait(self._tries, timeout=limit_s)
+        for job in self._executor.held.every():
+            job.abort(Abort.STOPPING)
+        if self._tries:
+            await asyncio.wait(self._tries, timeout=10)
+
+    async def _stop_claiming(self) -> None:
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+
+    async def _consume(self, subscription: Subscription, subscriber: "LogicSubscriber[Any]") -> None:
+        consumer = subscriber.consumer
+        assert consumer is not None
+        slots = self._slots[subscription.lane]
+        offsets = _Offsets(consumer)
+        pace = Pace(consumer) if self._kafka.embedded else None
+        try:
+            while True:
+                free = await slots.wait()
+                try:
+                    polled = await consumer.getmany(timeout_ms=1_000, max_records=free)
+                except KafkaError as error:
+                    log.warning("consumer.away", group=subscription.group, error=repr(error))
+                    await asyncio.sleep(1)
+                    continue
+                records = [record for batch in polled.values() for record in batch]
+                if pace is not None:
+                    pace.saw(len(records))
+                if records:
+                    await self._claim(records, slots, subscription.lane)
+                    offsets.passed({tp: batch[-1].offset + 1 for tp, batch in polled.items() if batch})
+        finally:
+            await offsets.close()
+
+    async def _claim(
+        self, records: "Sequence[ConsumerRecord[bytes | None, bytes | None]]", slots: Slots, lane: Lane
+    ) -> None:
+        summons = [s for s in map(_read, records) if s is not None]
+        if not summons:
+            return
+        asked = time.monotonic()
+        rows = await self._claim_patiently(summons)
+        if len(rows) < len(summons):
+            claimed = {row["id"] for row in rows}
+            for one in summons:
+                if one.job_id not in claimed:
+                    STALE.labels(one.kind).inc()
+        gauge = IN_FLIGHT.labels(lane.value)
+        for row in rows:
+            slots.take()
+            gauge.inc()
+
+            def stage_over() -> None:
+                slots.give()
+                gauge.dec()
+
+            task = asyncio.create_task(Try(self._executor, row, asked + self._lease).run(stage_over))
+            self._tries.add(task)
+            task.add_done_callback(self._ended)
+
+    async def _claim_patiently(self, summons: Sequence[Summons]) -> "list[asyncpg.Record]":
+        """Claim; while Postgres is away hold the messages and try on: their offsets are not committed."""
+        delay = 0.1
+        while True:
+            try:
+                async with self._executor.database.connection() as connection:
+                    return await claim.claim(
+                        connection,
+                        [(s.job_id, s.epoch, s.stage) for s in summons],
+                        worker=self._worker_name,
+                        lease_s=self._lease,
+                    )
+            except DependencyUnavailable as error:
+                log.warning("claim.away", error=error.message, retry_in_s=delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 2)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tries.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # The job is safe: its lease ends and the rescuer takes it.
+            log.error("try.defect", exc_info=task.exception())
+
+
+def _read(record: "ConsumerRecord[bytes | None, bytes | None]") -> Summons | None:
+    try:
+        return Summons.model_validate_json(record.value or b"")
+    except ValidationError as error:
+        UNREADABLE.labels(record.topic).inc()
+        log.error(
+            "message.unreadable",
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            errors=error.error_count(),
+        )
+        return None
+
+
+class _Offsets:
+    """Commits what was passed, a few times a second and not in the way of the next poll: repeating a summons is cheap."""
+
+    PAUSE_S = 0.25
+
+    def __init__(self, consumer: "object") -> None:
+        self._consumer = consumer
+        self._passed: dict[TopicPartition, int] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def passed(self, offsets: dict[TopicPartition, int]) -> None:
+        """These offsets may be committed: what came before them is claimed, or was stale."""
+        self._passed.update(offsets)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._commit_soon())
+
+    async def close(self) -> None:
+        """Commit what is left."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._commit(), 3)
+
+    async def _commit_soon(self) -> None:
+        await asyncio.sleep(self.PAUSE_S)
+        await self._commit()
+
+    async def _commit(self) -> None:
+        offsets, self._passed = self._passed, {}
+        if not offsets:
+            return
+        try:
+            # Explicit offsets: a bare commit after a rebalance would put back the position of the time before.
+            await self._consumer.commit(offsets)  # type: ignore[attr-defined]
+        except KafkaError as error:
+            # A partition went to another member: it reads these messages again and finds nothing to claim.
+            log.debug("consumer.commit_refused", error=repr(error))

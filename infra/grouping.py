@@ -1,0 +1,71 @@
+"""Many callers, few statements: calls that arrive while one flush is under way share the next one.
+
+Under light load a call goes out at once; under heavy load groups grow by themselves, without a timer.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Grouper(Generic[T, R]):
+    """Hands calls to `flush` in groups of at most `limit`, `lanes` groups at a time; answers come back in order.
+
+    When a group fails, its members are tried one by one, so one bad row never spoils its neighbours; an error of
+    type `fatal` (the whole outside system is away) goes to all of them at once instead.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        *,
+        limit: int = 200,
+        lanes: int = 1,
+        fatal: tuple[type[BaseException], ...] = (),
+    ) -> None:
+        self._flush = flush
+        self._limit = limit
+        self._lanes = lanes
+        self._fatal = fatal
+        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def call(self, item: T) -> R:
+        """The answer to `item`, or the exception that its flush raised."""
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if len(self._running) < self._lanes:
+            task = asyncio.create_task(self._drain())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return await future
+
+    async def close(self) -> None:
+        """Wait for everything under way."""
+        while self._running:
+            await asyncio.gather(*self._running)
+
+    async def _drain(self) -> None:
+        await asyncio.sleep(0)  # callers of this turn of the loop join the first group
+        while self._waiting:
+            group, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+            await self._send(group)
+
+    async def _send(self, group: list[tuple[T, asyncio.Future[R]]]) -> None:
+        try:
+            answers = await self._flush([item for item, _ in group])
+        except Exception as error:  # noqa: BLE001 - every caller must hear of it
+            if len(group) == 1 or isinstance(error, self._fatal):
+                for _, future in group:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                for member in group:
+                    await self._send([member])
+            return
+        for (_, future), answer in zip(group, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)

@@ -1,0 +1,62 @@
+"""The embedded broker: librdkafka's own Kafka-protocol cluster in memory, for one machine and one worker process.
+
+It keeps nothing over a restart and drops old messages of a long backlog; neither loses a job, for the rescuer summons
+queued jobs again. It allows one member a consumer group, and answers a waiting fetch only when `fetch_max_wait_ms` is
+over: hence `Pace`.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer
+
+from schemas.errors import DependencyMissing
+
+PARTITIONS: Final = 4
+"""The number that librdkafka gives each topic."""
+
+
+class EmbeddedBroker:
+    """A running broker; it lives as long as this object. `url` is its address on loopback."""
+
+    def __init__(self, topics: Iterable[str]) -> None:
+        try:
+            from confluent_kafka import Producer
+        except ImportError as error:
+            raise DependencyMissing(
+                "the embedded broker needs the `embedded` group: pip install 'welip[embedded]'"
+            ) from error
+        # The address is a placeholder: with a mock cluster librdkafka puts that of its own listener in its place.
+        self._producer: Any = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "embedded", "log_level": 3})
+        broker = next(iter(self._producer.list_topics(timeout=5).brokers.values()))
+        self.url = f"{broker.host}:{broker.port}"
+        for topic in topics:
+            self._producer.list_topics(topic, timeout=5)  # asking for a topic makes it
+
+    def close(self) -> None:
+        """Stop listening; every message is gone."""
+        self._producer = None
+
+
+class Pace:
+    """How long a fetch may wait at the embedded broker: short while messages come, long when none do.
+
+    A short wait is the latency of a busy stack, a long one keeps an idle stack off the processor. aiokafka reads the
+    value anew for every fetch but has no public setter; a test holds that it still does.
+    """
+
+    BUSY_MS: Final = 8
+    IDLE_MS: Final = 200
+    COOL_DOWN_S: Final = 2.0
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._fetcher = consumer._fetcher
+        self._last = time.monotonic()
+
+    def saw(self, messages: int) -> None:
+        """Tell how many messages the last poll brought."""
+        now = time.monotonic()
+        if messages:
+            self._last = now
+        self._fetcher._fetch_max_wait_ms = self.BUSY_MS if now - self._last < self.COOL_DOWN_S else self.IDLE_MS

@@ -1,0 +1,85 @@
+"""Makes the topics, each with its partitions and a committed offset for its consumer group."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from infra.kafka.broker import KAFKA_AWAY
+from infra.settings import KafkaSettings
+from schemas.errors import DependencyUnavailable
+
+log = structlog.get_logger(__name__)
+
+RETENTION_MS: Final = 7 * 24 * 3600 * 1000
+"""A summons that is a week old has been repeated by the rescuer long ago."""
+
+
+async def ensure_topics(settings: KafkaSettings, topics: Iterable[str]) -> list[str]:
+    """Make the topics that are missing; returns their names. Raises `DependencyUnavailable`.
+
+    The group of a new topic gets a committed offset at its beginning: an autoscaler reads lag from committed offsets,
+    and would see none, and so start no worker, until a worker had run once.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.url, request_timeout_ms=10_000)
+    try:
+        await admin.start()
+        try:
+            missing = sorted(set(topics) - set(await admin.list_topics()))
+            if missing:
+                await _create(admin, settings, missing)
+        finally:
+            await admin.close()
+        for topic in missing:
+            await _seed_offset(settings, topic)
+    except KAFKA_AWAY as error:
+        raise DependencyUnavailable(f"Kafka does not answer at {settings.url}: {error!r}") from error
+    return missing
+
+
+async def ensure_topics_patiently(settings: KafkaSettings, topics: Iterable[str]) -> list[str]:
+    """Keep trying, saying so, until Kafka answers."""
+    wanted = list(topics)
+    delay = 0.5
+    while True:
+        try:
+            return await ensure_topics(settings, wanted)
+        except DependencyUnavailable as error:
+            log.warning("kafka.away", error=error.message, retry_in_s=delay)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 5)
+
+
+async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, topics: list[str]) -> None:
+    answer = await admin.create_topics(
+        [
+            NewTopic(
+                name=topic,
+                num_partitions=settings.partitions,
+                replication_factor=settings.replication,
+                topic_configs={"retention.ms": str(RETENTION_MS)},
+            )
+            for topic in topics
+        ]
+    )
+    for topic, code, *_ in answer.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            raise DependencyUnavailable(f"Kafka refused to make topic {topic}: {error.__name__}")
+
+
+async def _seed_offset(settings: KafkaSettings, topic: str) -> None:
+    partitions = [TopicPartition(topic, n) for n in range(settings.partitions)]
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.url, group_id=topic, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        consumer.assign(partitions)
+        known = [await consumer.committed(partition) for partition in partitions]
+        if all(offset is None for offset in known):
+            await consumer.commit(dict.fromkeys(partitions, 0))
+    finally:
+        await consumer.stop()

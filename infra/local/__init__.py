@@ -1,0 +1,1 @@
+"""Real servers started by the project itself, without containers: for tests and for a workstation."""

@@ -1,0 +1,146 @@
+"""A server process that the local stack runs: its log in a file, ready by a deadline, stopped clean or killed."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import typer
+
+from schemas.errors import Conflict, DependencyUnavailable, JobError
+
+LOOPBACK = "127.0.0.1"
+
+
+def cache_folder() -> Path:
+    """Where downloaded and built servers are kept: `$WELIP_CACHE`, else `~/.cache/welip`."""
+    return Path(os.environ.get("WELIP_CACHE") or Path.home() / ".cache" / "welip")
+
+
+def free_port() -> int:
+    """A loopback TCP port that nothing listens on now; another process may still take it first."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def require_free(port: int) -> None:
+    """Raise `Conflict` when something listens on the loopback `port` already."""
+    if accepts(port):
+        raise Conflict(f"port {port} is in use; choose another one or stop what listens there")
+
+
+def accepts(port: int) -> bool:
+    """Whether something on this machine takes connections on `port`."""
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+class Child:
+    """One server process. `start` returns when it is ready, `stop` when it is gone; it may be started again.
+
+    It runs in a session of its own, so that Ctrl-C reaches its owner first, which then stops it in order.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
+        self.name = name
+        self._command = list(command)
+        self._log = log
+        self._env = {**os.environ, **(env or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, for fault tests that signal it; None when it was never started."""
+        return self._process.pid if self._process else None
+
+    def start(self, ready: Callable[[], bool], *, deadline_s: float) -> None:
+        """Start the process and ask `ready` until it says yes.
+
+        Raises `DependencyUnavailable`, with the end of the log, when the process dies or `deadline_s` passes first.
+        """
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env, start_new_session=True
+            )
+        deadline = time.monotonic() + deadline_s
+        try:
+            while not ready():
+                if not self.running:
+                    raise DependencyUnavailable(f"{self.name} ended while starting: {self.log_tail()}")
+                if time.monotonic() > deadline:
+                    raise DependencyUnavailable(f"{self.name} was not ready in {deadline_s:g} s: {self.log_tail()}")
+                time.sleep(0.05)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self, grace_s: float = 15) -> None:
+        """Ask the process to end; after `grace_s` seconds, kill it. No error when it is gone already."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the process at once, as a power cut would (SIGKILL)."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The last lines of the log, for an error message."""
+        try:
+            with self._log.open(errors="replace") as log:
+                return "".join(deque(log, lines)).strip() or f"nothing in {self._log}"
+        except OSError:
+            return f"no log at {self._log}"
+
+
+class Server(Protocol):
+    """What can be run in the foreground: entering starts it, leaving stops it."""
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+
+
+def run_in_foreground(server: Server, announce: Callable[[], None]) -> int:
+    """Start, announce, and wait for Ctrl-C, SIGTERM or the server's own end; the exit status to leave with."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with server:
+            announce()
+            while server.running:
+                time.sleep(0.2)
+        typer.echo("the server ended by itself; its log says why", err=True)
+    except JobError as error:
+        typer.echo(error.message, err=True)
+    except KeyboardInterrupt:
+        return 0
+    return 1

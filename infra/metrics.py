@@ -1,0 +1,36 @@
+"""Every Prometheus metric there is, in one table; names end in their unit."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+# gateway
+REQUESTS: Final = Counter("welip_http_requests_total", "Requests answered.", ["method", "route", "status"])
+REQUEST_SECONDS: Final = Histogram(
+    "welip_http_request_duration_seconds", "From request to answer.", ["method", "route"], buckets=_SECONDS
+)
+SUBMITTED: Final = Counter("welip_jobs_submitted_total", "Jobs accepted.", ["kind", "lane"])
+QUEUED: Final = Gauge("welip_queue_jobs", "Jobs queued now.", ["topic", "lane"])
+QUEUE_AGE: Final = Gauge(
+    "welip_queue_age_seconds", "Since when the oldest job of a topic is queued.", ["topic", "lane"]
+)
+RUNNING: Final = Gauge("welip_running_jobs", "Jobs that workers hold now.", ["topic", "lane"])
+OUTBOX: Final = Gauge("welip_outbox_messages", "Messages that Kafka has not acknowledged yet.")
+OUTBOX_AGE: Final = Gauge("welip_outbox_age_seconds", "Age of the oldest of them.")
+
+# agents
+RELAYED: Final = Counter("welip_relay_messages_total", "Messages that Kafka acknowledged.")
+RESCUED: Final = Counter("welip_rescued_jobs_total", "Jobs put back on their way.", ["reason"])
+
+# workers
+IN_FLIGHT: Final = Gauge("welip_worker_jobs_in_flight", "Stages that run in this process.", ["lane"])
+STAGE_SECONDS: Final = Histogram(
+    "welip_stage_duration_seconds", "From claim to outcome.", ["kind", "stage", "outcome"], buckets=_SECONDS
+)
+RETRIES: Final = Counter("welip_job_retries_total", "Tries that will be repeated.", ["kind", "code"])
+FAILURES: Final = Counter("welip_job_failures_total", "Jobs that failed for good.", ["kind", "code"])
+STALE: Final = Counter("welip_stale_summons_total", "Summons that found nothing to claim.", ["kind"])
+UNREADABLE: Final = Counter("welip_unreadable_messages_total", "Messages that could not be parsed.", ["topic"])
+FENCED: Final = Counter("welip_fenced_results_total", "Results thrown away because the lease was lost.", ["kind"])

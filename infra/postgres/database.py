@@ -1,0 +1,107 @@
+"""The connection pool and the unit of work: the only places where a connection is taken and a commit happens."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+import structlog
+
+from infra.settings import PostgresSettings
+from schemas.errors import DependencyUnavailable
+
+if TYPE_CHECKING:
+    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+
+AWAY: Final = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""What asyncpg raises when Postgres is away, starting, stopping, full, or a standby."""
+
+log = structlog.get_logger(__name__)
+
+
+async def _keep_session(connection: object) -> None:
+    """Replace asyncpg's reset: no statement here leaves session state, so release costs no round trip."""
+
+
+class Database:
+    """A pool of connections. Every failure to reach Postgres surfaces as `DependencyUnavailable`."""
+
+    def __init__(self, settings: PostgresSettings, *, application: str) -> None:
+        self._settings = settings
+        self._application = application
+        self._pool: Pool | None = None
+
+    async def open(self) -> None:
+        """Make the pool. Raises `DependencyUnavailable` when Postgres does not answer."""
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._settings.url.get_secret_value(),
+                min_size=1,
+                max_size=self._settings.pool_size,
+                reset=_keep_session,
+                timeout=5,
+                command_timeout=self._settings.statement_timeout.total_seconds(),
+                server_settings={
+                    "application_name": self._application,
+                    # A session whose client vanished must not hold row locks.
+                    "idle_in_transaction_session_timeout": "60000",
+                    "jit": "off",  # every statement is short: compiling costs more than it saves
+                },
+            )
+        except AWAY as error:
+            raise DependencyUnavailable(f"Postgres does not answer: {error}") from error
+
+    async def open_patiently(self) -> None:
+        """Keep trying to open, saying so, until Postgres answers."""
+        delay = 0.5
+        while True:
+            try:
+                await self.open()
+                return
+            except DependencyUnavailable as error:
+                log.warning("postgres.away", error=error.message, retry_in_s=delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 5)
+
+    async def close(self) -> None:
+        """Close every connection, cutting off those still at work after 5 seconds."""
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), 5)
+            except TimeoutError:
+                self._pool.terminate()
+            self._pool = None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator["Connection"]:
+        """A connection in autocommit: each statement is its own unit of work."""
+        if self._pool is None:
+            raise DependencyUnavailable("Postgres: the pool is not open")
+        try:
+            async with self._pool.acquire(timeout=10) as connection:
+                yield connection
+        except AWAY as error:
+            raise DependencyUnavailable(f"Postgres does not answer: {error or type(error).__name__}") from error
+
+    @asynccontextmanager
+    async def unit_of_work(self) -> AsyncIterator["Connection"]:
+        """A connection in one transaction: commits when the block ends, rolls back when it raises."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def check(self) -> None:
+        """Raise `DependencyUnavailable` unless Postgres answers."""
+        async with self.connection() as connection:
+            await connection.fetchval("SELECT 1")

@@ -1,0 +1,60 @@
+"""Making and revoking API keys, for the command line. A key is shown once; only its SHA-256 is kept."""
+
+import asyncio
+import hashlib
+import secrets
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+import uuid_utils.compat as uuids
+
+from infra.postgres.queries import keys
+
+KEY_PREFIX: Final = "welip_"
+
+
+def digest(key: str) -> bytes:
+    """What is stored of a key. A plain hash is enough: the key is 256 random bits, not a password."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def create_key(dsn: str, tenant: str, name: str) -> str:
+    """A new key of `tenant`, which is made if it is new."""
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
+
+    async def run(connection: Any) -> None:
+        await keys.create(connection, uuids.uuid7(), tenant, name, key[:12], digest(key))
+
+    _with_connection(dsn, run)
+    return key
+
+
+def list_keys(dsn: str, tenant: str | None = None) -> list[dict[str, Any]]:
+    """Every key: `id`, `tenant`, `name`, `prefix`, `created_at`, `revoked_at`."""
+
+    async def run(connection: Any) -> list[dict[str, Any]]:
+        return [dict(row) for row in await keys.every(connection, tenant)]
+
+    found: list[dict[str, Any]] = _with_connection(dsn, run)
+    return found
+
+
+def revoke_key(dsn: str, key_id: str) -> bool:
+    """Whether a live key with this id was revoked; gateways forget it within a minute."""
+
+    async def run(connection: Any) -> bool:
+        return await keys.revoke(connection, UUID(key_id))
+
+    return bool(_with_connection(dsn, run))
+
+
+def _with_connection(dsn: str, run: Any) -> Any:
+    async def session() -> Any:
+        connection = await asyncpg.connect(dsn, timeout=5)
+        try:
+            return await run(connection)
+        finally:
+            await connection.close()
+
+    return asyncio.run(session())

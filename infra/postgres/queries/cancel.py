@@ -1,0 +1,40 @@
+"""Owners change their minds: a whole tree of jobs is cancelled in one statement."""
+
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from infra.postgres.database import Connection
+
+# What nobody works on ends at once; what runs is marked, and its worker hears of it with its next heartbeat. The root
+# must be live and the tenant's.
+CANCEL: Final = """
+WITH RECURSIVE tree AS (
+    SELECT id FROM job WHERE id = $1 AND tenant = $2 AND state IN ('queued', 'running', 'retry_wait')
+    UNION ALL
+    SELECT c.id FROM job c JOIN tree ON c.parent = tree.id
+), held AS (
+    SELECT id FROM job WHERE id IN (SELECT id FROM tree) AND state IN ('queued', 'running', 'retry_wait')
+    ORDER BY id FOR UPDATE
+), moved AS (
+    UPDATE job SET
+        cancel_requested = true,
+        state = CASE WHEN state = 'running' AND NOT waiting THEN state ELSE 'cancelled' END,
+        waiting = false,
+        finished_at = CASE WHEN state = 'running' AND NOT waiting THEN NULL ELSE clock_timestamp() END
+    FROM held WHERE job.id = held.id
+    RETURNING job.id, job.state, job.stage, job.parent
+), told AS (
+    INSERT INTO job_event (job_id, type, data)
+    SELECT id, 'state', json_build_object('state', state, 'stage', stage) FROM moved WHERE state = 'cancelled'
+)
+SELECT id, state, parent FROM moved
+"""
+
+
+async def cancel(connection: "Connection", job_id: UUID, tenant: str) -> tuple[bool, set[UUID]]:
+    """Whether the job was live, and the parents (outside the tree too) that may go on now."""
+    rows = await connection.fetch(CANCEL, job_id, tenant)
+    touched = {row["id"] for row in rows}
+    parents = {row["parent"] for row in rows if row["parent"] is not None and row["state"] == "cancelled"}
+    return bool(rows), parents - touched

@@ -1,0 +1,82 @@
+"""A worker takes jobs and keeps them: claims and heartbeats, both for many jobs at once."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from infra.postgres.database import Connection
+
+# `queued` -> `running`, epoch + 1, lease by the database's clock. A summons whose epoch is not the row's is stale (the
+# job was claimed, moved on, or ended) and finds no row. SKIP LOCKED: whoever holds the row is claiming or ending it.
+CLAIM: Final = """
+WITH summoned AS (
+    SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[]) AS s(id, epoch, stage)
+), held AS (
+    SELECT job.id FROM job JOIN summoned s ON s.id = job.id AND s.epoch = job.epoch AND s.stage = job.stage
+    WHERE job.state = 'queued' AND (job.expires_at IS NULL OR job.expires_at > now())
+    ORDER BY job.id FOR UPDATE OF job SKIP LOCKED
+), claimed AS (
+    UPDATE job SET state = 'running', epoch = epoch + 1, attempt = attempt + 1, worker = $4,
+        lease_until = now() + make_interval(secs => $5), started_at = coalesce(started_at, now())
+    FROM held WHERE job.id = held.id
+    RETURNING job.id, tenant, kind, stage, lane, epoch, attempt, max_attempts, timeout_s, input, carry, traceparent,
+              created_at, started_at, parent, lease_until
+), told AS (
+    INSERT INTO job_event (job_id, type, data)
+    SELECT id, 'state', json_build_object('state', 'running', 'stage', stage, 'attempt', attempt) FROM claimed
+)
+SELECT * FROM claimed
+"""
+
+# Longer leases for all of a worker's jobs. What does not come back is lost: it ended, or another worker has it. Rows
+# are locked in id order, as completions do, so that the two cannot deadlock.
+HEARTBEAT: Final = """
+WITH mine AS (
+    SELECT * FROM unnest($1::uuid[], $2::int[]) AS m(id, epoch)
+), held AS (
+    SELECT job.id FROM job JOIN mine ON mine.id = job.id AND mine.epoch = job.epoch
+    WHERE job.state = 'running' ORDER BY job.id FOR UPDATE OF job
+)
+UPDATE job SET lease_until = now() + make_interval(secs => $3) FROM held WHERE job.id = held.id
+RETURNING job.id, job.cancel_requested
+"""
+
+# Live progress, fenced; also an event, so that streams show it.
+PROGRESS: Final = """
+WITH moved AS (
+    UPDATE job SET progress_done = $3, progress_total = $4, progress_message = $5
+    WHERE id = $1 AND epoch = $2 AND state = 'running' RETURNING id
+)
+INSERT INTO job_event (job_id, type, data)
+SELECT id, 'progress', json_build_object('done', $3::int, 'total', $4::int, 'message', $5::text) FROM moved
+"""
+
+
+async def claim(
+    connection: "Connection", summons: Sequence[tuple[UUID, int, str]], *, worker: str, lease_s: float
+) -> list[asyncpg.Record]:
+    """Claim by `(id, epoch, stage)`; the jobs that are this worker's now."""
+    return await connection.fetch(
+        CLAIM, [s[0] for s in summons], [s[1] for s in summons], [s[2] for s in summons], worker, lease_s
+    )
+
+
+async def heartbeat(
+    connection: "Connection | asyncpg.Connection[asyncpg.Record]",
+    held: Sequence[tuple[UUID, int]],
+    *,
+    lease_s: float,
+) -> dict[UUID, bool]:
+    """Renew leases of `(id, epoch)`; the ids still held, each with whether its owner asked to cancel it."""
+    rows = await connection.fetch(HEARTBEAT, [h[0] for h in held], [h[1] for h in held], lease_s)
+    return {row["id"]: row["cancel_requested"] for row in rows}
+
+
+async def progress(
+    connection: "Connection", job_id: UUID, epoch: int, done: int, total: int, message: str | None
+) -> None:
+    """Record progress, unless the job is no longer held under `epoch`."""
+    await connection.execute(PROGRESS, job_id, epoch, done, total, message)

@@ -1,0 +1,175 @@
+"""A try ends: the new state, its history and the next message in one statement, for many jobs at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from schemas.lifecycle import JobState
+
+if TYPE_CHECKING:
+    from infra.postgres.database import Connection
+
+# The fence: only a row that is still running under this epoch moves; a stale worker's result finds none. A job whose
+# owner asked to cancel it goes no further than the stage it is in: whatever is not its end becomes `cancelled`.
+FINISH: Final = """
+WITH given AS (
+    SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::json[], $6::json[], $7::json[],
+                         $8::float8[], $9::int[])
+        AS g(id, epoch, state, stage, carry, result, error, delay_s, attempt)
+), held AS (
+    SELECT job.id,
+           CASE WHEN job.cancel_requested AND g.state IN ('queued', 'retry_wait') THEN 'cancelled'
+                ELSE g.state END AS state,
+           g.stage, g.carry, g.result, g.error, g.delay_s, g.attempt
+    FROM job JOIN given g ON g.id = job.id AND g.epoch = job.epoch
+    WHERE job.state = 'running' AND NOT job.waiting
+    ORDER BY job.id FOR UPDATE OF job
+), moved AS (
+    UPDATE job SET
+        state = held.state,
+        stage = coalesce(held.stage, job.stage),
+        carry = CASE WHEN held.stage IS NULL THEN job.carry ELSE held.carry END,
+        attempt = coalesce(held.attempt, job.attempt),
+        result = held.result,
+        error = held.error,
+        due_at = now() + make_interval(secs => held.delay_s),
+        summoned_at = now(),
+        lease_until = NULL,
+        worker = NULL,
+        finished_at = CASE WHEN held.state IN ('succeeded', 'failed', 'cancelled') THEN clock_timestamp() END
+    FROM held WHERE job.id = held.id
+    RETURNING job.id, job.state, job.kind, job.stage, job.lane, job.epoch, job.attempt, job.traceparent, job.parent,
+              job.error
+), told AS (
+    INSERT INTO job_event (job_id, type, data)
+    SELECT id, 'state', CASE
+        WHEN error IS NULL THEN json_build_object('state', state, 'stage', stage)
+        ELSE json_build_object('state', state, 'stage', stage, 'attempt', attempt, 'error', error) END
+    FROM moved
+), sent AS (
+    INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
+    SELECT id, kind, stage, lane, epoch, traceparent FROM moved WHERE state = 'queued'
+)
+SELECT id, state, parent FROM moved
+"""
+
+# First half of a fan-out: the parent gives up its worker and waits; its epoch grows, so the stage that fanned out can
+# write no more. Nothing comes back when the fence fails or the owner asked to cancel.
+WAIT_FOR_CHILDREN: Final = """
+WITH parent AS (
+    UPDATE job SET waiting = true, epoch = epoch + 1, attempt = 0, stage = $3, carry = $4::json, lease_until = NULL,
+        worker = NULL, progress_done = 0, progress_total = $5, progress_message = NULL
+    WHERE id = $1 AND epoch = $2 AND state = 'running' AND NOT waiting AND NOT cancel_requested
+    RETURNING id, tenant, kind, lane, max_attempts, timeout_s, traceparent
+), told AS (
+    INSERT INTO job_event (job_id, type, data)
+    SELECT id, 'stage', json_build_object('stage', $3::text, 'children', $5::int) FROM parent
+)
+SELECT * FROM parent
+"""
+
+# Second half, in the same transaction, a page of children at a time. They inherit what the parent's owner chose.
+MAKE_CHILDREN: Final = """
+WITH made AS (
+    INSERT INTO job (id, tenant, kind, stage, lane, input, max_attempts, timeout_s, traceparent, parent)
+    SELECT c.id, p.tenant, p.kind, c.stage, p.lane, c.input, p.max_attempts, p.timeout_s, p.traceparent, p.id
+    FROM unnest($2::uuid[], $3::text[], $4::json[]) AS c(id, stage, input), job p WHERE p.id = $1
+    RETURNING id, kind, stage, lane, epoch, traceparent
+)
+INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
+SELECT id, kind, stage, lane, epoch, traceparent FROM made
+"""
+
+# Fan-in without a counter, so without a hot row: after a child's end is committed, its parent goes on unless a live
+# child is left. Run after the commit, the last of two children that end together always sees the other one's end.
+RESUME_PARENTS: Final = """
+WITH ready AS (
+    SELECT p.id FROM job p
+    WHERE p.id = ANY($1::uuid[]) AND p.waiting AND p.state = 'running' AND NOT EXISTS (
+        SELECT 1 FROM job c WHERE c.parent = p.id AND c.state IN ('queued', 'running', 'retry_wait'))
+    ORDER BY p.id FOR UPDATE
+), moved AS (
+    UPDATE job SET state = 'queued', waiting = false, due_at = now(), summoned_at = now()
+    FROM ready WHERE job.id = ready.id AND job.waiting
+    RETURNING job.id, job.kind, job.stage, job.lane, job.epoch, job.traceparent
+), told AS (
+    INSERT INTO job_event (job_id, type, data)
+    SELECT id, 'state', json_build_object('state', 'queued', 'stage', stage) FROM moved
+), sent AS (
+    INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
+    SELECT id, kind, stage, lane, epoch, traceparent FROM moved
+)
+SELECT id FROM moved
+"""
+
+CHILDREN_A_PAGE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The end of one try. JSON fields are texts.
+
+    `stage`: the next stage, with its `carry`; None keeps both. `attempt`: what to set the counter to; None keeps it.
+    """
+
+    id: UUID
+    epoch: int
+    state: JobState
+    stage: str | None = None
+    carry: str | None = None
+    result: str | None = None
+    error: str | None = None
+    delay_s: float = 0.0
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Where a job went, and whose child it is."""
+
+    state: JobState
+    parent: UUID | None
+
+
+async def finish(connection: "Connection", moves: Sequence[Move]) -> list[Moved | None]:
+    """Record the ends of tries; None for one whose fence failed: its result must be thrown away."""
+    rows = await connection.fetch(
+        FINISH,
+        [m.id for m in moves],
+        [m.epoch for m in moves],
+        [m.state.value for m in moves],
+        [m.stage for m in moves],
+        [m.carry for m in moves],
+        [m.result for m in moves],
+        [m.error for m in moves],
+        [m.delay_s for m in moves],
+        [m.attempt for m in moves],
+    )
+    moved = {row["id"]: Moved(JobState(row["state"]), row["parent"]) for row in rows}
+    return [moved.get(move.id) for move in moves]
+
+
+async def fan_out(
+    connection: "Connection",
+    job_id: UUID,
+    epoch: int,
+    *,
+    then: str,
+    carry: str,
+    children: Sequence[tuple[UUID, str, str]],
+) -> bool:
+    """Make children `(id, stage, input)` and let the parent wait; in the caller's transaction. False: fence failed."""
+    if await connection.fetchrow(WAIT_FOR_CHILDREN, job_id, epoch, then, carry, len(children)) is None:
+        return False
+    for start in range(0, len(children), CHILDREN_A_PAGE):
+        page = children[start : start + CHILDREN_A_PAGE]
+        await connection.execute(
+            MAKE_CHILDREN, job_id, [c[0] for c in page], [c[1] for c in page], [c[2] for c in page]
+        )
+    return True
+
+
+async def resume_parents(connection: "Connection", parents: Sequence[UUID]) -> int:
+    """Queue those of the waiting parents that have no live child left; how many."""
+    return len(await connection.fetch(RESUME_PARENTS, list(parents)))

@@ -1,0 +1,32 @@
+"""Messages leave: taken in batches, deleted only when Kafka has them."""
+
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from infra.postgres.database import Connection
+
+# Inside a transaction that commits after Kafka's acknowledgement: a relay that dies in between leaves the rows, and
+# SKIP LOCKED lets relays work side by side. Deleting while reading saves a second statement.
+TAKE: Final = """
+DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
+RETURNING job_id, kind, stage, lane, epoch, traceparent
+"""
+
+# How much waits in the outbox, and for how many seconds the oldest of it.
+BACKLOG: Final = """
+SELECT count(*) AS messages, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS age_s FROM outbox
+"""
+
+
+async def take(connection: "Connection", limit: int) -> list[asyncpg.Record]:
+    """The oldest messages, gone for good when the caller's transaction commits."""
+    return await connection.fetch(TAKE, limit)
+
+
+async def backlog(connection: "Connection") -> asyncpg.Record:
+    """`messages` waiting and `age_s` of the oldest."""
+    row = await connection.fetchrow(BACKLOG)
+    assert row is not None
+    return row

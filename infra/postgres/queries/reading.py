@@ -1,0 +1,108 @@
+"""Owners look: jobs, lists, counts of children, events."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from infra.postgres.database import Connection
+
+COLUMNS: Final = """id, tenant, kind, stage, lane, state, attempt, max_attempts, progress_done, progress_total,
+    progress_message, result, error, metadata, parent, waiting, cancel_requested, created_at, started_at, finished_at,
+    expires_at, timeout_s, idempotency_key"""
+
+# One job of a tenant.
+JOB: Final = f"SELECT {COLUMNS} FROM job WHERE id = $1 AND tenant = $2"
+
+# A page of a tenant's jobs, newest first: ids are UUIDv7, so their order is that of time. Children are listed only
+# under their parent.
+JOBS: Final = f"""
+SELECT {COLUMNS} FROM job
+WHERE tenant = $1 AND ($2::text IS NULL OR kind = $2) AND ($3::text IS NULL OR state = $3)
+    AND (CASE WHEN $4::uuid IS NULL THEN parent IS NULL ELSE parent = $4 END) AND ($5::uuid IS NULL OR id < $5)
+ORDER BY id DESC LIMIT $6
+"""
+
+# How the children of parents stand, from the index alone.
+CHILDREN: Final = """
+SELECT parent, state, count(*) AS jobs FROM job WHERE parent = ANY($1::uuid[]) GROUP BY parent, state
+"""
+
+# The children of a parent in the order they were made, a page at a time, for the stage that sums them up.
+CHILD_RESULTS: Final = """
+SELECT id, input, result, error FROM job WHERE parent = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3
+"""
+
+# Which of these jobs have ended, for callers who wait.
+ENDED: Final = """
+SELECT id FROM job WHERE id = ANY($1::uuid[]) AND state IN ('succeeded', 'failed', 'cancelled')
+"""
+
+# A job's events after one of them.
+EVENTS: Final = "SELECT id, type, at, data FROM job_event WHERE job_id = $1 AND id > $2 ORDER BY id LIMIT $3"
+
+# Queue depth and age in seconds, per topic; index-only.
+QUEUES: Final = """
+SELECT kind, stage, lane, count(*) AS jobs, extract(epoch FROM now() - min(due_at))::float8 AS age_s
+FROM job WHERE state = 'queued' GROUP BY kind, stage, lane
+"""
+
+# Jobs that workers hold now, per topic.
+RUNNING: Final = """
+SELECT kind, stage, lane, count(*) AS jobs FROM job
+WHERE state = 'running' AND lease_until IS NOT NULL GROUP BY kind, stage, lane
+"""
+
+
+async def job(connection: "Connection", job_id: UUID, tenant: str) -> asyncpg.Record | None:
+    """A job of the tenant."""
+    return await connection.fetchrow(JOB, job_id, tenant)
+
+
+async def jobs(
+    connection: "Connection",
+    tenant: str,
+    *,
+    kind: str | None,
+    state: str | None,
+    parent: UUID | None,
+    after: UUID | None,
+    limit: int,
+) -> list[asyncpg.Record]:
+    """A page of jobs, newest first."""
+    return await connection.fetch(JOBS, tenant, kind, state, parent, after, limit)
+
+
+async def children(connection: "Connection", parents: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
+    """Counts by state of each parent's children; a job without children is missing."""
+    counts: dict[UUID, dict[str, int]] = {}
+    for row in await connection.fetch(CHILDREN, list(parents)):
+        counts.setdefault(row["parent"], {})[row["state"]] = row["jobs"]
+    return counts
+
+
+async def child_results(connection: "Connection", parent: UUID, after: UUID | None, limit: int) -> list[asyncpg.Record]:
+    """A page of children with `input`, `result` and `error` as JSON texts."""
+    return await connection.fetch(CHILD_RESULTS, parent, after, limit)
+
+
+async def ended(connection: "Connection", ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the jobs that are in a terminal state."""
+    return {row["id"] for row in await connection.fetch(ENDED, list(ids))}
+
+
+async def events(connection: "Connection", job_id: UUID, after: int, limit: int) -> list[asyncpg.Record]:
+    """Events of a job with ids above `after`."""
+    return await connection.fetch(EVENTS, job_id, after, limit)
+
+
+async def queues(connection: "Connection") -> list[asyncpg.Record]:
+    """`jobs` queued and `age_s` of the oldest, for each kind, stage and lane that has any."""
+    return await connection.fetch(QUEUES)
+
+
+async def running(connection: "Connection") -> list[asyncpg.Record]:
+    """`jobs` held by workers, for each kind, stage and lane that has any."""
+    return await connection.fetch(RUNNING)

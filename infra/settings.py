@@ -1,0 +1,165 @@
+"""What a deployment may choose, read from the environment once in each entry point and passed down.
+
+Durations are seconds (`15`, `0.5`) or ISO 8601 (`PT15S`).
+"""
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _seconds(value: object) -> object:
+    """Let `0.5` and `15` from the environment mean seconds."""
+    if isinstance(value, str):
+        try:
+            return timedelta(seconds=float(value))
+        except ValueError:
+            return value
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+
+
+def _prefix(name: str) -> SettingsConfigDict:
+    return SettingsConfigDict(env_prefix=f"WELIP_{name}", extra="ignore", frozen=True)
+
+
+class PostgresSettings(BaseSettings):
+    """Where the truth lies. `pool_size`: connections each process may hold."""
+
+    model_config = _prefix("POSTGRES_")
+    url: SecretStr = SecretStr("postgresql://postgres@127.0.0.1:5432/welip")
+    pool_size: int = Field(8, ge=2, le=200)
+    statement_timeout: Duration = timedelta(seconds=30)
+
+
+class KafkaSettings(BaseSettings):
+    """The transport. `embedded`: the in-memory broker, one worker process, see `infra/kafka/embedded.py`."""
+
+    model_config = _prefix("KAFKA_")
+    url: str = "127.0.0.1:9092"
+    partitions: int = Field(4, ge=1, le=1000, description="Of each topic when it is made; at most 4 when embedded.")
+    replication: int = Field(1, ge=1, le=7)
+    embedded: bool = False
+
+
+class BlobsSettings(BaseSettings):
+    """Object storage: `file:///path`, or `s3+http://host:9000/bucket` (`s3+https` for TLS)."""
+
+    model_config = _prefix("BLOBS_")
+    url: str = "file://.welip/blobs"
+    access_key: SecretStr = SecretStr("")
+    secret_key: SecretStr = SecretStr("")
+
+
+class IndexSettings(BaseSettings):
+    """The vector index: `edge:///path` (in the worker's process) or the URL of a Qdrant server."""
+
+    model_config = _prefix("INDEX_")
+    url: str = "edge://.welip/index"
+    api_key: SecretStr | None = None
+
+
+class GeneratorSettings(BaseSettings):
+    """Who answers: `extractive` quotes passages and needs no model; `openai` is any OpenAI-compatible server."""
+
+    model_config = SettingsConfigDict(env_prefix="WELIP_GENERATOR_", extra="ignore", frozen=True)
+    engine: Literal["extractive", "openai"] = Field("extractive", validation_alias="WELIP_GENERATOR")
+    url: str = Field("http://127.0.0.1:8000/v1", description="For example a vLLM server.")
+    model: str = "default"
+    api_key: SecretStr | None = None
+    timeout: Duration = timedelta(seconds=120)
+
+
+class EmbedderSettings(BaseSettings):
+    """Dense vectors: `none`, or a sentence-transformers model by name or path."""
+
+    model_config = SettingsConfigDict(env_prefix="WELIP_EMBEDDER_", extra="ignore", frozen=True)
+    engine: Literal["none", "sentence-transformers"] = Field("none", validation_alias="WELIP_EMBEDDER")
+    model: str = "BAAI/bge-m3"
+    device: str | None = Field(None, description="`cuda`, `cpu`; absent: the library chooses.")
+
+
+class GatewaySettings(BaseSettings):
+    """The HTTP side. `agents`: run relay, due and rescue in this process too; off when they have their own."""
+
+    model_config = _prefix("GATEWAY_")
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    agents: bool = True
+    auth: Literal["on", "off"] = Field("on", validation_alias="WELIP_AUTH")
+    max_body_bytes: int = Field(1024 * 1024, ge=1024)
+    max_file_bytes: int = Field(512 * 1024 * 1024, ge=1024)
+
+
+class RelaySettings(BaseSettings):
+    """Outbox to Kafka. `poll`: how long an idle relay sleeps when nobody wakes it, at most."""
+
+    model_config = _prefix("RELAY_")
+    poll: Duration = timedelta(milliseconds=50)
+    batch: int = Field(500, ge=1, le=10_000)
+
+
+class RescueSettings(BaseSettings):
+    """Lost and due work. `every`: between sweeps; `unclaimed`: a queued job nobody claimed gets its message again."""
+
+    model_config = _prefix("RESCUE_")
+    every: Duration = timedelta(seconds=1)
+    unclaimed: Duration = timedelta(seconds=30)
+
+
+class WorkerSettings(BaseSettings):
+    """A worker process. `concurrency`: jobs at once in each lane; `lease`: how long a silent worker keeps a job."""
+
+    model_config = _prefix("WORKER_")
+    concurrency: int = Field(16, ge=1, le=10_000)
+    lease: Duration = timedelta(seconds=15)
+    heartbeat: Duration = timedelta(seconds=2)
+    drain: Duration = Field(timedelta(seconds=20), description="How long a stopping worker lets jobs finish.")
+    metrics_port: int | None = Field(None, ge=0, le=65535, description="Prometheus port, on loopback; absent: none.")
+    metrics_host: str = "127.0.0.1"
+
+
+class LogSettings(BaseSettings):
+    """`json` for machines, `console` for people."""
+
+    model_config = _prefix("LOG_")
+    format: Literal["json", "console"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class TracingSettings(BaseSettings):
+    """OpenTelemetry: spans are exported when this standard variable is set and the `otel` group is installed."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+    endpoint: str | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+CONCERNS: tuple[type[BaseSettings], ...] = (
+    PostgresSettings,
+    KafkaSettings,
+    BlobsSettings,
+    IndexSettings,
+    GeneratorSettings,
+    EmbedderSettings,
+    GatewaySettings,
+    RelaySettings,
+    RescueSettings,
+    WorkerSettings,
+    LogSettings,
+    TracingSettings,
+)
+
+
+def environment_names() -> set[str]:
+    """Every environment variable that WeLIP reads, for documentation and for checking deployment files."""
+    names: set[str] = {"WELIP_URL", "WELIP_API_KEY"}  # the client's
+    for concern in CONCERNS:
+        prefix = concern.model_config.get("env_prefix", "")
+        for name, field in concern.model_fields.items():
+            alias = field.validation_alias
+            names.add(alias if isinstance(alias, str) else f"{prefix}{name}".upper())
+    return names

@@ -1,0 +1,208 @@
+"""The shards of the embedded index: a folder each, opened when asked for, the least recently used closed."""
+
+import fcntl
+import json
+import os
+import shutil
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+from uuid import uuid4
+
+from qdrant_edge import (
+    Distance,
+    EdgeConfig,
+    EdgeShard,
+    EdgeSparseVectorParams,
+    EdgeVectorParams,
+    Modifier,
+    PayloadSchemaType,
+    UpdateOperation,
+)
+
+from infra.vectors.points import DENSE, INDEXED, SPARSE
+from schemas.errors import Conflict, DependencyUnavailable
+
+DESCRIPTION: Final = "collection.json"
+UNFINISHED: Final = ".unfinished-"
+
+
+@dataclass(slots=True)
+class Shard:
+    """An open shard, the length of its dense vectors, and how many calls use it now."""
+
+    engine: EdgeShard
+    dimension: int | None
+    users: int = 0
+
+
+class Shards:
+    """Opens, creates and removes shards under `root`, from any thread; a shard in use is neither closed nor removed.
+
+    Raises `Conflict` when another process, or another instance of this one, holds `root`.
+    """
+
+    def __init__(self, root: Path, *, open_at_most: int = 32) -> None:
+        self._root = root
+        self._open_at_most = open_at_most
+        self._open: OrderedDict[str, Shard] = OrderedDict()
+        self._in_transit: set[str] = set()
+        """Being opened, closed, made or removed by one thread; others wait."""
+        self._changed = threading.Condition()
+        self._closed = False
+        root.mkdir(parents=True, exist_ok=True)
+        self._lock_file = _lock(root)
+        for leftover in root.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(leftover)
+
+    @contextmanager
+    def use(self, name: str) -> Iterator[Shard | None]:
+        """The shard, open until the block ends; None when there is none of this name."""
+        shard = self._take(name)
+        try:
+            yield shard
+        finally:
+            if shard:
+                with self._changed:
+                    shard.users -= 1
+                    self._changed.notify_all()
+                self._close_surplus()
+
+    def create(self, name: str, *, dimension: int | None, tenant: str, collection: str) -> None:
+        """Make an empty shard unless there is one. Seen whole or not at all, also after a crash."""
+        with self._transit(name):
+            if self._folder(name).exists():
+                return
+            folder = self._root / f"{UNFINISHED}{uuid4().hex}"
+            folder.mkdir()
+            config = EdgeConfig(
+                vectors={DENSE: EdgeVectorParams(size=dimension, distance=Distance.Cosine)} if dimension else None,
+                sparse_vectors={SPARSE: EdgeSparseVectorParams(modifier=Modifier.Idf)},
+            )
+            engine = EdgeShard.create(str(folder / "shard"), config)
+            for field in INDEXED:
+                engine.update(UpdateOperation.create_field_index(field, PayloadSchemaType.Keyword))
+            engine.flush()
+            engine.close()
+            described = {"tenant": tenant, "collection": collection, "dimension": dimension}
+            (folder / DESCRIPTION).write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
+            folder.rename(self._folder(name))
+
+    def remove(self, name: str) -> None:
+        """Close and delete a shard; no error when there is none."""
+        with self._transit(name):
+            folder = self._folder(name)
+            if folder.exists():
+                doomed = folder.rename(self._root / f"{UNFINISHED}{uuid4().hex}")
+                shutil.rmtree(doomed)
+
+    def check(self) -> None:
+        """Raise `DependencyUnavailable` when closed, or when the folder is gone."""
+        if self._closed:
+            raise DependencyUnavailable("the embedded vector index is closed")
+        if not self._root.is_dir():
+            raise DependencyUnavailable(f"the folder of the embedded vector index, {self._root}, is gone")
+
+    def close(self) -> None:
+        """Wait for the calls in progress, flush and close every shard, and let another process have the folder."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.wait_for(lambda: not self._in_transit and not any(s.users for s in self._open.values()))
+            for shard in self._open.values():
+                _close(shard)
+            self._open.clear()
+        self._lock_file.close()
+
+    def _folder(self, name: str) -> Path:
+        return self._root / name
+
+    def _take(self, name: str) -> Shard | None:
+        with self._changed:
+            self._wait_for_turn(name)
+            shard = self._open.get(name)
+            if shard:
+                shard.users += 1
+                self._open.move_to_end(name)
+                return shard
+            folder = self._folder(name)
+            if not folder.exists():
+                return None
+            self._in_transit.add(name)
+        try:
+            dimension = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["dimension"]
+            shard = Shard(EdgeShard.load(str(folder / "shard")), dimension, users=1)
+            with self._changed:
+                self._open[name] = shard
+            return shard
+        finally:
+            self._arrive(name)
+
+    @contextmanager
+    def _transit(self, name: str) -> Iterator[None]:
+        """Have the shard's folder alone: wait for its users, close it, and keep others out until the block ends."""
+        with self._changed:
+            self._wait_for_turn(name)
+            self._in_transit.add(name)
+            try:
+                self._changed.wait_for(lambda: name not in self._open or not self._open[name].users)
+            except BaseException:
+                self._in_transit.discard(name)
+                raise
+            shard = self._open.pop(name, None)
+        try:
+            if shard:
+                _close(shard)
+            yield
+        finally:
+            self._arrive(name)
+
+    def _wait_for_turn(self, name: str) -> None:
+        self._changed.wait_for(lambda: name not in self._in_transit)
+        self.check()
+
+    def _arrive(self, name: str) -> None:
+        with self._changed:
+            self._in_transit.discard(name)
+            self._changed.notify_all()
+
+    def _close_surplus(self) -> None:
+        with self._changed:
+            idle = [name for name, shard in self._open.items() if not shard.users]
+            surplus = idle[: max(0, len(self._open) - self._open_at_most)]
+            shards = [self._open.pop(name) for name in surplus]
+            self._in_transit.update(surplus)
+        for name, shard in zip(surplus, shards, strict=True):
+            try:
+                _close(shard)
+            finally:
+                self._arrive(name)
+
+
+def _close(shard: Shard) -> None:
+    shard.engine.flush()
+    shard.engine.close()
+
+
+def _lock(root: Path) -> IO[str]:
+    """Hold `root` for this process; the kernel lets go of it when the process dies."""
+    file = (root / ".lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise Conflict(
+            f"the embedded vector index in {root} is in use by process {holder}: it serves one process at a time. "
+            "Stop that one, choose another folder, or use a Qdrant server (WELIP_INDEX_URL=http://...)"
+        ) from error
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file

@@ -1,0 +1,99 @@
+"""The agents that put work onto topics, as one unit: in the gateway's process, or in one of their own."""
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Self
+
+import structlog
+from faststream.kafka import KafkaBroker
+
+from infra.kafka.topics import ensure_topics_patiently
+from infra.postgres.database import Database
+from infra.settings import KafkaSettings, RelaySettings, RescueSettings
+from producers.relay import Relay
+from producers.rescue import Rescuer
+from schemas.errors import DependencyUnavailable
+from schemas.kinds.registry import routes
+
+log = structlog.get_logger(__name__)
+
+
+class Agents:
+    """Relay and rescuer (which also queues due retries). `async with` starts and stops them.
+
+    They wait for Kafka in the background: whoever holds them can accept work meanwhile, the outbox keeps it. Pass
+    `connected` when the broker is started already: starting it again would start its subscribers twice.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        broker: KafkaBroker,
+        *,
+        kafka: KafkaSettings,
+        relay: RelaySettings,
+        rescue: RescueSettings | None,
+        connected: bool = False,
+    ) -> None:
+        self._broker = broker
+        self._kafka = kafka
+        self._connected = connected
+        self.relay = Relay(database, broker, relay, kafka)
+        self.rescuer = Rescuer(database, rescue, self.relay.wake) if rescue is not None else None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._relay(), name="relay")]
+        if self.rescuer is not None:
+            self._tasks.append(asyncio.create_task(self.rescuer.run(), name="rescuer"))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(Exception):  # aiokafka's stop may fail while the broker is down; nothing is buffered
+            await asyncio.wait_for(self._broker.stop(), 5)
+
+    async def join(self) -> None:
+        """Until one of the agents ends, which it does only by a defect; raises what ended it."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def _relay(self) -> None:
+        if not self._connected:
+            await connect_patiently(self._broker, self._kafka)
+        if self.rescuer is not None and self._kafka.embedded:
+            await self._summon_all()
+        await self.relay.run()
+
+    async def _summon_all(self) -> None:
+        assert self.rescuer is not None
+        while True:
+            try:
+                log.info("rescue.summoned_all", jobs=await self.rescuer.summon_all())
+                return
+            except DependencyUnavailable as error:
+                log.warning("rescue.away", error=error.message)
+                await asyncio.sleep(1)
+
+
+async def connect_patiently(broker: KafkaBroker, settings: KafkaSettings) -> None:
+    """Make missing topics and start the broker; keep trying, saying so, until Kafka answers."""
+    if not settings.embedded:
+        made = await ensure_topics_patiently(settings, [route.topic for route in routes()])
+        if made:
+            log.info("kafka.topics_made", topics=len(made))
+    while True:
+        try:
+            await broker.start()
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, Kafka is not usable yet
+            log.warning("kafka.away", error=repr(error), retry_in_s=1)
+            with contextlib.suppress(Exception):
+                await broker.stop()
+            await asyncio.sleep(1)

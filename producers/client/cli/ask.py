@@ -1,0 +1,94 @@
+"""`welip ask` and `welip search`: questions to a collection."""
+
+from typing import Annotated, Any
+
+import typer
+
+from producers.client.cli.failures import WrongUse
+from producers.client.cli.output import JsonFlag, note, one_line, plain, print_json, print_table
+
+PANEL = "Documents"
+
+CollectionOption = Annotated[str, typer.Option("--collection", "-c", help="The collection.")]
+TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=100, help="How many passages.")]
+FilterOption = Annotated[
+    list[str] | None, typer.Option("--filter", help="Only documents whose metadata match: name=value; may be repeated.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    app.command(rich_help_panel=PANEL)(ask)
+    app.command(rich_help_panel=PANEL)(search)
+
+
+def ask(
+    ctx: typer.Context,
+    question: Annotated[str, typer.Argument(help="The question.")],
+    collection: CollectionOption = "default",
+    top_k: TopK = 5,
+    filter: FilterOption = None,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for the answer.")] = 120.0,
+    json: JsonFlag = False,
+) -> None:
+    """Answer a question from a collection, with its sources."""
+    session = ctx.obj
+    with session.connect() as client:
+        answer = client.ask(
+            collection,
+            question,
+            top_k=top_k,
+            filter=parse_filter(filter),
+            timeout=timeout,
+            on_submit=lambda job: session.watch(client, job),
+        )
+    if json:
+        print_json(plain(answer))
+        return
+    print(answer.answer or "(no answer found)")
+    if answer.citations:
+        print()
+        print_table(
+            ["#", "score", "source", "passage"],
+            [
+                [number, f"{c.score:.2f}", c.title or c.document_id, one_line(c.text)]
+                for number, c in enumerate(answer.citations, 1)
+            ],
+            title=f"Sources · {answer.model}" if answer.model else "Sources",
+        )
+
+
+def search(
+    ctx: typer.Context,
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    collection: CollectionOption = "default",
+    top_k: TopK = 5,
+    filter: FilterOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Find the passages that fit a query best; nothing is generated."""
+    with ctx.obj.connect() as client:
+        hits = client.search(collection, query, top_k=top_k, filter=parse_filter(filter))
+    if json:
+        print_json(plain(hits))
+    elif hits:
+        print_table(
+            ["#", "score", "source", "passage"],
+            [
+                [n, f"{hit.score:.2f}", hit.title or hit.document_id, one_line(hit.text)]
+                for n, hit in enumerate(hits, 1)
+            ],
+        )
+    else:
+        note("nothing found")
+
+
+def parse_filter(given: list[str] | None) -> dict[str, Any] | None:
+    """`name=value` pairs as a filter; a name given twice means that one of its values must hold."""
+    filters: dict[str, Any] = {}
+    for pair in given or []:
+        name, equals, text = pair.partition("=")
+        if not (name and equals):
+            raise WrongUse(f"--filter {pair!r} is not name=value")
+        filters.setdefault(name, []).append(text)
+    return {name: values[0] if len(values) == 1 else values for name, values in filters.items()} or None

@@ -1,0 +1,44 @@
+"""What an error is to the shell: one line on stderr with its remedy, and an exit code."""
+
+import sys
+
+from producers.client.errors import ApiError, JobFailed, WelipError
+
+JOB_FAILED = 1
+WRONG_USE = 2
+NO_ANSWER = 3
+INTERRUPTED = 130
+
+
+class WrongUse(WelipError):
+    """The command cannot do what was asked: a missing file, an unknown column, an unknown format."""
+
+    def __init__(self, message: str, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code an error stands for."""
+    if isinstance(error, JobFailed):
+        return JOB_FAILED
+    if isinstance(error, ApiError):
+        return WRONG_USE if error.status < 500 else NO_ANSWER
+    if isinstance(error, WrongUse):
+        return WRONG_USE
+    # What is left of the client's errors, and a database that does not answer the commands about keys.
+    return NO_ANSWER if isinstance(error, WelipError | ConnectionError | TimeoutError) else WRONG_USE
+
+
+def report(error: Exception) -> int:
+    """Print the error and its remedy as one line; returns the exit code."""
+    remedy = getattr(error, "remedy", None)
+    line = f"welip: {error}" + (f" -- {remedy}" if remedy else "")
+    print(" ".join(line.split()), file=sys.stderr)
+    return exit_code(error)
+
+
+def report_defect(error: Exception) -> int:
+    """Print an error nobody foresaw; returns the exit code."""
+    print(f"welip: unexpected {type(error).__name__}: {error} -- set WELIP_DEBUG=1 for the traceback", file=sys.stderr)
+    return NO_ANSWER

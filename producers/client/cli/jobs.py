@@ -1,0 +1,127 @@
+"""`welip jobs`, `job` and `cancel`: what runs, how far it is, and an end to it."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from producers.client.cli.output import (
+    JsonFlag,
+    moment,
+    note,
+    one_line,
+    plain,
+    print_fields,
+    print_json,
+    print_table,
+)
+from producers.client.errors import JobFailed
+
+if TYPE_CHECKING:
+    from producers.client.cli.session import Session
+    from producers.client.events import Event
+    from producers.client.models import Job
+
+PANEL = "Jobs"
+JobArgument = Annotated[str, typer.Argument(metavar="ID", help="The job's id, job_...")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    app.command(rich_help_panel=PANEL)(jobs)
+    app.command(rich_help_panel=PANEL)(job)
+    app.command(rich_help_panel=PANEL)(cancel)
+
+
+def jobs(
+    ctx: typer.Context,
+    state: Annotated[
+        str | None, typer.Option(help="queued, running, retry_wait, succeeded, failed, cancelled.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="indexing, inference, ...")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many, newest first.")] = 20,
+    json: JsonFlag = False,
+) -> None:
+    """List jobs, newest first."""
+    with ctx.obj.connect() as client:
+        page = client.jobs(state=state, kind=kind, limit=limit)
+    if json:
+        print_json(plain(page))
+    elif page.data:
+        print_table(
+            ["id", "kind", "state", "stage", "done", "created"],
+            [[j.id, j.kind, j.state, j.stage, f"{j.fraction:.0%}", moment(j.created_at)] for j in page.data],
+        )
+    else:
+        note("no such jobs")
+
+
+def job(
+    ctx: typer.Context,
+    id: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print its events until it ends.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Show a job; with --follow its events as they happen (with --json one a line)."""
+    if follow:
+        _follow(ctx.obj, id, json)
+        return
+    with ctx.obj.connect() as client:
+        found = client.job(id)
+    print_json(plain(found)) if json else _print_job(found)
+
+
+def cancel(ctx: typer.Context, id: JobArgument, json: JsonFlag = False) -> None:
+    """Ask a job to stop."""
+    with ctx.obj.connect() as client:
+        found = client.cancel(id)
+    print_json(plain(found)) if json else print(f"{found.id} {'cancelled' if found.ended else 'is being cancelled'}")
+
+
+def _follow(session: "Session", id: str, json: bool) -> None:
+    with session.connect() as client:
+        session.watch(client, client.job(id))
+        for event in client.events(id):
+            print_json(plain(event), line=True) if json else print(_told(event), flush=True)
+        ended = client.job(id)
+    if ended.state != "succeeded":
+        raise JobFailed(ended)
+
+
+def _told(event: "Event") -> str:
+    data: dict[str, Any] = event.data
+    match event.type:
+        case "state":
+            reason = data.get("error") or {}
+            text = str(data.get("state")) + (f": {reason['message']}" if "message" in reason else "")
+        case "progress":
+            text = f"{data.get('done')}/{data.get('total')} {data.get('message') or ''}"
+        case "stage":
+            text = str(data.get("stage"))
+        case _:
+            text = " ".join(str(value) for value in data.values())
+    return f"{event.at.astimezone():%H:%M:%S}  {event.type:<8}  {one_line(text)}"
+
+
+def _print_job(job: "Job") -> None:
+    progress = job.progress
+    done = f"{progress.done:,} of {progress.total:,} {progress.message or ''}".strip() if progress.total else None
+    children = job.children
+    print_fields(
+        {
+            "id": job.id,
+            "kind": job.kind,
+            "state": job.state,
+            "lane": job.lane,
+            "stage": job.stage,
+            "attempt": f"{job.attempt} of {job.max_attempts}",
+            "progress": done,
+            "children": f"{children.ended} of {children.total} ended, {children.failed} failed" if children else None,
+            "parent": job.parent,
+            "created": moment(job.created_at),
+            "started": moment(job.started_at),
+            "finished": moment(job.finished_at),
+            "error": f"{job.error.message} [{job.error.code}]" if job.error else None,
+        }
+    )
+    if job.result is not None:
+        print_json(job.result)

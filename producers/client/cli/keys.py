@@ -1,0 +1,67 @@
+"""Commands for whoever runs a server: API keys, read and written in its database."""
+
+from typing import Annotated
+
+import typer
+
+from producers.client.cli.failures import WrongUse
+from producers.client.cli.output import JsonFlag, print_json, print_table
+
+Postgres = Annotated[str | None, typer.Option(help="The server's PostgreSQL, URL. Default: WELIP_POSTGRES_URL.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    group = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke (on the server's machine).")
+    group.command("create")(create)
+    group.command("list")(show)
+    group.command("revoke")(revoke)
+    app.add_typer(group, name="key", rich_help_panel="Run a server")
+
+
+def create(
+    tenant: Annotated[str, typer.Option(help="Whom the key belongs to.")],
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    postgres: Postgres = None,
+    json: JsonFlag = False,
+) -> None:
+    """Make a key and print it, this one time."""
+    from infra.postgres.keys import create_key
+
+    key = create_key(_dsn(postgres), tenant, name)
+    print_json({"key": key, "tenant": tenant, "name": name}) if json else print(key)
+
+
+def show(postgres: Postgres = None, json: JsonFlag = False) -> None:
+    """List the keys; what they are cannot be read back."""
+    from infra.postgres.keys import list_keys
+
+    keys = list_keys(_dsn(postgres))
+    if json:
+        print_json(keys)
+    else:
+        names = list(keys[0]) if keys else ["id", "tenant", "name"]
+        print_table(names, [[key[name] for name in names] for key in keys])
+
+
+def revoke(
+    id: Annotated[str, typer.Argument(help="The key's id, as listed.")],
+    postgres: Postgres = None,
+    json: JsonFlag = False,
+) -> None:
+    """Make a key invalid from now on."""
+    from infra.postgres.keys import revoke_key
+
+    try:
+        revoked = revoke_key(_dsn(postgres), id)
+    except ValueError:
+        revoked = False
+    if not revoked:
+        raise WrongUse(f"there is no live key {id!r}", "see `welip key list`")
+    print_json({"id": id, "revoked": True}) if json else print(f"revoked {id}")
+
+
+def _dsn(given: str | None) -> str:
+    from infra.settings import PostgresSettings
+
+    return given or PostgresSettings().url.get_secret_value()

@@ -1,0 +1,100 @@
+"""How the commands print: JSON for programs, tables for people, remarks on stderr."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import Console
+    from rich.progress import Progress
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+UNBOUND_WIDTH = 240
+"""Columns of a table that no terminal limits, so that ids and titles stay whole in a pipe."""
+
+
+def plain(value: "BaseModel | Sequence[BaseModel]") -> Any:
+    """A model, or a list of them, as JSON values."""
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    return value.model_dump(mode="json")
+
+
+def print_json(value: Any, *, line: bool = False) -> None:
+    """One JSON document; `line` for one of many, each on its line."""
+    if line:
+        print(json.dumps(value, ensure_ascii=False), flush=True)
+    else:
+        print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Where rich prints: as wide as the terminal, or wide enough for a pipe."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else UNBOUND_WIDTH, highlight=False, soft_wrap=False)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
+    """A table; the columns named `id` or `job` are never cut, the others share what is left."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title, title_justify="left", pad_edge=False)
+    for name in columns:
+        whole = name in {"id", "job"}
+        table.add_column(name, no_wrap=True, overflow="fold" if whole else "ellipsis", min_width=36 if whole else None)
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    console().print(table)
+
+
+def print_fields(fields: Mapping[str, Any]) -> None:
+    """A column of names and values."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for name, value in fields.items():
+        if value is not None:
+            table.add_row(Text(name, style="dim"), Text(str(value)))
+    console().print(table)
+
+
+def note(text: str) -> None:
+    """A remark that is no part of the answer."""
+    print(text, file=sys.stderr)
+
+
+def progress_bars(*, quiet: bool, bytes: bool = False) -> "Progress":
+    """Progress bars on stderr, gone when done; none when `quiet` or when nobody watches."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    amount = DownloadColumn() if bytes else TaskProgressColumn()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        amount,
+        TimeElapsedColumn(),
+        console=console(stderr=True),
+        transient=True,
+        disable=quiet or not sys.stderr.isatty(),
+    )
+
+
+def one_line(text: str | None) -> str:
+    """Text with its line breaks and runs of blanks made single blanks."""
+    return " ".join((text or "").split())
+
+
+def moment(at: datetime | None) -> str | None:
+    """A time in the reader's zone."""
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if at else None

@@ -1,0 +1,85 @@
+"""Commands that run a server: the whole embedded stack, or one process of a larger deployment."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+PANEL = "Run a server"
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    app.command(rich_help_panel=PANEL)(up)
+    app.command(rich_help_panel=PANEL, context_settings=PASS_ON)(gateway)
+    app.command(rich_help_panel=PANEL)(worker)
+    app.command(rich_help_panel=PANEL, context_settings=PASS_ON)(relay)
+    app.command(rich_help_panel=PANEL)(migrate)
+
+
+def up(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Default: 8080, or a free one when that is taken.")
+    ] = None,
+    data: Annotated[Path, typer.Option(help="The folder that holds everything.")] = Path(".welip"),
+    kafka: Annotated[str | None, typer.Option(help="A Kafka to use, host:port; default: one in memory.")] = None,
+    postgres: Annotated[str | None, typer.Option(help="A PostgreSQL to use, URL; default: one of its own.")] = None,
+    s3: Annotated[
+        str | None, typer.Option(help="An S3 store to use, s3+http://host:9000/bucket; default: a folder.")
+    ] = None,
+) -> None:
+    """Run everything on this machine: gateway, worker, PostgreSQL, broker and index. Stop it with Ctrl-C."""
+    from infra.local.stack import StackOptions, run_stack
+
+    chosen = port if port is not None else free_port(host, preferred=8080)
+    raise typer.Exit(run_stack(StackOptions(data=data, host=host, port=chosen, kafka=kafka, postgres=postgres, s3=s3)))
+
+
+def gateway(ctx: typer.Context) -> None:
+    """Run the gateway, the HTTP side, with settings from the environment."""
+    become("gateway", *ctx.args)
+
+
+def worker(
+    pool: Annotated[list[str] | None, typer.Option(help="A pool to work for (cpu, gpu); repeat it for more.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Jobs at once in each lane.")] = None,
+) -> None:
+    """Run a worker, with settings from the environment."""
+    pools = [part for name in pool or [] for part in ("--pool", name)]
+    become("consumers", *pools, *(["--concurrency", str(concurrency)] if concurrency else []))
+
+
+def relay(ctx: typer.Context) -> None:
+    """Run the agents by themselves: relay, due retries, rescue."""
+    become("producers", *ctx.args)
+
+
+def migrate() -> None:
+    """Bring the database's schema up to date."""
+    from infra.postgres.migrate import main
+
+    raise typer.Exit(main())
+
+
+def become(module: str, *args: str) -> NoReturn:
+    """Replace this process by `python -m module`; signals then reach it directly."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module, *args])
+
+
+def free_port(host: str, *, preferred: int) -> int:
+    """`preferred` when nobody listens on it, else a port the system gives."""
+    for port in (preferred, 0):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    return preferred

@@ -1,0 +1,66 @@
+"""What the commands of one run share: the server they talk to, and the jobs that go on when the user leaves."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from producers.client.models import Job
+    from producers.client.sync import Welip
+
+URL_FILE = Path(".welip/gateway.url")
+"""Where a running `welip up` writes its URL, below the folder it was started in."""
+
+FIRST_PATIENCE_S = 1.0
+"""How long to try a server that never answered: it was most likely never started."""
+
+LATER_PATIENCE_S = 60.0
+"""How long to try a server that did answer: it is most likely being restarted."""
+
+
+@dataclass
+class Session:
+    """One run of `welip`."""
+
+    url: str | None = None
+    api_key: str | None = None
+    going_on: "list[Job]" = field(default_factory=list)
+
+    @contextmanager
+    def connect(self) -> "Iterator[Welip]":
+        """A client for the server that is named by option, environment or a running `welip up`."""
+        import stamina.instrumentation
+
+        from producers.client.sync import Welip
+
+        # Its default logs each retry to stdout, which belongs to the command's answer.
+        stamina.instrumentation.set_on_retry_hooks([])
+        with Welip(self.resolve_url(), self.api_key, retry_for_s=FIRST_PATIENCE_S) as client:
+            yield client
+
+    def resolve_url(self) -> str | None:
+        """The server's URL, or None for the client's default."""
+        if self.url or os.environ.get("WELIP_URL"):
+            return self.url
+        try:
+            return URL_FILE.read_text().strip() or None
+        except OSError:
+            return None
+
+    def watch(self, client: "Welip", job: "Job") -> None:
+        """From here on the run waits for `job`, which goes on without it."""
+        self.going_on.append(job)
+        client.retry_for_s = LATER_PATIENCE_S
+
+    def say_goodbye(self) -> None:
+        """Tell an interrupting user what goes on, and how to come back to it."""
+        print("welip: interrupted", file=sys.stderr)
+        if len(self.going_on) > 3:
+            print(f"  {len(self.going_on)} jobs go on; list them with: welip jobs", file=sys.stderr)
+            return
+        for job in self.going_on:
+            print(f"  job {job.id} goes on; follow it with: welip job {job.id} --follow", file=sys.stderr)

@@ -1,0 +1,139 @@
+"""What the server answers, as types. Fields that a newer server adds are kept, not refused."""
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.kinds.inference import Citation, InferenceResult
+from schemas.lifecycle import TERMINAL, JobState
+
+T = TypeVar("T")
+
+TOLERANT = ConfigDict(extra="allow", frozen=True)
+
+
+class Answered(BaseModel):
+    """The base of every answer."""
+
+    model_config = TOLERANT
+
+
+class Progress(Answered):
+    """`done` of `total` units of the present stage; 0 of 0 while nothing is known."""
+
+    done: int = 0
+    total: int = 0
+    message: str | None = None
+
+
+class JobFault(Answered):
+    """Why a job failed. `retryable`: whether submitting it again can help."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+class ChildCounts(Answered):
+    """How many children a parent has, by state."""
+
+    total: int = 0
+    queued: int = 0
+    running: int = 0
+    retry_wait: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    @property
+    def ended(self) -> int:
+        """Children that will not change again."""
+        return self.succeeded + self.failed + self.cancelled
+
+
+class Job(Answered):
+    """A job as the server sees it at this moment."""
+
+    id: str
+    kind: str
+    state: JobState
+    lane: str = "interactive"
+    stage: str | None = None
+    attempt: int = 0
+    max_attempts: int = 1
+    progress: Progress = Progress()
+    result: dict[str, Any] | None = None
+    error: JobFault | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+    parent: str | None = None
+    children: ChildCounts | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime | None = None
+    links: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the state is terminal."""
+        return self.state in TERMINAL
+
+    @property
+    def fraction(self) -> float:
+        """How much is done, 0 to 1: of the children where there are any, else of the present stage."""
+        if self.state is JobState.SUCCEEDED:
+            return 1.0
+        if self.children and self.children.total:
+            return self.children.ended / self.children.total
+        return min(1.0, self.progress.done / self.progress.total) if self.progress.total else 0.0
+
+
+class File(Answered):
+    """An uploaded file, or an artifact a job made. `bytes` is its size."""
+
+    id: str
+    filename: str
+    purpose: str | None = None
+    bytes: int
+    sha256: str | None = None
+    created_at: datetime | None = None
+
+
+class Collection(Answered):
+    """A collection of indexed documents; the encoder's settings are among the fields a server adds."""
+
+    name: str
+    documents: int = 0
+    chunks: int = 0
+    bytes: int = 0
+
+
+class SearchHit(Citation):
+    """A chunk that answers a query. `score` compares within one answer; `start`/`end` are offsets in the document."""
+
+    model_config = TOLERANT
+
+
+class Answer(InferenceResult):
+    """An answer with its citations, and the id of the job that made it."""
+
+    model_config = TOLERANT
+
+    job: str
+
+
+class Page(Answered, Generic[T]):
+    """A page of a listing, newest first."""
+
+    data: list[T]
+    has_more: bool = False
+
+
+class Deleted(Answered):
+    """What was removed."""
+
+    object: str | None = None
+    id: str | None = None
+    name: str | None = None
+    deleted: bool

@@ -1,0 +1,189 @@
+"""Every call of the HTTP contract as a value: what to send, and how to read the answer. Does no I/O."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any, BinaryIO, Generic, TypedDict, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+from pydantic import BaseModel
+
+from producers.client.models import Collection, Deleted, File, Job, Page, SearchHit
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+MAX_WAIT_S = 60
+"""The server holds an answer back no longer than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[T]):
+    """One HTTP request. `repeatable`: sending it twice does no harm. `patience_s`: how long the server may hold it."""
+
+    method: str
+    path: str
+    parse: Callable[[httpx.Response], T]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    json: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] | None = None
+    file: tuple[str, BinaryIO] | None = None
+    repeatable: bool = True
+    patience_s: float = 0.0
+
+
+class SubmitOptions(TypedDict, total=False):
+    """Options of every submission.
+
+    `lane`: `interactive` (default) or `bulk`. `idempotency_key`: made up when absent, so that a retry is safe.
+    `metadata`: at most 16 string pairs. `wait_s`: 0 to 60, answer as soon as the job ends. `max_attempts`: tries of a
+    stage. `timeout_s`: the longest a stage may run. `expires_in_s`: the job fails when it has not ended by then.
+    """
+
+    lane: str
+    idempotency_key: str
+    metadata: Mapping[str, str]
+    wait_s: float
+    max_attempts: int
+    timeout_s: float
+    expires_in_s: float
+
+
+def _one(model: type[M]) -> Callable[[httpx.Response], M]:
+    return lambda response: model.model_validate_json(response.content)
+
+
+def _path(*parts: str) -> str:
+    if not all(parts):
+        raise ValueError("an id or name is empty")
+    # `.` and `..` would be resolved as path segments, and a DELETE would hit something larger.
+    return "/v1/" + "/".join(quote(p, safe="") if p.strip(".") else p.replace(".", "%2E") for p in parts)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _prefer_wait(wait_s: float | None) -> dict[str, str]:
+    if wait_s is None or wait_s <= 0:
+        return {}
+    if wait_s > MAX_WAIT_S:
+        raise ValueError(f"wait_s is {wait_s:g}, the server waits at most {MAX_WAIT_S} seconds: call wait() after it")
+    return {"Prefer": f"wait={ceil(wait_s)}"}
+
+
+def submit(kind: str, input: Mapping[str, Any], options: SubmitOptions) -> Request[Job]:
+    """`POST /v1/jobs`. Raises `ValueError` for a `wait_s` over 60."""
+    body: dict[str, Any] = {"kind": kind, "input": dict(input), **options}
+    wait_s = body.pop("wait_s", None)
+    key = body.pop("idempotency_key", None) or str(uuid4())
+    return Request(
+        "POST",
+        "/v1/jobs",
+        _one(Job),
+        json=_given(**body),
+        headers={"Idempotency-Key": key, **_prefer_wait(wait_s)},
+        patience_s=wait_s or 0.0,
+    )
+
+
+def job(id: str, *, wait_s: float | None = None) -> Request[Job]:
+    """`GET /v1/jobs/{id}`; with `wait_s` the server may hold the answer until the job ends."""
+    return Request("GET", _path("jobs", id), _one(Job), headers=_prefer_wait(wait_s), patience_s=wait_s or 0.0)
+
+
+def jobs(
+    *, kind: str | None, state: str | None, parent: str | None, after: str | None, limit: int | None
+) -> Request[Page[Job]]:
+    """`GET /v1/jobs`."""
+    params = _given(kind=kind, state=state, parent=parent, after=after, limit=limit)
+    return Request("GET", "/v1/jobs", _one(Page[Job]), params=params)
+
+
+def cancel(id: str) -> Request[Job]:
+    """`POST /v1/jobs/{id}/cancel`. Not repeatable: of a job that has ended it is a conflict."""
+    return Request("POST", _path("jobs", id, "cancel"), _one(Job), repeatable=False)
+
+
+def events(id: str, after: int | None) -> Request[None]:
+    """`GET /v1/jobs/{id}/events`: a stream, whose parser is `EventCursor`."""
+    headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+    if after is not None:
+        headers["Last-Event-ID"] = str(after)
+    return Request("GET", _path("jobs", id, "events"), lambda _: None, headers=headers)
+
+
+def _json_or_bytes(response: httpx.Response) -> Any:
+    return response.json() if "json" in response.headers.get("content-type", "") else response.content
+
+
+def result(id: str) -> Request[Any]:
+    """`GET /v1/jobs/{id}/result`: the result's JSON, or an artifact's bytes."""
+    return Request("GET", _path("jobs", id, "result"), _json_or_bytes)
+
+
+def upload(filename: str, file: BinaryIO, purpose: str, *, patience_s: float = 300.0) -> Request[File]:
+    """`POST /v1/files`, streamed. Not repeatable once sent: a second copy would stay behind."""
+    return Request(
+        "POST",
+        "/v1/files",
+        _one(File),
+        form={"purpose": purpose},
+        file=(filename, file),
+        repeatable=False,
+        patience_s=patience_s,
+    )
+
+
+def files(*, after: str | None, limit: int | None) -> Request[Page[File]]:
+    """`GET /v1/files`."""
+    return Request("GET", "/v1/files", _one(Page[File]), params=_given(after=after, limit=limit))
+
+
+def file(id: str) -> Request[File]:
+    """`GET /v1/files/{id}`."""
+    return Request("GET", _path("files", id), _one(File))
+
+
+def file_content(id: str) -> Request[bytes]:
+    """`GET /v1/files/{id}/content`."""
+    return Request("GET", _path("files", id, "content"), lambda response: response.content)
+
+
+def delete_file(id: str) -> Request[Deleted]:
+    """`DELETE /v1/files/{id}`."""
+    return Request("DELETE", _path("files", id), _one(Deleted))
+
+
+def collections() -> Request[Page[Collection]]:
+    """`GET /v1/collections`."""
+    return Request("GET", "/v1/collections", _one(Page[Collection]))
+
+
+def collection(name: str) -> Request[Collection]:
+    """`GET /v1/collections/{name}`."""
+    return Request("GET", _path("collections", name), _one(Collection))
+
+
+def delete_collection(name: str) -> Request[Deleted]:
+    """`DELETE /v1/collections/{name}`; the server answers when its removal is done."""
+    return Request("DELETE", _path("collections", name), _one(Deleted), patience_s=60.0)
+
+
+def delete_document(collection: str, id: str) -> Request[Deleted]:
+    """`DELETE /v1/collections/{name}/documents/{id}`."""
+    return Request("DELETE", _path("collections", collection, "documents", id), _one(Deleted), patience_s=60.0)
+
+
+def search(collection: str, query: str, *, top_k: int, filter: Mapping[str, Any] | None) -> Request[list[SearchHit]]:
+    """`POST /v1/collections/{name}/search`; changes nothing, so it may be repeated."""
+    return Request(
+        "POST",
+        _path("collections", collection, "search"),
+        lambda response: Page[SearchHit].model_validate_json(response.content).data,
+        json=_given(query=query, top_k=top_k, filter=filter),
+        patience_s=60.0,
+    )

@@ -1,0 +1,100 @@
+"""The rescuer: puts back on its way whatever would lie for ever. One leads at a time; the others stand by."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from infra.metrics import RESCUED
+from infra.postgres.database import Database
+from infra.postgres.queries import moves, rescue
+from infra.settings import RescueSettings
+from schemas.errors import DependencyUnavailable
+
+if TYPE_CHECKING:
+    from infra.postgres.database import Connection
+
+log = structlog.get_logger(__name__)
+
+PAGE: Final = 500
+"""Rows a sweep moves in one transaction: a mass rescue must not hold locks for long."""
+SELDOM: Final = 5
+"""Every how many sweeps the rarer rescues run."""
+
+
+class Rescuer:
+    """Sweeps every `every`: due retries, ended leases, expired waits, lost messages, parents nobody woke."""
+
+    def __init__(self, database: Database, settings: RescueSettings, wake_relay: Callable[[], None]) -> None:
+        self._database = database
+        self._settings = settings
+        self._wake_relay = wake_relay
+        self._sweeps = 0
+
+    async def run(self) -> None:
+        """Sweep until cancelled; while Postgres is away, try on."""
+        while True:
+            try:
+                moved = await self.sweep()
+            except DependencyUnavailable as error:
+                log.warning("rescue.away", error=error.message)
+                moved = 0
+            if moved:
+                self._wake_relay()
+            if moved < PAGE:
+                await asyncio.sleep(self._settings.every.total_seconds())
+
+    async def sweep(self) -> int:
+        """One round of every rescue; how many jobs moved. 0 when another rescuer leads."""
+        total = 0
+        steps: list[tuple[str, Callable[[Connection], Awaitable[int]]]] = [
+            ("due", lambda c: rescue.queue_due(c, PAGE)),
+            ("lease", self._end_leases),
+        ]
+        if self._sweeps % SELDOM == 0:  # what only a crash makes necessary
+            steps += [
+                ("expired", self._end_expired),
+                ("unclaimed", self._summon_again),
+                ("children_ended", self._resume_parents),
+            ]
+        self._sweeps += 1
+        for reason, step in steps:
+            async with self._database.unit_of_work() as connection:
+                if not await rescue.lead(connection):
+                    return total
+                moved = await step(connection)
+            if moved:
+                RESCUED.labels(reason).inc(moved)
+                log.info("rescue.moved", reason=reason, jobs=moved)
+                total += moved
+        return total
+
+    async def summon_all(self) -> int:
+        """After the loss of a broker that keeps nothing: every queued job gets its message again."""
+        before = datetime.now(UTC)
+        total = 0
+        while True:
+            async with self._database.unit_of_work() as connection:
+                moved = await rescue.summon_all(connection, 10_000, before=before)
+            total += moved
+            if moved < 10_000:
+                return total
+            self._wake_relay()
+
+    async def _end_leases(self, connection: "Connection") -> int:
+        moved, parents = await rescue.end_expired_leases(connection, PAGE)
+        await moves.resume_parents(connection, sorted(parents))
+        return moved
+
+    async def _end_expired(self, connection: "Connection") -> int:
+        moved, parents = await rescue.end_expired(connection, PAGE)
+        await moves.resume_parents(connection, sorted(parents))
+        return moved
+
+    async def _summon_again(self, connection: "Connection") -> int:
+        return await rescue.summon_again(connection, PAGE, unclaimed_s=self._settings.unclaimed.total_seconds())
+
+    async def _resume_parents(self, connection: "Connection") -> int:
+        return await moves.resume_parents(connection, await rescue.waiting_parents(connection, PAGE))

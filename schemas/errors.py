@@ -1,0 +1,102 @@
+"""Errors a job or a request can end with: a stable code, a sentence for people, and whether a retry can help.
+
+JobError
+├── InvalidInput            the request is wrong: names the field and the remedy
+│   └── DocumentRefused     one document of many is wrong; the others go on
+├── NotFound                what was named does not exist for this tenant
+├── Conflict                it exists, but not in the state the request needs
+├── DependencyMissing       this process lacks an optional package group
+├── DependencyUnavailable   an outside system does not answer; retryable
+│   └── EngineOverloaded    it answers, but has no capacity; retryable
+├── LeaseLost               another worker owns the job now; the result is thrown away
+├── StageTimeout            the stage ran longer than `timeout_s`; retryable
+├── JobExpired              nobody could run it within `expires_in_s`
+└── InternalError           a defect of ours; retryable, and logged with its traceback
+
+No error knows an HTTP status: `gateway/problems.py` holds the only mapping.
+"""
+
+from typing import ClassVar
+
+
+class JobError(Exception):
+    """The root of every error WeLIP raises on purpose."""
+
+    code: ClassVar[str] = "job_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, code: str | None = None, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.reason = code or self.code
+        """The stable code shown to the owner: the class's own, or a narrower one given here."""
+
+
+class InvalidInput(JobError):
+    """The request is wrong; `field` names the part at fault and the message says what to do."""
+
+    code = "invalid_input"
+
+
+class DocumentRefused(InvalidInput):
+    """One document cannot be indexed; the others of the same job are not affected."""
+
+    code = "document_refused"
+
+
+class NotFound(JobError):
+    """What was named does not exist, or belongs to another tenant."""
+
+    code = "not_found"
+
+
+class Conflict(JobError):
+    """The thing exists, but not in the state that the request needs."""
+
+    code = "conflict"
+
+
+class DependencyMissing(JobError):
+    """This process lacks an optional package group; the message names the group to install."""
+
+    code = "dependency_missing"
+
+
+class DependencyUnavailable(JobError):
+    """An outside system (Postgres, Kafka, object storage, vector index, engine) does not answer."""
+
+    code = "dependency_unavailable"
+    retryable = True
+
+
+class EngineOverloaded(DependencyUnavailable):
+    """The engine refused the request for lack of capacity."""
+
+    code = "engine_overloaded"
+
+
+class LeaseLost(JobError):
+    """The job is no longer this worker's: whatever it made is thrown away."""
+
+    code = "lease_lost"
+
+
+class StageTimeout(JobError):
+    """The stage ran longer than the job's `timeout_s`."""
+
+    code = "timeout"
+    retryable = True
+
+
+class JobExpired(JobError):
+    """The job was not finished within its `expires_in_s`."""
+
+    code = "expired"
+
+
+class InternalError(JobError):
+    """A defect in WeLIP itself; the worker's log holds the traceback."""
+
+    code = "internal_error"
+    retryable = True

@@ -1,0 +1,24 @@
+"""Where work travels: lanes, pools and the names of topics."""
+
+from enum import StrEnum
+
+PREFIX = "welip"
+
+
+class Lane(StrEnum):
+    """`interactive` work is never delayed by a flood of `bulk` work: each lane has topics of its own."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+class Pool(StrEnum):
+    """A set of interchangeable worker processes, scaled together; each has an optional package group of its name."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+def topic_name(kind: str, stage: str, lane: str) -> str:
+    """`welip.<kind>.<stage>.<lane>`; the consumer group of a topic bears its name."""
+    return f"{PREFIX}.{kind}.{stage}.{lane}"

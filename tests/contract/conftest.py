@@ -1,0 +1,50 @@
+"""One fixture a port, parametrised over its adapters: every test of a contract runs against each of them."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from qdrant_client import AsyncQdrantClient
+
+from consumers.stages.ports import Blobs, VectorIndex
+from infra.blobs.folder import FolderBlobs
+from infra.blobs.s3 import MinioBlobs
+from infra.local.minio import MinioServer
+from infra.vectors.edge import EdgeIndex
+from infra.vectors.server import QdrantIndex
+from tests.servers import minio_server
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
+    yield from minio_server(tmp_path_factory.mktemp("minio"))
+
+
+@pytest.fixture(params=["folder", pytest.param("minio", marks=pytest.mark.minio)])
+async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Blobs]:
+    if request.param == "folder":
+        yield FolderBlobs(tmp_path)
+        return
+    server: MinioServer = request.getfixturevalue("minio")
+    store = MinioBlobs(server.url, server.access_key, server.secret_key, f"test-{uuid4().hex[:12]}")
+    await store.ensure()
+    yield store
+    await store.close()
+
+
+@pytest.fixture(params=["edge", "qdrant-local", "qdrant-server"])
+async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorIndex]:
+    """`qdrant-local` is the Qdrant client's own engine in memory: the server adapter's code without a server."""
+    made: VectorIndex
+    if request.param == "edge":
+        made = EdgeIndex(tmp_path)
+    elif request.param == "qdrant-local":
+        made = QdrantIndex(client=AsyncQdrantClient(location=":memory:"))
+    elif url := os.environ.get("WELIP_TEST_QDRANT_URL"):
+        made = QdrantIndex(url, os.environ.get("WELIP_TEST_QDRANT_API_KEY"))
+    else:
+        pytest.skip("WELIP_TEST_QDRANT_URL names no Qdrant server to test against")
+    yield made
+    await made.close()

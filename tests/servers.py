@@ -1,0 +1,40 @@
+"""Real servers for tests: started once a session, or a skip that says what is missing."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.local import kafka, minio
+from schemas.errors import DependencyMissing
+
+
+def skip_unless_kafka() -> None:
+    """Skip the test where Apache Kafka cannot be run."""
+    try:
+        kafka.java()
+    except DependencyMissing as error:
+        pytest.skip(error.message)
+    if kafka.installed() is None and shutil.which("mvn") is None:
+        pytest.skip("Apache Kafka is not in the cache and there is no Maven to fetch it with")
+
+
+def skip_unless_minio() -> None:
+    """Skip the test where MinIO cannot be run."""
+    if minio.installed() is None and shutil.which("go") is None:
+        pytest.skip("MinIO is not in the cache and there is no Go to build it with")
+
+
+def kafka_server(data: Path) -> Iterator[kafka.KafkaServer]:
+    """A running broker; for a session fixture: `yield from kafka_server(tmp_path_factory.mktemp("kafka"))`."""
+    skip_unless_kafka()
+    with kafka.KafkaServer(data) as server:
+        yield server
+
+
+def minio_server(data: Path) -> Iterator[minio.MinioServer]:
+    """A running MinIO; for a session fixture: `yield from minio_server(tmp_path_factory.mktemp("minio"))`."""
+    skip_unless_minio()
+    with minio.MinioServer(data) as server:
+        yield server
