@@ -66,7 +66,7 @@ async def work(
         await connect_patiently(broker, kafka)
         heartbeat.start()
         async with agents:
-            log.info("worker.started", worker=name, pools=list(pools), concurrency=worker.concurrency)
+            log.info("worker.started", worker=name, pools=[pool.value for pool in pools], concurrency=worker.concurrency)
             try:
                 await stopped_by_signal(consumers.run(), agents.join())
             finally:

@@ -47,6 +47,9 @@ class Completions:
         """Make children and let the parent wait, in one transaction. False: the fence failed."""
         async with self._database.unit_of_work() as connection:
             held = await moves.fan_out(connection, job_id, epoch, then=then, carry=carry, children=children)
+        if held and not children:
+            async with self._database.connection() as connection:
+                await moves.resume_parents(connection, [job_id])
         self._wake_relay()
         return held
 

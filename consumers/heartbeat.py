@@ -1,6 +1,7 @@
 """The heartbeat: a thread with its own connection, so that neither a busy loop nor a full pool can cost a lease."""
 
 import asyncio
+import contextlib
 import threading
 import time
 
@@ -63,9 +64,12 @@ class Heartbeat:
                 if connection is not None:
                     connection.terminate()
                     connection = None
+            except Exception as error:  # whatever it is: without this thread every lease of the process would end
+                log.error("heartbeat.defect", exc_info=error, jobs=len(jobs))
             self._abort_what_may_end()
         if connection is not None:
-            await connection.close(timeout=2)
+            with contextlib.suppress(*AWAY):
+                await connection.close(timeout=2)
 
     async def _beat(self, connection: "asyncpg.Connection[asyncpg.Record]", jobs: list[HeldJob]) -> None:
         asked = time.monotonic()

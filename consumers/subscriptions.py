@@ -7,7 +7,7 @@ polls and its single-message handler costs more than a whole no-op job.
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from infra.settings import KafkaSettings, WorkerSettings
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import Route
 from schemas.messages import Summons
-from schemas.topics import Lane
+from schemas.topics import Lane, topic_name
 
 if TYPE_CHECKING:
     import asyncpg
@@ -130,7 +130,7 @@ class Consumers:
                 if pace is not None:
                     pace.saw(len(records))
                 if records:
-                    await self._claim(records, slots, subscription.lane)
+                    await _whole(self._claim(records, slots, subscription.lane))
                     offsets.passed({tp: batch[-1].offset + 1 for tp, batch in polled.items() if batch})
         finally:
             await offsets.close()
@@ -185,23 +185,33 @@ class Consumers:
             log.error("try.defect", exc_info=task.exception())
 
 
+async def _whole(claim: Coroutine[Any, Any, None]) -> None:
+    """Let a claim finish even when this consumer is told to stop: a claim whose answer is lost costs an attempt."""
+    task = asyncio.create_task(claim)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=5)
+        task.cancel()
+        raise
+
+
 def _read(record: "ConsumerRecord[bytes | None, bytes | None]") -> Summons | None:
     try:
-        return Summons.model_validate_json(record.value or b"")
+        summons = Summons.model_validate_json(record.value or b"")
+        # What Postgres could not even compare with a row must not end the consumer.
+        if topic_name(summons.kind, summons.stage, summons.lane) == record.topic and 0 <= summons.epoch < 2**31:
+            return summons
+        why = "it does not belong here"
     except ValidationError as error:
-        UNREADABLE.labels(record.topic).inc()
-        log.error(
-            "message.unreadable",
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            errors=error.error_count(),
-        )
-        return None
+        why = f"{error.error_count()} errors"
+    UNREADABLE.labels(record.topic).inc()
+    log.error("message.unreadable", topic=record.topic, partition=record.partition, offset=record.offset, why=why)
+    return None
 
 
 class _Offsets:
-    """Commits what was passed, a few times a second and not in the way of the next poll: repeating a summons is cheap."""
+    """Commits what was passed, a few times a second, out of the way of the next poll: repeating a summons is cheap."""
 
     PAUSE_S = 0.25
 

@@ -1,1 +1,1 @@
-"""The outside world: settings, logs, metrics, Postgres, Kafka, object storage, vector index, engines, the local stack."""
+"""The outside world: settings, logs, metrics, Postgres, Kafka, storage, vector index, engines, the local stack."""

@@ -40,7 +40,6 @@ class Grouper(Generic[T, R]):
         if len(self._running) < self._lanes:
             task = asyncio.create_task(self._drain())
             self._running.add(task)
-            task.add_done_callback(self._running.discard)
         return await future
 
     async def close(self) -> None:
@@ -49,10 +48,16 @@ class Grouper(Generic[T, R]):
             await asyncio.gather(*self._running)
 
     async def _drain(self) -> None:
-        await asyncio.sleep(0)  # callers of this turn of the loop join the first group
-        while self._waiting:
-            group, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
-            await self._send(group)
+        try:
+            await asyncio.sleep(0)  # callers of this turn of the loop join the first group
+            while self._waiting:
+                group, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+                await self._send(group)
+        finally:
+            # In this same turn, not in a callback of the task: a call in between would wait for a drain that is over.
+            task = asyncio.current_task()
+            assert task is not None
+            self._running.discard(task)
 
     async def _send(self, group: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:

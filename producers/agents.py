@@ -36,6 +36,7 @@ class Agents:
         rescue: RescueSettings | None,
         connected: bool = False,
     ) -> None:
+        self._database = database
         self._broker = broker
         self._kafka = kafka
         self._connected = connected
@@ -46,7 +47,7 @@ class Agents:
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._relay(), name="relay")]
         if self.rescuer is not None:
-            self._tasks.append(asyncio.create_task(self.rescuer.run(), name="rescuer"))
+            self._tasks.append(asyncio.create_task(self._rescue(self.rescuer), name="rescuer"))
         return self
 
     async def __aexit__(
@@ -67,9 +68,14 @@ class Agents:
     async def _relay(self) -> None:
         if not self._connected:
             await connect_patiently(self._broker, self._kafka)
+        await self._database.opened.wait()
         if self.rescuer is not None and self._kafka.embedded:
             await self._summon_all()
         await self.relay.run()
+
+    async def _rescue(self, rescuer: Rescuer) -> None:
+        await self._database.opened.wait()
+        await rescuer.run()
 
     async def _summon_all(self) -> None:
         assert self.rescuer is not None

@@ -80,7 +80,9 @@ class Relay:
 
         await asyncio.gather(
             *(
-                publish(self._broker, name, [Summons.model_construct(**{**row, "lane": Lane(row["lane"])}) for row in group])
+                publish(
+                    self._broker, name, [Summons.model_construct(**{**row, "lane": Lane(row["lane"])}) for row in group]
+                )
                 for name, group in ((n, list(g)) for n, g in groupby(sorted(rows, key=topic), key=topic))
             )
         )

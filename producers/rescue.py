@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 import structlog
 
@@ -49,13 +50,14 @@ class Rescuer:
     async def sweep(self) -> int:
         """One round of every rescue; how many jobs moved. 0 when another rescuer leads."""
         total = 0
+        parents: set[UUID] = set()
         steps: list[tuple[str, Callable[[Connection], Awaitable[int]]]] = [
             ("due", lambda c: rescue.queue_due(c, PAGE)),
-            ("lease", self._end_leases),
+            ("lease", lambda c: _ended(rescue.end_expired_leases(c, PAGE), parents)),
         ]
         if self._sweeps % SELDOM == 0:  # what only a crash makes necessary
             steps += [
-                ("expired", self._end_expired),
+                ("expired", lambda c: _ended(rescue.end_expired(c, PAGE), parents)),
                 ("unclaimed", self._summon_again),
                 ("children_ended", self._resume_parents),
             ]
@@ -65,6 +67,12 @@ class Rescuer:
                 if not await rescue.lead(connection):
                     return total
                 moved = await step(connection)
+            if parents:
+                # After the commit: a sibling that ends at the same time must see these ends, and a lock on a parent
+                # must not be waited for while holding its children, which a cancellation locks the other way round.
+                async with self._database.connection() as connection:
+                    await moves.resume_parents(connection, sorted(parents))
+                parents.clear()
             if moved:
                 RESCUED.labels(reason).inc(moved)
                 log.info("rescue.moved", reason=reason, jobs=moved)
@@ -83,18 +91,15 @@ class Rescuer:
                 return total
             self._wake_relay()
 
-    async def _end_leases(self, connection: "Connection") -> int:
-        moved, parents = await rescue.end_expired_leases(connection, PAGE)
-        await moves.resume_parents(connection, sorted(parents))
-        return moved
-
-    async def _end_expired(self, connection: "Connection") -> int:
-        moved, parents = await rescue.end_expired(connection, PAGE)
-        await moves.resume_parents(connection, sorted(parents))
-        return moved
-
     async def _summon_again(self, connection: "Connection") -> int:
         return await rescue.summon_again(connection, PAGE, unclaimed_s=self._settings.unclaimed.total_seconds())
 
     async def _resume_parents(self, connection: "Connection") -> int:
         return await moves.resume_parents(connection, await rescue.waiting_parents(connection, PAGE))
+
+
+async def _ended(ended: Awaitable[tuple[int, set[UUID]]], parents: set[UUID]) -> int:
+    """How many ended; adds their parents to `parents`."""
+    moved, found = await ended
+    parents |= found
+    return moved

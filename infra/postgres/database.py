@@ -42,6 +42,8 @@ class Database:
         self._settings = settings
         self._application = application
         self._pool: Pool | None = None
+        self.opened = asyncio.Event()
+        """Set when the pool was made: until then nothing can be asked."""
 
     async def open(self) -> None:
         """Make the pool. Raises `DependencyUnavailable` when Postgres does not answer."""
@@ -62,6 +64,7 @@ class Database:
             )
         except AWAY as error:
             raise DependencyUnavailable(f"Postgres does not answer: {error}") from error
+        self.opened.set()
 
     async def open_patiently(self) -> None:
         """Keep trying to open, saying so, until Postgres answers."""

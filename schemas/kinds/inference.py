@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from schemas.names import CollectionName
 
@@ -10,6 +10,19 @@ MAX_QUESTION_CHARS = 8_000
 
 Question = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUESTION_CHARS)]
 Scalar = str | int | float | bool
+
+
+def _no_reranker_yet(value: bool) -> bool:
+    if value:
+        raise ValueError("this version has no reranker; leave `rerank` out or set it to false")
+    return value
+
+
+Rerank = Annotated[
+    bool,
+    AfterValidator(_no_reranker_yet),
+    Field(description="No reranker is part of this version: only false is accepted."),
+]
 
 
 class Generate(BaseModel):
@@ -33,16 +46,9 @@ class InferenceInput(BaseModel):
     collection: CollectionName
     question: Question
     top_k: int = Field(5, ge=1, le=100, description="Passages to retrieve and to answer from.")
-    rerank: bool = Field(False, description="No reranker is part of this version: only false is accepted.")
+    rerank: Rerank = False
     filter: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict, max_length=16)
     generate: Generate | None = Field(default_factory=Generate, description="null: retrieve only.")
-
-    @field_validator("rerank")
-    @classmethod
-    def _no_reranker_yet(cls, value: bool) -> bool:
-        if value:
-            raise ValueError("this version has no reranker; leave `rerank` out or set it to false")
-        return value
 
 
 class Citation(BaseModel):

@@ -7,14 +7,16 @@ if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
 # What nobody works on ends at once; what runs is marked, and its worker hears of it with its next heartbeat. The root
-# must be live and the tenant's.
+# must be the tenant's and, in the first pass ($3 false), live. A later pass takes what is not marked yet: children of a
+# fan-out that committed while the pass before waited for the parent's row, and so were not in its snapshot.
 CANCEL: Final = """
 WITH RECURSIVE tree AS (
-    SELECT id FROM job WHERE id = $1 AND tenant = $2 AND state IN ('queued', 'running', 'retry_wait')
+    SELECT id FROM job WHERE id = $1 AND tenant = $2 AND ($3 OR state IN ('queued', 'running', 'retry_wait'))
     UNION ALL
     SELECT c.id FROM job c JOIN tree ON c.parent = tree.id
 ), held AS (
     SELECT id FROM job WHERE id IN (SELECT id FROM tree) AND state IN ('queued', 'running', 'retry_wait')
+        AND NOT ($3 AND cancel_requested)
     ORDER BY id FOR UPDATE
 ), moved AS (
     UPDATE job SET
@@ -34,7 +36,11 @@ SELECT id, state, parent FROM moved
 
 async def cancel(connection: "Connection", job_id: UUID, tenant: str) -> tuple[bool, set[UUID]]:
     """Whether the job was live, and the parents (outside the tree too) that may go on now."""
-    rows = await connection.fetch(CANCEL, job_id, tenant)
+    rows = await connection.fetch(CANCEL, job_id, tenant, False)
+    more = rows
+    while more:
+        more = await connection.fetch(CANCEL, job_id, tenant, True)
+        rows += more
     touched = {row["id"] for row in rows}
     parents = {row["parent"] for row in rows if row["parent"] is not None and row["state"] == "cancelled"}
     return bool(rows), parents - touched

@@ -28,9 +28,9 @@ INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
 SELECT id, kind, stage, lane, epoch, traceparent FROM moved RETURNING 1
 """
 
-# A lease that ran out: the worker is dead or cut off. The try counts. Backoff is exponential with full jitter, from
-# 1 s, 5 minutes at most (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/); epoch + 1 at the next
-# claim fences the old worker off if it is alive after all.
+# A lease that ran out: the worker is dead or cut off. The try counts. Backoff is exponential with full jitter
+# (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), from 1 s to 5 minutes; epoch + 1 at the
+# next claim fences the old worker off if it is alive after all.
 END_EXPIRED_LEASES: Final = """
 WITH lost AS (
     SELECT id FROM job WHERE state = 'running' AND lease_until < now()

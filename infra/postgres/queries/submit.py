@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
 # Many submissions, one statement. A second job under the same (tenant, idempotency key) inserts nothing, neither row
-# nor message, also within one group: the caller sees its id missing from the answer and looks the first job up.
+# nor message, also within one group: the caller sees its id missing from the answer and looks the first job up. In key
+# order, so that two groups that share keys cannot deadlock.
 SUBMIT: Final = """
 WITH given AS (
     SELECT * FROM unnest(
@@ -23,7 +24,7 @@ WITH given AS (
                      idempotency_key, fingerprint, traceparent)
     SELECT id, tenant, kind, stage, lane, input, metadata, max_attempts, timeout_s,
            now() + make_interval(secs => expires_in_s), idempotency_key, fingerprint, traceparent
-    FROM given
+    FROM given ORDER BY tenant, idempotency_key, id
     ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id, kind, stage, lane, epoch, traceparent, created_at, expires_at
 ), sent AS (

@@ -1,0 +1,49 @@
+"""API keys: `Authorization: Bearer <key>` names a tenant."""
+
+import time
+from typing import Final
+
+from gateway.problems import Unauthenticated
+from infra.postgres.database import Database
+from infra.postgres.keys import digest
+from infra.postgres.queries import keys
+from infra.settings import GatewaySettings
+
+DEFAULT_TENANT: Final = "default"
+REMEMBER_S: Final = 30.0
+"""How long a key is believed without asking again, and so how long a revoked one still works."""
+REMEMBER_AT_MOST: Final = 10_000
+
+
+class Keys:
+    """Finds the tenant of a key; remembers for `REMEMBER_S`, by the key's hash, so no key stays in memory."""
+
+    def __init__(self, database: Database, settings: GatewaySettings) -> None:
+        self._database = database
+        self._off = settings.auth == "off"
+        self._known: dict[bytes, tuple[str, float]] = {}
+
+    async def tenant(self, authorization: str | None) -> str:
+        """The tenant of an `Authorization` header. Raises `Unauthenticated`; with authentication off, `default`."""
+        if self._off:
+            return DEFAULT_TENANT
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise Unauthenticated(
+                "send `Authorization: Bearer <key>`; `welip key create --tenant NAME` makes a key",
+                field="Authorization",
+            )
+        hashed = digest(key.strip())
+        now = time.monotonic()
+        known = self._known.get(hashed)
+        if known is not None and known[1] > now:
+            return known[0]
+        async with self._database.connection() as connection:
+            owner = await keys.owner(connection, hashed)
+        if owner is None:
+            self._known.pop(hashed, None)
+            raise Unauthenticated("this API key is not known, or was revoked", field="Authorization")
+        if len(self._known) >= REMEMBER_AT_MOST:
+            self._known.clear()
+        self._known[hashed] = (owner, now + REMEMBER_S)
+        return owner

@@ -1,0 +1,56 @@
+"""Serves the bytes of files, whole or a range of them."""
+
+import re
+from uuid import UUID
+
+import asyncpg
+from fastapi import Response
+from fastapi.responses import StreamingResponse
+
+from gateway.problems import RangeUnsatisfiable
+from gateway.services import Services
+from infra.postgres.queries import files
+from schemas.errors import NotFound
+
+
+async def file_response(parts: Services, tenant: str, file_id: UUID, wanted: str | None) -> Response:
+    """A file's bytes; `wanted` is a `Range` header (RFC 9110, one range). Raises `NotFound`, `RangeUnsatisfiable`."""
+    row = await _row(parts, tenant, file_id)
+    size: int = row["bytes"]
+    headers = {"Accept-Ranges": "bytes", "ETag": f'"{row["sha256"]}"', "X-Content-Type-Options": "nosniff"}
+    found = byte_range(wanted, size)
+    if found is None:
+        headers["Content-Length"] = str(size)
+        return StreamingResponse(parts.blobs.stream(row["blob"]), 200, headers, row["content_type"])
+    start, length = found
+    headers |= {"Content-Length": str(length), "Content-Range": f"bytes {start}-{start + length - 1}/{size}"}
+    stream = parts.blobs.stream(row["blob"], start=start, length=length)
+    return StreamingResponse(stream, 206, headers, row["content_type"])
+
+
+async def file_bytes(parts: Services, tenant: str, file_id: UUID) -> bytes:
+    """A small file's bytes. Raises `NotFound`."""
+    return await parts.blobs.get((await _row(parts, tenant, file_id))["blob"])
+
+
+async def _row(parts: Services, tenant: str, file_id: UUID) -> asyncpg.Record:
+    async with parts.database.connection() as connection:
+        row = await files.file(connection, file_id, tenant)
+    if row is None:
+        raise NotFound(f"there is no file file_{file_id.hex}", code="file_not_found", field="id")
+    return row
+
+
+def byte_range(wanted: str | None, size: int) -> tuple[int, int] | None:
+    """First byte and length of a `Range` header over `size` bytes; None: all of it, also for what is no byte range."""
+    found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", (wanted or "").strip())
+    if found is None or found.group(0) == "bytes=-":
+        return None
+    first, last = found.groups()
+    if first:
+        start, end = int(first), min(int(last), size - 1) if last else size - 1
+    else:
+        start, end = max(size - int(last), 0), size - 1
+    if start > end:
+        raise RangeUnsatisfiable(f"the file has {size} bytes", field="Range")
+    return start, end - start + 1

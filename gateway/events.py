@@ -1,0 +1,52 @@
+"""A job's history as server-sent events: resumable from any id, during the job and after it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import orjson
+from sse_starlette import ServerSentEvent
+
+from gateway.views import event_view
+from infra.postgres.database import Database
+from infra.postgres.queries import reading
+
+PAGE: Final = 500
+SHORTEST_PAUSE_S: Final = 0.05
+LONGEST_PAUSE_S: Final = 0.5
+
+
+async def stream(database: Database, job: asyncpg.Record, after: int) -> AsyncIterator[ServerSentEvent]:
+    """The events of `job` with ids above `after`, to the end of the job.
+
+    Event 0 is the submission: it is the job's row itself, and so needs no row in the history. No connection is held
+    while nothing happens, so thousands of readers cost a query now and then, not a connection each.
+    """
+    job_id: UUID = job["id"]
+    if after < 0:
+        yield _event(job_id, 0, "state", job["created_at"], {"state": "queued"})
+        after = 0
+    pause = SHORTEST_PAUSE_S
+    while True:
+        async with database.connection() as connection:
+            # Read the state first: whatever ended the job is then among the events read after it.
+            ended = bool(await reading.ended(connection, [job_id]))
+            rows = await reading.events(connection, job_id, after, PAGE)
+        for row in rows:
+            after = row["id"]
+            data = orjson.loads(row["data"])
+            yield _event(job_id, row["id"], row["type"], row["at"], data)
+        if len(rows) == PAGE:
+            continue
+        if ended:
+            return
+        pause = SHORTEST_PAUSE_S if rows else min(pause * 1.5, LONGEST_PAUSE_S)
+        await asyncio.sleep(pause)
+
+
+def _event(job_id: UUID, id: int, type: str, at: datetime, data: dict[str, object]) -> ServerSentEvent:
+    body = orjson.dumps(event_view(job_id, id, type, at, data))
+    return ServerSentEvent(body.decode(), event=type, id=str(id))

@@ -1,0 +1,78 @@
+"""Around every request: the size of its body, and what is measured of it."""
+
+import time
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.problems import TooLarge, problem
+from infra.metrics import REQUEST_SECONDS, REQUESTS
+from infra.telemetry import span
+
+UPLOADS: Final = "/v1/files"
+"""The one path whose body may be larger; its route counts the bytes itself while they stream."""
+
+
+class BodyLimit:
+    """Refuses a body over `limit` bytes: by its announced length before reading it, else as soon as it is passed."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["path"] == UPLOADS:
+            await self._app(scope, receive, send)
+            return
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit() and int(value) > self._limit:
+                await self._refusal()(scope, receive, send)
+                return
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._limit:
+                raise TooLarge(self._sentence(), field="body")
+            return message
+
+        await self._app(scope, counted, send)
+
+    def _sentence(self) -> str:
+        return f"the body is larger than {self._limit} bytes: upload large documents with POST /v1/files"
+
+    def _refusal(self) -> ASGIApp:
+        return problem(413, TooLarge.code, self._sentence(), field="body", headers={"Connection": "close"})
+
+
+class Measured:
+    """Counts and times requests by route, and opens the span that a job's trace begins with."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        traceparent = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"traceparent"), None)
+        try:
+            with span(f"{scope['method']} {scope['path']}", traceparent=traceparent):
+                await self._app(scope, receive, noted)
+        finally:
+            route = getattr(scope.get("route"), "path", "unknown")  # not the path: labels must be few
+            REQUESTS.labels(scope["method"], route, status).inc()
+            REQUEST_SECONDS.labels(scope["method"], route).observe(time.perf_counter() - began)

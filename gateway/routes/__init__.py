@@ -1,0 +1,1 @@
+"""The routes, one module a resource. A route is a call and a return."""

@@ -1,0 +1,145 @@
+"""`/v1/files`: uploads stream to object storage; downloads stream back."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
+
+import uuid_utils.compat as uuids
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from starlette.requests import ClientDisconnect
+
+from gateway.answers import json, page
+from gateway.content import file_response
+from gateway.problems import TooLarge
+from gateway.routes.jobs import problems
+from gateway.services import Parts, Tenant
+from gateway.upload import Form
+from gateway.views import file_view
+from infra.postgres.queries import files
+from schemas.errors import InvalidInput, NotFound
+from schemas.ids import parsed, shown
+from schemas.jobs import Deleted, FilePage, FileView
+
+router = APIRouter(prefix="/v1/files", tags=["files"])
+
+FileId = Annotated[str, Path(description="`file_` and 32 hex digits.")]
+MAX_NAME_CHARS: Final = 255
+FORM: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "purpose": {"type": "string", "default": "documents", "maxLength": 64},
+                        "file": {"type": "string", "format": "binary"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=FileView,
+    responses=problems(413, 422),
+    openapi_extra=FORM,
+)
+async def upload(request: Request, parts: Parts, tenant: Tenant) -> Response:
+    """Store a file: multipart with `purpose` (optional, before the file) and `file`."""
+    form = Form(request.headers.get("content-type", ""), request.stream())
+    part = await form.file()
+    filename = _file_name(part.filename or "")
+    file_id = uuids.uuid7()
+    blob = f"{tenant}/files/{file_id.hex}"
+    digest = hashlib.sha256()
+    limit = parts.settings.max_file_bytes
+
+    async def checked() -> AsyncIterator[bytes]:
+        size = 0
+        async for piece in form.content():
+            size += len(piece)
+            if size > limit:
+                raise TooLarge(f"the file is larger than {limit} bytes; split it", field="file")
+            digest.update(piece)
+            yield piece
+
+    try:
+        size = await parts.blobs.put_stream(blob, checked(), content_type=part.content_type)
+        await form.rest()
+        purpose = form.fields.get("purpose", "documents").strip() or "documents"
+        if len(purpose) > 64 or not purpose.isprintable():
+            raise InvalidInput("at most 64 printable characters", field="purpose")
+    except ClientDisconnect:
+        await parts.blobs.delete(blob)
+        return Response(status_code=400)  # nobody is left to read it
+    except BaseException:
+        await parts.blobs.delete(blob)
+        raise
+    async with parts.database.connection() as connection:
+        row = await files.add(
+            connection,
+            file_id,
+            tenant,
+            filename=filename,
+            purpose=purpose,
+            content_type=part.content_type,
+            size=size,
+            sha256=digest.hexdigest(),
+            blob=blob,
+        )
+    return json(file_view(row), 201, {"Location": f"/v1/files/{shown('file', file_id)}"})
+
+
+@router.get("", response_model=FilePage, responses=problems(422))
+async def listing(
+    parts: Parts, tenant: Tenant, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
+) -> Response:
+    """Files, newest first."""
+    async with parts.database.connection() as connection:
+        rows = await files.files(connection, tenant, None if after is None else parsed("file", after), limit + 1)
+    return json(page([file_view(row) for row in rows], limit))
+
+
+@router.get("/{id}", response_model=FileView, responses=problems(404))
+async def file(id: FileId, parts: Parts, tenant: Tenant) -> Response:
+    """What is known of a file."""
+    async with parts.database.connection() as connection:
+        row = await files.file(connection, parsed("file", id), tenant)
+    if row is None:
+        raise NotFound(f"there is no file {id}", code="file_not_found", field="id")
+    return json(file_view(row))
+
+
+@router.get(
+    "/{id}/content",
+    response_model=None,
+    responses={200: {"description": "The bytes."}, 206: {"description": "A range of them."}, **problems(404, 416)},
+)
+async def content(id: FileId, parts: Parts, tenant: Tenant, range: Annotated[str | None, Header()] = None) -> Response:
+    """A file's bytes, or a range of them."""
+    return await file_response(parts, tenant, parsed("file", id), range)
+
+
+@router.delete("/{id}", response_model=Deleted, responses=problems(404))
+async def delete(id: FileId, parts: Parts, tenant: Tenant) -> Response:
+    """Remove a file. What was indexed from it stays."""
+    async with parts.database.connection() as connection:
+        blob = await files.delete(connection, parsed("file", id), tenant)
+    if blob is None:
+        raise NotFound(f"there is no file {id}", code="file_not_found", field="id")
+    await parts.blobs.delete(blob)
+    return json({"id": id, "object": "file", "deleted": True})
+
+
+def _file_name(given: str) -> str:
+    """The last part of what the client calls the file; it is never used as a path."""
+    name = given.replace("\\", "/").rsplit("/", 1)[-1].strip()
+    if not name or len(name) > MAX_NAME_CHARS or not name.isprintable():
+        raise InvalidInput(f"a file name has 1 to {MAX_NAME_CHARS} printable characters", field="file")
+    return name

@@ -1,0 +1,96 @@
+"""Liveness, readiness by dependency, and metrics."""
+
+import asyncio
+import time
+from typing import Final
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from gateway.answers import json
+from gateway.services import Parts, Services
+from infra.metrics import OUTBOX, OUTBOX_AGE, QUEUE_AGE, QUEUED, RUNNING
+from infra.postgres.queries import outbox, reading
+from schemas.errors import DependencyUnavailable
+from schemas.kinds.registry import routes
+
+router = APIRouter(tags=["health"])
+
+FRESH_S: Final = 2.0
+"""Queue depths are read from Postgres at most this often, however many scrape."""
+
+
+@router.get("/healthz")
+async def alive() -> Response:
+    """200 while the process answers."""
+    return json({"status": "ok"})
+
+
+@router.get("/readyz", responses={503: {"description": "Postgres is away: nothing can be accepted."}})
+async def ready(parts: Parts) -> Response:
+    """What answers. Without Kafka or storage jobs are still accepted and kept: `degraded`, but 200."""
+    postgres, kafka, blobs = await asyncio.gather(_postgres(parts), _kafka(parts), _blobs(parts))
+    found = {"postgres": postgres, "kafka": kafka, "blobs": blobs}
+    status = "unavailable" if postgres != "ok" else "ok" if set(found.values()) == {"ok"} else "degraded"
+    headers = {"Retry-After": "2"} if postgres != "ok" else None
+    return json({"status": status, "dependencies": found}, 200 if postgres == "ok" else 503, headers)
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(parts: Parts) -> Response:
+    """Prometheus metrics of this process, and the queues' depth and age."""
+    await _Queues.refresh(parts)
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _postgres(parts: Services) -> str:
+    try:
+        await asyncio.wait_for(parts.database.check(), 3)
+    except (DependencyUnavailable, TimeoutError) as error:
+        return f"away: {error}"
+    return "ok"
+
+
+async def _kafka(parts: Services) -> str:
+    try:
+        answered = await parts.broker.ping(timeout=3)
+    except Exception as error:  # noqa: BLE001 - whatever aiokafka raises, Kafka does not answer
+        return f"away: {error!r}"
+    return "ok" if answered else "away"
+
+
+async def _blobs(parts: Services) -> str:
+    try:
+        await asyncio.wait_for(parts.blobs.check(), 8)
+    except (DependencyUnavailable, TimeoutError) as error:
+        return f"away: {error}"
+    return "ok"
+
+
+class _Queues:
+    """Depth and age of every topic's queue, as gauges."""
+
+    _read_at = float("-inf")
+
+    @classmethod
+    async def refresh(cls, parts: Services) -> None:
+        now = time.monotonic()
+        if now - cls._read_at < FRESH_S:
+            return
+        cls._read_at = now
+        try:
+            async with parts.database.connection() as connection:
+                queued = {(r["kind"], r["stage"], r["lane"]): r for r in await reading.queues(connection)}
+                running = {(r["kind"], r["stage"], r["lane"]): r["jobs"] for r in await reading.running(connection)}
+                backlog = await outbox.backlog(connection)
+        except DependencyUnavailable:
+            return  # the gauges keep their last values; /readyz says that Postgres is away
+        for route in routes():
+            key = (route.kind, route.stage, route.lane.value)
+            labels = (route.topic, route.lane.value)
+            row = queued.get(key)
+            QUEUED.labels(*labels).set(0 if row is None else row["jobs"])
+            QUEUE_AGE.labels(*labels).set(0 if row is None else row["age_s"])
+            RUNNING.labels(*labels).set(running.get(key, 0))
+        OUTBOX.set(backlog["messages"])
+        OUTBOX_AGE.set(backlog["age_s"])

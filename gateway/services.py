@@ -1,0 +1,44 @@
+"""What routes need, made once for the process and found on the application."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from faststream.kafka import KafkaBroker
+
+from gateway.auth import Keys
+from gateway.ending import Endings
+from gateway.submit import Submitter
+from infra.blobs.folder import FolderBlobs
+from infra.blobs.s3 import MinioBlobs
+from infra.postgres.database import Database
+from infra.settings import GatewaySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The gateway's parts."""
+
+    settings: GatewaySettings
+    database: Database
+    broker: KafkaBroker
+    blobs: FolderBlobs | MinioBlobs
+    submitter: Submitter
+    endings: Endings
+    keys: Keys
+
+
+def services(request: Request) -> Services:
+    """The parts of the application that serves this request."""
+    found: Any = request.app.state.services
+    assert isinstance(found, Services)
+    return found
+
+
+async def tenant(request: Request) -> str:
+    """Whose request this is. Raises `Unauthenticated`."""
+    return await services(request).keys.tenant(request.headers.get("authorization"))
+
+
+Parts = Annotated[Services, Depends(services)]
+Tenant = Annotated[str, Depends(tenant)]

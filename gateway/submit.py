@@ -1,0 +1,99 @@
+"""Submission: a checked request becomes a job's row and its message, grouped with others of the same moment."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+import uuid_utils.compat as uuids
+
+from gateway.views import fresh_view, job_view
+from infra.grouping import Grouper
+from infra.metrics import SUBMITTED
+from infra.postgres.database import Database
+from infra.postgres.queries import reading, submit
+from infra.postgres.queries.submit import Made, NewJob
+from infra.telemetry import current_traceparent
+from schemas.errors import Conflict, DependencyUnavailable
+from schemas.jobs import Submission
+from schemas.kinds.registry import KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job that is safe now. `new` is False when its idempotency key had made it before."""
+
+    id: UUID
+    view: dict[str, Any]
+    new: bool
+
+
+class Submitter:
+    """Writes submissions in groups and wakes the relay."""
+
+    def __init__(self, database: Database, wake_relay: Callable[[], None]) -> None:
+        self._database = database
+        self._wake_relay = wake_relay
+        self._jobs: Grouper[NewJob, Made | None] = Grouper(
+            self._flush, limit=100, lanes=2, fatal=(DependencyUnavailable,)
+        )
+
+    async def submit(
+        self,
+        tenant: str,
+        submission: Submission,
+        *,
+        idempotency_key: str | None = None,
+        traceparent: str | None = None,
+    ) -> Accepted:
+        """Accept a job. Raises `Conflict` when the key came with another body before, `DependencyUnavailable`."""
+        job = NewJob(
+            id=uuids.uuid7(),
+            tenant=tenant,
+            kind=submission.kind,
+            stage=KINDS[submission.kind].first_stage,
+            lane=submission.lane.value,
+            input=submission.input.model_dump_json(),
+            metadata=orjson.dumps(submission.metadata).decode(),
+            max_attempts=submission.max_attempts,
+            timeout_s=submission.timeout_s,
+            expires_in_s=submission.expires_in_s,
+            idempotency_key=idempotency_key,
+            fingerprint=_fingerprint(submission) if idempotency_key is not None else None,
+            traceparent=current_traceparent(traceparent),
+        )
+        made = await self._jobs.call(job)
+        if made is None:
+            return await self._first(job)
+        SUBMITTED.labels(job.kind, job.lane).inc()
+        return Accepted(job.id, fresh_view(job, made, submission.metadata), new=True)
+
+    async def _flush(self, group: Sequence[NewJob]) -> Sequence[Made | None]:
+        async with self._database.connection() as connection:
+            made = await submit.submit(connection, group)
+        self._wake_relay()
+        return made
+
+    async def _first(self, job: NewJob) -> Accepted:
+        """The job that this idempotency key made first."""
+        assert job.idempotency_key is not None
+        async with self._database.connection() as connection:
+            found = await submit.find_idempotent(connection, job.tenant, job.idempotency_key)
+            row = None if found is None else await reading.job(connection, found[0], job.tenant)
+            children = {} if row is None else await reading.children(connection, [row["id"]])
+        if found is None or row is None:  # it was removed between the two statements
+            raise DependencyUnavailable("the job of this idempotency key was just removed")
+        if found[1] != job.fingerprint:
+            raise Conflict(
+                "this Idempotency-Key came with another body before: use a new key for a new job",
+                code="idempotency_key_reused",
+                field="Idempotency-Key",
+            )
+        return Accepted(row["id"], job_view(row, children.get(row["id"])), new=False)
+
+
+def _fingerprint(submission: Submission) -> bytes:
+    """Equal for bodies that mean the same, whatever their spelling."""
+    return hashlib.sha256(orjson.dumps(submission.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)).digest()

@@ -1,0 +1,118 @@
+"""Rows become the JSON that owners see; shapes in `schemas/jobs.py`."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+import orjson
+
+from infra.postgres.queries.submit import Made, NewJob
+from schemas.ids import shown
+from schemas.lifecycle import JobState
+
+
+class Row(Protocol):
+    """A row of Postgres, or anything with its columns by name."""
+
+    def __getitem__(self, column: str, /) -> Any:
+        """A column's value."""
+
+
+def job_view(row: Row, children: Mapping[str, int] | None) -> dict[str, Any]:
+    """A job's row, with the counts of its children by state."""
+    done, total = row["progress_done"], row["progress_total"]
+    counts = None
+    if children:
+        counts = {"total": sum(children.values()), **{state.value: children.get(state, 0) for state in JobState}}
+        if row["waiting"]:
+            done, total = counts["total"] - sum(children.get(s, 0) for s in _LIVE), counts["total"]
+    return {
+        "id": shown("job", row["id"]),
+        "object": "job",
+        "kind": row["kind"],
+        "state": row["state"],
+        "lane": row["lane"],
+        "stage": row["stage"],
+        "attempt": row["attempt"],
+        "max_attempts": row["max_attempts"],
+        "progress": {"done": done, "total": total, "message": row["progress_message"]},
+        "result": _loads(row["result"]),
+        "error": _loads(row["error"]),
+        "metadata": _loads(row["metadata"]),
+        "parent": None if row["parent"] is None else shown("job", row["parent"]),
+        "children": counts,
+        "created_at": row["created_at"],
+        "started_at": row["started_at"],
+        "finished_at": row["finished_at"],
+        "expires_at": row["expires_at"],
+        "links": _links(row["id"]),
+    }
+
+
+_LIVE = (JobState.QUEUED, JobState.RUNNING, JobState.RETRY_WAIT)
+
+
+def fresh_view(job: NewJob, made: Made, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """A job that was made this moment, without reading it back."""
+    return {
+        "id": shown("job", job.id),
+        "object": "job",
+        "kind": job.kind,
+        "state": "queued",
+        "lane": job.lane,
+        "stage": job.stage,
+        "attempt": 0,
+        "max_attempts": job.max_attempts,
+        "progress": {"done": 0, "total": 0, "message": None},
+        "result": None,
+        "error": None,
+        "metadata": metadata,
+        "parent": None,
+        "children": None,
+        "created_at": made.created_at,
+        "started_at": None,
+        "finished_at": None,
+        "expires_at": made.expires_at,
+        "links": _links(job.id),
+    }
+
+
+def file_view(row: Row) -> dict[str, Any]:
+    """A file's row."""
+    return {
+        "id": shown("file", row["id"]),
+        "object": "file",
+        "filename": row["filename"],
+        "purpose": row["purpose"],
+        "bytes": row["bytes"],
+        "sha256": row["sha256"],
+        "created_at": row["created_at"],
+    }
+
+
+def collection_view(row: Row) -> dict[str, Any]:
+    """A collection's row with its sums."""
+    return {
+        "name": row["name"],
+        "object": "collection",
+        "documents": row["documents"],
+        "chunks": row["chunks"],
+        "bytes": row["bytes"],
+        "encoder": {"sparse": row["encoder"], "dense": row["embedder"]},
+        "created_at": row["created_at"],
+    }
+
+
+def event_view(job_id: UUID, id: int, type: str, at: datetime, data: Any) -> dict[str, Any]:
+    """An event of a job's history."""
+    return {"id": id, "job": shown("job", job_id), "type": type, "at": at, "data": data}
+
+
+def _links(job_id: UUID) -> dict[str, str]:
+    here = f"/v1/jobs/{shown('job', job_id)}"
+    return {"self": here, "events": f"{here}/events", "result": f"{here}/result", "cancel": f"{here}/cancel"}
+
+
+def _loads(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)

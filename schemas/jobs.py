@@ -1,0 +1,186 @@
+"""What clients send to submit a job, and what they are shown of it."""
+
+from datetime import datetime
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, create_model
+
+from schemas.kinds.registry import KINDS, Kind
+from schemas.lifecycle import JobState
+from schemas.topics import Lane
+
+DAY: Final = 24 * 3600
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must hold printable characters only")
+    return value
+
+
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(_printable)]
+
+
+class Submission(BaseModel):
+    """The fields that every kind of job has."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str
+    input: Any
+    lane: Lane = Lane.INTERACTIVE
+    max_attempts: int = Field(5, ge=1, le=25, description="Tries of each stage.")
+    timeout_s: float | None = Field(None, gt=0, le=7 * DAY, description="Seconds that one try of a stage may take.")
+    expires_in_s: float | None = Field(None, gt=0, le=30 * DAY, description="Fails when no worker took it by then.")
+    metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
+
+
+def _submission_of(kind: Kind) -> type[Submission]:
+    fields: dict[str, Any] = {"kind": (Literal[kind.name], ...), "input": (kind.input, ...)}
+    name = f"Submit{kind.name.capitalize()}"
+    model = create_model(name, __base__=Submission, __doc__=f"Submit a job of kind `{kind.name}`.", **fields)
+    assert issubclass(model, Submission)
+    return model
+
+
+if TYPE_CHECKING:
+    SubmitJob = Submission
+else:
+    SubmitJob = Annotated[reduce(or_, map(_submission_of, KINDS.values())), Field(discriminator="kind")]
+    """A submission of any kind in the registry; the kind chooses the branch."""
+
+
+class Progress(BaseModel):
+    """`done` of `total` steps of the present stage; of children where the job has some."""
+
+    done: int
+    total: int
+    message: str | None
+
+
+class ErrorView(BaseModel):
+    """Why a job failed, or why its last try did."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class ChildCounts(BaseModel):
+    """How a job's children stand."""
+
+    total: int
+    queued: int
+    running: int
+    retry_wait: int
+    succeeded: int
+    failed: int
+    cancelled: int
+
+
+class JobLinks(BaseModel):
+    """Where to go from here."""
+
+    self: str
+    events: str
+    result: str
+    cancel: str
+
+
+class JobView(BaseModel):
+    """A job as its owner sees it. A result over 64 KiB is `{"file": "file_..."}`; `links.result` serves its bytes."""
+
+    id: str
+    object: Literal["job"] = "job"
+    kind: str
+    state: JobState
+    lane: Lane
+    stage: str
+    attempt: int
+    max_attempts: int
+    progress: Progress
+    result: Any = None
+    error: ErrorView | None = None
+    metadata: dict[str, str]
+    parent: str | None
+    children: ChildCounts | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None
+    links: JobLinks
+
+
+class JobPage(BaseModel):
+    """Jobs, newest first; pass the last id as `after` for the next page."""
+
+    data: list[JobView]
+    has_more: bool
+
+
+class FileView(BaseModel):
+    """A file. `bytes` is its size, `sha256` the hex digest of its content."""
+
+    id: str
+    object: Literal["file"] = "file"
+    filename: str
+    purpose: str
+    bytes: int
+    sha256: str
+    created_at: datetime
+
+
+class FilePage(BaseModel):
+    """Files, newest first."""
+
+    data: list[FileView]
+    has_more: bool
+
+
+class EncoderView(BaseModel):
+    """What a collection's vectors were made with; None: no dense vectors."""
+
+    sparse: str
+    dense: str | None
+
+
+class CollectionView(BaseModel):
+    """A collection. `bytes` counts the UTF-8 text of its documents."""
+
+    name: str
+    object: Literal["collection"] = "collection"
+    documents: int
+    chunks: int
+    bytes: int
+    encoder: EncoderView
+    created_at: datetime
+
+
+class CollectionList(BaseModel):
+    """A tenant's collections by name."""
+
+    data: list[CollectionView]
+
+
+class Deleted(BaseModel):
+    """Something is gone. `id` is a file's or a document's id, or a collection's name."""
+
+    id: str
+    object: str
+    deleted: bool
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). `code` is stable; `field` is the part of the request at fault; `remedy` says what to do."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    field: str | None = None
+    remedy: str | None = None
+    errors: list[dict[str, str]] | None = None

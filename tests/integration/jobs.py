@@ -1,0 +1,133 @@
+"""Moves jobs by hand with the statements that gateway and workers use, and looks at what became of them."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import uuid_utils.compat as uuids
+
+from infra.postgres.database import Database
+from infra.postgres.queries import cancel, claim, moves, submit
+from infra.postgres.queries.moves import Move, Moved
+from infra.postgres.queries.submit import Made, NewJob
+from schemas.lifecycle import JobState
+
+
+def new_job(**changes: Any) -> NewJob:
+    """A no-op of tenant `default`; `changes` replace fields."""
+    job = NewJob(
+        id=uuids.uuid7(),
+        tenant="default",
+        kind="noop",
+        stage="run",
+        lane="interactive",
+        input="{}",
+        metadata="{}",
+        max_attempts=3,
+        timeout_s=None,
+        expires_in_s=None,
+        idempotency_key=None,
+        fingerprint=None,
+        traceparent=None,
+    )
+    return replace(job, **changes)
+
+
+class Jobs:
+    """Jobs in one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    async def make(self, *new: NewJob) -> list[Made | None]:
+        async with self.database.connection() as connection:
+            return await submit.submit(connection, new)
+
+    async def submit(self, count: int = 1, **changes: Any) -> list[UUID]:
+        new = [new_job(**changes) for _ in range(count)]
+        assert None not in await self.make(*new)
+        return [job.id for job in new]
+
+    async def claim(self, *ids: UUID, lease_s: float = 60, worker: str = "w") -> list[asyncpg.Record]:
+        """Claim as a worker would whose summons are fresh."""
+        rows = await self.rows(ids)
+        async with self.database.connection() as connection:
+            summons = [(row["id"], row["epoch"], row["stage"]) for row in rows]
+            return await claim.claim(connection, summons, worker=worker, lease_s=lease_s)
+
+    async def running(self, *, lease_s: float = 60, **changes: Any) -> tuple[UUID, int]:
+        """A new job that is running: its id and epoch."""
+        [job_id] = await self.submit(**changes)
+        [row] = await self.claim(job_id, lease_s=lease_s)
+        return job_id, row["epoch"]
+
+    async def finish(self, job_id: UUID, epoch: int, state: JobState, **fields: Any) -> Moved | None:
+        async with self.database.connection() as connection:
+            [moved] = await moves.finish(connection, [Move(job_id, epoch, state, **fields)])
+        return moved
+
+    async def fan_out(self, job_id: UUID, epoch: int, count: int, *, then: str = "run") -> list[UUID]:
+        """Make children; empty when the fence failed."""
+        children = [(uuids.uuid7(), "run", json.dumps({"steps": n % 100 + 1})) for n in range(count)]
+        async with self.database.unit_of_work() as connection:
+            held = await moves.fan_out(connection, job_id, epoch, then=then, carry='{"of": "x"}', children=children)
+        return [child[0] for child in children] if held else []
+
+    async def parent(self, count: int = 2) -> tuple[UUID, list[UUID]]:
+        """A job that waits for `count` queued children."""
+        job_id, epoch = await self.running()
+        return job_id, await self.fan_out(job_id, epoch, count)
+
+    async def resume(self, *parents: UUID) -> int:
+        async with self.database.connection() as connection:
+            return await moves.resume_parents(connection, parents)
+
+    async def end(self, job_id: UUID, state: JobState = JobState.SUCCEEDED) -> None:
+        """Claim a queued job and end it."""
+        [row] = await self.claim(job_id)
+        assert await self.finish(job_id, row["epoch"], state) is not None
+
+    async def cancel(self, job_id: UUID, tenant: str = "default") -> tuple[bool, set[UUID]]:
+        async with self.database.connection() as connection:
+            return await cancel.cancel(connection, job_id, tenant)
+
+    async def heartbeat(self, *held: tuple[UUID, int], lease_s: float = 60) -> dict[UUID, bool]:
+        async with self.database.connection() as connection:
+            return await claim.heartbeat(connection, held, lease_s=lease_s)
+
+    async def rows(self, ids: Sequence[UUID]) -> list[asyncpg.Record]:
+        return await self.fetch("SELECT * FROM job WHERE id = ANY($1::uuid[]) ORDER BY id", list(ids))
+
+    async def row(self, job_id: UUID) -> asyncpg.Record:
+        [row] = await self.rows([job_id])
+        return row
+
+    async def states(self, ids: Sequence[UUID]) -> set[str]:
+        return {row["state"] for row in await self.rows(ids)}
+
+    async def messages(self, job_id: UUID) -> list[tuple[str, int]]:
+        """What the outbox holds for a job: stage and epoch."""
+        rows = await self.fetch("SELECT stage, epoch FROM outbox WHERE job_id = $1 ORDER BY id", job_id)
+        return [(row["stage"], row["epoch"]) for row in rows]
+
+    async def history(self, job_id: UUID) -> list[str]:
+        """The states a job's events tell, in their order."""
+        rows = await self.fetch("SELECT data FROM job_event WHERE job_id = $1 AND type = 'state' ORDER BY id", job_id)
+        return [json.loads(row["data"])["state"] for row in rows]
+
+    async def until_blocked(self, sessions: int) -> None:
+        """Until so many sessions of this database wait for a lock."""
+        waiting = (
+            "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        async with asyncio.timeout(10):
+            while (await self.fetch(waiting))[0]["n"] < sessions:
+                await asyncio.sleep(0.01)
+
+    async def fetch(self, statement: str, *values: Any) -> list[asyncpg.Record]:
+        async with self.database.connection() as connection:
+            return await connection.fetch(statement, *values)

@@ -1,0 +1,162 @@
+"""The docs say what the code says: tables, diagrams, links and the checks that decisions name."""
+
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client import Counter, Gauge, Histogram
+from pydantic import SecretStr
+
+from infra import metrics
+from infra.settings import CONCERNS, environment_names
+from schemas.diagram import BLOCKS, mermaid, renewed
+from schemas.kinds.registry import KINDS
+from schemas.lifecycle import MOVES, TERMINAL, JobState
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
+ROOMS = ("schemas", "infra", "producers", "gateway", "consumers")
+
+
+def read(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every table row whose first cell is code."""
+    lines = (line for line in text.splitlines() if line.startswith("| `"))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def sources() -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
+def test_the_diagram_draws_exactly_the_legal_moves() -> None:
+    arrows = set(re.findall(r"^    (\w+) --> (\w+): ", mermaid(), re.MULTILINE))
+    assert arrows == {(old.value, new.value) for old, moves in MOVES.items() for new in moves}
+    ends = set(re.findall(r"^    (\w+) --> \[\*\]$", mermaid(), re.MULTILINE))
+    assert ends == {state.value for state in TERMINAL}
+
+
+def test_a_label_of_the_diagram_has_no_second_colon() -> None:
+    assert all(line.count(":") <= 1 for line in mermaid().splitlines())
+
+
+@pytest.mark.parametrize(("page", "blocks"), [("lifecycle.md", set(BLOCKS)), ("flow.md", {"diagram"})])
+def test_generated_blocks_are_renewed(page: str, blocks: set[str]) -> None:
+    text = read(page)
+    assert set(re.findall(r"<!-- generated: (\w+) -->", text)) == blocks
+    assert renewed(text) == text, "run: make docs"
+
+
+def test_the_life_cycle_page_speaks_of_every_state() -> None:
+    states = {cells[0].split("`")[1] for cells in rows(read("lifecycle.md").partition("<!-- generated")[0])}
+    assert states == {state.value for state in JobState}
+
+
+def test_every_metric_is_documented_with_its_type_and_labels() -> None:
+    documented = {
+        cells[0].strip("`"): (cells[1], cells[2]) for cells in rows(read("observability.md")) if len(cells) == 4
+    }
+    kinds = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
+    defined = {}
+    for metric in vars(metrics).values():
+        if isinstance(metric, Counter | Gauge | Histogram):
+            name = metric._name + ("_total" if isinstance(metric, Counter) else "")
+            defined[name] = (kinds[type(metric)], ", ".join(metric._labelnames))
+    assert documented == defined
+
+
+def test_every_log_event_is_documented_with_its_level() -> None:
+    found = set()
+    for level, event in re.findall(r'\blog\.(\w+)\(\s*f?"([^"]+)"', sources()):
+        names = [event.format(name=name) for name in ("blobs", "index")] if "{name}" in event else [event]
+        found |= {(name, level) for name in names}
+    documented = {(cells[0].strip("`"), cells[1]) for cells in rows(read("observability.md")) if len(cells) == 3}
+    assert documented == found
+
+
+def shown(default: object) -> str:
+    """A default as the docs write it."""
+    match default:
+        case None:
+            return "none"
+        case bool():
+            return f"`{str(default).lower()}`"
+        case SecretStr():
+            return shown(default.get_secret_value())
+        case timedelta():
+            return f"`{default.total_seconds():g}`"
+        case "":
+            return "empty"
+        case _:
+            return f"`{default}`"
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    documented = {cells[0].strip("`"): cells[1] for cells in rows(read("settings.md"))}
+    read_directly = set(re.findall(r'os\.environ\.get\("(WELIP_\w+)"\)', sources()))
+    assert set(documented) == environment_names() | read_directly
+    for concern in CONCERNS:
+        prefix = concern.model_config.get("env_prefix", "")
+        for name, field in concern.model_fields.items():
+            variable = field.validation_alias if isinstance(field.validation_alias, str) else f"{prefix}{name}".upper()
+            assert documented[variable] == shown(field.default), variable
+
+
+def test_every_kind_is_documented_with_its_stages_and_pools() -> None:
+    documented = {cells[0].strip("`"): cells[1] for cells in rows(read("kinds.md").partition("\n## ")[0])}
+    assert documented == {
+        kind.name: ", ".join(f"`{stage}` {pool}" for stage, pool in kind.stages.items()) for kind in KINDS.values()
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_of_an_input_and_a_result_is_documented(kind: str) -> None:
+    sections = re.split(r"^## ", read("kinds.md"), flags=re.MULTILINE)
+    (section,) = [s for s in sections if s.startswith(f"`{kind}`")]
+    models = [KINDS[kind].input, KINDS[kind].result]
+    fields = {field for model in models if model is not None for field in model.model_fields}
+    missing = {field for field in fields if not re.search(rf'[`"]{field}[`"]', section)}
+    assert not missing
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        aim = (page.parent / path).resolve() if path else page
+        assert aim.exists(), target
+        assert not anchor or anchor in anchors(aim), target
+
+
+def contracts() -> set[str]:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return {contract["name"] for contract in settings["tool"]["importlinter"]["contracts"]}
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
+def test_a_decision_ends_with_a_check_that_exists(page: Path) -> None:
+    *_, last = re.split(r"^\*\*", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    title, _, body = last.partition("**")
+    assert title == "Enforced by."
+    checks = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", body)
+    imports = re.findall(r'import contract "([^"]+)"', body)
+    assert checks or imports
+    for file, test in checks:
+        assert re.search(rf"^ *(async )?def {test}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), test
+    assert set(imports) <= contracts()
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    assert [int(page.name[:4]) for page in DECISIONS] == list(range(1, len(DECISIONS) + 1))
