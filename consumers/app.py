@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Sequence
+from datetime import timedelta
 
 import structlog
 from prometheus_client import start_http_server
@@ -50,8 +51,10 @@ async def work(
     held = HeldJobs()
     heartbeat = Heartbeat(held, postgres, worker)
     broker = kafka_broker(kafka, client_id=f"welip-worker-{name}")
-    # The worker carries what it hands on itself; rescue is the business of the agents beside the gateway.
-    agents = Agents(database, broker, kafka=kafka, relay=relay, rescue=None, connected=True)
+    # The worker carries what it hands on itself, woken at once. Whatever it could not carry, the relays beside the
+    # gateway find within their poll, so this one need not look often; rescue is theirs too.
+    seldom = relay.model_copy(update={"poll": timedelta(seconds=1)})
+    agents = Agents(database, broker, kafka=kafka, relay=seldom, rescue=None, connected=True)
     completions = Completions(database, agents.relay.wake)
     executor = Executor(database, completions, held, ports, Artifacts(database, ports.blobs))
     consumers = Consumers(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import structlog
 from fastapi import FastAPI
 
-from gateway import problems
+from gateway import openapi, problems
 from gateway.auth import Keys
 from gateway.ending import Endings
 from gateway.middleware import BodyLimit, Measured
@@ -85,6 +85,7 @@ def create_app(
         app.include_router(module.router)
     pages.mount_assets(app)
     problems.install(app)
+    openapi.install(app)
     app.add_middleware(BodyLimit, limit=gateway.max_body_bytes)
     app.add_middleware(Measured)
     return app

@@ -8,14 +8,10 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from schemas.errors import (
-    Conflict,
-    DependencyUnavailable,
-    InvalidInput,
-    JobError,
-    NotFound,
-)
+from schemas.errors import Conflict, DependencyUnavailable, InvalidInput, JobError, NotFound
+from schemas.kinds.registry import KINDS
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +64,7 @@ TITLES: Final[Mapping[int, str]] = {
     503: "Unavailable",
 }
 RETRY_AFTER_S: Final = 2
+UNKNOWN_KIND: Final = ("union_tag_invalid", "union_tag_not_found")
 
 
 def problem(
@@ -116,28 +113,30 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = error.errors()
     if any(e["type"] == "json_invalid" for e in found):
-        return problem(
-            400, "malformed_json", f"the body is not JSON: {found[0].get('ctx', {}).get('error', '')}", field="body"
-        )
-    errors = [{"field": _field(e["loc"]), "message": _sentence(e)} for e in found[:20]]
-    first = errors[0]
-    unknown_kind = found[0]["type"] in ("union_tag_invalid", "union_tag_not_found")
+        return _malformed(f"the body is not JSON: {found[0].get('ctx', {}).get('error', '')}")
+    errors = [{"field": _field(e), "message": _sentence(e)} for e in found[:20]]
     return problem(
         422,
-        "unknown_kind" if unknown_kind else "invalid_input",
-        first["message"],
-        field="kind" if unknown_kind else first["field"],
+        "unknown_kind" if found[0]["type"] in UNKNOWN_KIND else InvalidInput.code,
+        errors[0]["message"],
+        field=errors[0]["field"],
         remedy="correct the field and send the request again; nothing was stored",
         errors=errors,
     )
 
 
-def _field(location: tuple[int | str, ...]) -> str:
+def _malformed(why: str) -> Response:
+    return problem(400, "malformed_json", why, field="body", remedy="send one JSON object in UTF-8 (RFC 8259)")
+
+
+def _field(error: Mapping[str, Any]) -> str:
     """`input.documents[3].text`, without FastAPI's `body` and the tag of the union."""
-    parts = list(location)
+    if error["type"] in UNKNOWN_KIND:
+        return "kind"
+    parts = list(error["loc"])
     where = str(parts.pop(0)) if parts and parts[0] in ("body", "query", "path", "header") else ""
-    if where == "body" and parts and "input" not in parts[:1] and parts[1:2]:
-        parts.pop(0)  # the kind, which names the branch of the union
+    if where == "body" and len(parts) > 1 and parts[0] in KINDS:
+        parts.pop(0)  # it names the branch of the union
     text = ""
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -145,8 +144,15 @@ def _field(location: tuple[int | str, ...]) -> str:
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return "this field is not known here; remove it" if error["type"] == "extra_forbidden" else message
+    match error["type"]:
+        case "extra_forbidden":
+            return "this field is not known here; remove it"
+        case "union_tag_invalid":
+            context = error["ctx"]
+            return f"unknown kind {context['tag']!r}: one of {context['expected_tags']}"
+        case "union_tag_not_found":
+            return f"name the job's kind: one of {', '.join(KINDS)}"
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -154,10 +160,14 @@ async def _http(request: Request, error: Exception) -> Response:
     codes = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
     detail = str(error.detail)
     if error.status_code == 400 and "parsing the body" in detail:
-        return problem(400, "malformed_json", "the body is not JSON in UTF-8", field="body")
+        return _malformed("the body is JSON that cannot be read: it is nested too deeply")
     if error.status_code == 404:
         detail = f"there is nothing at {request.url.path}"
     return problem(error.status_code, codes.get(error.status_code, "error"), detail, headers=error.headers)
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # the client has gone in the middle of its request: nobody reads this
 
 
 async def _defect(request: Request, error: Exception) -> Response:
@@ -170,4 +180,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(JobError, _job_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, _defect)

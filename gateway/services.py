@@ -1,9 +1,10 @@
 """What routes need, made once for the process and found on the application."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 from faststream.kafka import KafkaBroker
 
 from gateway.auth import Keys
@@ -35,8 +36,11 @@ def services(request: Request) -> Services:
     return found
 
 
-async def tenant(request: Request) -> str:
-    """Whose request this is. Raises `Unauthenticated`."""
+_BEARER: Final = HTTPBearer(auto_error=False, description="An API key: `welip key create --tenant NAME` makes one.")
+
+
+async def tenant(request: Request, _: Annotated[object, Depends(_BEARER)]) -> str:
+    """Whose request this is. Raises `Unauthenticated`. The dependency gives `/docs` its field for the key."""
     return await services(request).keys.tenant(request.headers.get("authorization"))
 
 

@@ -1,5 +1,6 @@
 """Reads `multipart/form-data` as it arrives: a file's bytes flow on while the rest of it is still on its way."""
 
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from schemas.errors import InvalidInput
 
 MAX_FIELD_BYTES: Final = 4096
 MAX_FIELDS: Final = 16
+MEDIA_TYPE: Final = re.compile(rb"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:;[ -~]*)?")
+"""RFC 6838 names; what a part calls its content goes into a header of every download."""
 
 
 @dataclass(slots=True)
@@ -28,6 +31,7 @@ class _Reader:
     """What the push parser met and nobody has taken yet."""
 
     parts: deque[Part | bytes | None] = field(default_factory=deque)
+    complete: bool = False
     headers: dict[str, bytes] = field(default_factory=dict)
     name: bytes = b""
     value: bytes = b""
@@ -52,7 +56,7 @@ class _Reader:
             Part(
                 options.get(b"name", b"").decode("utf-8", "replace"),
                 None if filename is None else filename.decode("utf-8", "replace"),
-                self.headers.get("content-type", b"application/octet-stream").decode("latin-1"),
+                _media_type(self.headers.get("content-type", b"")),
             )
         )
 
@@ -61,6 +65,9 @@ class _Reader:
 
     def part_end(self) -> None:
         self.parts.append(None)
+
+    def end(self) -> None:
+        self.complete = True
 
 
 class Form:
@@ -74,18 +81,22 @@ class Form:
         self._body = body
         self._reader = _Reader()
         r = self._reader
-        self._parser = MultipartParser(
-            options[b"boundary"],
-            {
-                "on_part_begin": r.part_begin,
-                "on_part_data": r.part_data,
-                "on_part_end": r.part_end,
-                "on_header_field": r.header_field,
-                "on_header_value": r.header_value,
-                "on_header_end": r.header_end,
-                "on_headers_finished": r.headers_finished,
-            },
-        )
+        try:
+            self._parser = MultipartParser(
+                options[b"boundary"],
+                {
+                    "on_part_begin": r.part_begin,
+                    "on_part_data": r.part_data,
+                    "on_part_end": r.part_end,
+                    "on_header_field": r.header_field,
+                    "on_header_value": r.header_value,
+                    "on_header_end": r.header_end,
+                    "on_headers_finished": r.headers_finished,
+                    "on_end": r.end,
+                },
+            )
+        except FormParserError as error:
+            raise InvalidInput(f"the form's boundary cannot be used: {error}", field="Content-Type") from error
 
     async def file(self) -> Part:
         """The part that is a file. Raises `InvalidInput` when the form has none."""
@@ -93,9 +104,7 @@ class Form:
             if isinstance(part, Part):
                 if part.filename is not None:
                     return part
-                self.fields[part.name] = await self._value(part.name)
-                if len(self.fields) > MAX_FIELDS:
-                    raise InvalidInput(f"a form has at most {MAX_FIELDS} fields", field="body")
+                await self._add_field(part.name)
         raise InvalidInput("the form has no part `file` with a file name", field="file")
 
     async def content(self) -> AsyncIterator[bytes]:
@@ -105,12 +114,19 @@ class Form:
             yield piece
 
     async def rest(self) -> None:
-        """Read the fields that come after the file."""
+        """Read the fields that come after the file. Raises `InvalidInput` when the form breaks off."""
         while (part := await self._next(end=True)) is not None:
             if isinstance(part, Part):
                 if part.filename is not None:
                     raise InvalidInput("send one file a request", field="file")
-                self.fields[part.name] = await self._value(part.name)
+                await self._add_field(part.name)
+        if not self._reader.complete:
+            raise InvalidInput("the form ends before its closing boundary", field="body")
+
+    async def _add_field(self, name: str) -> None:
+        self.fields[name] = await self._value(name)
+        if len(self.fields) > MAX_FIELDS:
+            raise InvalidInput(f"a form has at most {MAX_FIELDS} fields", field="body")
 
     async def _value(self, name: str) -> str:
         value = b""
@@ -137,3 +153,7 @@ class Form:
             except FormParserError as error:
                 raise InvalidInput(f"the body is not a valid form: {error}", field="body") from error
         return self._reader.parts.popleft()
+
+
+def _media_type(given: bytes) -> str:
+    return given.decode("ascii") if MEDIA_TYPE.fullmatch(given) else "application/octet-stream"

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.answers import json
+from gateway.bodies import JsonRoute
 from gateway.content import file_bytes
 from gateway.problems import NotDoneYet
 from gateway.routes.jobs import problems, view
@@ -21,7 +22,7 @@ from schemas.kinds.inference import InferenceInput, Question, Rerank, Scalar
 from schemas.lifecycle import JobState
 from schemas.names import CollectionName, DocumentId
 
-router = APIRouter(prefix="/v1/collections", tags=["collections"])
+router = APIRouter(prefix="/v1/collections", tags=["collections"], route_class=JsonRoute)
 
 Name = Annotated[CollectionName, Path()]
 ANSWER_WITHIN_S: Final = 30

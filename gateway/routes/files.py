@@ -6,7 +6,6 @@ from typing import Annotated, Final
 
 import uuid_utils.compat as uuids
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from starlette.requests import ClientDisconnect
 
 from gateway.answers import json, page
 from gateway.content import file_response
@@ -23,6 +22,7 @@ from schemas.jobs import Deleted, FilePage, FileView
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
 FileId = Annotated[str, Path(description="`file_` and 32 hex digits.")]
+FILE_ID: Final = "^file_[0-9a-f]{32}$"
 MAX_NAME_CHARS: Final = 255
 FORM: Final = {
     "requestBody": {
@@ -75,9 +75,6 @@ async def upload(request: Request, parts: Parts, tenant: Tenant) -> Response:
         purpose = form.fields.get("purpose", "documents").strip() or "documents"
         if len(purpose) > 64 or not purpose.isprintable():
             raise InvalidInput("at most 64 printable characters", field="purpose")
-    except ClientDisconnect:
-        await parts.blobs.delete(blob)
-        return Response(status_code=400)  # nobody is left to read it
     except BaseException:
         await parts.blobs.delete(blob)
         raise
@@ -98,7 +95,10 @@ async def upload(request: Request, parts: Parts, tenant: Tenant) -> Response:
 
 @router.get("", response_model=FilePage, responses=problems(422))
 async def listing(
-    parts: Parts, tenant: Tenant, after: str | None = None, limit: Annotated[int, Query(ge=1, le=100)] = 20
+    parts: Parts,
+    tenant: Tenant,
+    after: Annotated[str | None, Query(pattern=FILE_ID, description="The last id of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Response:
     """Files, newest first."""
     async with parts.database.connection() as connection:
@@ -118,8 +118,12 @@ async def file(id: FileId, parts: Parts, tenant: Tenant) -> Response:
 
 @router.get(
     "/{id}/content",
-    response_model=None,
-    responses={200: {"description": "The bytes."}, 206: {"description": "A range of them."}, **problems(404, 416)},
+    response_class=Response,
+    responses={
+        200: {"description": "The bytes.", "content": {"*/*": {}}},
+        206: {"description": "A range of them.", "content": {"*/*": {}}},
+        **problems(404, 416),
+    },
 )
 async def content(id: FileId, parts: Parts, tenant: Tenant, range: Annotated[str | None, Header()] = None) -> Response:
     """A file's bytes, or a range of them."""

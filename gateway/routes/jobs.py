@@ -11,6 +11,7 @@ from sse_starlette import EventSourceResponse
 
 from gateway import events
 from gateway.answers import json, page
+from gateway.bodies import JsonRoute
 from gateway.content import file_response
 from gateway.services import Parts, Services, Tenant
 from gateway.views import job_view
@@ -22,9 +23,11 @@ from schemas.jobs import JobPage, JobView, Problem, SubmitJob
 from schemas.kinds.registry import KINDS
 from schemas.lifecycle import TERMINAL, JobState
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=JsonRoute)
 
 LONGEST_WAIT_S: Final = 60
+JOB_ID: Final = "^job_[0-9a-f]{32}$"
+LAST_EVENT_ID: Final = 2**63 - 1
 JobId = Annotated[str, Path(description="`job_` and 32 hex digits.")]
 Prefer = Annotated[str | None, Header(description="`wait=N`: answer when the job ends, after N <= 60 s at the latest.")]
 IdempotencyKey = Annotated[
@@ -86,8 +89,8 @@ async def jobs(
     tenant: Tenant,
     kind: str | None = None,
     state: JobState | None = None,
-    parent: str | None = None,
-    after: str | None = None,
+    parent: Annotated[str | None, Query(pattern=JOB_ID)] = None,
+    after: Annotated[str | None, Query(pattern=JOB_ID, description="The last id of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Response:
     """Jobs, newest first; children only under their `parent`."""
@@ -131,7 +134,11 @@ async def cancel(id: JobId, parts: Parts, tenant: Tenant) -> Response:
     return json(body, 202)
 
 
-@router.get("/{id}/events", response_class=EventSourceResponse, responses=problems(404, 422))
+@router.get(
+    "/{id}/events",
+    response_class=EventSourceResponse,
+    responses={200: {"description": "The events.", "content": {"text/event-stream": {}}}, **problems(404, 422)},
+)
 async def follow(
     id: JobId,
     parts: Parts,
@@ -142,12 +149,20 @@ async def follow(
     """Server-sent events to the end of the job; `Last-Event-ID` or `after` resumes without a gap."""
     row = await _row(parts, parsed("job", id), tenant)
     if after is None:
-        after = int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else -1
-    # Ids are 64-bit; a larger one, which no event has, is past every end.
-    return EventSourceResponse(events.stream(parts.database, row, min(after, 2**63 - 1)), ping=15)
+        after = int(last_event_id) if last_event_id and re.fullmatch("[0-9]{1,20}", last_event_id) else -1
+    # A larger id, which no event has, is past every end.
+    return EventSourceResponse(events.stream(parts.database, row, min(after, LAST_EVENT_ID)), ping=15)
 
 
-@router.get("/{id}/result", response_model=None, responses={200: {"description": "The result."}, **problems(404, 409)})
+@router.get(
+    "/{id}/result",
+    response_class=Response,
+    responses={
+        200: {"description": "The result.", "content": {"application/json": {}}},
+        206: {"description": "A range of it."},
+        **problems(404, 409, 416),
+    },
+)
 async def result(id: JobId, parts: Parts, tenant: Tenant, range: Annotated[str | None, Header()] = None) -> Response:
     """The result as JSON; one that is stored as a file, as its bytes, with range requests."""
     row = await _row(parts, parsed("job", id), tenant)

@@ -4,6 +4,7 @@ FastStream's defaults acknowledge first, begin at the newest message and wait fo
 idempotent with `acks=all`, consumers begin at the oldest message and commit by hand.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any, Final
@@ -21,6 +22,9 @@ KAFKA_AWAY: Final = (KafkaError, OSError, TimeoutError)
 
 MAX_BATCH_BYTES: Final = 512 * 1024
 """Of a produced batch; a summons is about 250 bytes and a topic's broker accepts 1 MiB."""
+
+MESSAGES_A_BATCH: Final = 1_000
+ACKNOWLEDGED_WITHIN_S: Final = 10
 
 
 def kafka_broker(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
@@ -44,19 +48,28 @@ def kafka_broker(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
 async def publish(broker: KafkaBroker, topic: str, summons: Sequence[Summons]) -> None:
     """Publish to one topic; returns when all in-sync replicas have every message.
 
-    Messages without a trace travel as one batch. A traced message travels by itself, so that its W3C `traceparent`
+    Messages without a trace travel in batches. A traced message travels by itself, so that its W3C `traceparent`
     stands in its headers too. Raises `DependencyUnavailable`.
     """
-    plain = [s for s in summons if s.traceparent is None]
+    plain = [s.model_dump_json(exclude_none=True).encode() for s in summons if s.traceparent is None]
+    acknowledged: list[Any] = []
     try:
-        if plain:
-            bodies = [s.model_dump_json(exclude_none=True).encode() for s in plain]
-            await broker.publish_batch(*bodies, topic=topic)
+        for start in range(0, len(plain), MESSAGES_A_BATCH):
+            batch = plain[start : start + MESSAGES_A_BATCH]
+            acknowledged.append(await broker.publish_batch(*batch, topic=topic, no_confirm=True))
         for one in summons:
             if one.traceparent is not None:
-                await broker.publish(
-                    one.model_dump_json().encode(), topic=topic, headers={"traceparent": one.traceparent}
-                )
+                body, headers = one.model_dump_json().encode(), {"traceparent": one.traceparent}
+                acknowledged.append(await broker.publish(body, topic=topic, headers=headers, no_confirm=True))
+        # An idempotent producer never gives a batch up, and a cancelled wait would break its sender: so stop waiting.
+        # What it delivers later is a repeated summons.
+        _, late = await asyncio.wait(acknowledged, timeout=ACKNOWLEDGED_WITHIN_S)
+        for future in acknowledged:
+            future.add_done_callback(lambda f: f.cancelled() or f.exception())
+        for future in acknowledged:
+            if future in late:
+                raise TimeoutError(f"no acknowledgement within {ACKNOWLEDGED_WITHIN_S} s")
+            future.result()
     except KAFKA_AWAY as error:
         raise DependencyUnavailable(f"Kafka does not accept messages: {error!r}") from error
 

@@ -18,7 +18,7 @@ QUEUE_DUE: Final = """
 WITH due AS (
     SELECT id FROM job WHERE state = 'retry_wait' AND due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ), moved AS (
-    UPDATE job SET state = 'queued', summoned_at = now() FROM due WHERE job.id = due.id
+    UPDATE job SET state = 'queued', due_at = now(), summoned_at = now() FROM due WHERE job.id = due.id
     RETURNING job.id, kind, stage, lane, epoch, traceparent
 ), told AS (
     INSERT INTO job_event (job_id, type, data)

@@ -1,13 +1,20 @@
 """`welip ask` and `welip search`: questions to a collection."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from producers.client.cli.failures import WrongUse
-from producers.client.cli.output import JsonFlag, note, one_line, plain, print_json, print_table
+from producers.client.cli.output import JsonFlag, console, note, one_line, plain, print_json
+
+if TYPE_CHECKING:
+    from schemas.kinds.inference import Citation
 
 PANEL = "Documents"
+PASSAGE_LINES: Final = 3
+INDENT: Final = 5
+MORE: Final = " …"
 
 CollectionOption = Annotated[str, typer.Option("--collection", "-c", help="The collection.")]
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=100, help="How many passages.")]
@@ -48,14 +55,8 @@ def ask(
     print(answer.answer or "(no answer found)")
     if answer.citations:
         print()
-        print_table(
-            ["#", "score", "source", "passage"],
-            [
-                [number, f"{c.score:.2f}", c.title or c.document_id, one_line(c.text)]
-                for number, c in enumerate(answer.citations, 1)
-            ],
-            title=f"Sources · {answer.model}" if answer.model else "Sources",
-        )
+        print(f"Sources · {answer.model}" if answer.model else "Sources")
+        print_passages(answer.citations)
 
 
 def search(
@@ -72,15 +73,25 @@ def search(
     if json:
         print_json(plain(hits))
     elif hits:
-        print_table(
-            ["#", "score", "source", "passage"],
-            [
-                [n, f"{hit.score:.2f}", hit.title or hit.document_id, one_line(hit.text)]
-                for n, hit in enumerate(hits, 1)
-            ],
-        )
+        print_passages(hits)
     else:
         note("nothing found")
+
+
+def print_passages(passages: "Sequence[Citation]") -> None:
+    """Each passage below its number, title, document id and score; its beginning where the terminal is narrow."""
+    from rich.text import Text
+
+    out = console()
+    for number, passage in enumerate(passages, 1):
+        named = [(passage.title, "bold"), (passage.document_id, "cyan"), (f"score {passage.score:.2f}", "dim")]
+        head = [Text(text, style) for text, style in named if text]
+        out.print(Text(f"[{number}]  ") + Text(" · ").join(head))
+        lines = Text(one_line(passage.text)).wrap(out, out.width - INDENT - len(MORE))
+        if len(lines) > PASSAGE_LINES:
+            lines[PASSAGE_LINES - 1].append(MORE)
+        for line in lines[:PASSAGE_LINES]:
+            out.print(Text(" " * INDENT) + line)
 
 
 def parse_filter(given: list[str] | None) -> dict[str, Any] | None:

@@ -70,7 +70,7 @@ def index(
     else:
         _print_summary(summary)
         if sources.skipped:
-            note(f"{sources.skipped} other files in the folders were left out")
+            note(f"left out of the folders: {sources.skipped} of another kind")
     failed = [job for job in ended if job.state != "succeeded"]
     for job in failed:
         report(JobFailed(job))
@@ -146,7 +146,11 @@ def _wait(client: "Welip", jobs: "list[Job]", *, quiet: bool) -> "list[Job]":
 
         def show(job: "Job") -> None:
             named = f"indexing {len(ended) + 1}/{len(jobs)}" if len(jobs) > 1 else "indexing"
-            bars.update(task, completed=len(ended) + job.fraction, description=f"{named} · {job.state}")
+            # The parts alone: a bar that has been full once, after the first stage, would not move again.
+            parts = job.children
+            done = parts.ended / parts.total if parts and parts.total else 0.0
+            told = f"{parts.ended} of {parts.total} parts" if parts else job.progress.message or job.state
+            bars.update(task, completed=len(ended) + min(done, 0.99), description=f"{named} · {told}")
 
         for job in jobs:
             ended.append(client.wait(job.id, on_change=show))

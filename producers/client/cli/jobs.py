@@ -6,6 +6,7 @@ import typer
 
 from producers.client.cli.output import (
     JsonFlag,
+    age,
     moment,
     note,
     one_line,
@@ -48,8 +49,8 @@ def jobs(
         print_json(plain(page))
     elif page.data:
         print_table(
-            ["id", "kind", "state", "stage", "done", "created"],
-            [[j.id, j.kind, j.state, j.stage, f"{j.fraction:.0%}", moment(j.created_at)] for j in page.data],
+            ["id", "kind", "state", "stage", "age"],
+            [[j.id, j.kind, j.state, _where(j), age(j.created_at)] for j in page.data],
         )
     else:
         note("no such jobs")
@@ -87,16 +88,25 @@ def _follow(session: "Session", id: str, json: bool) -> None:
         raise JobFailed(ended)
 
 
+def _where(job: "Job") -> str | None:
+    """The stage that a job is in, and how far, or where it failed; nothing once it has succeeded."""
+    if job.state == "succeeded":
+        return None
+    return f"{job.stage} {job.fraction:.0%}" if job.fraction and not job.ended else job.stage
+
+
 def _told(event: "Event") -> str:
     data: dict[str, Any] = event.data
     match event.type:
         case "state":
-            reason = data.get("error") or {}
-            text = str(data.get("state")) + (f": {reason['message']}" if "message" in reason else "")
+            text = " · ".join(str(data[name]) for name in ("state", "stage") if data.get(name))
+            text += f" · try {data['attempt']}" if data.get("attempt", 1) > 1 else ""
+            text += f": {data['error']['message']}" if (data.get("error") or {}).get("message") else ""
         case "progress":
             text = f"{data.get('done')}/{data.get('total')} {data.get('message') or ''}"
         case "stage":
-            text = str(data.get("stage"))
+            children = data.get("children")
+            text = str(data.get("stage")) + (f", once its children ({children}) have ended" if children else "")
         case _:
             text = " ".join(str(value) for value in data.values())
     return f"{event.at.astimezone():%H:%M:%S}  {event.type:<8}  {one_line(text)}"
@@ -104,8 +114,9 @@ def _told(event: "Event") -> str:
 
 def _print_job(job: "Job") -> None:
     progress = job.progress
-    done = f"{progress.done:,} of {progress.total:,} {progress.message or ''}".strip() if progress.total else None
     children = job.children
+    shown = progress.total and not children and job.state != "succeeded"
+    done = f"{progress.done:,} of {progress.total:,} {progress.message or ''}".strip() if shown else None
     print_fields(
         {
             "id": job.id,

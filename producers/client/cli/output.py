@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
-UNBOUND_WIDTH = 240
-"""Columns of a table that no terminal limits, so that ids and titles stay whole in a pipe."""
+UNBOUND_WIDTH = 10_000
+"""Columns where no terminal limits them: in a pipe nothing is cut, and a passage is one line."""
 
 
 def plain(value: "BaseModel | Sequence[BaseModel]") -> Any:
@@ -43,17 +43,19 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-    """A table; the columns named `id` or `job` are never cut, the others share what is left."""
+    """A table. Where the terminal is too narrow the last column is wrapped first, the one named `id` never."""
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title, title_justify="left", pad_edge=False)
-    for name in columns:
-        whole = name in {"id", "job"}
-        table.add_column(name, no_wrap=True, overflow="fold" if whole else "ellipsis", min_width=36 if whole else None)
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title, title_justify="left", padding=(0, 1, 0, 0))
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    for position, name in enumerate(columns):
+        whole = max((cell_len(row[position]) for row in cells), default=None) if name == "id" else None
+        table.add_column(name, no_wrap=position < len(columns) - 1, overflow="fold", min_width=whole)
+    for row in cells:
+        table.add_row(*map(Text, row))
     console().print(table)
 
 
@@ -93,6 +95,15 @@ def progress_bars(*, quiet: bool, bytes: bool = False) -> "Progress":
 def one_line(text: str | None) -> str:
     """Text with its line breaks and runs of blanks made single blanks."""
     return " ".join((text or "").split())
+
+
+def age(at: datetime) -> str:
+    """How long ago that was, in its largest unit: `12 s`, `5 min`, `3 h`, `2 d`."""
+    seconds = max(0, int((datetime.now(UTC) - at).total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
 def moment(at: datetime | None) -> str | None:

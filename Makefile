@@ -1,0 +1,69 @@
+# `make` alone lists the commands. Everything installs itself: Python 3.11+, make and PyPI are enough.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+DATA ?= .welip
+KOBEST ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check format docs bench-jobs bench-questions kafka minio clean
+
+help: ## list the commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("WeLIP needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# What runs the embedded stack. No torch.
+$(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing WeLIP (about a minute the first time)"
+	@$(PIP) install -c constraints.txt -e '.[cpu,embedded]'
+	@touch $@
+
+# What checks and tests it.
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing WeLIP and its development tools (about a minute the first time)"
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $(VENV)/.run $@
+
+demo: $(VENV)/.run ## index Korean documents, ask questions, show the answers: the whole path on this machine
+	@$(BIN)/python -m producers.client.demo
+
+up: $(VENV)/.run ## run everything here until Ctrl-C; data in .welip (DATA=...)
+	@$(BIN)/welip up --data $(DATA)
+
+check: $(VENV)/.dev ## format, lint, types, import contracts, unit tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest tests/unit -q
+
+test: $(VENV)/.dev ## every test; what needs Java, Maven, Go or torch is skipped where they are missing, and says so
+	@$(BIN)/python -m pytest tests
+
+format: $(VENV)/.dev ## format the code and mend what lint can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+docs: $(VENV)/.dev ## write the generated parts of docs/ anew
+	@$(BIN)/python -m schemas.diagram docs/lifecycle.md
+
+bench-jobs: $(VENV)/.dev ## measure WeLIP itself with no-op jobs; last line JSON
+	@$(BIN)/python -m benchmarks.jobs
+
+bench-questions: $(VENV)/.dev ## index a corpus and ask questions on both brokers: KOBEST=folder with train.tsv and dev.tsv
+	@test -n "$(KOBEST)" || { echo "give the folder: make bench-questions KOBEST=path/to/kobest-boolq"; exit 2; }
+	@$(BIN)/python -m benchmarks.questions --corpus $(KOBEST)/train.tsv --questions $(KOBEST)/dev.tsv
+
+kafka: $(VENV)/.dev ## run Apache Kafka here without containers (needs Java 17+ and Maven the first time)
+	@$(BIN)/python -m infra.local.kafka --data $(DATA)/kafka
+
+minio: $(VENV)/.dev ## run MinIO here without containers (needs Go the first time)
+	@$(BIN)/python -m infra.local.minio --data $(DATA)/minio
+
+clean: ## remove the virtual environment and caches; not the data
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

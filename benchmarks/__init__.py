@@ -1,0 +1,1 @@
+"""What is measured, and how. Each benchmark prints a table and, as its last line, one JSON object."""

@@ -1,0 +1,111 @@
+"""An HTTP load generator that costs little beside the server: one request at a time on each kept connection."""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+
+BODY = b'{"kind":"noop","input":{}}'
+
+
+@dataclass(slots=True)
+class Sent:
+    """What was sent: when (seconds since the Unix epoch) and which job came back; `refused` counts other answers."""
+
+    jobs: list[tuple[float, str]] = field(default_factory=list)
+    refused: int = 0
+
+
+class Connection:
+    """A kept HTTP/1.1 connection that submits no-op jobs."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._request = (
+            b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+        )
+
+    async def open(self) -> None:
+        """Connect."""
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+
+    async def submit(self) -> str | None:
+        """Submit a job; its id, or None when it was not accepted."""
+        self._writer.write(self._request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length: ", 1)[1].split(b"\r\n", 1)[0])
+        body = await self._reader.readexactly(length)
+        if not head.startswith(b"HTTP/1.1 202"):
+            return None
+        # `{"id":"job_..."`: parsing the whole body would make the generator the bottleneck.
+        return body[7 : body.index(b'"', 7)].decode()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._writer.close()
+
+
+async def closed_loop(port: int, *, connections: int, seconds: float) -> float:
+    """Accepted submissions per second when each connection sends its next as soon as it has an answer."""
+    opened = [Connection(port) for _ in range(connections)]
+    await asyncio.gather(*(connection.open() for connection in opened))
+    accepted = 0
+    end = time.perf_counter() + seconds
+
+    async def loop(connection: Connection) -> None:
+        nonlocal accepted
+        while time.perf_counter() < end:
+            if await connection.submit() is None:
+                raise RuntimeError("a submission was refused")
+            accepted += 1
+
+    began = time.perf_counter()
+    await asyncio.gather(*map(loop, opened))
+    took = time.perf_counter() - began
+    for connection in opened:
+        connection.close()
+    return accepted / took
+
+
+async def open_loop(port: int, *, per_second: int, seconds: float) -> Sent:
+    """Submit at a fixed rate, whatever the answers do; a late answer never delays the next request."""
+    sent = Sent()
+    idle: list[Connection] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def one() -> None:
+        connection = idle.pop() if idle else Connection(port)
+        if not hasattr(connection, "_reader"):
+            await connection.open()
+        at = time.time()
+        job = await connection.submit()
+        if job is None:
+            sent.refused += 1
+        else:
+            sent.jobs.append((at, job))
+        idle.append(connection)
+
+    began = time.perf_counter()
+    for n in range(int(per_second * seconds)):
+        await asyncio.sleep(max(began + n / per_second - time.perf_counter(), 0))
+        task = asyncio.create_task(one())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    await asyncio.gather(*tasks)
+    for connection in idle:
+        connection.close()
+    return sent
+
+
+if __name__ == "__main__":
+    import sys
+
+    import uvloop
+
+    mode, port, rate, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    if mode == "closed":
+        print(json.dumps(uvloop.run(closed_loop(port, connections=rate, seconds=seconds))))
+    else:
+        found = uvloop.run(open_loop(port, per_second=rate, seconds=seconds))
+        print(json.dumps({"jobs": found.jobs, "refused": found.refused}))

@@ -1,0 +1,146 @@
+"""A parent waits for its children without a worker and without a counter, and goes on exactly once."""
+
+import asyncio
+
+import pytest
+import uuid_utils.compat as uuids
+
+from consumers.completions import Completions
+from infra.postgres.catalogue import PostgresChildren
+from infra.postgres.queries import moves
+from infra.postgres.queries.moves import Move
+from producers.rescue import Rescuer
+from schemas.lifecycle import JobState
+from tests.integration.house import RESCUE
+from tests.integration.jobs import Jobs
+
+S = JobState
+
+
+async def test_a_fan_out_makes_children_and_lets_the_parent_wait(jobs: Jobs) -> None:
+    root, epoch = await jobs.running(max_attempts=7, timeout_s=9.0, traceparent="t", lane="bulk")
+    children = await jobs.fan_out(root, epoch, 3, then="later")
+    parent = await jobs.row(root)
+    assert (parent["state"], parent["waiting"], parent["stage"], parent["epoch"]) == ("running", True, "later", 2)
+    assert (parent["lease_until"], parent["worker"], parent["carry"]) == (None, None, '{"of": "x"}')
+    assert (parent["attempt"], parent["progress_total"]) == (0, 3)
+    for row in await jobs.rows(children):
+        assert (row["parent"], row["state"], row["tenant"], row["kind"]) == (root, "queued", "default", "noop")
+        assert (row["max_attempts"], row["timeout_s"], row["traceparent"], row["lane"]) == (7, 9.0, "t", "bulk")
+        assert await jobs.messages(row["id"]) == [("run", 0)]
+
+
+async def test_a_waiting_parent_is_out_of_reach_of_its_old_worker(jobs: Jobs) -> None:
+    root, epoch = await jobs.running()
+    await jobs.fan_out(root, epoch, 1)
+    assert await jobs.fan_out(root, epoch, 1) == []
+    assert await jobs.heartbeat((root, epoch)) == {}
+    assert await jobs.heartbeat((root, epoch)) == {}
+    assert await jobs.finish(root, epoch, S.SUCCEEDED) is None
+    assert await jobs.finish(root, epoch + 1, S.SUCCEEDED) is None
+
+
+async def test_the_parent_goes_on_when_the_last_child_has_ended(jobs: Jobs) -> None:
+    root, [first, second] = await jobs.parent(2)
+    await jobs.end(first)
+    assert await jobs.resume(root) == 0
+    await jobs.end(second)
+    assert await jobs.resume(root) == 1
+    row = await jobs.row(root)
+    assert (row["state"], row["waiting"], row["epoch"]) == ("queued", False, 2)
+    assert await jobs.messages(root) == [("run", 0), ("run", 2)]
+    assert await jobs.resume(root) == 0
+    [claimed] = await jobs.claim(root)
+    assert (claimed["epoch"], claimed["attempt"], claimed["carry"]) == (3, 1, '{"of": "x"}')
+
+
+@pytest.mark.parametrize("state", [S.FAILED, S.CANCELLED])
+async def test_a_child_that_does_not_succeed_still_lets_the_parent_go_on(jobs: Jobs, state: JobState) -> None:
+    root, [child] = await jobs.parent(1)
+    await jobs.end(child, state)
+    assert await jobs.resume(root) == 1
+
+
+@pytest.mark.parametrize("state", [S.QUEUED, S.RETRY_WAIT])
+async def test_a_child_on_its_way_holds_the_parent(jobs: Jobs, state: JobState) -> None:
+    root, [child] = await jobs.parent(1)
+    await jobs.end(child, state)
+    assert await jobs.resume(root) == 0
+
+
+async def test_children_that_end_at_the_same_time_resume_the_parent_once(jobs: Jobs) -> None:
+    woken: list[None] = []
+    workers = [Completions(jobs.database, lambda: woken.append(None)) for _ in range(2)]
+    for _ in range(20):
+        root, children = await jobs.parent(2)
+        rows = await jobs.claim(*children)
+        ends = [
+            worker.record(Move(row["id"], row["epoch"], S.SUCCEEDED)) for worker, row in zip(workers, rows, strict=True)
+        ]
+        assert None not in await asyncio.gather(*ends)
+        for worker in workers:
+            await worker.close()
+        assert (await jobs.row(root))["state"] == "queued"
+        assert (await jobs.history(root)).count("queued") == 1
+        assert await jobs.messages(root) == [("run", 0), ("run", 2)]
+    assert len(woken) == 20
+
+
+async def test_many_wakers_resume_a_parent_once(jobs: Jobs) -> None:
+    root, [child] = await jobs.parent(1)
+    await jobs.end(child)
+    assert sum(await asyncio.gather(*(jobs.resume(root) for _ in range(12)))) == 1
+    assert len(await jobs.messages(root)) == 2
+
+
+async def test_thousands_of_children_come_back_in_the_order_they_were_made(jobs: Jobs) -> None:
+    root, children = await jobs.parent(2_500)
+    assert len(await jobs.fetch("SELECT id FROM outbox WHERE job_id <> $1", root)) == 2_500
+    rows = await jobs.claim(*children)
+    group = [Move(row["id"], row["epoch"], S.SUCCEEDED, result=row["input"]) for row in rows]
+    async with jobs.database.connection() as connection:
+        await moves.finish(connection, group)
+    assert await jobs.resume(root) == 1
+    results = [child.result async for child in PostgresChildren(jobs.database, _Summary).results(root)]
+    assert results == [{"steps": n % 100 + 1} for n in range(2_500)]
+
+
+class _Summary:
+    def __init__(self, input: object, result: object, error: object) -> None:
+        self.result = result
+
+
+async def test_a_fan_out_of_nothing_goes_straight_on(jobs: Jobs) -> None:
+    root, epoch = await jobs.running()
+    completions = Completions(jobs.database, lambda: None)
+    assert await completions.fan_out(root, epoch, then="run", carry="{}", children=[])
+    assert (await jobs.row(root))["state"] == "queued"
+
+
+async def test_a_fan_out_that_fails_half_way_makes_nothing(jobs: Jobs) -> None:
+    root, epoch = await jobs.running()
+    twice = (uuids.uuid7(), "run", "{}")
+    completions = Completions(jobs.database, lambda: None)
+    with pytest.raises(Exception, match="duplicate key"):
+        await completions.fan_out(root, epoch, then="run", carry="{}", children=[twice, twice])
+    row = await jobs.row(root)
+    assert (row["waiting"], row["epoch"]) == (False, epoch)
+    assert len(await jobs.fetch("SELECT id FROM job")) == 1
+
+
+async def test_the_rescuer_resumes_a_parent_whose_waker_died(jobs: Jobs) -> None:
+    root, [child] = await jobs.parent(1)
+    await jobs.end(child)
+    assert await Rescuer(jobs.database, RESCUE, lambda: None).sweep() == 1
+    assert (await jobs.row(root))["state"] == "queued"
+
+
+async def test_the_rescuer_resumes_the_parent_of_a_child_it_fails(jobs: Jobs) -> None:
+    root, epoch = await jobs.running(max_attempts=1)
+    [child] = await jobs.fan_out(root, epoch, 1)
+    await jobs.claim(child, lease_s=-1)
+    rescuer = Rescuer(jobs.database, RESCUE, lambda: None)
+    rescuer._sweeps = 1  # no sweep over waiting parents in this round
+    await rescuer.sweep()
+    assert await jobs.states([child]) == {"failed"}
+    assert (await jobs.row(root))["state"] == "queued"

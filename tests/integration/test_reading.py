@@ -1,0 +1,170 @@
+"""Owners look: what they see is theirs, in order, and counted right."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+import uuid_utils.compat as uuids
+
+from consumers.stages.ports import StoredDocument
+from infra.postgres.catalogue import PostgresCatalogue
+from infra.postgres.queries import catalogue, files, keys, reading
+from schemas.errors import Conflict, NotFound
+from schemas.lifecycle import JobState
+from tests.integration.jobs import Jobs
+
+S = JobState
+
+
+async def page(jobs: Jobs, tenant: str = "default", **given: Any) -> list[UUID]:
+    wanted: dict[str, Any] = {"kind": None, "state": None, "parent": None, "after": None, "limit": 100} | given
+    async with jobs.database.connection() as connection:
+        return [row["id"] for row in await reading.jobs(connection, tenant, **wanted)]
+
+
+async def test_a_job_is_seen_by_its_tenant_only(jobs: Jobs) -> None:
+    [mine] = await jobs.submit(tenant="a")
+    async with jobs.database.connection() as connection:
+        seen = await reading.job(connection, mine, "a")
+        assert seen is not None
+        assert seen["state"] == "queued"
+        assert await reading.job(connection, mine, "b") is None
+        assert await reading.job(connection, uuid4(), "a") is None
+    assert await page(jobs, "a") == [mine]
+    assert await page(jobs, "b") == []
+
+
+async def test_pages_are_newest_first_and_follow_on(jobs: Jobs) -> None:
+    ids = await jobs.submit(7)
+    assert await page(jobs, limit=3) == ids[:3:-1]
+    assert await page(jobs, limit=3, after=ids[4]) == ids[3:0:-1]
+    assert await page(jobs, after=ids[0]) == []
+
+
+async def test_lists_are_filtered_by_kind_state_and_parent(jobs: Jobs) -> None:
+    [other] = await jobs.submit(kind="inference", stage="retrieve")
+    running, _ = await jobs.running()
+    root, children = await jobs.parent(2)
+    assert await page(jobs, kind="inference") == [other]
+    assert await page(jobs, state="running") == [root, running]
+    assert await page(jobs, parent=root) == children[::-1]
+    assert await page(jobs, parent=root, state="running") == []
+    assert not set(await page(jobs)) & set(children)
+    assert await page(jobs, "another", parent=root) == []
+
+
+async def test_children_are_counted_by_state(jobs: Jobs) -> None:
+    root, [first, second, *_] = await jobs.parent(5)
+    await jobs.end(first)
+    await jobs.end(second, S.FAILED)
+    childless, _ = await jobs.running()
+    async with jobs.database.connection() as connection:
+        counts = await reading.children(connection, [root, childless])
+    assert counts == {root: {"succeeded": 1, "failed": 1, "queued": 3}}
+
+
+async def test_those_that_ended_are_named(jobs: Jobs) -> None:
+    done, epoch = await jobs.running()
+    await jobs.finish(done, epoch, S.SUCCEEDED)
+    [live] = await jobs.submit()
+    async with jobs.database.connection() as connection:
+        assert await reading.ended(connection, [done, live, uuid4()]) == {done}
+
+
+async def test_events_tell_a_life_in_order_and_follow_on(jobs: Jobs) -> None:
+    job_id, epoch = await jobs.running()
+    await jobs.finish(job_id, epoch, S.RETRY_WAIT, delay_s=0, error='{"code": "x"}')
+    await jobs.running()
+    async with jobs.database.connection() as connection:
+        events = await reading.events(connection, job_id, 0, 100)
+        assert [event["id"] for event in events] == sorted({event["id"] for event in events})
+        assert await reading.events(connection, job_id, events[0]["id"], 100) == events[1:]
+        assert await reading.events(connection, job_id, 0, 1) == events[:1]
+    assert await jobs.history(job_id) == ["running", "retry_wait"]
+
+
+async def test_queues_and_running_jobs_are_counted_by_topic(jobs: Jobs) -> None:
+    await jobs.submit(3)
+    await jobs.submit(lane="bulk")
+    await jobs.running()
+    await jobs.parent(1)  # waits without a worker: it is not running anywhere, its child is queued
+    await jobs.fetch("UPDATE job SET due_at = now() - interval '9 s' WHERE lane = 'bulk'")
+
+    def counts(rows: list[asyncpg.Record]) -> dict[tuple[str, str, str], int]:
+        return {(row["kind"], row["stage"], row["lane"]): row["jobs"] for row in rows}
+
+    async with jobs.database.connection() as connection:
+        queues, running = await reading.queues(connection), await reading.running(connection)
+    assert counts(queues) == {("noop", "run", "interactive"): 4, ("noop", "run", "bulk"): 1}
+    assert [row["age_s"] > 8 for row in queues if row["lane"] == "bulk"] == [True]
+    assert counts(running) == {("noop", "run", "interactive"): 1}
+
+
+async def test_files_belong_to_their_tenant(jobs: Jobs) -> None:
+    made = [uuids.uuid7() for _ in range(3)]
+    about: dict[str, Any] = {
+        "filename": "a.txt",
+        "purpose": "corpus",
+        "content_type": "text/plain",
+        "size": 3,
+        "sha256": "x",
+    }
+    async with jobs.database.connection() as connection:
+        for file_id in made:
+            await files.add(connection, file_id, "a", blob=f"a/{file_id}", **about)
+        assert await files.file(connection, made[0], "b") is None
+        assert await files.files(connection, "b", None, 10) == []
+        assert [row["id"] for row in await files.files(connection, "a", made[2], 10)] == made[1::-1]
+        assert await files.delete(connection, made[0], "b") is None
+        assert await files.delete(connection, made[0], "a") == f"a/{made[0]}"
+        assert await files.delete(connection, made[0], "a") is None
+    stored = PostgresCatalogue(jobs.database, StoredDocument)
+    assert await stored.file_key("a", f"file_{made[1].hex}") == (f"a/{made[1]}", "a.txt")
+    with pytest.raises(NotFound, match="upload"):
+        await stored.file_key("b", f"file_{made[1].hex}")
+
+
+async def test_collections_belong_to_their_tenant(jobs: Jobs) -> None:
+    stored = PostgresCatalogue(jobs.database, StoredDocument)
+    for tenant in ("a", "b"):
+        await stored.ensure_collection(tenant, "ko", encoder="kiwi", embedder=None)
+    documents = [StoredDocument(name, "h1", 2, 10) for name in ("d2", "d1")]
+    await stored.record_documents("a", "ko", documents)
+    assert await stored.documents("a", "ko", ["d1", "d9"]) == {"d1": documents[1]}
+    assert await stored.documents("b", "ko", ["d1"]) == {}
+    assert (await stored.is_empty("a", "ko"), await stored.is_empty("b", "ko")) == (False, True)
+    await stored.record_documents("a", "ko", [StoredDocument("d1", "h2", 5, 20)])
+    async with jobs.database.connection() as connection:
+        [row] = await catalogue.collections(connection, "a")
+        assert (row["name"], row["documents"], row["chunks"], row["bytes"]) == ("ko", 2, 7, 30)
+        assert await catalogue.collections(connection, "a", "other") == []
+    assert await stored.forget_documents("b", "ko", ["d1"]) == []
+    assert await stored.forget_documents("a", "ko", ["d1", "d9"]) == ["d1"]
+    assert await stored.drop_collection("b", "ko")
+    assert not await stored.drop_collection("b", "ko")
+    assert not await stored.is_empty("a", "ko")
+    with pytest.raises(NotFound):
+        await stored.is_empty("b", "ko")
+
+
+async def test_a_collection_keeps_the_encoders_it_was_made_with(jobs: Jobs) -> None:
+    stored = PostgresCatalogue(jobs.database, StoredDocument)
+    await stored.ensure_collection("a", "ko", encoder="kiwi", embedder=None)
+    await stored.ensure_collection("a", "ko", encoder="kiwi", embedder=None)
+    for encoder, embedder in (("other", None), ("kiwi", "bge-m3")):
+        with pytest.raises(Conflict, match="was made with kiwi and no embedder"):
+            await stored.ensure_collection("a", "ko", encoder=encoder, embedder=embedder)
+
+
+async def test_a_revoked_key_has_no_owner(jobs: Jobs) -> None:
+    key_id = uuid4()
+    async with jobs.database.connection() as connection:
+        await keys.create(connection, key_id, "new-tenant", "laptop", "welip_abc", b"digest")
+        assert await keys.owner(connection, b"digest") == "new-tenant"
+        assert [row["id"] for row in await keys.every(connection, "new-tenant")] == [key_id]
+        assert await keys.every(connection, "default") == []
+        assert await keys.revoke(connection, key_id)
+        assert not await keys.revoke(connection, key_id)
+        assert await keys.owner(connection, b"digest") is None
+        assert len(await keys.every(connection, None)) == 1
