@@ -144,7 +144,7 @@ def drain(bench: Bench, jobs: int) -> float:
     with bench.process("producers"):
         wait_for(bench, "SELECT NOT EXISTS (SELECT 1 FROM outbox)")
         # The embedded broker takes one worker process; Kafka gets one for each of the two processors.
-        with bench.workers(1 if bench.embedded else 2, CONCURRENCY):
+        with bench.workers(1 if bench.embedded else 2, CONCURRENCY, warm=False):
             # Not by counting the rows: the question must not cost what is measured.
             last = f"'{ids}'::uuid[]"
             wait_for(bench, f"SELECT NOT EXISTS (SELECT 1 FROM job WHERE id >= ({last})[1] AND state <> 'succeeded')")
@@ -159,7 +159,7 @@ def measure_latency(name: str, bench: Bench, seconds: float) -> dict[str, dict[s
     """From sending the request to the job's end, by the one clock of this machine."""
     result = {}
     empty(bench)
-    with bench.gateway(), bench.workers(1 if bench.embedded else 2, CONCURRENCY) as workers:
+    with bench.gateway(), bench.workers(1 if bench.embedded else 2, CONCURRENCY, warm=True) as workers:
         warm(bench)
         for rate in RATES:
             sent = bench.load("open", rate, seconds)

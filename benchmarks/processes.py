@@ -64,7 +64,7 @@ class Bench:
             yield process
 
     @contextlib.contextmanager
-    def workers(self, count: int, concurrency: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    def workers(self, count: int, concurrency: int, *, warm: bool) -> Iterator[list[subprocess.Popen[bytes]]]:
         """Worker processes of the pool that runs no-op jobs."""
         with contextlib.ExitStack() as running:
             yield [
@@ -74,6 +74,7 @@ class Bench:
                         "--pool=cpu",
                         f"--concurrency={concurrency}",
                         WELIP_INDEX_URL=f"edge://{self.folder / f'index-{n}'}",
+                        WELIP_WORKER_WARM=str(warm).lower(),
                     )
                 )
                 for n in range(count)

@@ -46,7 +46,7 @@ async def work(
     if worker.metrics_port is not None:
         start_http_server(worker.metrics_port, addr=worker.metrics_host)
     await database.open_patiently()
-    warming = asyncio.create_task(_warm(ports))
+    warming = asyncio.create_task(_warm(ports) if worker.warm else asyncio.sleep(0))
     await _until_answered(ports)
     held = HeldJobs()
     heartbeat = Heartbeat(held, postgres, worker)

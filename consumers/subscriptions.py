@@ -16,13 +16,14 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 from faststream.kafka import KafkaBroker
+from faststream.kafka import TopicPartition as Partition
 from pydantic import ValidationError
 
 from consumers.executor import Executor, Try
 from consumers.held import Abort
 from consumers.slots import Slots
 from infra.kafka.broker import consumer_settings
-from infra.kafka.embedded import Pace
+from infra.kafka.embedded import PARTITIONS, Pace
 from infra.metrics import IN_FLIGHT, STALE, UNREADABLE
 from infra.postgres.queries import claim
 from infra.settings import KafkaSettings, WorkerSettings
@@ -60,6 +61,19 @@ def subscriptions(routes: Iterable[Route], *, embedded: bool) -> list[Subscripti
     return [Subscription(f"welip.{lane}", tuple(topics), lane) for lane, topics in lanes.items()]
 
 
+def _subscriber(broker: KafkaBroker, wanted: Subscription, kafka: KafkaSettings) -> "LogicSubscriber[Any]":
+    made: LogicSubscriber[Any]
+    given = consumer_settings(kafka)
+    if kafka.embedded:
+        # Assigned by ourselves, not joined: the embedded broker takes 3 s to let a first member into a group and 30 s
+        # to let in one that follows another. Offsets are committed all the same.
+        mine = [Partition(topic, n) for topic in wanted.topics for n in range(PARTITIONS)]
+        made = broker.subscriber(partitions=mine, group_id=wanted.group, **given)
+    else:
+        made = broker.subscriber(*wanted.topics, group_id=wanted.group, **given)
+    return made
+
+
 class Consumers:
     """All subscriptions of one worker process."""
 
@@ -83,7 +97,7 @@ class Consumers:
         self._subscribers = [
             (
                 subscription,
-                broker.subscriber(*subscription.topics, group_id=subscription.group, **consumer_settings(kafka)),
+                _subscriber(broker, subscription, kafka),
             )
             for subscription in wanted
         ]

@@ -52,5 +52,5 @@ def byte_range(wanted: str | None, size: int) -> tuple[int, int] | None:
     else:
         start, end = max(size - int(last), 0), size - 1
     if start > end:
-        raise RangeUnsatisfiable(f"the file has {size} bytes", field="Range")
+        raise RangeUnsatisfiable(size)
     return start, end - start + 1

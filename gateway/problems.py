@@ -29,9 +29,13 @@ class TooLarge(InvalidInput):
 
 
 class RangeUnsatisfiable(InvalidInput):
-    """The `Range` header asks for bytes beyond the end."""
+    """The `Range` header asks for bytes beyond the end of `size` bytes."""
 
     code = "range_unsatisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the file has {size} bytes", field="Range")
+        self.size = size
 
 
 class NotDoneYet(DependencyUnavailable):
@@ -106,7 +110,8 @@ async def _job_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, JobError)
     status = status_of(error)
     remedy = "try again; a job that was accepted is kept" if status == 503 else None
-    return problem(status, error.reason, error.message, field=error.field, remedy=remedy)
+    headers = {"Content-Range": f"bytes */{error.size}"} if isinstance(error, RangeUnsatisfiable) else None
+    return problem(status, error.reason, error.message, field=error.field, remedy=remedy, headers=headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

@@ -119,6 +119,7 @@ class WorkerSettings(BaseSettings):
     lease: Duration = timedelta(seconds=15)
     heartbeat: Duration = timedelta(seconds=2)
     drain: Duration = Field(timedelta(seconds=20), description="How long a stopping worker lets jobs finish.")
+    warm: bool = Field(True, description="Load the Korean analyser at the start, not in the first job that needs it.")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="Prometheus port, on loopback; absent: none.")
     metrics_host: str = "127.0.0.1"
 

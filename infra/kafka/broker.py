@@ -26,6 +26,9 @@ MAX_BATCH_BYTES: Final = 512 * 1024
 MESSAGES_A_BATCH: Final = 1_000
 ACKNOWLEDGED_WITHIN_S: Final = 10
 
+METADATA_MAX_AGE_MS: Final = 30_000
+"""How long a consumer may not notice that a topic was deleted and made again."""
+
 
 def kafka_broker(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
     """A broker for publishing and consuming. It connects when it is started."""
@@ -38,7 +41,7 @@ def kafka_broker(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
         linger_ms=0,
         request_timeout_ms=10_000,
         retry_backoff_ms=100,
-        metadata_max_age_ms=30_000,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
         allow_auto_create_topics=False,
         logger=logging.getLogger("faststream"),
         log_level=logging.DEBUG,

@@ -1,8 +1,8 @@
 """The embedded broker: librdkafka's own Kafka-protocol cluster in memory, for one machine and one worker process.
 
 It keeps nothing over a restart and drops old messages of a long backlog; neither loses a job, for the rescuer summons
-queued jobs again. It allows one member a consumer group, and answers a waiting fetch only when `fetch_max_wait_ms` is
-over: hence `Pace`.
+queued jobs again. It allows one member a consumer group and is slow to change it, so consumers take their partitions
+without joining; and it answers a waiting fetch only when `fetch_max_wait_ms` is over: hence `Pace`.
 """
 
 import time

@@ -112,8 +112,8 @@ class House:
         self.postgres = postgres
         self.kafka = kafka
         self.jobs = Jobs(database)
-        self._broker = kafka_broker(kafka, client_id="agents")
-        self.agents = Agents(database, self._broker, kafka=kafka, relay=RELAY, rescue=RESCUE)
+        self.broker = kafka_broker(kafka, client_id="agents")
+        self.agents = Agents(database, self.broker, kafka=kafka, relay=RELAY, rescue=RESCUE)
         self._names = count(1)
         self._exits = AsyncExitStack()
 

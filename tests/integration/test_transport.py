@@ -1,10 +1,141 @@
-"""A submitted job reaches its end over relay, topic and worker, on either broker, whatever happens to its messages."""
+"""A submitted job reaches its end over relay, topic and worker, on either broker, whatever happens on the way."""
 
-from tests.integration.house import House
+import asyncio
+import json
+import time
+from uuid import UUID
+
+import asyncpg
+
+from infra.postgres.queries import submit
+from tests.integration.house import HEARTBEAT_S, LEASE_S, House
+from tests.integration.jobs import new_job
+
+SLOW = json.dumps({"sleep_s": 60.0, "only_epoch": 1})
 
 
-async def test_submitted_jobs_succeed(house: House) -> None:
+async def test_submitted_jobs_succeed_at_the_first_try(house: House) -> None:
     await house.worker()
-    ids = await house.submit(50)
+    ids = await house.submit(200)
     rows = await house.until(ids)
     assert {(row["state"], row["epoch"], row["attempt"]) for row in rows} == {("succeeded", 1, 1)}
+    assert await house.jobs.fetch("SELECT id FROM outbox") == []
+
+
+async def test_messages_that_come_three_times_run_each_job_once(house: House) -> None:
+    await house.worker()
+    new = [new_job(traceparent=f"00-{n:032x}-{n:016x}-01" if n % 2 else None) for n in range(1, 51)]
+    async with house.database.unit_of_work() as connection:
+        await submit.submit(connection, new)
+        for _ in range(2):
+            await connection.execute(
+                "INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)"
+                " SELECT DISTINCT job_id, kind, stage, lane, epoch, traceparent FROM outbox"
+            )
+    rows = await house.until([job.id for job in new])
+    assert {(row["state"], row["epoch"]) for row in rows} == {("succeeded", 1)}
+    for row in rows:
+        assert await house.jobs.history(row["id"]) == ["running", "succeeded"]
+
+
+async def test_an_unreadable_message_is_passed_over_and_its_neighbours_run(house: House) -> None:
+    await house.worker()
+    strange = {"job_id": str(new_job().id), "kind": "noop", "stage": "run", "epoch": 0, "lane": "interactive"}
+    poison = [b"", b"\xff\x00", b"{}", b"null"]
+    poison += [json.dumps(strange | more).encode() for more in ({"epoch": 2**40}, {"stage": "\0"}, {"epoch": -1})]
+    first = await house.submit(5)
+    await house.until(first)
+    for body in poison:
+        await house.broker.publish(body, topic="welip.noop.run.interactive")
+    rows = await house.until(await house.submit(20))
+    assert {(row["state"], row["epoch"]) for row in rows} == {("succeeded", 1)}
+
+
+async def test_a_job_whose_message_was_lost_is_summoned_again(house: House) -> None:
+    await house.worker()
+    job = new_job()
+    async with house.database.unit_of_work() as connection:
+        await submit.submit(connection, [job])
+        await connection.execute("DELETE FROM outbox")
+    [row] = await house.until([job.id])
+    assert (row["state"], row["epoch"]) == ("succeeded", 1)
+
+
+async def test_the_jobs_of_a_worker_that_dies_are_finished_by_another(house: House) -> None:
+    doomed = await house.worker()
+    ids = await house.submit(5, kind="trial", stage="act", input=SLOW)
+    await house.until(ids, {"running"})
+    await doomed.die()
+    await house.worker()
+    rows = await house.until(ids)
+    assert {row["state"] for row in rows} == {"succeeded"}
+    assert {(row["epoch"], row["attempt"]) for row in rows} == {(2, 2)}
+
+
+async def test_a_stopping_worker_hands_its_jobs_to_the_next_without_charging_an_attempt(house: House) -> None:
+    stopping = await house.worker()
+    ids = await house.submit(5, kind="trial", stage="act", input=SLOW, max_attempts=1)
+    await house.until(ids, {"running"})
+    await stopping.stop()
+    assert {(row["state"], row["attempt"]) for row in await house.jobs.rows(ids)} == {("queued", 0)}
+    await house.worker()
+    rows = await house.until(ids)
+    assert {(row["state"], row["epoch"], row["attempt"]) for row in rows} == {("succeeded", 2, 1)}
+
+
+async def test_a_stopping_worker_lets_short_jobs_finish(house: House) -> None:
+    stopping = await house.worker()
+    ids = await house.submit(5, input='{"sleep_s": 0.5}')
+    await house.until(ids, {"running"})
+    await stopping.stop(drain_s=10)
+    rows = await house.jobs.rows(ids)
+    assert {(row["state"], row["epoch"]) for row in rows} == {("succeeded", 1)}
+
+
+async def test_a_stage_that_blocks_the_loop_for_longer_than_a_lease_keeps_its_job(house: House) -> None:
+    await house.worker()
+    [job_id] = await house.submit(kind="trial", stage="act", input=json.dumps({"block_s": LEASE_S * 1.6}))
+    # In a thread of its own: the stage stands still, and with it everything else in this loop.
+    seen = await asyncio.to_thread(lambda: asyncio.run(_leases(house, job_id)))
+    [row] = await house.until([job_id])
+    assert (row["state"], row["epoch"]) == ("succeeded", 1)
+    assert max(seen) > LEASE_S
+    assert all(left > 0 for left in seen.values())
+
+
+async def _leases(house: House, job_id: UUID) -> dict[float, float]:
+    """Seconds left of the job's lease by seconds since it began, looked at until the job ends."""
+    connection = await asyncpg.connect(house.postgres.url.get_secret_value())
+    look = """
+        SELECT state, extract(epoch FROM now() - started_at)::float8 AS ran,
+               extract(epoch FROM lease_until - now())::float8 AS left FROM job WHERE id = $1
+    """
+    seen: dict[float, float] = {}
+    try:
+        async with asyncio.timeout(30):
+            while (row := await connection.fetchrow(look, job_id)) and row["state"] in ("queued", "running"):
+                if row["state"] == "running":
+                    seen[row["ran"]] = row["left"]
+                await asyncio.sleep(0.05)
+    finally:
+        await connection.close()
+    return seen
+
+
+async def test_a_running_job_hears_of_its_cancellation_within_two_heartbeats(house: House) -> None:
+    await house.worker()
+    ids = await house.submit(3, input='{"sleep_s": 60}')
+    await house.until(ids, {"running"})
+    began = time.monotonic()
+    for job_id in ids:
+        await house.jobs.cancel(job_id)
+    rows = await house.until(ids, within_s=10)
+    assert time.monotonic() - began < 2 * HEARTBEAT_S + 0.5
+    assert {row["state"] for row in rows} == {"cancelled"}
+
+
+async def test_a_fan_out_ends_with_the_sum_of_its_children(house: House) -> None:
+    await house.worker()
+    [job_id] = await house.submit(kind="trial", stage="act", input='{"children": 40}')
+    [row] = await house.until([job_id])
+    assert json.loads(row["result"]) == {"children": 40, "failed": ["invalid_input"], "made": 40}

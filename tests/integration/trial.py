@@ -21,10 +21,13 @@ from schemas.topics import Pool
 
 async def act(job: StageJob, ports: Ports) -> Outcome:
     match job.input:
-        case {"sleep_s": float(seconds)}:
+        case {"sleep_s": float(seconds), **more} if more.get("only_epoch", job.epoch) == job.epoch:
             await asyncio.sleep(seconds)
         case {"block_s": float(seconds)}:
             time.sleep(seconds)  # noqa: ASYNC251 - a stage that keeps the event loop to itself
+        case {"reports": int(count)}:
+            for n in range(count):
+                await job.report(n + 1, count, f"{n + 1}")
         case {"letters": int(count)}:
             return Done({"text": "x" * count})
         case {"children": int(count)}:

@@ -1,0 +1,61 @@
+"""Fixtures of the tests against running processes: one embedded stack for all that do not break it."""
+
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from pathlib import Path
+
+import httpx
+import pytest
+import stamina.instrumentation
+
+from producers.client.sync import Welip
+from tests.e2e.processes import Up
+
+MAX_FILE_BYTES = 56 * 1024 * 1024
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """`welip up` as it comes, but for a smaller limit of files."""
+    with Up(tmp_path_factory.mktemp("stack") / "data", WELIP_GATEWAY_MAX_FILE_BYTES=str(MAX_FILE_BYTES)) as running:
+        yield running
+        for process in ("gateway", "worker"):
+            log = (running.data / "logs" / f"{process}.log").read_text()
+            assert [line for line in log.splitlines() if ".defect" in line] == []
+
+
+@pytest.fixture(scope="session")
+def client(up: Up) -> Iterator[Welip]:
+    """The client that users have."""
+    stamina.instrumentation.set_on_retry_hooks([])
+    with up.client() as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def http(up: Up) -> Iterator[httpx.Client]:
+    """Requests as they stand in the contract, and wrong ones."""
+    with httpx.Client(base_url=up.url, timeout=70) as raw:
+        yield raw
+
+
+@pytest.fixture
+async def async_http(up: Up) -> AsyncIterator[httpx.AsyncClient]:
+    """Many requests at once."""
+    async with httpx.AsyncClient(base_url=up.url, timeout=70) as raw:
+        yield raw
+
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def collection() -> str:
+    """The name of a collection that no other test uses."""
+    return f"c{next(_numbers)}"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Where a process of this test writes."""
+    return tmp_path / "process.log"

@@ -1,0 +1,214 @@
+"""With `WELIP_AUTH=on` a key names a tenant, and nothing of one tenant is visible to another."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from subprocess import run
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+import gateway.auth
+from gateway.auth import Keys
+from gateway.problems import Unauthenticated
+from infra.postgres.database import Database
+from infra.postgres.keys import create_key, list_keys, revoke_key
+from infra.settings import GatewaySettings
+from producers.client.errors import ApiError, JobFailed
+from producers.client.sync import Welip
+from tests.conftest import database_of, execute
+from tests.e2e.processes import Up, cli, environment
+from tests.e2e.test_jobs_api import problem
+
+COLLECTION = "shared-name"
+
+
+@pytest.fixture(scope="module")
+def database_url_of_stack(postgres_url: str) -> Iterator[str]:
+    name = f"auth_{uuid4().hex}"
+    asyncio.run(execute(postgres_url, f"CREATE DATABASE {name}"))
+    yield database_of(postgres_url, name)
+    asyncio.run(execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="module")
+def guarded(database_url_of_stack: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """`welip up --postgres URL` with authentication on."""
+    data = tmp_path_factory.mktemp("guarded") / "data"
+    with Up(data, "--postgres", database_url_of_stack, WELIP_AUTH="on") as running:
+        yield running
+
+
+def new_key(url: str, tenant: str) -> str:
+    made = cli("key", "create", "--tenant", tenant, "--postgres", url, "--json")
+    assert made.returncode == 0, made.stderr
+    key: str = json.loads(made.stdout)["key"]
+    return key
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A tenant with something of each kind."""
+
+    client: Welip
+    http: httpx.Client
+    job: str
+    large_job: str
+    file: str
+
+
+@pytest.fixture(scope="module")
+def owners(guarded: Up, database_url_of_stack: str) -> Iterator[tuple[Owner, Owner]]:
+    made: list[Owner] = []
+    for tenant in ("ours", "theirs"):
+        key = new_key(database_url_of_stack, tenant)
+        client = Welip(guarded.url, key)
+        http = httpx.Client(base_url=guarded.url, headers={"Authorization": f"Bearer {key}"}, timeout=40)
+        document = {"id": "d", "text": f"고래는 {tenant}의 포유류이다."}
+        job = client.submit("indexing", {"collection": COLLECTION, "documents": [document]}, wait_s=60)
+        missing = [{"id": f"missing-{n}", "file": "file_" + "0" * 32} for n in range(900)]
+        large = client.submit("indexing", {"collection": COLLECTION, "documents": missing}, wait_s=60)
+        assert large.result is not None
+        assert list(large.result) == ["file"]
+        made.append(Owner(client, http, job.id, large.id, client.upload(tenant.encode()).id))
+    yield made[0], made[1]
+    for owner in made:
+        owner.client.close()
+        owner.http.close()
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Method and path of every route that needs a key."""
+    return [
+        (method.upper(), path)
+        for path, found in document["paths"].items()
+        for method in found
+        if path.startswith("/v1/")
+    ]
+
+
+@pytest.mark.parametrize(
+    "authorization", ["", "Bearer", "Bearer welip_wrong", "Basic d2VsaXA6eA==", "welip_wrong", "Bearer \xe9"]
+)
+def test_without_a_valid_key_every_route_is_closed(guarded: Up, authorization: str) -> None:
+    headers = {b"Authorization": authorization.encode("latin-1")} if authorization else {}
+    with httpx.Client(base_url=guarded.url) as http:
+        found = operations(http.get("/openapi.json").json())
+        assert len(found) > 10
+        for method, path in found:
+            answer = http.request(method, path.replace("{id}", "x").replace("{name}", "x"), headers=headers, json={})
+            assert problem(answer) == (401, "unauthenticated", "Authorization"), (method, path)
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert "welip_wrong" not in answer.text
+
+
+def test_what_watches_the_process_needs_no_key(guarded: Up) -> None:
+    for path in ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "/asyncapi"):
+        assert httpx.get(f"{guarded.url}{path}").status_code == 200
+
+
+def test_no_route_gives_or_takes_anything_of_another_tenant(owners: tuple[Owner, Owner]) -> None:
+    ours, theirs = owners
+    mine = {"id": "only-ours", "text": "소나무는 늘푸른나무이다."}
+    assert ours.client.submit("indexing", {"collection": "ours", "documents": [mine]}, wait_s=60).state == "succeeded"
+    tried = 0
+    for method, path in operations(ours.http.get("/openapi.json").json()):
+        if "{" not in path:
+            continue
+        for job in (ours.job, ours.large_job):
+            id = job if "/jobs/" in path else ours.file if "/files/" in path else "only-ours"
+            body = {"query": "소나무"} if path.endswith("/search") else None
+            answer = theirs.http.request(method, path.replace("{id}", id).replace("{name}", "ours"), json=body)
+            status, code, _ = problem(answer)
+            assert (status, code.endswith("_not_found")) == (404, True), (method, path, answer.text)
+            tried += 1
+    assert tried > 15
+    assert ours.client.job(ours.job).state == "succeeded"
+    assert ours.client.file(ours.file).filename == "upload"
+    assert ours.client.search("ours", "소나무")[0].document_id == "only-ours"
+
+
+def test_lists_hold_ones_own_only(owners: tuple[Owner, Owner]) -> None:
+    ours, theirs = owners
+    for mine, other in ((ours, theirs), (theirs, ours)):
+        jobs = {job.id for job in mine.client.iterate_jobs()}
+        assert mine.job in jobs
+        assert not jobs & {other.job, other.large_job}
+        files = {file.id for file in mine.client.files(limit=100).data}
+        assert mine.file in files
+        assert other.file not in files
+        assert mine.client.jobs(parent=other.job).data == []
+        assert mine.client.collection(COLLECTION).documents == 1
+
+
+def test_the_same_name_is_another_collection(owners: tuple[Owner, Owner]) -> None:
+    for owner, tenant in zip(owners, ("ours", "theirs"), strict=True):
+        [hit] = owner.client.search(COLLECTION, "포유류")
+        assert hit.text == f"고래는 {tenant}의 포유류이다."
+        citations = owner.client.ask(COLLECTION, "고래는 무엇인가요?").citations
+        assert all(tenant in citation.text for citation in citations)
+
+
+def test_the_same_idempotency_key_is_another_job(owners: tuple[Owner, Owner]) -> None:
+    ours, theirs = (owner.client.submit("noop", {}, idempotency_key="one") for owner in owners)
+    assert ours.id != theirs.id
+
+
+def test_a_file_of_another_tenant_cannot_be_indexed(owners: tuple[Owner, Owner]) -> None:
+    ours, theirs = owners
+    stolen = {"id": "stolen", "file": ours.file}
+    job = theirs.client.submit("indexing", {"collection": "loot", "documents": [stolen]}, wait_s=60)
+    assert job.result is not None
+    assert [error["code"] for error in job.result["errors"]] == ["file_not_found"]
+    corpus = {"file": ours.file, "format": "tsv"}
+    job = theirs.client.submit("indexing", {"collection": "loot", "corpus": corpus}, wait_s=60)
+    assert job.error is not None
+    assert job.error.code == "file_not_found"
+    with pytest.raises(JobFailed) as failure:
+        theirs.client.ask("loot", "무엇?")
+    assert failure.value.code == "collection_empty"
+
+
+def test_a_revoked_key_opens_nothing(guarded: Up, database_url_of_stack: str) -> None:
+    key = new_key(database_url_of_stack, "gone")
+    listed = json.loads(cli("key", "list", "--postgres", database_url_of_stack, "--json").stdout)
+    [id] = [row["id"] for row in listed if row["tenant"] == "gone"]
+    assert key not in json.dumps(listed)
+    assert cli("key", "revoke", id, "--postgres", database_url_of_stack).returncode == 0
+    with Welip(guarded.url, key) as client, pytest.raises(ApiError) as refusal:
+        client.collections()
+    assert (refusal.value.status, refusal.value.code) == (401, "unauthenticated")
+    again = cli("key", "revoke", id, "--postgres", database_url_of_stack)
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+
+
+async def test_a_key_that_was_used_is_forgotten_after_its_revocation(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.auth, "REMEMBER_S", 0.3)
+    keys = Keys(database, GatewaySettings.model_validate({"WELIP_AUTH": "on"}))
+    key = await asyncio.to_thread(create_key, database_url, "gone", "")
+    assert await keys.tenant(f"bearer  {key} ") == "gone"
+    [row] = await asyncio.to_thread(list_keys, database_url)
+    assert await asyncio.to_thread(revoke_key, database_url, str(row["id"]))
+
+    async def refused() -> None:
+        while True:
+            await keys.tenant(f"Bearer {key}")
+            await asyncio.sleep(0.02)
+
+    with pytest.raises(Unauthenticated):
+        await asyncio.wait_for(refused(), 5)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "example.org"])
+def test_authentication_off_is_for_loopback_only(host: str) -> None:
+    settings = {"WELIP_AUTH": "off", "WELIP_GATEWAY_HOST": host, "WELIP_LOG_FORMAT": "console"}
+    command = [sys.executable, "-m", "gateway"]
+    said = run(command, env=environment(**settings), capture_output=True, text=True, timeout=30)
+    assert said.returncode == 2
+    assert "WELIP_AUTH=off is for loopback only" in said.stderr

@@ -1,0 +1,128 @@
+"""Processes die, are stopped and start again: what was accepted is done, and nothing is left running."""
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from producers.client.sync import Welip
+from schemas.lifecycle import TERMINAL
+from tests.e2e.processes import Up, cli, until
+
+QUICK = {
+    "WELIP_WORKER_LEASE": "2",
+    "WELIP_WORKER_HEARTBEAT": "0.4",
+    "WELIP_WORKER_DRAIN": "0.5",
+    "WELIP_RESCUE_EVERY": "0.2",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder, on which each test starts a stack anew."""
+    return tmp_path_factory.mktemp("trouble") / "data"
+
+
+def submit(client: Welip, count: int, **input: float) -> list[str]:
+    return [client.submit("noop", input).id for _ in range(count)]
+
+
+def all_succeed(client: Welip, ids: list[str], *, attempts: int = 1) -> None:
+    """Every job ends as succeeded, none with more than `attempts`."""
+    for id in ids:
+        job = client.wait(id, timeout=40)
+        assert job.state == "succeeded", job.error
+        assert job.attempt <= attempts
+
+
+def gone(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Waits until these have ended; those that have not."""
+    _, alive = psutil.wait_procs(processes, timeout=15)
+    return alive
+
+
+def test_a_killed_gateway_is_started_again_and_nothing_is_lost(data: Path) -> None:
+    with Up(data, **QUICK) as up, up.client() as client:
+        before = submit(client, 30, sleep_s=0.3)
+        killed = up.child("gateway")
+        killed.kill()
+        during = submit(client, 10)
+        all_succeed(client, before + during)
+        assert up.child("gateway").pid != killed.pid
+        assert "the gateway ended; starting it again" in up.log
+
+
+def test_a_job_whose_worker_is_killed_is_done_by_the_next(data: Path) -> None:
+    with Up(data, **QUICK) as up, up.client() as client:
+        [job] = submit(client, 1, sleep_s=1.5)
+        until(lambda: client.job(job).state == "running", "it runs", within_s=30)
+        up.child("consumers").kill()
+        waiting = submit(client, 10)
+        ended = client.wait(job, timeout=60)
+        assert (ended.state, ended.attempt) == ("succeeded", 2)
+        all_succeed(client, waiting, attempts=2)
+        told = [event.data for event in client.events(job) if event.type == "state"]
+        assert [event["state"] for event in told] == [
+            *("queued", "running", "retry_wait", "queued", "running", "succeeded")
+        ]
+        assert told[2]["error"]["code"] == "lease_expired"
+
+
+def test_queued_jobs_go_on_when_the_stack_is_started_again(data: Path) -> None:
+    with Up(data, **QUICK) as up, up.client() as client:
+        jobs = submit(client, 60, sleep_s=1.5)
+        until(lambda: client.job(jobs[0]).state == "running", "the first runs", within_s=30)
+        assert up.stop() == 0
+    with Up(data, **QUICK) as up, up.client() as client:
+        found = [job.state for job in client.iterate_jobs()]
+        assert any(state not in TERMINAL for state in found), "nothing was left to do"
+        all_succeed(client, jobs)
+
+
+def test_ctrl_c_leaves_nothing_running(data: Path) -> None:
+    with Up(data, **QUICK) as up:
+        processes = up.descendants()
+        postgres = up.postgres()
+        assert postgres is not None
+        assert {"gateway", "consumers"} <= {process.cmdline()[-1] for process in processes}
+        assert up.stop() == 0
+        assert gone([*processes, postgres]) == []
+        assert "stopping" in up.log
+        assert not (data / "gateway.url").exists()
+
+
+def test_a_second_stack_on_the_folder_says_so_and_leaves_the_first_alone(data: Path) -> None:
+    with Up(data, **QUICK) as up, up.client() as client:
+        second = cli("up", "--data", str(data))
+        assert (second.returncode, second.stdout) == (1, "")
+        assert f"runs on {data} already at {up.url}" in second.stderr
+        assert "Traceback" not in second.stderr
+        all_succeed(client, submit(client, 3))
+        assert up.postgres() is not None
+
+
+def test_a_taken_port_is_said_and_nothing_is_left(data: Path, tmp_path: Path) -> None:
+    with Up(data, **QUICK) as up:
+        port = up.url.rpartition(":")[2]
+        second = cli("up", "--data", str(tmp_path / "other"), "--port", port, within_s=90)
+        assert second.returncode == 1
+        assert "Traceback" not in second.stderr
+        assert port in second.stderr
+        assert not list((tmp_path / "other").rglob("postmaster.pid"))
+
+
+def test_a_killed_supervisor_leaves_no_worker_and_the_next_start_goes_on(data: Path) -> None:
+    with Up(data, **QUICK) as up, up.client() as client:
+        jobs = submit(client, 60, sleep_s=1.5)
+        until(lambda: client.job(jobs[0]).state == "running", "the first runs", within_s=30)
+        children = [up.child("gateway"), up.child("consumers")]
+        up.signal(signal.SIGKILL)
+        up.ended()
+        assert gone(children) == []
+    with Up(data, **QUICK) as up, up.client() as client:
+        all_succeed(client, jobs, attempts=2)
+        postgres = up.postgres()
+        assert postgres is not None
+        assert up.stop() == 0
+        assert gone([postgres]) == []

@@ -1,0 +1,59 @@
+"""The embedded broker's pace: aiokafka still reads the wait of a fetch anew each time, and the broker keeps to it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from infra.kafka.embedded import EmbeddedBroker, Pace
+
+FETCHES = 5
+TOPIC = "welip.noop.run.interactive"
+
+
+class Fetches:
+    """Notes when each fetch of a consumer was sent."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, patch: pytest.MonkeyPatch) -> None:
+        self._sent: asyncio.Queue[float] = asyncio.Queue()
+        send = consumer._client.send
+
+        async def noted(node: Any, request: Any, **options: Any) -> Any:
+            if "Fetch" in type(request).__name__ and "Offset" not in type(request).__name__:
+                self._sent.put_nowait(time.monotonic())
+            return await send(node, request, **options)
+
+        patch.setattr(consumer._client, "send", noted)
+
+    async def pause(self) -> float:
+        """Seconds between two fetches from now on, the mean of a few; the one under way is not counted."""
+        while not self._sent.empty():
+            self._sent.get_nowait()
+        async with asyncio.timeout(30):
+            times = [await self._sent.get() for _ in range(FETCHES + 1)]
+        return (times[-1] - times[0]) / FETCHES
+
+
+@pytest.fixture
+async def consumer(embedded_broker: EmbeddedBroker) -> AsyncIterator[AIOKafkaConsumer]:
+    made = AIOKafkaConsumer(TOPIC, bootstrap_servers=embedded_broker.url, group_id="pace", fetch_max_wait_ms=20)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_a_fetch_waits_as_long_as_the_pace_says(
+    consumer: AIOKafkaConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetches = Fetches(consumer, monkeypatch)
+    pace = Pace(consumer)
+    pace.saw(1)
+    busy = await fetches.pause()
+    monkeypatch.setattr(Pace, "COOL_DOWN_S", 0.0)
+    pace.saw(0)
+    idle = await fetches.pause()
+    assert busy < 0.75 * Pace.IDLE_MS / 1000
+    assert idle > 0.75 * Pace.IDLE_MS / 1000

@@ -1,0 +1,204 @@
+"""What each outcome of a stage does to its job, on Postgres; the executor alone decides it."""
+
+import asyncio
+import json
+import time
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from consumers.completions import Completions
+from consumers.executor import MAX_INLINE_RESULT, Executor, Try
+from consumers.held import Abort, HeldJobs
+from infra.artifacts import Artifacts
+from infra.postgres.database import Database
+from schemas.lifecycle import JobState
+from tests.integration.jobs import Jobs
+from tests.unit.ports_in_memory import World
+
+S = JobState
+
+
+class Bench:
+    """Claims jobs and runs their tries, as a worker does that has been summoned."""
+
+    def __init__(self, database: Database) -> None:
+        self.jobs = Jobs(database)
+        self.world = World()
+        self.held = HeldJobs()
+        self.completions = Completions(database, lambda: None)
+        ports = self.world.ports
+        self.executor = Executor(database, self.completions, self.held, ports, Artifacts(database, ports.blobs))
+
+    async def submit(self, **input: Any) -> UUID:
+        limits = {name: input.pop(name) for name in ("timeout_s", "max_attempts") if name in input}
+        [job_id] = await self.jobs.submit(kind="trial", stage="act", input=json.dumps(input), **limits)
+        return job_id
+
+    async def begin(self, job_id: UUID) -> asyncio.Task[None]:
+        """Claim the job and begin its try; the task ends when the try is recorded."""
+        [row] = await self.jobs.claim(job_id)
+        return asyncio.create_task(Try(self.executor, row, time.monotonic() + 60).run(lambda: None))
+
+    async def run(self, job_id: UUID) -> asyncpg.Record:
+        """One try; the row after it."""
+        await (await self.begin(job_id))
+        return await self.jobs.row(job_id)
+
+    async def abort(self, job_id: UUID, why: Abort) -> asyncpg.Record:
+        """Begin a try, abort it, and return the row."""
+        task = await self.begin(job_id)
+        await asyncio.sleep(0)
+        [job] = self.held.every()
+        job.abort(why)
+        await task
+        assert len(self.held) == 0
+        return await self.jobs.row(job_id)
+
+
+@pytest.fixture
+def bench(trial: None, database: Database) -> Bench:
+    return Bench(database)
+
+
+def code(row: asyncpg.Record) -> str:
+    error: dict[str, str] = json.loads(row["error"])
+    return error["code"]
+
+
+async def test_done_ends_the_job_with_its_result(bench: Bench) -> None:
+    row = await bench.run(await bench.submit())
+    assert (row["state"], json.loads(row["result"])) == ("succeeded", {"attempt": 1, "epoch": 1})
+    assert len(bench.held) == 0
+
+
+async def test_next_starts_the_attempts_of_the_next_stage_anew(bench: Bench) -> None:
+    row = await bench.run(await bench.submit(next=True))
+    assert (row["state"], row["stage"], row["attempt"], row["carry"]) == ("queued", "sum", 0, '{"made":0}')
+
+
+async def test_a_result_as_large_as_a_row_may_hold_stays_in_it(bench: Bench) -> None:
+    row = await bench.run(await bench.submit(letters=MAX_INLINE_RESULT - len('{"text":""}')))
+    assert len(row["result"]) == MAX_INLINE_RESULT
+    assert bench.world.blobs.data == {}
+
+
+async def test_a_larger_result_becomes_a_file(bench: Bench) -> None:
+    row = await bench.run(await bench.submit(letters=MAX_INLINE_RESULT))
+    [file] = await bench.jobs.fetch("SELECT * FROM file")
+    assert json.loads(row["result"]) == {"file": f"file_{file['id'].hex}"}
+    assert (file["tenant"], file["purpose"], file["filename"]) == ("default", "result", "result.json")
+    data = bench.world.blobs.data[file["blob"]]
+    assert json.loads(data) == {"text": "x" * MAX_INLINE_RESULT}
+    assert file["bytes"] == len(data)
+
+
+async def test_a_retry_waits_and_counts(bench: Bench) -> None:
+    job_id = await bench.submit(away_until_attempt=3)
+    row = await bench.run(job_id)
+    assert (row["state"], row["attempt"], code(row)) == ("retry_wait", 1, "dependency_unavailable")
+    await bench.jobs.fetch("UPDATE job SET state = 'queued'")
+    assert (await bench.run(job_id))["attempt"] == 2
+    await bench.jobs.fetch("UPDATE job SET state = 'queued'")
+    row = await bench.run(job_id)
+    assert (row["state"], row["attempt"], row["error"]) == ("succeeded", 3, None)
+
+
+async def test_the_last_attempt_that_asks_for_a_retry_fails(bench: Bench) -> None:
+    row = await bench.run(await bench.submit(away_until_attempt=9, max_attempts=1))
+    assert (row["state"], code(row)) == ("failed", "dependency_unavailable")
+    assert json.loads(row["error"])["retryable"] is False
+
+
+async def test_a_snooze_costs_no_attempt(bench: Bench) -> None:
+    job_id = await bench.submit(snooze_until_epoch=2, max_attempts=1)
+    row = await bench.run(job_id)
+    assert (row["state"], row["attempt"]) == ("retry_wait", 0)
+    await bench.jobs.fetch("UPDATE job SET state = 'queued'")
+    row = await bench.run(job_id)
+    assert (row["state"], row["attempt"], row["epoch"]) == ("succeeded", 1, 2)
+
+
+async def test_an_error_that_no_retry_can_help_fails_at_once(bench: Bench) -> None:
+    row = await bench.run(await bench.submit(fail=True))
+    assert (row["state"], row["attempt"]) == ("failed", 1)
+    told = {"code": "invalid_input", "message": "it was told to fail", "retryable": False}
+    assert json.loads(row["error"]) == told
+
+
+async def test_a_defect_is_retried_and_says_nothing_of_the_input(bench: Bench) -> None:
+    row = await bench.run(await bench.submit(defect=True))
+    assert (row["state"], code(row)) == ("retry_wait", "internal_error")
+    assert "ZeroDivisionError in stage act" in json.loads(row["error"])["message"]
+
+
+async def test_a_stage_that_runs_too_long_is_retried_then_failed(bench: Bench) -> None:
+    job_id = await bench.submit(sleep_s=60.0, timeout_s=0.05, max_attempts=2)
+    row = await bench.run(job_id)
+    assert (row["state"], code(row)) == ("retry_wait", "timeout")
+    await bench.jobs.fetch("UPDATE job SET state = 'queued'")
+    row = await bench.run(job_id)
+    assert (row["state"], row["attempt"], code(row)) == ("failed", 2, "timeout")
+
+
+async def test_a_fan_out_waits_for_its_children(bench: Bench) -> None:
+    job_id = await bench.submit(children=3)
+    row = await bench.run(job_id)
+    assert (row["state"], row["waiting"], row["stage"]) == ("running", True, "sum")
+    children = [child["id"] for child in await bench.jobs.fetch("SELECT id FROM job WHERE parent = $1", job_id)]
+    for child in children:
+        await bench.run(child)
+    row = await bench.jobs.row(job_id)
+    assert (row["state"], row["waiting"]) == ("queued", False)
+    assert await bench.jobs.states(children) == {"succeeded", "failed"}
+
+
+async def test_a_fan_out_without_children_goes_straight_on(bench: Bench) -> None:
+    row = await bench.run(await bench.submit(children=0))
+    assert (row["state"], row["stage"]) == ("queued", "sum")
+
+
+async def test_a_fan_out_of_a_cancelled_job_ends_it(bench: Bench) -> None:
+    job_id = await bench.submit(children=3)
+    task = await bench.begin(job_id)
+    await bench.jobs.cancel(job_id)
+    await task
+    assert await bench.jobs.states([job_id]) <= {"cancelled"}
+    assert set(await bench.jobs.history(job_id)) >= {"running", "cancelled"}
+
+
+async def test_an_aborted_stage_is_cancelled_when_its_owner_asked(bench: Bench) -> None:
+    row = await bench.abort(await bench.submit(sleep_s=60.0), Abort.CANCELLED)
+    assert (row["state"], row["error"]) == ("cancelled", None)
+
+
+async def test_a_stopping_worker_hands_the_job_back_without_charging_an_attempt(bench: Bench) -> None:
+    job_id = await bench.submit(sleep_s=60.0)
+    row = await bench.abort(job_id, Abort.STOPPING)
+    assert (row["state"], row["attempt"], row["epoch"]) == ("queued", 0, 1)
+    assert await bench.jobs.messages(job_id) == [("act", 0), ("act", 1)]
+
+
+async def test_a_lost_lease_stops_the_stage_and_records_nothing(bench: Bench) -> None:
+    job_id = await bench.submit(sleep_s=60.0)
+    row = await bench.abort(job_id, Abort.LEASE_LOST)
+    assert (row["state"], row["epoch"]) == ("running", 1)
+    assert await bench.jobs.history(job_id) == ["running"]
+
+
+async def test_progress_is_written_a_few_times_a_second_and_the_last_of_it_always(bench: Bench) -> None:
+    row = await bench.run(await bench.submit(reports=500))
+    assert (row["progress_done"], row["progress_total"], row["progress_message"]) == (500, 500, "500")
+    events = await bench.jobs.fetch("SELECT id FROM job_event WHERE type = 'progress'")
+    assert 2 <= len(events) <= 5
+
+
+async def test_a_result_that_comes_too_late_is_thrown_away(bench: Bench) -> None:
+    job_id = await bench.submit(sleep_s=0.05)
+    task = await bench.begin(job_id)
+    await bench.jobs.fetch("UPDATE job SET epoch = epoch + 1")
+    await task
+    row = await bench.jobs.row(job_id)
+    assert (row["state"], row["epoch"], row["result"]) == ("running", 2, None)

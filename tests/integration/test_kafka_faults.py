@@ -1,0 +1,81 @@
+"""Apache Kafka goes away, or forgets a topic: nothing is lost, and it goes on by itself."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from infra.kafka import broker as kafka_module
+from infra.kafka.topics import ensure_topics
+from infra.local.kafka import KafkaServer
+from infra.postgres.database import Database
+from infra.settings import KafkaSettings, PostgresSettings
+from tests.integration.house import House
+
+pytestmark = pytest.mark.kafka
+
+TOPIC = "welip.noop.run.interactive"
+
+
+@pytest.fixture
+def kafka(kafka_broker: KafkaServer, monkeypatch: pytest.MonkeyPatch) -> KafkaSettings:
+    monkeypatch.setattr(kafka_module, "ACKNOWLEDGED_WITHIN_S", 1)
+    monkeypatch.setattr(kafka_module, "METADATA_MAX_AGE_MS", 2_000)
+    return KafkaSettings(url=kafka_broker.bootstrap)
+
+
+async def test_while_kafka_is_down_jobs_wait_in_the_outbox_and_run_after_its_return(
+    house: House, kafka_broker: KafkaServer
+) -> None:
+    await house.worker()
+    await house.until(await house.submit(5))
+    await asyncio.to_thread(kafka_broker.stop)
+    ids = await house.submit(20)
+    assert len(await house.jobs.fetch("SELECT id FROM outbox")) == 20
+    await asyncio.to_thread(kafka_broker.start)
+    rows = await house.until(ids, within_s=60)
+    assert {(row["state"], row["epoch"]) for row in rows} == {("succeeded", 1)}
+
+
+async def test_agents_that_start_before_kafka_wait_for_it(
+    database: Database, postgres: PostgresSettings, kafka: KafkaSettings, kafka_broker: KafkaServer
+) -> None:
+    await asyncio.to_thread(kafka_broker.stop)
+    async with House(database, postgres, kafka) as house:
+        ids = await house.submit(5)
+        worker = asyncio.create_task(house.worker())
+        await asyncio.to_thread(kafka_broker.start)
+        await worker
+        rows = await house.until(ids, within_s=60)
+    assert {row["state"] for row in rows} == {"succeeded"}
+
+
+async def test_a_deleted_topic_is_made_again_and_every_job_runs(house: House, kafka: KafkaSettings) -> None:
+    await house.worker()
+    await house.until(await house.submit(5))
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.url)
+    await admin.start()
+    try:
+        await admin.delete_topics([TOPIC])
+        ids = await house.submit(30)
+        rows = await house.until(ids, within_s=90)
+        assert {(row["state"], row["epoch"]) for row in rows} == {("succeeded", 1)}
+        assert TOPIC in await admin.list_topics()
+    finally:
+        await admin.close()
+
+
+async def test_topics_are_made_once_with_their_partitions_and_a_committed_offset(kafka: KafkaSettings) -> None:
+    fresh = f"welip.test.{uuid4().hex}"
+    assert await ensure_topics(kafka, [TOPIC, fresh]) in ([fresh], [TOPIC, fresh])
+    assert await ensure_topics(kafka, [TOPIC, fresh]) == []
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.url)
+    await admin.start()
+    try:
+        [described] = await admin.describe_topics([fresh])
+        assert len(described["partitions"]) == kafka.partitions
+        committed = await admin.list_consumer_group_offsets(fresh)
+        assert [offset.offset for offset in committed.values()] == [0] * kafka.partitions
+    finally:
+        await admin.close()

@@ -1,0 +1,69 @@
+"""`welip worker` as a process: killed in the middle of jobs, told to stop, or unable to start."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from infra.settings import KafkaSettings, PostgresSettings
+from tests.integration.house import LEASE_S, House
+
+Start = Callable[[], "asyncio.Future[asyncio.subprocess.Process]"]
+
+
+@pytest.fixture
+async def workers(tmp_path: Path, postgres: PostgresSettings, kafka: KafkaSettings) -> AsyncIterator[Start]:
+    """Starts worker processes of the cpu pool; ends those that are left."""
+    started: list[asyncio.subprocess.Process] = []
+    environment = os.environ | {
+        "WELIP_POSTGRES_URL": postgres.url.get_secret_value(),
+        "WELIP_KAFKA_URL": kafka.url,
+        "WELIP_KAFKA_EMBEDDED": str(kafka.embedded),
+        "WELIP_BLOBS_URL": f"file://{tmp_path}/blobs",
+        "WELIP_WORKER_LEASE": str(LEASE_S),
+        "WELIP_WORKER_HEARTBEAT": "0.3",
+        "WELIP_WORKER_DRAIN": "0.2",
+        "WELIP_LOG_LEVEL": "warning",
+    }
+
+    async def start() -> asyncio.subprocess.Process:
+        number = len(started)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "consumers", "--pool", "cpu"),
+            env=environment | {"WELIP_INDEX_URL": f"edge://{tmp_path}/index-{number}"},
+        )
+        started.append(process)
+        return process
+
+    yield lambda: asyncio.ensure_future(start())
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_the_jobs_of_a_killed_worker_are_finished_by_the_next(house: House, workers: Start) -> None:
+    doomed = await workers()
+    ids = await house.submit(8, input='{"sleep_s": 1.5}')
+    await house.until(ids, {"running"})
+    doomed.kill()
+    assert await doomed.wait() == -signal.SIGKILL
+    await workers()
+    rows = await house.until(ids, within_s=60)
+    assert {row["state"] for row in rows} == {"succeeded"}
+    assert {(row["epoch"], row["attempt"]) for row in rows} == {(2, 2)}
+
+
+async def test_a_worker_that_is_told_to_stop_hands_its_jobs_back_and_ends_clean(house: House, workers: Start) -> None:
+    stopping = await workers()
+    ids = await house.submit(8, input='{"sleep_s": 60}')
+    await house.until(ids, {"running"})
+    stopping.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(20):
+        assert await stopping.wait() == 0
+    rows = await house.jobs.rows(ids)
+    assert {(row["state"], row["epoch"], row["attempt"]) for row in rows} == {("queued", 1, 0)}
