@@ -50,7 +50,7 @@ format: $(VENV)/.dev ## format the code and mend what lint can mend
 	@$(BIN)/ruff format .
 
 docs: $(VENV)/.dev ## write the generated parts of docs/ anew
-	@$(BIN)/python -m schemas.diagram docs/lifecycle.md
+	@$(BIN)/python -m schemas.diagram docs/lifecycle.md docs/flow.md
 
 bench-jobs: $(VENV)/.dev ## measure WeLIP itself with no-op jobs; last line JSON
 	@$(BIN)/python -m benchmarks.jobs

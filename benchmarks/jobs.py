@@ -297,10 +297,14 @@ async def ended(url: str) -> list[tuple[str, float]]:
 
 
 def warm(bench: Bench) -> None:
-    """Until a job has run: consumers have joined, the analyser is loaded."""
-    bench.load("open", 20, 2)
-    wait_for(bench, "SELECT NOT EXISTS (SELECT 1 FROM job WHERE state <> 'succeeded')")
-    time.sleep(3)
+    """Until jobs run without delay: consumers have joined their groups, the analyser is loaded."""
+    for _ in range(20):
+        empty(bench)
+        bench.load("open", 20, 3)
+        wait_for(bench, "SELECT NOT EXISTS (SELECT 1 FROM job WHERE state <> 'succeeded')")
+        if query(bench, "SELECT max(started_at - created_at) < interval '250 ms' FROM job"):
+            return
+    raise RuntimeError("jobs are still delayed a minute after the workers' start")
 
 
 def empty(bench: Bench, *, keep_finished: bool = False) -> None:

@@ -19,6 +19,7 @@ from consumers.stages.ports import Ports
 from consumers.subscriptions import Consumers, subscriptions
 from infra.artifacts import Artifacts
 from infra.kafka.broker import kafka_broker
+from infra.patience import patiently
 from infra.postgres.database import Database
 from infra.process import stopped_by_signal
 from infra.settings import KafkaSettings, PostgresSettings, RelaySettings, WorkerSettings
@@ -69,7 +70,9 @@ async def work(
         await connect_patiently(broker, kafka)
         heartbeat.start()
         async with agents:
-            log.info("worker.started", worker=name, pools=[pool.value for pool in pools], concurrency=worker.concurrency)
+            log.info(
+                "worker.started", worker=name, pools=[pool.value for pool in pools], concurrency=worker.concurrency
+            )
             try:
                 await stopped_by_signal(consumers.run(), agents.join())
             finally:
@@ -95,16 +98,8 @@ async def _warm(ports: Ports) -> None:
 
 async def _until_answered(ports: Ports) -> None:
     """Say which of storage and index is away, and wait for it."""
-    for name, check in (("blobs", ports.blobs.check), ("index", ports.index.check)):
-        delay = 0.5
-        while True:
-            try:
-                await check()
-                break
-            except DependencyUnavailable as error:
-                log.warning(f"{name}.away", error=error.message, retry_in_s=delay)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 5)
+    await patiently(ports.blobs.check, event="blobs.away")
+    await patiently(ports.index.check, event="index.away")
 
 
 async def _hand_on_the_rest(agents: Agents) -> None:

@@ -1,13 +1,12 @@
 """Records how tries ended: one statement for all that end at about the same time, and again until Postgres has it."""
 
-import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import structlog
-
 from infra.grouping import Grouper
+from infra.patience import patiently
 from infra.postgres.database import Database
 from infra.postgres.queries import moves
 from infra.postgres.queries.moves import Move, Moved
@@ -15,9 +14,7 @@ from schemas.errors import DependencyUnavailable
 from schemas.lifecycle import JobState
 
 if TYPE_CHECKING:
-    from infra.postgres.database import Connection
-
-log = structlog.get_logger(__name__)
+    pass
 
 
 class Completions:
@@ -32,24 +29,24 @@ class Completions:
 
     async def record(self, move: Move) -> Moved | None:
         """Where the job went; None when its fence failed. While Postgres is away, tries on: the fence decides then."""
-        delay = 0.1
-        while True:
-            try:
-                return await self._moves.call(move)
-            except DependencyUnavailable as error:
-                log.warning("completion.away", error=error.message, retry_in_s=delay)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 2)
+        return await patiently(lambda: self._moves.call(move), event="completion.away", first_s=0.1, longest_s=2)
 
     async def fan_out(
         self, job_id: UUID, epoch: int, *, then: str, carry: str, children: Sequence[tuple[UUID, str, str]]
     ) -> bool:
-        """Make children and let the parent wait, in one transaction. False: the fence failed."""
-        async with self._database.unit_of_work() as connection:
-            held = await moves.fan_out(connection, job_id, epoch, then=then, carry=carry, children=children)
+        """Make children and let the parent wait, in one transaction. False: the fence failed.
+
+        While Postgres is away, tries on: should a try have been committed without our hearing of it, the next finds
+        the fence closed, and the job goes on all the same.
+        """
+
+        async def once() -> bool:
+            async with self._database.unit_of_work() as connection:
+                return await moves.fan_out(connection, job_id, epoch, then=then, carry=carry, children=children)
+
+        held = await patiently(once, event="completion.away", first_s=0.1, longest_s=2)
         if held and not children:
-            async with self._database.connection() as connection:
-                await moves.resume_parents(connection, [job_id])
+            await self._resume({job_id})
         self._wake_relay()
         return held
 
@@ -60,12 +57,15 @@ class Completions:
     async def _flush(self, group: Sequence[Move]) -> Sequence[Moved | None]:
         async with self._database.connection() as connection:
             moved = await moves.finish(connection, group)
-            if any(m is not None and m.state is JobState.QUEUED for m in moved):
-                self._wake_relay()
-            await self._resume_parents(connection, moved)
+        if any(m is not None and m.state is JobState.QUEUED for m in moved):
+            self._wake_relay()
+        await self._resume({m.parent for m in moved if m is not None and m.parent is not None})
         return moved
 
-    async def _resume_parents(self, connection: "Connection", moved: Sequence[Moved | None]) -> None:
-        parents = {m.parent for m in moved if m is not None and m.parent is not None}
-        if parents and await moves.resume_parents(connection, sorted(parents)):
-            self._wake_relay()
+    async def _resume(self, parents: set[UUID]) -> None:
+        """Wake parents whose last child ended; a failure must not undo the ends, and the rescuer's sweep heals it."""
+        if parents:
+            with contextlib.suppress(DependencyUnavailable):
+                async with self._database.connection() as connection:
+                    if await moves.resume_parents(connection, sorted(parents)):
+                        self._wake_relay()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import orjson
@@ -20,6 +21,7 @@ from consumers.stages.ports import Ports
 from consumers.stages.registry import stage
 from infra.artifacts import Artifacts
 from infra.metrics import FAILURES, FENCED, RETRIES, STAGE_SECONDS
+from infra.patience import patiently
 from infra.postgres.database import Database
 from infra.postgres.queries import claim
 from infra.postgres.queries.moves import Move
@@ -179,7 +181,7 @@ class Try:
                     return self._failed(error)
                 RETRIES.labels(row["kind"], error.reason).inc()
                 seconds = (delay if after is None else after).total_seconds()
-                return Move(job_id, epoch, JobState.RETRY_WAIT, error=_error(error, retryable=True), delay_s=seconds)
+                return Move(job_id, epoch, JobState.RETRY_WAIT, error=_error(error), delay_s=seconds)
             case Snooze(delay=pause):
                 # No attempt is spent. A pause of 0 hands the job straight back: a stopping worker does that.
                 state = JobState.RETRY_WAIT if pause else JobState.QUEUED
@@ -193,14 +195,15 @@ class Try:
 
     def _failed(self, error: JobError) -> Move:
         FAILURES.labels(self._row["kind"], error.reason).inc()
-        return Move(self._row["id"], self._row["epoch"], JobState.FAILED, error=_error(error, retryable=False))
+        return Move(self._row["id"], self._row["epoch"], JobState.FAILED, error=_error(error))
 
     async def _result(self, result: dict[str, Any]) -> str:
         data = orjson.dumps(result)
         if len(data) <= MAX_INLINE_RESULT:
             return data.decode()
         row = self._row
-        file = await self._x.artifacts.store(
+        store = partial(
+            self._x.artifacts.store,
             row["tenant"],
             row["id"],
             row["epoch"],
@@ -208,7 +211,8 @@ class Try:
             content_type="application/json",
             data=data,
         )
-        return _dump({"file": file})
+        # The work is done: while storage is away it is kept here, as long as the lease is.
+        return _dump({"file": await patiently(store, event="artifact.away", first_s=0.1, longest_s=2)})
 
     async def _fan_out(self, outcome: FanOut) -> bool:
         children = [(uuids.uuid7(), child.stage, _dump(child.input)) for child in outcome.children]
@@ -236,5 +240,5 @@ def _dump(value: dict[str, Any]) -> str:
     return orjson.dumps(value).decode()
 
 
-def _error(error: JobError, *, retryable: bool) -> str:
-    return _dump({"code": error.reason, "message": error.message, "retryable": retryable})
+def _error(error: JobError) -> str:
+    return _dump({"code": error.reason, "message": error.message, "retryable": error.retryable})

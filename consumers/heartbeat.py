@@ -23,14 +23,14 @@ class Heartbeat:
     be given it, and two must not run it.
     """
 
-    MARGIN_S = 1.0
-    """How long before its lease could end a job is aborted."""
-
     def __init__(self, held: HeldJobs, postgres: PostgresSettings, worker: WorkerSettings) -> None:
         self._held = held
         self._postgres = postgres
         self._every = worker.heartbeat.total_seconds()
         self._lease = worker.lease.total_seconds()
+        # One round may take the pause, a connect and a statement: a job whose lease might end before the next round
+        # has had its say is aborted in this one.
+        self._margin = 3 * self._every
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -56,7 +56,7 @@ class Heartbeat:
             try:
                 if connection is None or connection.is_closed():
                     connection = await asyncpg.connect(
-                        self._postgres.url.get_secret_value(), timeout=self._every, command_timeout=self._every * 2
+                        self._postgres.url.get_secret_value(), timeout=self._every, command_timeout=self._every
                     )
                 await self._beat(connection, jobs)
             except AWAY as error:
@@ -83,7 +83,7 @@ class Heartbeat:
                     job.abort(Abort.CANCELLED)
 
     def _abort_what_may_end(self) -> None:
-        limit = time.monotonic() + self.MARGIN_S
+        limit = time.monotonic() + self._margin
         for job in self._held.every():
             if job.deadline < limit:
                 job.abort(Abort.LEASE_LOST)

@@ -23,11 +23,11 @@ class Slots:
             await self._freed.wait()
         return self._free
 
-    def take(self) -> None:
-        """Take one; may go below zero for a moment when several consumers of a lane claim at the same time."""
-        self._free -= 1
+    def take(self, count: int) -> None:
+        """Take some, right after `wait` and without an await between, so that nobody else takes them."""
+        self._free -= count
 
-    def give(self) -> None:
-        """Give one back."""
-        self._free += 1
+    def give(self, count: int) -> None:
+        """Give some back."""
+        self._free += count
         self._freed.set()

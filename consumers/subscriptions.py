@@ -25,9 +25,9 @@ from consumers.slots import Slots
 from infra.kafka.broker import consumer_settings
 from infra.kafka.embedded import PARTITIONS, Pace
 from infra.metrics import IN_FLIGHT, STALE, UNREADABLE
+from infra.patience import patiently
 from infra.postgres.queries import claim
 from infra.settings import KafkaSettings, WorkerSettings
-from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import Route
 from schemas.messages import Summons
 from schemas.topics import Lane, topic_name
@@ -133,9 +133,8 @@ class Consumers:
         pace = Pace(consumer) if self._kafka.embedded else None
         try:
             while True:
-                free = await slots.wait()
                 try:
-                    polled = await consumer.getmany(timeout_ms=1_000, max_records=free)
+                    polled = await consumer.getmany(timeout_ms=1_000, max_records=await slots.wait())
                 except KafkaError as error:
                     log.warning("consumer.away", group=subscription.group, error=repr(error))
                     await asyncio.sleep(1)
@@ -144,7 +143,7 @@ class Consumers:
                 if pace is not None:
                     pace.saw(len(records))
                 if records:
-                    await _whole(self._claim(records, slots, subscription.lane))
+                    await self._claim(records, slots, subscription.lane)
                     offsets.passed({tp: batch[-1].offset + 1 for tp, batch in polled.items() if batch})
         finally:
             await offsets.close()
@@ -152,45 +151,53 @@ class Consumers:
     async def _claim(
         self, records: "Sequence[ConsumerRecord[bytes | None, bytes | None]]", slots: Slots, lane: Lane
     ) -> None:
+        """Claim what the messages summon to, as slots come free: another consumer of the lane may have taken some."""
         summons = [s for s in map(_read, records) if s is not None]
-        if not summons:
-            return
+        while summons:
+            group = summons[: await slots.wait()]
+            summons = summons[len(group) :]
+            slots.take(len(group))
+            await _whole(self._claim_group(group, slots, lane))
+
+    async def _claim_group(self, group: Sequence[Summons], slots: Slots, lane: Lane) -> None:
+        """Claim, with a slot taken for each, and begin what was claimed."""
         asked = time.monotonic()
-        rows = await self._claim_patiently(summons)
-        if len(rows) < len(summons):
+        rows = await self._claim_patiently(group)
+        slots.give(len(group) - len(rows))
+        if len(rows) < len(group):
             claimed = {row["id"] for row in rows}
-            for one in summons:
+            for one in group:
                 if one.job_id not in claimed:
                     STALE.labels(one.kind).inc()
+        self._start(rows, asked, slots, lane)
+
+    def _start(self, rows: "Sequence[asyncpg.Record]", asked: float, slots: Slots, lane: Lane) -> None:
+        """Begin the tries of claimed jobs, whose leases began when their claim was `asked` for, at the earliest."""
         gauge = IN_FLIGHT.labels(lane.value)
+
+        def stage_over() -> None:
+            slots.give(1)
+            gauge.dec()
+
         for row in rows:
-            slots.take()
             gauge.inc()
-
-            def stage_over() -> None:
-                slots.give()
-                gauge.dec()
-
             task = asyncio.create_task(Try(self._executor, row, asked + self._lease).run(stage_over))
             self._tries.add(task)
             task.add_done_callback(self._ended)
 
     async def _claim_patiently(self, summons: Sequence[Summons]) -> "list[asyncpg.Record]":
         """Claim; while Postgres is away hold the messages and try on: their offsets are not committed."""
-        delay = 0.1
-        while True:
-            try:
-                async with self._executor.database.connection() as connection:
-                    return await claim.claim(
-                        connection,
-                        [(s.job_id, s.epoch, s.stage) for s in summons],
-                        worker=self._worker_name,
-                        lease_s=self._lease,
-                    )
-            except DependencyUnavailable as error:
-                log.warning("claim.away", error=error.message, retry_in_s=delay)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 2)
+
+        async def once() -> "list[asyncpg.Record]":
+            async with self._executor.database.connection() as connection:
+                return await claim.claim(
+                    connection,
+                    [(s.job_id, s.epoch, s.stage) for s in summons],
+                    worker=self._worker_name,
+                    lease_s=self._lease,
+                )
+
+        return await patiently(once, event="claim.away", first_s=0.1, longest_s=2)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tries.discard(task)
@@ -249,8 +256,9 @@ class _Offsets:
             await asyncio.wait_for(self._commit(), 3)
 
     async def _commit_soon(self) -> None:
-        await asyncio.sleep(self.PAUSE_S)
-        await self._commit()
+        while self._passed:  # also what was passed while a commit was under way
+            await asyncio.sleep(self.PAUSE_S)
+            await self._commit()
 
     async def _commit(self) -> None:
         offsets, self._passed = self._passed, {}

@@ -2,9 +2,11 @@
 
 import ipaddress
 import sys
+from types import FrameType
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from gateway.app import create_app
 from infra.logging import configure_logging
@@ -56,10 +58,23 @@ def main() -> int:
         server_header=False,
     )
     try:
-        uvicorn.Server(config).run()
+        _Server(config, app).run()
     finally:
         stop_tracing()
     return 0
+
+
+class _Server(uvicorn.Server):
+    """Told to stop, it first answers those who wait for a job's end: the stop must not wait for them."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM or SIGINT."""
+        self._app.state.services.endings.release()
+        super().handle_exit(sig, frame)
 
 
 def _is_loopback(host: str) -> bool:

@@ -18,19 +18,22 @@ class Endings:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: dict[UUID, set[asyncio.Future[None]]] = {}
+        self._waiting: dict[UUID, set[asyncio.Future[bool]]] = {}
+        self._released = False
         self._pause = FIRST_POLL_S
         self._task: asyncio.Task[None] | None = None
 
     async def wait(self, job_id: UUID, timeout_s: float) -> bool:
         """Whether the job ended within `timeout_s` seconds."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._released:
+            return False
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(job_id, set()).add(future)
         self._pause = FIRST_POLL_S
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._poll())
         try:
-            await asyncio.wait_for(future, timeout_s)
+            return await asyncio.wait_for(future, timeout_s)
         except TimeoutError:
             return False
         finally:
@@ -39,7 +42,14 @@ class Endings:
                 waiters.discard(future)
                 if not waiters:
                     del self._waiting[job_id]
-        return True
+
+    def release(self) -> None:
+        """Answer everybody now, whatever their jobs do: the process is about to stop."""
+        self._released = True
+        for futures in self._waiting.values():
+            for future in futures:
+                if not future.done():
+                    future.set_result(False)
 
     async def close(self) -> None:
         """Stop polling."""
@@ -58,4 +68,4 @@ class Endings:
                 for job_id in ended:
                     for future in self._waiting.get(job_id, ()):
                         if not future.done():
-                            future.set_result(None)
+                            future.set_result(True)

@@ -6,7 +6,7 @@ Durations are seconds (`15`, `0.5`) or ISO 8601 (`PT15S`).
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -123,6 +123,15 @@ class WorkerSettings(BaseSettings):
     metrics_port: int | None = Field(None, ge=0, le=65535, description="Prometheus port, on loopback; absent: none.")
     metrics_host: str = "127.0.0.1"
 
+    @model_validator(mode="after")
+    def _beats_in_time(self) -> "WorkerSettings":
+        if self.lease < 5 * self.heartbeat:
+            raise ValueError(
+                f"WELIP_WORKER_LEASE ({self.lease.total_seconds():g} s) must be at least five times"
+                f" WELIP_WORKER_HEARTBEAT ({self.heartbeat.total_seconds():g} s)"
+            )
+        return self
+
 
 class LogSettings(BaseSettings):
     """`json` for machines, `console` for people."""
@@ -157,7 +166,7 @@ CONCERNS: tuple[type[BaseSettings], ...] = (
 
 def environment_names() -> set[str]:
     """Every environment variable that WeLIP reads, for documentation and for checking deployment files."""
-    names: set[str] = {"WELIP_URL", "WELIP_API_KEY"}  # the client's
+    names: set[str] = {"WELIP_URL", "WELIP_API_KEY", "WELIP_DEBUG", "WELIP_CACHE"}  # the client's and the tools'
     for concern in CONCERNS:
         prefix = concern.model_config.get("env_prefix", "")
         for name, field in concern.model_fields.items():

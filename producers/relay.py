@@ -1,4 +1,4 @@
-"""The relay: carries messages from the outbox to Kafka, at least once, in the order of their commits within a batch."""
+"""The relay: carries messages from the outbox to Kafka, at least once and in no promised order."""
 
 import asyncio
 import contextlib

@@ -110,7 +110,9 @@ class VectorIndex(Protocol):
         top_k: int,
         filter: Mapping[str, Any] | None = None,
     ) -> list[Passage]:
-        """The `top_k` best chunks, best first. `filter` maps metadata fields to a value or a list of values, all to hold.
+        """The `top_k` best chunks, best first.
+
+        `filter` maps metadata fields to a value or a list of values; all fields must hold.
 
         A collection that does not exist raises `NotFound`.
         """
@@ -143,9 +145,7 @@ class Generator(Protocol):
     def name(self) -> str:
         """What the result names as `model`."""
 
-    async def generate(
-        self, question: str, passages: Sequence[Passage], options: GenerationOptions
-    ) -> GeneratedAnswer:
+    async def generate(self, question: str, passages: Sequence[Passage], options: GenerationOptions) -> GeneratedAnswer:
         """An answer whose citations are a subset of `passages`, or an honest "not found" (`found=False`)."""
 
     async def close(self) -> None:

@@ -59,7 +59,7 @@ class Hits(BaseModel):
     data: list[Hit]
 
 
-@router.get("", response_model=CollectionList, responses=problems())
+@router.get("", summary="List collections", response_model=CollectionList, responses=problems())
 async def collections(parts: Parts, tenant: Tenant) -> Response:
     """The tenant's collections."""
     async with parts.database.connection() as connection:
@@ -67,7 +67,7 @@ async def collections(parts: Parts, tenant: Tenant) -> Response:
     return json({"data": [collection_view(row) for row in rows]})
 
 
-@router.get("/{name}", response_model=CollectionView, responses=problems(404, 422))
+@router.get("/{name}", summary="Look at a collection", response_model=CollectionView, responses=problems(404, 422))
 async def collection(name: Name, parts: Parts, tenant: Tenant) -> Response:
     """A collection."""
     async with parts.database.connection() as connection:
@@ -77,7 +77,7 @@ async def collection(name: Name, parts: Parts, tenant: Tenant) -> Response:
     return json(collection_view(rows[0]))
 
 
-@router.delete("/{name}", response_model=Deleted, responses=problems(404, 422))
+@router.delete("/{name}", summary="Remove a collection", response_model=Deleted, responses=problems(404, 422))
 async def drop(name: Name, parts: Parts, tenant: Tenant) -> Response:
     """Remove a collection with everything in it."""
     await _known(parts, tenant, name)
@@ -85,7 +85,9 @@ async def drop(name: Name, parts: Parts, tenant: Tenant) -> Response:
     return json({"id": name, "object": "collection", "deleted": True})
 
 
-@router.delete("/{name}/documents/{id:path}", response_model=Deleted, responses=problems(404, 422))
+@router.delete(
+    "/{name}/documents/{id:path}", summary="Remove a document", response_model=Deleted, responses=problems(404, 422)
+)
 async def forget(name: Name, id: Annotated[DocumentId, Path()], parts: Parts, tenant: Tenant) -> Response:
     """Remove a document from a collection."""
     await _known(parts, tenant, name)
@@ -95,7 +97,9 @@ async def forget(name: Name, id: Annotated[DocumentId, Path()], parts: Parts, te
     return json({"id": id, "object": "document", "deleted": True})
 
 
-@router.post("/{name}/search", response_model=Hits, responses=problems(400, 404, 409, 413, 422))
+@router.post(
+    "/{name}/search", summary="Search a collection", response_model=Hits, responses=problems(400, 404, 409, 413, 422)
+)
 async def search(name: Name, body: SearchBody, parts: Parts, tenant: Tenant) -> Response:
     """The chunks that answer a query best."""
     wanted = InferenceInput(

@@ -45,6 +45,7 @@ FORM: Final = {
 
 @router.post(
     "",
+    summary="Upload a file",
     status_code=201,
     response_model=FileView,
     responses=problems(413, 422),
@@ -93,7 +94,7 @@ async def upload(request: Request, parts: Parts, tenant: Tenant) -> Response:
     return json(file_view(row), 201, {"Location": f"/v1/files/{shown('file', file_id)}"})
 
 
-@router.get("", response_model=FilePage, responses=problems(422))
+@router.get("", summary="List files", response_model=FilePage, responses=problems(422))
 async def listing(
     parts: Parts,
     tenant: Tenant,
@@ -106,7 +107,7 @@ async def listing(
     return json(page([file_view(row) for row in rows], limit))
 
 
-@router.get("/{id}", response_model=FileView, responses=problems(404))
+@router.get("/{id}", summary="Look at a file", response_model=FileView, responses=problems(404))
 async def file(id: FileId, parts: Parts, tenant: Tenant) -> Response:
     """What is known of a file."""
     async with parts.database.connection() as connection:
@@ -118,6 +119,7 @@ async def file(id: FileId, parts: Parts, tenant: Tenant) -> Response:
 
 @router.get(
     "/{id}/content",
+    summary="Download a file",
     response_class=Response,
     responses={
         200: {"description": "The bytes.", "content": {"*/*": {}}},
@@ -130,7 +132,7 @@ async def content(id: FileId, parts: Parts, tenant: Tenant, range: Annotated[str
     return await file_response(parts, tenant, parsed("file", id), range)
 
 
-@router.delete("/{id}", response_model=Deleted, responses=problems(404))
+@router.delete("/{id}", summary="Remove a file", response_model=Deleted, responses=problems(404))
 async def delete(id: FileId, parts: Parts, tenant: Tenant) -> Response:
     """Remove a file. What was indexed from it stays."""
     async with parts.database.connection() as connection:

@@ -20,23 +20,27 @@ FRESH_S: Final = 2.0
 """Queue depths are read from Postgres at most this often, however many scrape."""
 
 
-@router.get("/healthz")
+@router.get("/healthz", summary="Liveness")
 async def alive() -> Response:
     """200 while the process answers."""
     return json({"status": "ok"})
 
 
-@router.get("/readyz", responses={503: {"description": "Postgres is away: nothing can be accepted."}})
+@router.get(
+    "/readyz",
+    summary="Readiness by dependency",
+    responses={503: {"description": "Postgres is away: nothing can be accepted."}},
+)
 async def ready(parts: Parts) -> Response:
     """What answers. Without Kafka or storage jobs are still accepted and kept: `degraded`, but 200."""
     postgres, kafka, blobs = await asyncio.gather(_postgres(parts), _kafka(parts), _blobs(parts))
     found = {"postgres": postgres, "kafka": kafka, "blobs": blobs}
-    status = "unavailable" if postgres != "ok" else "ok" if set(found.values()) == {"ok"} else "degraded"
+    status = "unavailable" if postgres != "ok" else "ok" if set(found.values()) <= {"ok", "not used"} else "degraded"
     headers = {"Retry-After": "2"} if postgres != "ok" else None
     return json({"status": status, "dependencies": found}, 200 if postgres == "ok" else 503, headers)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(parts: Parts) -> Response:
     """Prometheus metrics of this process, and the queues' depth and age."""
     await _Queues.refresh(parts)
@@ -52,6 +56,8 @@ async def _postgres(parts: Services) -> str:
 
 
 async def _kafka(parts: Services) -> str:
+    if not parts.settings.agents:
+        return "not used"  # the relay is a process of its own
     try:
         answered = await parts.broker.ping(timeout=3)
     except Exception as error:  # noqa: BLE001 - whatever aiokafka raises, Kafka does not answer

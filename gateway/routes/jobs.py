@@ -60,6 +60,7 @@ def problems(*status: int) -> dict[int | str, dict[str, Any]]:
 
 @router.post(
     "",
+    summary="Submit a job",
     status_code=202,
     response_model=None,
     responses={202: {"model": JobView}, 200: {"model": JobView}, **problems(400, 409, 413, 422)},
@@ -83,7 +84,7 @@ async def submit(
     return json(accepted.view, 202 if accepted.new else 200, location)
 
 
-@router.get("", response_model=JobPage, responses=problems(422))
+@router.get("", summary="List jobs", response_model=JobPage, responses=problems(422))
 async def jobs(
     parts: Parts,
     tenant: Tenant,
@@ -110,7 +111,7 @@ async def jobs(
     return json(page([job_view(row, children.get(row["id"])) for row in rows], limit))
 
 
-@router.get("/{id}", response_model=JobView, responses=problems(404))
+@router.get("/{id}", summary="Look at a job", response_model=JobView, responses=problems(404))
 async def job(id: JobId, parts: Parts, tenant: Tenant, prefer: Prefer = None) -> Response:
     """A job; with `Prefer: wait=N`, as soon as it ends."""
     job_id = parsed("job", id)
@@ -121,12 +122,19 @@ async def job(id: JobId, parts: Parts, tenant: Tenant, prefer: Prefer = None) ->
     return json(body)
 
 
-@router.post("/{id}/cancel", status_code=202, response_model=JobView, responses=problems(404, 409))
+@router.post(
+    "/{id}/cancel",
+    summary="Cancel a job and its children",
+    status_code=202,
+    response_model=JobView,
+    responses=problems(404, 409),
+)
 async def cancel(id: JobId, parts: Parts, tenant: Tenant) -> Response:
     """Cancel a job and its children: what waits ends at once, what runs within seconds."""
     job_id = parsed("job", id)
-    async with parts.database.unit_of_work() as connection:
+    async with parts.database.connection() as connection:
         live, parents = await cancelling.cancel(connection, job_id, tenant)
+        # After the commit, as every fan-in: of two children that end together the later must see both.
         await moves.resume_parents(connection, sorted(parents))
     body = await view(parts, job_id, tenant)
     if not live:
@@ -136,6 +144,7 @@ async def cancel(id: JobId, parts: Parts, tenant: Tenant) -> Response:
 
 @router.get(
     "/{id}/events",
+    summary="Follow the events of a job",
     response_class=EventSourceResponse,
     responses={200: {"description": "The events.", "content": {"text/event-stream": {}}}, **problems(404, 422)},
 )
@@ -156,6 +165,7 @@ async def follow(
 
 @router.get(
     "/{id}/result",
+    summary="Fetch the result of a job",
     response_class=Response,
     responses={
         200: {"description": "The result.", "content": {"application/json": {}}},

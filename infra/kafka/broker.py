@@ -83,7 +83,7 @@ def consumer_settings(settings: KafkaSettings) -> dict[str, Any]:
         "auto_offset_reset": "earliest",
         "ack_policy": AckPolicy.MANUAL,  # so that aiokafka commits nothing by itself
         "session_timeout_ms": 30_000,
-        "heartbeat_interval_ms": 3_000,
+        "heartbeat_interval_ms": 1_000,  # a member hears of a rebalance with its next one
         "max_poll_interval_ms": 300_000,
         "max_partition_fetch_bytes": MAX_BATCH_BYTES * 2,
         "fetch_max_wait_ms": 20 if settings.embedded else 500,

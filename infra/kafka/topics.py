@@ -1,19 +1,16 @@
 """Makes the topics, each with its partitions and a committed offset for its consumer group."""
 
-import asyncio
 from collections.abc import Iterable
 from typing import Final
 
-import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from infra.kafka.broker import KAFKA_AWAY
+from infra.patience import patiently
 from infra.settings import KafkaSettings
 from schemas.errors import DependencyUnavailable
-
-log = structlog.get_logger(__name__)
 
 RETENTION_MS: Final = 7 * 24 * 3600 * 1000
 """A summons that is a week old has been repeated by the rescuer long ago."""
@@ -44,14 +41,7 @@ async def ensure_topics(settings: KafkaSettings, topics: Iterable[str]) -> list[
 async def ensure_topics_patiently(settings: KafkaSettings, topics: Iterable[str]) -> list[str]:
     """Keep trying, saying so, until Kafka answers."""
     wanted = list(topics)
-    delay = 0.5
-    while True:
-        try:
-            return await ensure_topics(settings, wanted)
-        except DependencyUnavailable as error:
-            log.warning("kafka.away", error=error.message, retry_in_s=delay)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 5)
+    return await patiently(lambda: ensure_topics(settings, wanted), event="kafka.away")
 
 
 async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, topics: list[str]) -> None:

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
-import structlog
 
+from infra.patience import patiently
 from infra.settings import PostgresSettings
 from schemas.errors import DependencyUnavailable
 
@@ -20,6 +20,7 @@ AWAY: Final = (
     asyncio.TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a statement met a connection that was just being closed
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -27,8 +28,6 @@ AWAY: Final = (
     asyncpg.ReadOnlySQLTransactionError,
 )
 """What asyncpg raises when Postgres is away, starting, stopping, full, or a standby."""
-
-log = structlog.get_logger(__name__)
 
 
 async def _keep_session(connection: object) -> None:
@@ -68,15 +67,7 @@ class Database:
 
     async def open_patiently(self) -> None:
         """Keep trying to open, saying so, until Postgres answers."""
-        delay = 0.5
-        while True:
-            try:
-                await self.open()
-                return
-            except DependencyUnavailable as error:
-                log.warning("postgres.away", error=error.message, retry_in_s=delay)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 5)
+        await patiently(self.open, event="postgres.away")
 
     async def close(self) -> None:
         """Close every connection, cutting off those still at work after 5 seconds."""

@@ -64,10 +64,14 @@ class Asked:
         if not self.answer.found or not self.answer.citations:
             return False
         first = self.answer.citations[0]
-        known = self.question["answer"]
         return first.document_id == self.question["document_id"] and (
-            known in first.text or known in (self.answer.answer or "")
+            self.quoted or self.question["answer"] in first.text
         )
+
+    @property
+    def quoted(self) -> bool:
+        """Whether the known answer stands in the answer itself, not only in the passage it cites."""
+        return self.answerable and self.question["answer"] in (self.answer.answer or "")
 
 
 def summarise(documents: int, chunks: int, asked: Sequence[Asked]) -> dict[str, Any]:
@@ -167,10 +171,14 @@ def _told_answer(one: Asked) -> Text:
     if answer.found and answer.citations:
         source = answer.citations[0]
         text.append(f"\n← {source.title} ({source.document_id})", style="cyan")
+        if one.right and not one.quoted:
+            text.append(f", which also says: {one.question['answer']}", style="cyan")
     elif one.right:
         text.append("\n← rightly: no document says it", style="cyan")
     else:
-        text.append(f"\n← wrongly: {one.question['document_id']} says it", style="red")
+        text.append("\n← not found", style="cyan")
+    if not one.right:
+        text.append(f"; expected: {one.question['answer']} ({one.question['document_id']})", style="red")
     return text.append(f" · {one.ms:.0f} ms", style="dim")
 
 
@@ -209,6 +217,7 @@ def show(summary: dict[str, Any], asked: Sequence[Asked], measured: dict[str, st
     rows = {
         "documents, chunks": f"{summary['documents']}, {summary['chunks']}",
         "answered right": f"{summary['answered']} of {summary['questions']}, the right document cited first",
+        "  the known words quoted": f"{sum(one.right and one.quoted for one in asked)}, else in the cited passage",
         "rightly not answered": f"{sum(one.right for one in unanswerable)} of {len(unanswerable)}",
         "submit to answer, HTTP": f"p50 {summary['p50_ms']:.0f} ms, p95 {p95:.0f} ms",
         **measured,
@@ -230,7 +239,7 @@ def go_on(kept: Path | None) -> None:
         f"{welip} ask '...'": "an answer with its sources",
     }
     width = max(map(len, rows))
-    console.print("Go on:")
+    console.print("\nGo on:")
     for command, what in rows.items():
         console.print(f"  [bold]{command.ljust(width)}[/]   [dim]{what}[/]", soft_wrap=True)
 

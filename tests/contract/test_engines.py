@@ -120,7 +120,7 @@ async def chat() -> AsyncIterator[ChatServer]:
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
     serving = asyncio.create_task(server.serve())
     async with asyncio.timeout(10):
-        while not server.started:  # noqa: ASYNC110 - uvicorn offers a flag, no event
+        while not server.started:
             await asyncio.sleep(0.005)
     peer.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     yield peer

@@ -125,7 +125,7 @@ class Jobs:
             "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
         async with asyncio.timeout(10):
-            while (await self.fetch(waiting))[0]["n"] < sessions:  # noqa: ASYNC110 - Postgres tells nobody of a wait
+            while (await self.fetch(waiting))[0]["n"] < sessions:
                 await asyncio.sleep(0.01)
 
     async def fetch(self, statement: str, *values: Any) -> list[asyncpg.Record]:

@@ -62,7 +62,7 @@ async def test_a_job_whose_last_attempt_lost_its_worker_fails(jobs: Jobs, rescue
     assert json.loads(row["error"]) == {
         "code": "lease_expired",
         "message": "the worker stopped answering in attempt 1 of 1",
-        "retryable": False,
+        "retryable": True,
     }
 
 

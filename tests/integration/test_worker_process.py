@@ -58,6 +58,7 @@ async def test_the_jobs_of_a_killed_worker_are_finished_by_the_next(house: House
     assert {(row["epoch"], row["attempt"]) for row in rows} == {(2, 2)}
 
 
+@pytest.mark.parametrize("kafka", ["embedded"], indirect=True)
 async def test_a_worker_that_is_told_to_stop_hands_its_jobs_back_and_ends_clean(house: House, workers: Start) -> None:
     stopping = await workers()
     ids = await house.submit(8, input='{"sleep_s": 60}')

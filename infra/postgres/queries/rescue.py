@@ -42,7 +42,7 @@ WITH lost AS (
         error = CASE WHEN cancel_requested THEN NULL
                      ELSE json_build_object('code', 'lease_expired', 'message',
                         'the worker stopped answering in attempt ' || attempt || ' of ' || max_attempts,
-                        'retryable', attempt < max_attempts) END,
+                        'retryable', true) END,
         due_at = now() + make_interval(secs => random() * least(300, power(2, least(attempt, 20) - 1))),
         lease_until = NULL,
         worker = NULL,
@@ -103,7 +103,12 @@ SELECT id, parent, state FROM moved
 """
 
 # Parents whose last child ended while the process that should have woken them died.
-WAITING_PARENTS: Final = "SELECT id FROM job WHERE waiting ORDER BY id LIMIT $1"
+WAITING_PARENTS: Final = """
+SELECT p.id FROM job p
+WHERE p.waiting AND NOT EXISTS (
+    SELECT 1 FROM job c WHERE c.parent = p.id AND c.state IN ('queued', 'running', 'retry_wait'))
+ORDER BY p.id LIMIT $1
+"""
 
 
 async def lead(connection: "Connection") -> bool:
@@ -137,7 +142,7 @@ async def summon_all(connection: "Connection", limit: int, *, before: object) ->
 
 
 async def waiting_parents(connection: "Connection", limit: int) -> list[UUID]:
-    """Jobs that wait for children."""
+    """Jobs that wait for children of which none is live."""
     return [row["id"] for row in await connection.fetch(WAITING_PARENTS, limit)]
 
 

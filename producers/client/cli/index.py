@@ -192,6 +192,6 @@ def _print_summary(summary: dict[str, Any]) -> None:
     errors = summary["errors"]
     if errors:
         shown = [[e["id"], e["code"], e["message"]] for e in errors[:SHOWN_ERRORS]]
-        print_table(["document", "code", "message"], shown, title="Refused documents")
+        print_table(["document", "code", "message"], shown, title="\nRefused documents")
     if len(errors) > SHOWN_ERRORS or len(errors) < counts["failed"]:
         note(f"{min(len(errors), SHOWN_ERRORS)} of {counts['failed']} refused documents are shown")

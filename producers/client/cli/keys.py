@@ -1,13 +1,22 @@
 """Commands for whoever runs a server: API keys, read and written in its database."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from producers.client.cli.failures import WrongUse
 from producers.client.cli.output import JsonFlag, print_json, print_table
+from producers.client.errors import WelipError
 
 Postgres = Annotated[str | None, typer.Option(help="The server's PostgreSQL, URL. Default: WELIP_POSTGRES_URL.")]
+
+
+class NoDatabase(WelipError):
+    """The server's PostgreSQL does not answer."""
+
+    remedy = "name it with --postgres or WELIP_POSTGRES_URL; `welip up` keeps one of its own and asks for no keys"
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +37,8 @@ def create(
     """Make a key and print it, this one time."""
     from infra.postgres.keys import create_key
 
-    key = create_key(_dsn(postgres), tenant, name)
+    with _database(postgres) as dsn:
+        key = create_key(dsn, tenant, name)
     print_json({"key": key, "tenant": tenant, "name": name}) if json else print(key)
 
 
@@ -36,7 +46,8 @@ def show(postgres: Postgres = None, json: JsonFlag = False) -> None:
     """List the keys; what they are cannot be read back."""
     from infra.postgres.keys import list_keys
 
-    keys = list_keys(_dsn(postgres))
+    with _database(postgres) as dsn:
+        keys = list_keys(dsn)
     if json:
         print_json(keys)
     else:
@@ -53,7 +64,8 @@ def revoke(
     from infra.postgres.keys import revoke_key
 
     try:
-        revoked = revoke_key(_dsn(postgres), id)
+        with _database(postgres) as dsn:
+            revoked = revoke_key(dsn, id)
     except ValueError:
         revoked = False
     if not revoked:
@@ -61,7 +73,11 @@ def revoke(
     print_json({"id": id, "revoked": True}) if json else print(f"revoked {id}")
 
 
-def _dsn(given: str | None) -> str:
+@contextmanager
+def _database(given: str | None) -> Iterator[str]:
     from infra.settings import PostgresSettings
 
-    return given or PostgresSettings().url.get_secret_value()
+    try:
+        yield given or PostgresSettings().url.get_secret_value()
+    except OSError as error:
+        raise NoDatabase(f"no answer from the server's PostgreSQL: {error}") from error

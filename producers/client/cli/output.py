@@ -43,7 +43,7 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-    """A table. Where the terminal is too narrow the last column is wrapped first, the one named `id` never."""
+    """A table. Where the terminal is too narrow the widest columns are wrapped, the one named `id` never."""
     from rich import box
     from rich.cells import cell_len
     from rich.table import Table
@@ -53,7 +53,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     for position, name in enumerate(columns):
         whole = max((cell_len(row[position]) for row in cells), default=None) if name == "id" else None
-        table.add_column(name, no_wrap=position < len(columns) - 1, overflow="fold", min_width=whole)
+        table.add_column(name, overflow="fold", min_width=whole)
     for row in cells:
         table.add_row(*map(Text, row))
     console().print(table)

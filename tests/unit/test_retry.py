@@ -1,0 +1,63 @@
+"""When a failed try is repeated: a pure decision with a ceiling, a floor for outages, and an end."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.retry import FIRST, LONGEST, retry_delay
+from schemas.errors import DependencyUnavailable, EngineOverloaded, InternalError, InvalidInput, NotFound, StageTimeout
+
+attempts = st.integers(1, 10_000)
+draws = st.floats(0, 1)
+RETRYABLE = [InternalError, StageTimeout, DependencyUnavailable, EngineOverloaded]
+
+
+@given(attempt=attempts, draw=draws, error=st.sampled_from(RETRYABLE))
+def test_a_delay_is_between_nothing_and_the_longest(attempt: int, draw: float, error: type[InternalError]) -> None:
+    delay = retry_delay(error("x"), attempt=attempt, max_attempts=attempt + 1, draw=draw)
+    assert delay is not None
+    assert timedelta(0) <= delay <= LONGEST
+
+
+@given(attempt=attempts, draw=draws)
+def test_a_later_attempt_never_waits_less(attempt: int, draw: float) -> None:
+    def delay(n: int) -> timedelta:
+        found = retry_delay(InternalError("x"), attempt=n, max_attempts=n + 1, draw=draw)
+        assert found is not None
+        return found
+
+    assert delay(attempt) <= delay(attempt + 1)
+
+
+@given(attempt=attempts, draw=draws)
+def test_an_outage_waits_at_least_half_of_the_longest_wait(attempt: int, draw: float) -> None:
+    away = retry_delay(DependencyUnavailable("x"), attempt=attempt, max_attempts=attempt + 1, draw=draw)
+    whole = retry_delay(InternalError("x"), attempt=attempt, max_attempts=attempt + 1, draw=1.0)
+    assert away is not None
+    assert whole is not None
+    assert away >= whole / 2 - timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 2), (3, 4), (9, 256), (10, 300), (50, 300)])
+def test_the_longest_wait_doubles_up_to_five_minutes(attempt: int, seconds: int) -> None:
+    delay = retry_delay(InternalError("x"), attempt=attempt, max_attempts=99, draw=1.0)
+    assert delay == timedelta(seconds=seconds)
+    assert timedelta(seconds=1) == FIRST
+
+
+@given(attempt=attempts, limit=attempts)
+def test_the_last_attempt_is_not_repeated(attempt: int, limit: int) -> None:
+    delay = retry_delay(InternalError("x"), attempt=attempt, max_attempts=limit)
+    assert (delay is None) == (attempt >= limit)
+
+
+@pytest.mark.parametrize("error", [InvalidInput, NotFound])
+def test_what_no_retry_can_help_is_not_repeated(error: type[InvalidInput]) -> None:
+    assert retry_delay(error("x"), attempt=1, max_attempts=99) is None
+
+
+def test_delays_are_spread_out() -> None:
+    delays = {retry_delay(InternalError("x"), attempt=5, max_attempts=9) for _ in range(50)}
+    assert len(delays) > 40

@@ -1,0 +1,43 @@
+"""The folders are the architecture: who may import whom, how long a file may be, which names say nothing."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("schemas", "producers", "consumers", "gateway", "infra")
+MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+NAMES_THAT_SAY_NOTHING = {"utils", "util", "common", "helpers", "helper", "manager", "misc", "base"}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_the_import_contracts_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
+    assert status == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_module_says_what_it_is_for_and_is_not_too_long(path: Path) -> None:
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text))
+    assert len(text.splitlines()) <= 400
+    assert path.stem not in NAMES_THAT_SAY_NOTHING
+
+
+def test_the_gateway_needs_no_optional_package() -> None:
+    optional = {"kiwipiepy", "qdrant_client", "qdrant_edge", "torch", "sentence_transformers", "confluent_kafka"}
+    found: set[str] = set()
+    for room in ("gateway", "schemas"):
+        for path in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    found |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    found.add(node.module.split(".")[0])
+    assert "pydantic" in found
+    assert not found & optional
