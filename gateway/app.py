@@ -16,6 +16,7 @@ from gateway.services import Services
 from gateway.submit import Submitter
 from infra.blobs.open import open_blobs
 from infra.kafka.broker import kafka_broker
+from infra.patience import patiently
 from infra.postgres.database import Database
 from infra.settings import (
     BlobsSettings,
@@ -48,18 +49,24 @@ def create_app(
     broker = kafka_broker(kafka, client_id="welip-gateway")
     agents = Agents(database, broker, kafka=kafka, relay=relay, rescue=rescue)
     endings = Endings(database)
+    storage = open_blobs(blobs)
     wake = agents.relay.wake if gateway.agents else _nobody
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        opening = asyncio.create_task(database.open_patiently())
+        # In the background: the gateway answers at once, saying what is away.
+        opening = [
+            asyncio.create_task(database.open_patiently()),
+            asyncio.create_task(patiently(storage.check, event="blobs.away")),
+        ]
         try:
             async with agents if gateway.agents else contextlib.nullcontext():
                 log.info("gateway.started", auth=gateway.auth, agents=gateway.agents)
                 yield
         finally:
-            opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
+            for task in opening:
+                task.cancel()
+            await asyncio.gather(*opening, return_exceptions=True)
             await endings.close()
             await database.close()
             log.info("gateway.stopped")
@@ -76,7 +83,7 @@ def create_app(
         settings=gateway,
         database=database,
         broker=broker,
-        blobs=open_blobs(blobs),
+        blobs=storage,
         submitter=Submitter(database, wake),
         endings=endings,
         keys=Keys(database, gateway),

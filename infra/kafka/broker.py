@@ -82,7 +82,9 @@ def consumer_settings(settings: KafkaSettings) -> dict[str, Any]:
     return {
         "auto_offset_reset": "earliest",
         "ack_policy": AckPolicy.MANUAL,  # so that aiokafka commits nothing by itself
-        "session_timeout_ms": 30_000,
+        # So long do the partitions of a killed worker wait for another one. A loop that a stage blocks for longer costs
+        # a rebalance, no job: leases are kept by a thread.
+        "session_timeout_ms": 10_000,
         "heartbeat_interval_ms": 1_000,  # a member hears of a rebalance with its next one
         "max_poll_interval_ms": 300_000,
         "max_partition_fetch_bytes": MAX_BATCH_BYTES * 2,

@@ -15,6 +15,7 @@ from consumers.held import Abort, HeldJobs
 from infra.artifacts import Artifacts
 from infra.postgres.database import Database
 from schemas.lifecycle import JobState
+from tests.conftest import execute
 from tests.integration.jobs import Jobs
 from tests.unit.ports_in_memory import World
 
@@ -202,3 +203,16 @@ async def test_a_result_that_comes_too_late_is_thrown_away(bench: Bench) -> None
     await task
     row = await bench.jobs.row(job_id)
     assert (row["state"], row["epoch"], row["result"]) == ("running", 2, None)
+
+
+async def test_an_end_is_recorded_although_its_session_is_cut(bench: Bench, database_url: str) -> None:
+    job_id = await bench.submit(sleep_s=0.1)
+    task = await bench.begin(job_id)
+    await execute(
+        database_url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    await task
+    row = await bench.jobs.row(job_id)
+    assert (row["state"], row["epoch"]) == ("succeeded", 1)

@@ -69,3 +69,16 @@ class _KilledAfterPublish(Relay):
         await self.jobs.fetch(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'doomed'"
         )
+
+
+async def test_a_batch_larger_than_a_produce_request_is_relayed(jobs: Jobs, embedded_broker: EmbeddedBroker) -> None:
+    await jobs.submit(5_000)
+    kafka = KafkaSettings(url=embedded_broker.url, embedded=True)
+    broker = kafka_broker(kafka, client_id="relay")
+    await broker.start()
+    try:
+        relay = Relay(jobs.database, broker, RelaySettings(batch=10_000), kafka)
+        assert await relay.relay_batch() == 5_000
+    finally:
+        await broker.stop()
+    assert await jobs.fetch("SELECT id FROM outbox") == []

@@ -1,0 +1,114 @@
+"""Rows become what owners see, in the shapes that the schema promises."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+
+from gateway.views import collection_view, event_view, file_view, fresh_view, job_view
+from infra.postgres.queries.submit import Made, NewJob
+from schemas.ids import parsed, shown
+from schemas.jobs import CollectionView, FileView, JobView
+from schemas.lifecycle import JobState
+
+ID = UUID("0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000")
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ROW: dict[str, Any] = {
+    "id": ID,
+    "kind": "noop",
+    "state": "running",
+    "lane": "bulk",
+    "stage": "run",
+    "attempt": 2,
+    "max_attempts": 5,
+    "progress_done": 1,
+    "progress_total": 4,
+    "progress_message": "읽는 중",
+    "result": None,
+    "error": None,
+    "metadata": '{"k": "v"}',
+    "parent": None,
+    "waiting": False,
+    "created_at": AT,
+    "started_at": AT,
+    "finished_at": None,
+    "expires_at": None,
+}
+
+
+def holds(model: type[BaseModel], view: dict[str, Any]) -> None:
+    """The view has the model's fields, no more and no fewer."""
+    model.model_validate(view)
+    assert set(view) == set(model.model_fields)
+
+
+def test_a_job_is_shown_whole() -> None:
+    view = job_view(ROW, None)
+    holds(JobView, view)
+    assert view["id"] == "job_0199aaaabbbb7ccc8dddeeeeffff0000"
+    assert view["progress"] == {"done": 1, "total": 4, "message": "읽는 중"}
+    assert view["metadata"] == {"k": "v"}
+    assert view["links"]["events"] == f"/v1/jobs/{view['id']}/events"
+    assert view["children"] is None
+
+
+def test_result_error_and_parent_are_json_and_an_id() -> None:
+    error = '{"code": "timeout", "message": "too long", "retryable": true}'
+    view = job_view({**ROW, "result": '{"a": 1}', "error": error, "parent": ID}, None)
+    assert (view["result"], view["error"]["code"], view["parent"]) == ({"a": 1}, "timeout", shown("job", ID))
+
+
+def test_a_waiting_parent_counts_the_children_that_ended() -> None:
+    children = {"succeeded": 3, "failed": 1, "cancelled": 1, "running": 2, "queued": 4, "retry_wait": 5}
+    view = job_view({**ROW, "waiting": True}, children)
+    holds(JobView, view)
+    assert (view["progress"]["done"], view["progress"]["total"]) == (5, 16)
+    assert view["children"] == {"total": 16, **children}
+
+
+def test_a_parent_that_goes_on_shows_the_progress_of_its_own_stage() -> None:
+    view = job_view(ROW, {"succeeded": 3})
+    assert (view["progress"]["done"], view["progress"]["total"]) == (1, 4)
+    assert view["children"] == {"total": 3, **{s.value: 3 if s is JobState.SUCCEEDED else 0 for s in JobState}}
+
+
+def test_a_fresh_job_is_shown_as_it_would_be_read_back() -> None:
+    new = NewJob(ID, "t", "noop", "run", "bulk", "{}", '{"k": "v"}', 5, None, 60.0, None, None, None)
+    read = {**ROW, "state": "queued", "attempt": 0, "progress_done": 0, "progress_total": 0, "progress_message": None}
+    read |= {"started_at": None, "expires_at": AT}
+    assert fresh_view(new, Made(AT, AT), {"k": "v"}) == job_view(read, None)
+    assert fresh_view(replace(new, lane="interactive"), Made(AT, None), {})["expires_at"] is None
+
+
+def test_files_collections_and_events_are_shown() -> None:
+    file = {
+        "id": ID,
+        "filename": "a.txt",
+        "purpose": "p",
+        "bytes": 1,
+        "sha256": "0",
+        "created_at": AT,
+        "blob": "hidden",
+    }
+    holds(FileView, file_view(file))
+    row = {"name": "c", "documents": 1, "chunks": 2, "bytes": 3, "encoder": "e", "embedder": None, "created_at": AT}
+    holds(CollectionView, collection_view(row))
+    assert event_view(ID, 7, "state", AT, {"state": "queued"})["job"] == shown("job", ID)
+
+
+def test_an_id_is_read_as_it_is_shown() -> None:
+    assert parsed("job", shown("job", ID)) == ID
+
+
+@pytest.mark.parametrize(
+    "text", ["", "job_", f"file_{ID.hex}", ID.hex, f"job_{ID}", f"job_{ID.hex}0", "job_" + "g" * 32]
+)
+def test_what_is_no_id_cannot_exist(text: str) -> None:
+    from schemas.errors import NotFound
+
+    with pytest.raises(NotFound) as refusal:
+        parsed("job", text)
+    assert refusal.value.field == "id"
