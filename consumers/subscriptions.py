@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiokafka import TopicPartition
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from faststream.kafka.subscriber.usecase import LogicSubscriber
 
 log = structlog.get_logger(__name__)
+
+CLAIM_ENDS_WITHIN_S: Final = 3.0
+"""How long a stop waits for a claim under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,7 @@ class Consumers:
                 if pace is not None:
                     pace.saw(len(records))
                 if records:
-                    await self._claim(records, slots, subscription.lane)
+                    await _to_its_end(self._claim(records, slots, subscription.lane))
                     offsets.passed({tp: batch[-1].offset + 1 for tp, batch in polled.items() if batch})
         finally:
             await offsets.close()
@@ -214,6 +217,18 @@ async def _whole(claim: Coroutine[Any, Any, None]) -> None:
     except asyncio.CancelledError:
         await asyncio.wait({task}, timeout=5)
         task.cancel()
+        raise
+
+
+async def _to_its_end(claiming: Coroutine[Any, Any, None]) -> None:
+    """Await a claim that a stop must not tear in two: a job that is claimed but not begun would wait out its lease."""
+    task = asyncio.create_task(claiming)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=CLAIM_ENDS_WITHIN_S)
+        task.cancel()  # Postgres is away: nothing is claimed
+        await asyncio.gather(task, return_exceptions=True)
         raise
 
 

@@ -16,8 +16,9 @@ MAX_FILE_BYTES = 56 * 1024 * 1024
 
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """`welip up` as it comes, but for a smaller limit of files."""
-    with Up(tmp_path_factory.mktemp("stack") / "data", WELIP_GATEWAY_MAX_FILE_BYTES=str(MAX_FILE_BYTES)) as running:
+    """`welip up` as it comes, but for a smaller limit of files, and little patience with jobs that tests leave."""
+    settings = {"WELIP_GATEWAY_MAX_FILE_BYTES": str(MAX_FILE_BYTES), "WELIP_WORKER_DRAIN": "0.5"}
+    with Up(tmp_path_factory.mktemp("stack") / "data", **settings) as running:
         yield running
         for process in ("gateway", "worker"):
             log = (running.data / "logs" / f"{process}.log").read_text()

@@ -79,13 +79,13 @@ def test_search_gives_passages_best_first(client: Welip, sample: str) -> None:
 
 def test_a_filter_leaves_only_documents_with_that_metadata(client: Welip, sample: str) -> None:
     topics = {d["id"]: d["metadata"]["topic"] for d in documents()}
-    palace, script = topics["gyeongbokgung"], topics["hunminjeongeum"]
-    assert palace != script
-    one = client.search(sample, "조선 세종", top_k=50, filter={"topic": palace})
-    assert {topics[hit.document_id] for hit in one} == {palace}
-    either = client.search(sample, "조선 세종", top_k=50, filter={"topic": [palace, script]})
-    assert {topics[hit.document_id] for hit in either} == {palace, script}
-    assert client.search(sample, "조선 세종", filter={"topic": "no such topic"}) == []
+    history, food = topics["gyeongbokgung"], topics["gimjang"]
+    assert history != food
+    one = client.search(sample, "경복궁과 김장", top_k=50, filter={"topic": history})
+    assert {topics[hit.document_id] for hit in one} == {history}
+    either = client.search(sample, "경복궁과 김장", top_k=50, filter={"topic": [history, food]})
+    assert {topics[hit.document_id] for hit in either} == {history, food}
+    assert client.search(sample, "경복궁과 김장", filter={"topic": "no such topic"}) == []
 
 
 def test_a_known_document_is_left_alone_or_replaced(client: Welip, collection: str) -> None:

@@ -119,13 +119,14 @@ class Jobs:
         rows = await self.fetch("SELECT data FROM job_event WHERE job_id = $1 AND type = 'state' ORDER BY id", job_id)
         return [json.loads(row["data"])["state"] for row in rows]
 
-    async def until_blocked(self, sessions: int) -> None:
-        """Until so many sessions of this database wait for a lock."""
+    async def until_blocked(self, sessions: int, statement: str = "") -> None:
+        """Until so many sessions of this database wait for a lock, in a statement that holds these words."""
         waiting = (
             "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            " AND strpos(query, $1) > 0"
         )
         async with asyncio.timeout(10):
-            while (await self.fetch(waiting))[0]["n"] < sessions:
+            while (await self.fetch(waiting, statement))[0]["n"] < sessions:
                 await asyncio.sleep(0.01)
 
     async def fetch(self, statement: str, *values: Any) -> list[asyncpg.Record]:

@@ -6,6 +6,7 @@ import time
 from uuid import UUID
 
 import asyncpg
+import pytest
 
 from infra.postgres.queries import submit
 from tests.integration.house import HEARTBEAT_S, LEASE_S, House
@@ -81,6 +82,20 @@ async def test_a_stopping_worker_hands_its_jobs_to_the_next_without_charging_an_
     await house.worker()
     rows = await house.until(ids)
     assert {(row["state"], row["epoch"], row["attempt"]) for row in rows} == {("succeeded", 2, 1)}
+
+
+@pytest.mark.parametrize("kafka", ["embedded"], indirect=True)
+async def test_a_claim_that_is_under_way_when_the_worker_stops_is_not_lost(house: House) -> None:
+    ids = await house.submit(5)
+    async with house.database.unit_of_work() as connection:
+        await connection.execute("LOCK TABLE job")
+        worker = await house.worker()
+        await house.jobs.until_blocked(1, "summoned AS")
+        stopping = asyncio.create_task(worker.stop(drain_s=10))
+        await asyncio.sleep(0)
+    await stopping
+    rows = await house.jobs.rows(ids)
+    assert {(row["state"], row["epoch"]) for row in rows} == {("succeeded", 1)}
 
 
 async def test_a_stopping_worker_lets_short_jobs_finish(house: House) -> None:
