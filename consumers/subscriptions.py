@@ -68,8 +68,8 @@ def _subscriber(broker: KafkaBroker, wanted: Subscription, kafka: KafkaSettings)
     made: LogicSubscriber[Any]
     given = consumer_settings(kafka)
     if kafka.embedded:
-        # Assigned by ourselves, not joined: the embedded broker takes 3 s to let a first member into a group, and as long
-        # as its session to let in one that follows another. Offsets are committed all the same.
+        # Assigned by ourselves, not joined: the embedded broker takes 3 s to let a first member into a group, and a
+        # whole session timeout to let in one that follows another. Offsets are committed all the same.
         mine = [Partition(topic, n) for topic in wanted.topics for n in range(PARTITIONS)]
         made = broker.subscriber(partitions=mine, group_id=wanted.group, **given)
     else:

@@ -29,8 +29,8 @@ class Services:
     keys: Keys
 
 
-def services(request: Request) -> Services:
-    """The parts of the application that serves this request."""
+async def services(request: Request) -> Services:
+    """The parts of the application that serves this request. Async, for FastAPI calls others in a thread."""
     found: Any = request.app.state.services
     assert isinstance(found, Services)
     return found
@@ -41,7 +41,7 @@ _BEARER: Final = HTTPBearer(auto_error=False, description="An API key: `welip ke
 
 async def tenant(request: Request, _: Annotated[object, Depends(_BEARER)]) -> str:
     """Whose request this is. Raises `Unauthenticated`. The dependency gives `/docs` its field for the key."""
-    return await services(request).keys.tenant(request.headers.get("authorization"))
+    return await (await services(request)).keys.tenant(request.headers.get("authorization"))
 
 
 Parts = Annotated[Services, Depends(services)]
