@@ -89,7 +89,8 @@ def create_app(
         keys=Keys(database, gateway),
     )
     for module in (jobs, files, collections, health, pages):
-        app.include_router(module.router)
+        # Not `include_router`, which would match every request a second time, against a tree of routers.
+        app.router.routes.extend(module.router.routes)
     pages.mount_assets(app)
     problems.install(app)
     openapi.install(app)

@@ -1,13 +1,15 @@
 """Around every request: the size of its body, and what is measured of it."""
 
 import time
+from functools import cache
 from typing import Final
 
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.problems import TooLarge, problem
 from infra.metrics import REQUEST_SECONDS, REQUESTS
-from infra.telemetry import span
+from infra.telemetry import span, tracing
 
 UPLOADS: Final = "/v1/files"
 """The one path whose body may be larger; its route counts the bytes itself while they stream."""
@@ -68,11 +70,21 @@ class Measured:
                 status = message["status"]
             await send(message)
 
-        traceparent = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"traceparent"), None)
         try:
-            with span(f"{scope['method']} {scope['path']}", traceparent=traceparent):
+            if tracing():
+                traceparent = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"traceparent"), None)
+                with span(f"{scope['method']} {scope['path']}", traceparent=traceparent):
+                    await self._app(scope, receive, noted)
+            else:
                 await self._app(scope, receive, noted)
         finally:
             route = getattr(scope.get("route"), "path", "unknown")  # not the path: labels must be few
-            REQUESTS.labels(scope["method"], route, status).inc()
-            REQUEST_SECONDS.labels(scope["method"], route).observe(time.perf_counter() - began)
+            answered, seconds = _measures(scope["method"], route, status)
+            answered.inc()
+            seconds.observe(time.perf_counter() - began)
+
+
+@cache
+def _measures(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    """Finding a metric by its labels costs more than counting; there are few of them."""
+    return REQUESTS.labels(method, route, status), REQUEST_SECONDS.labels(method, route)

@@ -8,6 +8,13 @@ PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/
 FASTAPIS_OWN: Final = ("HTTPValidationError", "ValidationError")
 
 
+API_KEY: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key: `welip key create --tenant NAME` makes one.",
+}
+
+
 def install(app: FastAPI) -> None:
     """Correct the document when it is first asked for."""
     generated = app.openapi
@@ -21,8 +28,12 @@ def install(app: FastAPI) -> None:
 
 
 def _correct(document: dict[str, Any]) -> None:
-    for path in document["paths"].values():
+    # Said here and not by a dependency, which FastAPI would resolve for every request.
+    document["components"]["securitySchemes"] = {"ApiKey": API_KEY}
+    for name, path in document["paths"].items():
         for operation in path.values():
+            if name.startswith("/v1/"):
+                operation["security"] = [{"ApiKey": []}]
             for status, response in operation["responses"].items():
                 # FastAPI puts a model under the media type of the route's successes, and adds a 422 of its own shape.
                 if int(status) >= 400 and "content" in response:

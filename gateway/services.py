@@ -1,10 +1,9 @@
 """What routes need, made once for the process and found on the application."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPBearer
 from faststream.kafka import KafkaBroker
 
 from gateway.auth import Keys
@@ -36,11 +35,8 @@ async def services(request: Request) -> Services:
     return found
 
 
-_BEARER: Final = HTTPBearer(auto_error=False, description="An API key: `welip key create --tenant NAME` makes one.")
-
-
-async def tenant(request: Request, _: Annotated[object, Depends(_BEARER)]) -> str:
-    """Whose request this is. Raises `Unauthenticated`. The dependency gives `/docs` its field for the key."""
+async def tenant(request: Request) -> str:
+    """Whose request this is. Raises `Unauthenticated`."""
     return await (await services(request)).keys.tenant(request.headers.get("authorization"))
 
 

@@ -50,6 +50,11 @@ def stop_tracing() -> None:
     _tracer = _provider = None
 
 
+def tracing() -> bool:
+    """Whether spans are made."""
+    return _tracer is not None
+
+
 @contextlib.contextmanager
 def _span(name: str, traceparent: str | None, attributes: dict[str, str | int]) -> Iterator[Span]:
     assert _tracer is not None

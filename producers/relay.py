@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from faststream.kafka import KafkaBroker
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     import asyncpg
 
 log = structlog.get_logger(__name__)
+
+BUSY: Final = 4
+GATHER_S: Final = 0.004
+"""After a batch of `BUSY` messages or more, but not a full one, the relay lets the next batch gather for a moment: under
+load few large batches cost a fraction of many small ones. Below that every message goes out at once."""
 
 
 class Relay:
@@ -56,7 +61,9 @@ class Relay:
                 await asyncio.sleep(away)
                 continue
             away = 0.0
-            if relayed == 0:
+            if BUSY <= relayed < self._settings.batch:
+                await asyncio.sleep(GATHER_S)
+            elif relayed == 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), self._settings.poll.total_seconds())
 

@@ -11,7 +11,7 @@ from sse_starlette import EventSourceResponse
 
 from gateway import events
 from gateway.answers import json, page
-from gateway.bodies import JsonRoute
+from gateway.bodies import JsonRoute, SubmitRoute
 from gateway.content import file_response
 from gateway.services import Parts, Services, Tenant
 from gateway.views import job_view
@@ -58,13 +58,6 @@ def problems(*status: int) -> dict[int | str, dict[str, Any]]:
     return {code: PROBLEMS[code] for code in (*status, 401, 503)}
 
 
-@router.post(
-    "",
-    summary="Submit a job",
-    status_code=202,
-    response_model=None,
-    responses={202: {"model": JobView}, 200: {"model": JobView}, **problems(400, 409, 413, 422)},
-)
 async def submit(
     body: SubmitJob,
     parts: Parts,
@@ -75,13 +68,25 @@ async def submit(
 ) -> Response:
     """Accept a job: 202 and its `Location`. 200 when its idempotency key made it before, or when it ended in `wait`."""
     wait_s = preferred_wait(prefer)
-    if idempotency_key is not None and not idempotency_key.isprintable():
-        raise InvalidInput("must hold printable characters only", field="Idempotency-Key")
+    if idempotency_key is not None and not (0 < len(idempotency_key) < 256 and idempotency_key.isprintable()):
+        raise InvalidInput("give 1 to 255 printable characters", field="Idempotency-Key")
     accepted = await parts.submitter.submit(tenant, body, idempotency_key=idempotency_key, traceparent=traceparent)
     location = {"Location": accepted.view["links"]["self"]}
     if wait_s and await parts.endings.wait(accepted.id, wait_s):
         return json(await view(parts, accepted.id, tenant), 200, location | {"Preference-Applied": f"wait={wait_s}"})
     return json(accepted.view, 202 if accepted.new else 200, location)
+
+
+router.add_api_route(
+    "",
+    submit,
+    methods=["POST"],
+    summary="Submit a job",
+    status_code=202,
+    response_model=None,
+    responses={202: {"model": JobView}, 200: {"model": JobView}, **problems(400, 409, 413, 422)},
+    route_class_override=SubmitRoute,
+)
 
 
 @router.get("", summary="List jobs", response_model=JobPage, responses=problems(422))
