@@ -298,11 +298,14 @@ async def ended(url: str) -> list[tuple[str, float]]:
 
 def warm(bench: Bench) -> None:
     """Until jobs run without delay: consumers have joined their groups, the analyser is loaded."""
-    for _ in range(20):
+    quick = 0
+    for _ in range(30):
         empty(bench)
         bench.load("open", 20, 3)
         wait_for(bench, "SELECT NOT EXISTS (SELECT 1 FROM job WHERE state <> 'succeeded')")
-        if query(bench, "SELECT max(started_at - created_at) < interval '250 ms' FROM job"):
+        slowest = query(bench, "SELECT extract(epoch FROM max(started_at - created_at))::float8 FROM job")
+        quick = quick + 1 if slowest < 0.25 else 0  # a worker that joins late makes its groups pause once more
+        if quick == 4:
             return
     raise RuntimeError("jobs are still delayed a minute after the workers' start")
 

@@ -1,0 +1,45 @@
+"""The statements of the hot path find their rows by id, however full the table and whatever its statistics say."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from infra.postgres.database import Database
+from infra.postgres.queries.claim import CLAIM, HEARTBEAT
+from infra.postgres.queries.moves import FINISH
+
+FINISHED = """
+INSERT INTO job (id, tenant, kind, stage, lane, state, max_attempts, input)
+SELECT uuidv7(), 'default', 'noop', 'run', 'interactive', 'succeeded', 5, '{}' FROM generate_series(1, 20000)
+"""
+QUEUED = FINISHED.replace("succeeded", "queued")
+RUNNING = FINISHED.replace("'succeeded'", "'running'")
+
+
+IDS = [uuid4() for _ in range(50)]
+ONES = [1] * 50
+NONES = [None] * 50
+
+
+@pytest.mark.parametrize(
+    ("statement", "arguments"),
+    [
+        (CLAIM, [IDS, ONES, ["run"] * 50, "worker", 15.0]),
+        (HEARTBEAT, [IDS, ONES, 15.0]),
+        (FINISH, [IDS, ONES, ["succeeded"] * 50, NONES, NONES, NONES, NONES, [0.0] * 50, NONES]),
+    ],
+    ids=["claim", "heartbeat", "finish"],
+)
+async def test_a_full_table_and_old_statistics_do_not_lead_to_a_scan(
+    database: Database, statement: str, arguments: list[Any]
+) -> None:
+    async with database.connection() as connection:
+        await connection.execute(FINISHED)
+        await connection.execute("ANALYZE job")  # which sees neither queued nor running jobs
+        await connection.execute(QUEUED)
+        await connection.execute(RUNNING)
+        plan = "\n".join(row["QUERY PLAN"] for row in await connection.fetch(f"EXPLAIN {statement}", *arguments))
+    reads = [line.strip() for line in plan.splitlines() if " on job" in line and "Scan" in line]
+    assert reads
+    assert all("job_pkey" in line for line in reads), plan
