@@ -26,8 +26,8 @@ log = structlog.get_logger(__name__)
 
 BUSY: Final = 4
 GATHER_S: Final = 0.004
-"""After a batch of `BUSY` messages or more, but not a full one, the relay lets the next batch gather for a moment: under
-load few large batches cost a fraction of many small ones. Below that every message goes out at once."""
+"""After a batch of `BUSY` messages or more, but not a full one, the relay lets the next batch gather for a moment:
+under load few large batches cost a fraction of many small ones. Below that every message goes out at once."""
 
 
 class Relay:
