@@ -5,11 +5,12 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import ClassVar, Self
 
 import typer
 
@@ -116,23 +117,60 @@ class Child:
             return f"no log at {self._log}"
 
 
-class Server(Protocol):
-    """What can be run in the foreground: entering starts it, leaving stops it."""
+class LocalServer(ABC):
+    """A server of the project's own on loopback, with everything it keeps under `data`, on one port over restarts.
+
+    `with server:` starts and stops it.
+    """
+
+    grace_s: ClassVar[float] = 15
+    """How long it may take to stop in order."""
+
+    def __init__(self, data: Path, *, port: int | None = None) -> None:
+        self._data = data
+        self.port = port or free_port()
+        self._child: Child | None = None
+
+    @abstractmethod
+    def start(self) -> Self:
+        """Start and wait until it answers; installs the server first where it is missing."""
 
     @property
     def running(self) -> bool:
         """Whether the process is alive."""
+        return self._child is not None and self._child.running
 
-    def __enter__(self) -> object: ...
+    @property
+    def pid(self) -> int | None:
+        """The process id, for fault tests."""
+        return self._child.pid if self._child else None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None: ...
+    def stop(self) -> None:
+        """Stop in order."""
+        if self._child:
+            self._child.stop(self.grace_s)
+
+    def kill(self) -> None:
+        """End it at once; `start` brings it back on the same port and data."""
+        if self._child:
+            self._child.kill()
+
+    def restart(self) -> None:
+        """Stop in order and start again on the same port and data."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
 
 
-def run_in_foreground(server: Server, announce: Callable[[], None]) -> int:
+def run_in_foreground(server: LocalServer, announce: Callable[[], None]) -> int:
     """Start, announce, and wait for Ctrl-C, SIGTERM or the server's own end; the exit status to leave with."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell in the background starts us with it ignored
+        signal.signal(name, signal.default_int_handler)
     try:
         with server:
             announce()

@@ -9,14 +9,22 @@ import tempfile
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Final, Self
 
 import typer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from infra.local.child import LOOPBACK, Child, accepts, cache_folder, free_port, require_free, run_in_foreground
+from infra.local.child import (
+    LOOPBACK,
+    Child,
+    LocalServer,
+    accepts,
+    cache_folder,
+    free_port,
+    require_free,
+    run_in_foreground,
+)
 from schemas.errors import Conflict, DependencyMissing, DependencyUnavailable
 
 VERSION: Final = "4.3.1"
@@ -138,28 +146,15 @@ def install() -> Path:
     return target
 
 
-class KafkaServer:
+class KafkaServer(LocalServer):
     """One broker on loopback that keeps everything under `data`; the port stays the same over restarts."""
 
-    def __init__(self, data: Path, *, port: int | None = None) -> None:
-        self._data = data
-        self.port = port or free_port()
-        self._child: Child | None = None
+    grace_s = 30  # it flushes its log, so that the next start is quick
 
     @property
     def bootstrap(self) -> str:
         """`host:port` for clients."""
         return f"{LOOPBACK}:{self.port}"
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is alive."""
-        return self._child is not None and self._child.running
-
-    @property
-    def pid(self) -> int | None:
-        """The process id, for fault tests."""
-        return self._child.pid if self._child else None
 
     def start(self, *, deadline_s: float = 90) -> Self:
         """Start and wait until the broker serves metadata; fetches Kafka first where it is missing.
@@ -184,21 +179,6 @@ class KafkaServer:
         self._child.start(self._ready, deadline_s=deadline_s)
         return self
 
-    def stop(self) -> None:
-        """Stop in order: the log is flushed and the next start is quick."""
-        if self._child:
-            self._child.stop(grace_s=30)
-
-    def kill(self) -> None:
-        """End it at once; `start` brings it back on the same port and data."""
-        if self._child:
-            self._child.kill()
-
-    def restart(self) -> None:
-        """Stop in order and start again on the same port and data."""
-        self.stop()
-        self.start()
-
     def _format(self, command: list[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -222,12 +202,6 @@ class KafkaServer:
             return False
         finally:
             await client.close()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.stop()
 
 
 def _cluster_id() -> str:

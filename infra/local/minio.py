@@ -7,13 +7,12 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Final, Self
 
 import httpx
 import typer
 
-from infra.local.child import LOOPBACK, Child, cache_folder, free_port, require_free, run_in_foreground
+from infra.local.child import LOOPBACK, Child, LocalServer, cache_folder, require_free, run_in_foreground
 from schemas.errors import Conflict, DependencyMissing
 
 VERSION: Final = "v0.0.0-20260212201848-7aac2a2c5b7c"
@@ -58,17 +57,15 @@ def install() -> Path:
     return _binary()
 
 
-class MinioServer:
+class MinioServer(LocalServer):
     """A MinIO server on loopback that keeps everything under `data`, its log and its credentials too.
 
     Credentials are random, made at the first start and kept, so a restart on the same data answers to the same ones.
     """
 
     def __init__(self, data: Path, *, port: int | None = None) -> None:
-        self._data = data
-        self.port = port or free_port()
+        super().__init__(data, port=port)
         self._credentials: dict[str, str] = {}
-        self._child: Child | None = None
 
     @property
     def url(self) -> str:
@@ -84,16 +81,6 @@ class MinioServer:
     def secret_key(self) -> str:
         """The root user's password; known once started."""
         return self._credentials["secret_key"]
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is alive."""
-        return self._child is not None and self._child.running
-
-    @property
-    def pid(self) -> int | None:
-        """The process id, for fault tests."""
-        return self._child.pid if self._child else None
 
     def start(self, *, deadline_s: float = 60) -> Self:
         """Start and wait until it answers; installs the server first where it is missing.
@@ -121,16 +108,6 @@ class MinioServer:
         self._child.start(self._ready, deadline_s=deadline_s)
         return self
 
-    def stop(self) -> None:
-        """Stop in order."""
-        if self._child:
-            self._child.stop()
-
-    def kill(self) -> None:
-        """End it at once; `start` brings it back on the same port and data."""
-        if self._child:
-            self._child.kill()
-
     def _ready(self) -> bool:
         try:
             return httpx.get(f"{self.url}/minio/health/cluster", timeout=2, trust_env=False).status_code == 200
@@ -147,12 +124,6 @@ class MinioServer:
             path.touch(mode=0o600)
             path.write_text(json.dumps(credentials))
         return credentials
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.stop()
 
 
 def main(
