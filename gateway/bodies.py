@@ -57,15 +57,16 @@ class SubmitRoute(JsonRoute):
         """Raises what FastAPI's own handler would: `RequestValidationError`, `JSONDecodeError`, and the endpoint's."""
 
         async def resolved(request: Request) -> Response:
+            parts = await services(request)
+            headers = request.headers
+            tenant = await parts.keys.tenant(headers.get("authorization"))  # first: a stranger learns nothing of bodies
             body = await request.body()
             if body:
                 _require_json(request)
-            parts = await services(request)
-            headers = request.headers
             answer: Response = await self.endpoint(
                 body=_submission(body),
                 parts=parts,
-                tenant=await parts.keys.tenant(headers.get("authorization")),
+                tenant=tenant,
                 idempotency_key=headers.get("idempotency-key"),
                 prefer=headers.get("prefer"),
                 traceparent=headers.get("traceparent"),
