@@ -26,9 +26,10 @@ class Connection:
             b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
         )
 
-    async def open(self) -> None:
+    async def open(self) -> "Connection":
         """Connect."""
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
 
     async def submit(self) -> str | None:
         """Submit a job; its id, or None when it was not accepted."""
@@ -72,14 +73,17 @@ async def open_loop(port: int, *, per_second: int, seconds: float) -> Sent:
     """Submit at a fixed rate, whatever the answers do; a late answer never delays the next request."""
     sent = Sent()
     idle: list[Connection] = []
-    tasks: set[asyncio.Task[None]] = set()
+    tasks: list[asyncio.Task[None]] = []
 
     async def one() -> None:
-        connection = idle.pop() if idle else Connection(port)
-        if not hasattr(connection, "_reader"):
-            await connection.open()
         at = time.time()
-        job = await connection.submit()
+        while True:
+            connection = idle.pop() if idle else await Connection(port).open()
+            try:
+                job = await connection.submit()
+                break
+            except (ConnectionError, asyncio.IncompleteReadError):
+                connection.close()  # the server had closed it while it was idle; the time runs on
         if job is None:
             sent.refused += 1
         else:
@@ -89,9 +93,7 @@ async def open_loop(port: int, *, per_second: int, seconds: float) -> Sent:
     began = time.perf_counter()
     for n in range(int(per_second * seconds)):
         await asyncio.sleep(max(began + n / per_second - time.perf_counter(), 0))
-        task = asyncio.create_task(one())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        tasks.append(asyncio.create_task(one()))
     await asyncio.gather(*tasks)
     for connection in idle:
         connection.close()

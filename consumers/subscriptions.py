@@ -146,7 +146,7 @@ class Consumers:
                 if pace is not None:
                     pace.saw(len(records))
                 if records:
-                    await _to_its_end(self._claim(records, slots, subscription.lane))
+                    await self._claim(records, slots, subscription.lane)
                     offsets.passed({tp: batch[-1].offset + 1 for tp, batch in polled.items() if batch})
         finally:
             await offsets.close()
@@ -215,17 +215,6 @@ async def _whole(claim: Coroutine[Any, Any, None]) -> None:
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait({task}, timeout=5)
-        task.cancel()
-        raise
-
-
-async def _to_its_end(claiming: Coroutine[Any, Any, None]) -> None:
-    """Await a claim that a stop must not tear in two: a job that is claimed but not begun would wait out its lease."""
-    task = asyncio.create_task(claiming)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
         await asyncio.wait({task}, timeout=CLAIM_ENDS_WITHIN_S)
         task.cancel()  # Postgres is away: nothing is claimed
         await asyncio.gather(task, return_exceptions=True)
@@ -235,8 +224,7 @@ async def _to_its_end(claiming: Coroutine[Any, Any, None]) -> None:
 def _read(record: "ConsumerRecord[bytes | None, bytes | None]") -> Summons | None:
     try:
         summons = Summons.model_validate_json(record.value or b"")
-        # What Postgres could not even compare with a row must not end the consumer.
-        if topic_name(summons.kind, summons.stage, summons.lane) == record.topic and 0 <= summons.epoch < 2**31:
+        if topic_name(summons.kind, summons.stage, summons.lane) == record.topic:
             return summons
         why = "it does not belong here"
     except ValidationError as error:

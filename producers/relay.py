@@ -51,10 +51,12 @@ class Relay:
     async def run(self) -> None:
         """Relay until cancelled. While Postgres or Kafka is away, the outbox keeps everything."""
         away = 0.0
+        relayed = 0
         while True:
+            likely = relayed or self._woken.is_set()
             self._woken.clear()
             try:
-                relayed = await self.relay_batch()
+                relayed = await self.relay_batch() if likely or await self._anything() else 0
             except DependencyUnavailable as error:
                 away = min(max(away * 2, 0.2), 5)
                 log.warning("relay.away", error=error.message, retry_in_s=away)
@@ -66,6 +68,10 @@ class Relay:
             elif relayed == 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), self._settings.poll.total_seconds())
+
+    async def _anything(self) -> bool:
+        async with self._database.connection() as connection:
+            return await outbox.anything(connection)
 
     async def relay_batch(self) -> int:
         """Carry one batch over; how many messages. Raises `DependencyUnavailable`, and then all are still there."""

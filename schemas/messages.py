@@ -3,7 +3,7 @@
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.topics import Lane
 
@@ -21,6 +21,6 @@ class Summons(BaseModel):
     job_id: UUID
     kind: str
     stage: str
-    epoch: int
+    epoch: int = Field(ge=0, lt=2**31)
     lane: Lane
     traceparent: str | None = None

@@ -19,6 +19,9 @@ DELETE FROM outbox WHERE id IN (
 RETURNING job_id, kind, stage, lane, epoch, traceparent
 """
 
+# Whether anything waits: what an idle relay asks, for a third of what taking nothing in a transaction costs.
+ANYTHING: Final = "SELECT EXISTS (SELECT 1 FROM outbox)"
+
 # How much waits in the outbox, and for how many seconds the oldest of it.
 BACKLOG: Final = """
 SELECT count(*) AS messages, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS age_s FROM outbox
@@ -28,6 +31,11 @@ SELECT count(*) AS messages, coalesce(extract(epoch FROM now() - min(created_at)
 async def take(connection: "Connection", limit: int) -> list[asyncpg.Record]:
     """The oldest messages, gone for good when the caller's transaction commits."""
     return await connection.fetch(TAKE, limit)
+
+
+async def anything(connection: "Connection") -> bool:
+    """Whether a message waits."""
+    return bool(await connection.fetchval(ANYTHING))
 
 
 async def backlog(connection: "Connection") -> asyncpg.Record:
