@@ -25,6 +25,8 @@ PART_BYTES: Final = 10 << 20
 
 CONCURRENT_CALLS: Final = 32
 PROBE: Final = ".welip-check"
+PUTS: Final = 3
+"""Tries of one put that the server refuses."""
 
 _ABSENT: Final = frozenset({"NoSuchKey", "NoSuchObject"})
 _BAD_KEY: Final = frozenset({"KeyTooLongError", "XMinioInvalidObjectName", "XMinioInvalidResourceName"})
@@ -161,7 +163,14 @@ class MinioBlobs:
 
     def _put(self, client: Any, key: str, data: bytes, content_type: str) -> None:
         with _translated(key):
-            client.put_object(self._bucket, key, io.BytesIO(data), len(data), content_type=content_type)
+            for attempt in range(1, PUTS + 1):
+                try:
+                    client.put_object(self._bucket, key, io.BytesIO(data), len(data), content_type=content_type)
+                    return
+                except S3Error as error:
+                    # MinIO says so, too, of a key whose folder another request is just removing.
+                    if error.code != "AccessDenied" or attempt == PUTS:
+                        raise
 
     def _put_pipe(self, key: str, pipe: ChunkPipe, content_type: str) -> None:
         with _translated(key):
