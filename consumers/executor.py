@@ -211,7 +211,7 @@ class Try:
             content_type="application/json",
             data=data,
         )
-        # The work is done: while storage is away it is kept here, as long as the lease is.
+        # The work is done: while storage is away it is kept here, and in the end the fence decides.
         return _dump({"file": await patiently(store, event="artifact.away", first_s=0.1, longest_s=2)})
 
     async def _fan_out(self, outcome: FanOut) -> bool:

@@ -20,5 +20,5 @@ class Pool(StrEnum):
 
 
 def topic_name(kind: str, stage: str, lane: str) -> str:
-    """`welip.<kind>.<stage>.<lane>`; the consumer group of a topic bears its name."""
+    """`welip.<kind>.<stage>.<lane>`; on Apache Kafka its consumer group bears its name."""
     return f"{PREFIX}.{kind}.{stage}.{lane}"

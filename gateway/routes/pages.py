@@ -89,7 +89,8 @@ code{{background:#f2f5f8;padding:.1rem .3rem}}
 <p>AsyncAPI {escape(document["asyncapi"])}; the document for machines is
 <a href="/asyncapi.json">/asyncapi.json</a>, the HTTP side is <a href="/docs">/docs</a>.</p>
 <p>Every topic carries one kind of message, a <b>summons</b>: it asks a worker to look at a job's row in Postgres and to
-claim it. Losing or repeating one changes nothing. Each topic has a consumer group of its own name.</p>
+claim it. Losing or repeating one changes nothing. On Apache Kafka each
+topic has a consumer group of its own name; on the embedded broker each lane has one.</p>
 <h2>Topics</h2><table>
 <tr><th>topic</th><th>kind</th><th>stage</th><th>lane</th><th>consumed by pool</th></tr>{topics}</table>
 <h2>Message: Summons</h2><table><tr><th>field</th><th>type</th></tr>{fields}</table>
