@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import socket
 from collections.abc import Sequence
 from datetime import timedelta
@@ -41,7 +42,8 @@ async def work(
     adapters: AdapterSettings,
 ) -> None:
     """Run until SIGTERM or SIGINT: then stop claiming, let stages finish for `drain`, hand the rest back."""
-    name = f"{socket.gethostname()}-{os.getpid()}"
+    # Part of the fence, so no two processes may ever share one: in a container every worker is process 1.
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     database = Database(postgres, application=f"welip-worker-{name}")
     ports = build_ports(database, adapters, pools)
     if worker.metrics_port is not None:
@@ -50,13 +52,13 @@ async def work(
     warming = asyncio.create_task(_warm(ports) if worker.warm else asyncio.sleep(0))
     await _until_answered(ports)
     held = HeldJobs()
-    heartbeat = Heartbeat(held, postgres, worker)
+    heartbeat = Heartbeat(held, postgres, worker, worker_name=name)
     broker = kafka_broker(kafka, client_id=f"welip-worker-{name}")
     # The worker carries what it hands on itself, woken at once. Whatever it could not carry, the relays beside the
     # gateway find within their poll, so this one need not look often; rescue is theirs too.
     seldom = relay.model_copy(update={"poll": timedelta(seconds=1)})
     agents = Agents(database, broker, kafka=kafka, relay=seldom, rescue=None, connected=True)
-    completions = Completions(database, agents.relay.wake)
+    completions = Completions(database, agents.relay.wake, worker=name)
     executor = Executor(database, completions, held, ports, Artifacts(database, ports.blobs))
     consumers = Consumers(
         broker,

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 
 class Completions:
-    """Groups the ends of tries, wakes parents whose last child ended, and wakes the relay when work was handed on."""
+    """Groups the ends of a worker's tries, wakes parents whose last child ended, and the relay when work goes on."""
 
-    def __init__(self, database: Database, wake_relay: Callable[[], None]) -> None:
+    def __init__(self, database: Database, wake_relay: Callable[[], None], *, worker: str) -> None:
         self._database = database
+        self._worker = worker
         self._wake_relay = wake_relay
         self._moves: Grouper[Move, Moved | None] = Grouper(
             self._flush, limit=500, lanes=2, fatal=(DependencyUnavailable,)
@@ -42,7 +43,9 @@ class Completions:
 
         async def once() -> bool:
             async with self._database.unit_of_work() as connection:
-                return await moves.fan_out(connection, job_id, epoch, then=then, carry=carry, children=children)
+                return await moves.fan_out(
+                    connection, job_id, epoch, worker=self._worker, then=then, carry=carry, children=children
+                )
 
         held = await patiently(once, event="completion.away", first_s=0.1, longest_s=2)
         if held and not children:
@@ -56,7 +59,7 @@ class Completions:
 
     async def _flush(self, group: Sequence[Move]) -> Sequence[Moved | None]:
         async with self._database.connection() as connection:
-            moved = await moves.finish(connection, group)
+            moved = await moves.finish(connection, group, worker=self._worker)
         if any(m is not None and m.state is JobState.QUEUED for m in moved):
             self._wake_relay()
         await self._resume({m.parent for m in moved if m is not None and m.parent is not None})

@@ -178,7 +178,7 @@ class Try:
             case Retry(error=error, after=after):
                 delay = retry_delay(error, attempt=row["attempt"], max_attempts=row["max_attempts"])
                 if delay is None:
-                    return self._failed(error)
+                    return self._failed(error, dead=error.retryable)
                 RETRIES.labels(row["kind"], error.reason).inc()
                 seconds = (delay if after is None else after).total_seconds()
                 return Move(job_id, epoch, JobState.RETRY_WAIT, error=_error(error), delay_s=seconds)
@@ -193,9 +193,16 @@ class Try:
             case _:
                 assert_never(outcome)
 
-    def _failed(self, error: JobError) -> Move:
+    def _failed(self, error: JobError, *, dead: bool = False) -> Move:
         FAILURES.labels(self._row["kind"], error.reason).inc()
-        return Move(self._row["id"], self._row["epoch"], JobState.FAILED, error=_error(error))
+        return Move(
+            self._row["id"],
+            self._row["epoch"],
+            JobState.FAILED,
+            error=_error(error),
+            code=error.reason,
+            dead=dead,
+        )
 
     async def _result(self, result: dict[str, Any]) -> str:
         data = orjson.dumps(result)
@@ -233,7 +240,9 @@ class Try:
         self._next_progress = now + PROGRESS_PAUSE_S
         with contextlib.suppress(DependencyUnavailable):  # progress is a courtesy: the work must not fail for it
             async with self._x.database.connection() as connection:
-                await claim.progress(connection, self._row["id"], self._row["epoch"], done, total, message)
+                await claim.progress(
+                    connection, self._row["id"], self._row["epoch"], done, total, message, worker=self._row["worker"]
+                )
 
 
 def _dump(value: dict[str, Any]) -> str:

@@ -23,8 +23,9 @@ class Heartbeat:
     be given it, and two must not run it.
     """
 
-    def __init__(self, held: HeldJobs, postgres: PostgresSettings, worker: WorkerSettings) -> None:
+    def __init__(self, held: HeldJobs, postgres: PostgresSettings, worker: WorkerSettings, *, worker_name: str) -> None:
         self._held = held
+        self._worker_name = worker_name
         self._postgres = postgres
         self._every = worker.heartbeat.total_seconds()
         self._lease = worker.lease.total_seconds()
@@ -73,7 +74,9 @@ class Heartbeat:
 
     async def _beat(self, connection: "asyncpg.Connection[asyncpg.Record]", jobs: list[HeldJob]) -> None:
         asked = time.monotonic()
-        renewed = await claim.heartbeat(connection, [(job.id, job.epoch) for job in jobs], lease_s=self._lease)
+        renewed = await claim.heartbeat(
+            connection, [(job.id, job.epoch) for job in jobs], worker=self._worker_name, lease_s=self._lease
+        )
         for job in jobs:
             if job.id not in renewed:
                 job.abort(Abort.LEASE_LOST)

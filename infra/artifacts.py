@@ -11,7 +11,7 @@ from infra.postgres.queries import files
 
 
 class Artifacts:
-    """Stores bytes under a path that holds the job's epoch, so that a stale try never overwrites a newer one."""
+    """Stores bytes under a path that holds the job's epoch and the file's id: no try ever overwrites another's."""
 
     def __init__(self, database: Database, blobs: Any) -> None:
         self._database = database
@@ -22,7 +22,7 @@ class Artifacts:
     ) -> str:
         """Store `data`; returns the file's id."""
         file_id = uuids.uuid7()
-        key = f"{tenant}/jobs/{job_id.hex}/{epoch}/{filename}"
+        key = f"{tenant}/jobs/{job_id.hex}/{epoch}/{file_id.hex}/{filename}"
         await self._blobs.put(key, data, content_type=content_type)
         async with self._database.connection() as connection:
             await files.add(

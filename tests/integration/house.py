@@ -52,10 +52,10 @@ class Worker:
         self.world = World()
         self.held = HeldJobs()
         self._kafka = kafka
-        self._heartbeat = Heartbeat(self.held, postgres, settings)
+        self._heartbeat = Heartbeat(self.held, postgres, settings, worker_name=name)
         self._broker = kafka_broker(kafka, client_id=name)
         self._agents = Agents(database, self._broker, kafka=kafka, relay=RELAY, rescue=None, connected=True)
-        self._completions = Completions(database, self._agents.relay.wake)
+        self._completions = Completions(database, self._agents.relay.wake, worker=name)
         ports = self.world.ports
         object.__setattr__(ports, "children", PostgresChildren(database, ChildSummary))
         executor = Executor(database, self._completions, self.held, ports, Artifacts(database, ports.blobs))

@@ -65,16 +65,22 @@ class Jobs:
         [row] = await self.claim(job_id, lease_s=lease_s)
         return job_id, row["epoch"]
 
-    async def finish(self, job_id: UUID, epoch: int, state: JobState, **fields: Any) -> Moved | None:
+    async def finish(
+        self, job_id: UUID, epoch: int, state: JobState, *, worker: str = "w", **fields: Any
+    ) -> Moved | None:
         async with self.database.connection() as connection:
-            [moved] = await moves.finish(connection, [Move(job_id, epoch, state, **fields)])
+            [moved] = await moves.finish(connection, [Move(job_id, epoch, state, **fields)], worker=worker)
         return moved
 
-    async def fan_out(self, job_id: UUID, epoch: int, count: int, *, then: str = "run") -> list[UUID]:
+    async def fan_out(
+        self, job_id: UUID, epoch: int, count: int, *, then: str = "run", worker: str = "w"
+    ) -> list[UUID]:
         """Make children; empty when the fence failed."""
         children = [(uuids.uuid7(), "run", json.dumps({"steps": n % 100 + 1})) for n in range(count)]
         async with self.database.unit_of_work() as connection:
-            held = await moves.fan_out(connection, job_id, epoch, then=then, carry='{"of": "x"}', children=children)
+            held = await moves.fan_out(
+                connection, job_id, epoch, worker=worker, then=then, carry='{"of": "x"}', children=children
+            )
         return [child[0] for child in children] if held else []
 
     async def parent(self, count: int = 2) -> tuple[UUID, list[UUID]]:
@@ -95,9 +101,9 @@ class Jobs:
         async with self.database.connection() as connection:
             return await cancel.cancel(connection, job_id, tenant)
 
-    async def heartbeat(self, *held: tuple[UUID, int], lease_s: float = 60) -> dict[UUID, bool]:
+    async def heartbeat(self, *held: tuple[UUID, int], lease_s: float = 60, worker: str = "w") -> dict[UUID, bool]:
         async with self.database.connection() as connection:
-            return await claim.heartbeat(connection, held, lease_s=lease_s)
+            return await claim.heartbeat(connection, held, worker=worker, lease_s=lease_s)
 
     async def rows(self, ids: Sequence[UUID]) -> list[asyncpg.Record]:
         return await self.fetch("SELECT * FROM job WHERE id = ANY($1::uuid[]) ORDER BY id", list(ids))

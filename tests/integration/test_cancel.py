@@ -107,7 +107,8 @@ async def test_children_made_while_the_cancellation_waited_are_cancelled_too(job
         transaction = connection.transaction()
         await transaction.start()
         child = (await jobs.fetch("SELECT gen_random_uuid() AS id"))[0]["id"]
-        assert await moves.fan_out(connection, job_id, epoch, then="run", carry="{}", children=[(child, "run", "{}")])
+        made = [(child, "run", "{}")]
+        assert await moves.fan_out(connection, job_id, epoch, worker="w", then="run", carry="{}", children=made)
         cancelling = asyncio.create_task(jobs.cancel(job_id))
         await jobs.until_blocked(1)
         await transaction.commit()

@@ -77,7 +77,7 @@ async def test_a_heartbeat_tells_of_a_cancellation(jobs: Jobs) -> None:
 async def test_progress_is_kept_and_told(jobs: Jobs) -> None:
     job_id, epoch = await jobs.running()
     async with jobs.database.connection() as connection:
-        await claim.progress(connection, job_id, epoch, 3, 10, "세 번째")
+        await claim.progress(connection, job_id, epoch, 3, 10, "세 번째", worker="w")
     row = await jobs.row(job_id)
     assert (row["progress_done"], row["progress_total"], row["progress_message"]) == (3, 10, "세 번째")
     [event] = await jobs.fetch("SELECT data FROM job_event WHERE type = 'progress'")
@@ -87,6 +87,6 @@ async def test_progress_is_kept_and_told(jobs: Jobs) -> None:
 async def test_a_stale_epoch_cannot_report_progress(jobs: Jobs) -> None:
     job_id, epoch = await jobs.running()
     async with jobs.database.connection() as connection:
-        await claim.progress(connection, job_id, epoch - 1, 3, 10, None)
+        await claim.progress(connection, job_id, epoch - 1, 3, 10, None, worker="w")
     assert (await jobs.row(job_id))["progress_total"] == 0
     assert await jobs.fetch("SELECT id FROM job_event WHERE type = 'progress'") == []

@@ -29,7 +29,7 @@ class Bench:
         self.jobs = Jobs(database)
         self.world = World()
         self.held = HeldJobs()
-        self.completions = Completions(database, lambda: None)
+        self.completions = Completions(database, lambda: None, worker="w")
         ports = self.world.ports
         self.executor = Executor(database, self.completions, self.held, ports, Artifacts(database, ports.blobs))
 

@@ -70,7 +70,7 @@ async def test_a_child_on_its_way_holds_the_parent(jobs: Jobs, state: JobState) 
 
 async def test_children_that_end_at_the_same_time_resume_the_parent_once(jobs: Jobs) -> None:
     woken: list[None] = []
-    workers = [Completions(jobs.database, lambda: woken.append(None)) for _ in range(2)]
+    workers = [Completions(jobs.database, lambda: woken.append(None), worker="w") for _ in range(2)]
     for _ in range(20):
         root, children = await jobs.parent(2)
         rows = await jobs.claim(*children)
@@ -99,7 +99,7 @@ async def test_thousands_of_children_come_back_in_the_order_they_were_made(jobs:
     rows = await jobs.claim(*children)
     group = [Move(row["id"], row["epoch"], S.SUCCEEDED, result=row["input"]) for row in rows]
     async with jobs.database.connection() as connection:
-        await moves.finish(connection, group)
+        await moves.finish(connection, group, worker="w")
     assert await jobs.resume(root) == 1
     results = [child.result async for child in PostgresChildren(jobs.database, _Summary).results(root)]
     assert results == [{"steps": n % 100 + 1} for n in range(2_500)]
@@ -112,7 +112,7 @@ class _Summary:
 
 async def test_a_fan_out_of_nothing_goes_straight_on(jobs: Jobs) -> None:
     root, epoch = await jobs.running()
-    completions = Completions(jobs.database, lambda: None)
+    completions = Completions(jobs.database, lambda: None, worker="w")
     assert await completions.fan_out(root, epoch, then="run", carry="{}", children=[])
     assert (await jobs.row(root))["state"] == "queued"
 
@@ -120,7 +120,7 @@ async def test_a_fan_out_of_nothing_goes_straight_on(jobs: Jobs) -> None:
 async def test_a_fan_out_that_fails_half_way_makes_nothing(jobs: Jobs) -> None:
     root, epoch = await jobs.running()
     twice = (uuids.uuid7(), "run", "{}")
-    completions = Completions(jobs.database, lambda: None)
+    completions = Completions(jobs.database, lambda: None, worker="w")
     with pytest.raises(Exception, match="duplicate key"):
         await completions.fan_out(root, epoch, then="run", carry="{}", children=[twice, twice])
     row = await jobs.row(root)

@@ -89,7 +89,7 @@ async def test_a_group_records_each_of_its_members(jobs: Jobs) -> None:
     group = [Move(job_id, epoch, S.SUCCEEDED, result=str(n)) for n, (job_id, epoch) in enumerate(held)]
     group[2] = Move(held[2][0], 99, S.SUCCEEDED)
     async with jobs.database.connection() as connection:
-        moved = await moves.finish(connection, group[::-1])
+        moved = await moves.finish(connection, group[::-1], worker="w")
     assert [m is not None for m in moved] == [True, False, True, True]
     assert [row["result"] for row in await jobs.rows([h[0] for h in held])] == ["0", "1", None, "3"]
 

@@ -43,7 +43,7 @@ def holder() -> Holder:
 
 @pytest.fixture
 async def beating(holder: Holder, postgres: PostgresSettings) -> AsyncIterator[Heartbeat]:
-    heartbeat = Heartbeat(holder.held, postgres, SETTINGS)
+    heartbeat = Heartbeat(holder.held, postgres, SETTINGS, worker_name="w")
     heartbeat.start()
     yield heartbeat
     heartbeat.stop()
@@ -104,7 +104,7 @@ async def test_it_comes_back_after_its_session_was_cut(jobs: Jobs, holder: Holde
 
 async def test_jobs_are_aborted_before_their_leases_end_while_postgres_is_away(holder: Holder) -> None:
     nowhere = PostgresSettings.model_validate({"url": f"postgresql://postgres@127.0.0.1:{free_port()}/welip"})
-    heartbeat = Heartbeat(holder.held, nowhere, SETTINGS)
+    heartbeat = Heartbeat(holder.held, nowhere, SETTINGS, worker_name="w")
     held = holder.hold(UUID(int=1), 1)
     heartbeat.start()
     try:

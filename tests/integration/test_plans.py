@@ -26,8 +26,11 @@ NONES = [None] * 50
     ("statement", "arguments"),
     [
         (CLAIM, [IDS, ONES, ["run"] * 50, "worker", 15.0]),
-        (HEARTBEAT, [IDS, ONES, 15.0]),
-        (FINISH, [IDS, ONES, ["succeeded"] * 50, NONES, NONES, NONES, NONES, [0.0] * 50, NONES]),
+        (HEARTBEAT, [IDS, ONES, 15.0, "worker"]),
+        (
+            FINISH,
+            [IDS, ONES, ["succeeded"] * 50, NONES, NONES, NONES, NONES, [0.0] * 50, NONES, NONES, NONES, "worker"],
+        ),
     ],
     ids=["claim", "heartbeat", "finish"],
 )

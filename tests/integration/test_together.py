@@ -36,7 +36,7 @@ async def test_heartbeats_completions_cancellations_and_rescues_of_the_same_jobs
     async def finish() -> None:
         group = [Move(*one, dice.choice(sorted(TERMINAL))) for one in some(30)]
         async with jobs.database.connection() as connection:
-            await moves.finish(connection, group)
+            await moves.finish(connection, group, worker="w")
 
     async def cancel() -> None:
         await jobs.cancel(some(1)[0][0])
@@ -86,7 +86,7 @@ async def test_workers_that_race_for_the_same_jobs_end_each_once(jobs: Jobs) -> 
             async with jobs.database.connection() as connection:
                 rows = await claim.claim(connection, mine[start : start + 10], worker=name, lease_s=60)
                 group = [Move(row["id"], row["epoch"], S.SUCCEEDED) for row in rows]
-                done += sum(moved is not None for moved in await moves.finish(connection, group))
+                done += sum(moved is not None for moved in await moves.finish(connection, group, worker=name))
         return done
 
     assert sum(await asyncio.gather(*(worker(f"w{n}") for n in range(6)))) == len(ids)

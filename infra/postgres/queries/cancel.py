@@ -3,13 +3,15 @@
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from infra.postgres.queries.ended import FOLLOWS
+
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
 # What nobody works on ends at once; what runs is marked, and its worker hears of it with its next heartbeat. The root
 # must be the tenant's and, in the first pass ($3 false), live. A later pass takes what is not marked yet: children of a
 # fan-out that committed while the pass before waited for the parent's row, and so were not in its snapshot.
-CANCEL: Final = """
+CANCEL: Final = f"""
 WITH RECURSIVE tree AS (
     SELECT id FROM job WHERE id = $1 AND tenant = $2 AND ($3 OR state IN ('queued', 'running', 'retry_wait'))
     UNION ALL
@@ -25,11 +27,11 @@ WITH RECURSIVE tree AS (
         waiting = false,
         finished_at = CASE WHEN state = 'running' AND NOT waiting THEN NULL ELSE clock_timestamp() END
     FROM held WHERE job.id = held.id
-    RETURNING job.id, job.state, job.stage, job.parent
+    RETURNING job.id, tenant, kind, stage, state, parent, webhook, error, NULL AS code, false AS dead
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'state', json_build_object('state', state, 'stage', stage) FROM moved WHERE state = 'cancelled'
-)
+), {FOLLOWS}
 SELECT id, state, parent FROM moved
 """
 

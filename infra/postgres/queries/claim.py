@@ -11,21 +11,24 @@ if TYPE_CHECKING:
 
 # `queued` -> `running`, epoch + 1, lease by the database's clock. A summons whose epoch is not the row's is stale (the
 # job was claimed, moved on, or ended) and finds no row. SKIP LOCKED: whoever holds the row is claiming or ending it.
+# The commit does not wait for the disk: should a crash of Postgres undo it, the job is queued again, the worker loses
+# it with its next heartbeat, and whoever claims it then has the same epoch, but not the same name.
 # The coalesce hides the condition from the index of queued jobs: the planner, whose statistics of a table full of
 # finished jobs know no queued ones, would read that whole index for each claim instead of looking the few ids up.
 CLAIM: Final = """
-WITH summoned AS (
+WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true) AS setting), summoned AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[]) AS s(id, epoch, stage)
 ), held AS (
     SELECT job.id FROM job JOIN summoned s ON s.id = job.id AND s.epoch = job.epoch AND s.stage = job.stage
-    WHERE coalesce(job.state, '') = 'queued' AND (job.expires_at IS NULL OR job.expires_at > now())
+    WHERE coalesce(job.state, '') = 'queued' AND (SELECT setting = 'off' FROM relaxed)
+        AND (job.expires_at IS NULL OR job.expires_at > now())
     ORDER BY job.id FOR UPDATE OF job SKIP LOCKED
 ), claimed AS (
     UPDATE job SET state = 'running', epoch = epoch + 1, attempt = attempt + 1, worker = $4,
         lease_until = now() + make_interval(secs => $5), started_at = coalesce(started_at, now())
     FROM held WHERE job.id = held.id
     RETURNING job.id, tenant, kind, stage, lane, epoch, attempt, max_attempts, timeout_s, input, carry, traceparent,
-              created_at, started_at, parent, lease_until
+              created_at, started_at, parent, worker, lease_until
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'state', json_build_object('state', 'running', 'stage', stage, 'attempt', attempt) FROM claimed
@@ -40,7 +43,7 @@ WITH mine AS (
     SELECT * FROM unnest($1::uuid[], $2::int[]) AS m(id, epoch)
 ), held AS (
     SELECT job.id FROM job JOIN mine ON mine.id = job.id AND mine.epoch = job.epoch
-    WHERE job.state = 'running' ORDER BY job.id FOR UPDATE OF job
+    WHERE job.state = 'running' AND job.worker = $4 ORDER BY job.id FOR UPDATE OF job
 )
 UPDATE job SET lease_until = now() + make_interval(secs => $3) FROM held WHERE job.id = held.id
 RETURNING job.id, job.cancel_requested
@@ -50,7 +53,7 @@ RETURNING job.id, job.cancel_requested
 PROGRESS: Final = """
 WITH moved AS (
     UPDATE job SET progress_done = $3, progress_total = $4, progress_message = $5
-    WHERE id = $1 AND epoch = $2 AND state = 'running' RETURNING id
+    WHERE id = $1 AND epoch = $2 AND worker = $6 AND state = 'running' RETURNING id
 )
 INSERT INTO job_event (job_id, type, data)
 SELECT id, 'progress', json_build_object('done', $3::int, 'total', $4::int, 'message', $5::text) FROM moved
@@ -70,15 +73,16 @@ async def heartbeat(
     connection: "Connection | asyncpg.Connection[asyncpg.Record]",
     held: Sequence[tuple[UUID, int]],
     *,
+    worker: str,
     lease_s: float,
 ) -> dict[UUID, bool]:
-    """Renew leases of `(id, epoch)`; the ids still held, each with whether its owner asked to cancel it."""
-    rows = await connection.fetch(HEARTBEAT, [h[0] for h in held], [h[1] for h in held], lease_s)
+    """Renew a worker's leases of `(id, epoch)`; the ids still held, each with whether its owner asked to cancel it."""
+    rows = await connection.fetch(HEARTBEAT, [h[0] for h in held], [h[1] for h in held], lease_s, worker)
     return {row["id"]: row["cancel_requested"] for row in rows}
 
 
 async def progress(
-    connection: "Connection", job_id: UUID, epoch: int, done: int, total: int, message: str | None
+    connection: "Connection", job_id: UUID, epoch: int, done: int, total: int, message: str | None, *, worker: str
 ) -> None:
-    """Record progress, unless the job is no longer held under `epoch`."""
-    await connection.execute(PROGRESS, job_id, epoch, done, total, message)
+    """Record progress, unless the worker no longer holds the job under `epoch`."""
+    await connection.execute(PROGRESS, job_id, epoch, done, total, message, worker)

@@ -5,25 +5,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from infra.postgres.queries.ended import FOLLOWS
 from schemas.lifecycle import JobState
 
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-# The fence: only a row that is still running under this epoch moves; a stale worker's result finds none. A job whose
-# owner asked to cancel it goes no further than the stage it is in: whatever is not its end becomes `cancelled`.
-FINISH: Final = """
+# The fence: only a row that is still running under this epoch, for this worker, moves; a stale worker's result finds
+# none. A job whose owner asked to cancel it goes no further than the stage it is in: whatever is not its end becomes
+# `cancelled`.
+FINISH: Final = f"""
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::json[], $6::json[], $7::json[],
-                         $8::float8[], $9::int[])
-        AS g(id, epoch, state, stage, carry, result, error, delay_s, attempt)
+                         $8::float8[], $9::int[], $10::text[], $11::bool[])
+        AS g(id, epoch, state, stage, carry, result, error, delay_s, attempt, code, dead)
 ), held AS (
     SELECT job.id,
            CASE WHEN job.cancel_requested AND g.state IN ('queued', 'retry_wait') THEN 'cancelled'
                 ELSE g.state END AS state,
-           g.stage, g.carry, g.result, g.error, g.delay_s, g.attempt
+           g.stage, g.carry, g.result, g.error, g.delay_s, g.attempt, g.code, g.dead
     FROM job JOIN given g ON g.id = job.id AND g.epoch = job.epoch
-    WHERE job.state = 'running' AND NOT job.waiting
+    WHERE job.state = 'running' AND job.worker = $12 AND NOT job.waiting
     ORDER BY job.id FOR UPDATE OF job
 ), moved AS (
     UPDATE job SET
@@ -39,8 +41,8 @@ WITH given AS (
         worker = NULL,
         finished_at = CASE WHEN held.state IN ('succeeded', 'failed', 'cancelled') THEN clock_timestamp() END
     FROM held WHERE job.id = held.id
-    RETURNING job.id, job.state, job.kind, job.stage, job.lane, job.epoch, job.attempt, job.traceparent, job.parent,
-              job.error
+    RETURNING job.id, job.tenant, job.kind, job.stage, job.lane, job.state, job.epoch, job.attempt, job.traceparent,
+              job.parent, job.webhook, job.error, held.code, held.dead
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'state', CASE
@@ -50,7 +52,7 @@ WITH given AS (
 ), sent AS (
     INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
     SELECT id, kind, stage, lane, epoch, traceparent FROM moved WHERE state = 'queued'
-)
+), {FOLLOWS}
 SELECT id, state, parent FROM moved
 """
 
@@ -60,7 +62,7 @@ WAIT_FOR_CHILDREN: Final = """
 WITH parent AS (
     UPDATE job SET waiting = true, epoch = epoch + 1, attempt = 0, stage = $3, carry = $4::json, lease_until = NULL,
         worker = NULL, progress_done = 0, progress_total = $5, progress_message = NULL
-    WHERE id = $1 AND epoch = $2 AND state = 'running' AND NOT waiting AND NOT cancel_requested
+    WHERE id = $1 AND epoch = $2 AND worker = $6 AND state = 'running' AND NOT waiting AND NOT cancel_requested
     RETURNING id, tenant, kind, lane, max_attempts, timeout_s, traceparent
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
@@ -111,6 +113,7 @@ class Move:
     """The end of one try. JSON fields are texts.
 
     `stage`: the next stage, with its `carry`; None keeps both. `attempt`: what to set the counter to; None keeps it.
+    `code`: of the error a job failed with. `dead`: it failed because its attempts are spent: keep a dead letter.
     """
 
     id: UUID
@@ -122,6 +125,8 @@ class Move:
     error: str | None = None
     delay_s: float = 0.0
     attempt: int | None = None
+    code: str | None = None
+    dead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +137,8 @@ class Moved:
     parent: UUID | None
 
 
-async def finish(connection: "Connection", moves: Sequence[Move]) -> list[Moved | None]:
-    """Record the ends of tries; None for one whose fence failed: its result must be thrown away."""
+async def finish(connection: "Connection", moves: Sequence[Move], *, worker: str) -> list[Moved | None]:
+    """Record the ends of a worker's tries; None for one whose fence failed: its result must be thrown away."""
     rows = await connection.fetch(
         FINISH,
         [m.id for m in moves],
@@ -145,6 +150,9 @@ async def finish(connection: "Connection", moves: Sequence[Move]) -> list[Moved 
         [m.error for m in moves],
         [m.delay_s for m in moves],
         [m.attempt for m in moves],
+        [m.code for m in moves],
+        [m.dead for m in moves],
+        worker,
     )
     moved = {row["id"]: Moved(JobState(row["state"]), row["parent"]) for row in rows}
     return [moved.get(move.id) for move in moves]
@@ -155,12 +163,13 @@ async def fan_out(
     job_id: UUID,
     epoch: int,
     *,
+    worker: str,
     then: str,
     carry: str,
     children: Sequence[tuple[UUID, str, str]],
 ) -> bool:
     """Make children `(id, stage, input)` and let the parent wait; in the caller's transaction. False: fence failed."""
-    if await connection.fetchrow(WAIT_FOR_CHILDREN, job_id, epoch, then, carry, len(children)) is None:
+    if await connection.fetchrow(WAIT_FOR_CHILDREN, job_id, epoch, then, carry, len(children), worker) is None:
         return False
     for start in range(0, len(children), CHILDREN_A_PAGE):
         page = children[start : start + CHILDREN_A_PAGE]

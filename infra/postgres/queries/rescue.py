@@ -5,6 +5,8 @@ from uuid import UUID
 
 import asyncpg
 
+from infra.postgres.queries.ended import FOLLOWS
+
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
@@ -31,7 +33,7 @@ SELECT id, kind, stage, lane, epoch, traceparent FROM moved RETURNING 1
 # A lease that ran out: the worker is dead or cut off. The try counts. Backoff is exponential with full jitter
 # (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), from 1 s to 5 minutes; epoch + 1 at the
 # next claim fences the old worker off if it is alive after all.
-END_EXPIRED_LEASES: Final = """
+END_EXPIRED_LEASES: Final = f"""
 WITH lost AS (
     SELECT id FROM job WHERE state = 'running' AND lease_until < now()
     ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -48,12 +50,13 @@ WITH lost AS (
         worker = NULL,
         finished_at = CASE WHEN cancel_requested OR attempt >= max_attempts THEN clock_timestamp() END
     FROM lost WHERE job.id = lost.id
-    RETURNING job.id, state, stage, attempt, parent, error
+    RETURNING job.id, tenant, kind, stage, state, attempt, parent, webhook, error,
+              CASE WHEN error IS NOT NULL THEN 'lease_expired' END AS code, state = 'failed' AS dead
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'state', json_build_object('state', state, 'stage', stage, 'attempt', attempt, 'error', error)
     FROM moved
-)
+), {FOLLOWS}
 SELECT id, parent, state FROM moved
 """
 
@@ -87,18 +90,19 @@ SELECT id, kind, stage, lane, epoch, traceparent FROM moved RETURNING 1
 """
 
 # Nobody came in time.
-END_EXPIRED: Final = """
+END_EXPIRED: Final = f"""
 WITH late AS (
     SELECT id FROM job WHERE state IN ('queued', 'retry_wait') AND expires_at IS NOT NULL AND expires_at < now()
     ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ), moved AS (
     UPDATE job SET state = 'failed', finished_at = clock_timestamp(), error = json_build_object(
         'code', 'expired', 'message', 'not finished within its expires_in_s', 'retryable', false)
-    FROM late WHERE job.id = late.id RETURNING job.id, job.state, stage, parent, error
+    FROM late WHERE job.id = late.id
+    RETURNING job.id, tenant, kind, stage, state, parent, webhook, error, 'expired' AS code, false AS dead
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'state', json_build_object('state', state, 'stage', stage, 'error', error) FROM moved
-)
+), {FOLLOWS}
 SELECT id, parent, state FROM moved
 """
 

@@ -16,14 +16,14 @@ SUBMIT: Final = """
 WITH given AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::json[], $7::jsonb[], $8::int[], $9::float8[],
-        $10::float8[], $11::text[], $12::bytea[], $13::text[]
+        $10::float8[], $11::text[], $12::bytea[], $13::text[], $14::jsonb[]
     ) AS g(id, tenant, kind, stage, lane, input, metadata, max_attempts, timeout_s, expires_in_s,
-           idempotency_key, fingerprint, traceparent)
+           idempotency_key, fingerprint, traceparent, webhook)
 ), made AS (
     INSERT INTO job (id, tenant, kind, stage, lane, input, metadata, max_attempts, timeout_s, expires_at,
-                     idempotency_key, fingerprint, traceparent)
+                     idempotency_key, fingerprint, traceparent, webhook)
     SELECT id, tenant, kind, stage, lane, input, metadata, max_attempts, timeout_s,
-           now() + make_interval(secs => expires_in_s), idempotency_key, fingerprint, traceparent
+           now() + make_interval(secs => expires_in_s), idempotency_key, fingerprint, traceparent, webhook
     FROM given ORDER BY tenant, idempotency_key, id
     ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     RETURNING id, kind, stage, lane, epoch, traceparent, created_at, expires_at
@@ -42,7 +42,7 @@ SELECT id, fingerprint FROM job WHERE tenant = $1 AND idempotency_key = $2
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job about to be made. `input` and `metadata` are JSON texts."""
+    """A job about to be made. `input`, `metadata` and `webhook` are JSON texts."""
 
     id: UUID
     tenant: str
@@ -57,6 +57,7 @@ class NewJob:
     idempotency_key: str | None
     fingerprint: bytes | None
     traceparent: str | None
+    webhook: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ async def submit(connection: "Connection", jobs: Sequence[NewJob]) -> list[Made 
         [j.idempotency_key for j in jobs],
         [j.fingerprint for j in jobs],
         [j.traceparent for j in jobs],
+        [j.webhook for j in jobs],
     )
     made = {row["id"]: Made(row["created_at"], row["expires_at"]) for row in rows}
     return [made.get(job.id) for job in jobs]

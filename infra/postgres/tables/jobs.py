@@ -1,15 +1,13 @@
-"""The tables. Alembic's migrations make them; a test holds the two equal. Rows are read through `queries/`."""
+"""Jobs, their history, and the messages that summon workers to them."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     CheckConstraint,
     Column,
-    DateTime,
     Identity,
     Index,
     LargeBinary,
@@ -20,46 +18,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from schemas.lifecycle import LIVE, JobState
-
-
-def _time(*, null: bool = False, now: bool = False) -> Any:
-    return Field(
-        sa_column=Column(DateTime(timezone=True), nullable=null, server_default=text("now()") if now else None),
-        default=None,
-    )
-
-
-def _json(*, null: bool = True) -> Any:
-    """Opaque JSON. Type `json`, not `jsonb`: kept as text, so it costs no parsing and may hold any string."""
-    return Field(sa_column=Column(JSON(), nullable=null), default=None)
-
-
-def _states(*states: JobState) -> str:
-    return ", ".join(f"'{state.value}'" for state in sorted(states))
-
-
-_IS_LIVE = f"state IN ({_states(*LIVE)})"
-
-
-class Tenant(SQLModel, table=True):
-    """Whose work it is. Nothing of one tenant is visible to another."""
-
-    id: str = Field(primary_key=True, sa_type=Text)
-    created_at: datetime = _time(now=True)
-
-
-class ApiKey(SQLModel, table=True):
-    """A key's SHA-256: the key itself is shown once, when it is made. `prefix` is what people recognise it by."""
-
-    __tablename__ = "api_key"
-    id: UUID = Field(primary_key=True)
-    tenant: str = Field(foreign_key="tenant.id", ondelete="CASCADE", sa_type=Text)
-    name: str = Field(sa_type=Text)
-    prefix: str = Field(sa_type=Text)
-    hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False, unique=True))
-    created_at: datetime = _time(now=True)
-    revoked_at: datetime | None = _time(null=True)
+from infra.postgres.tables.columns import json, states, time
+from schemas.lifecycle import JobState
 
 
 class Job(SQLModel, table=True):
@@ -67,12 +27,13 @@ class Job(SQLModel, table=True):
 
     `epoch` grows with every claim and fences off stale workers. `attempt` counts tries of the present stage. `due_at`:
     since when it is queued, or until when it waits. `summoned_at`: when its last message entered the outbox.
-    `waiting`: a running job without a worker, whose children are at work.
+    `waiting`: a running job without a worker, whose children are at work. `webhook`: the job's own receiver, as
+    `{"url", "origin", "events"}`.
     """
 
     __tablename__ = "job"
     __table_args__ = (
-        CheckConstraint(f"state IN ({_states(*JobState)})", name="job_state"),
+        CheckConstraint(f"state IN ({states(JobState)})", name="job_state"),
         Index(
             "job_idempotency",
             "tenant",
@@ -110,10 +71,10 @@ class Job(SQLModel, table=True):
     attempt: int = Field(sa_column_kwargs={"server_default": text("0")})
     max_attempts: int
     timeout_s: float | None
-    input: Any = _json(null=False)
-    carry: Any = _json()
-    result: Any = _json()
-    error: Any = _json()
+    input: Any = json(null=False)
+    carry: Any = json()
+    result: Any = json()
+    error: Any = json()
     metadata_: Any = Field(sa_column=Column("metadata", JSONB, nullable=False, server_default=text("'{}'")))
     progress_done: int = Field(sa_column_kwargs={"server_default": text("0")})
     progress_total: int = Field(sa_column_kwargs={"server_default": text("0")})
@@ -122,14 +83,15 @@ class Job(SQLModel, table=True):
     idempotency_key: str | None = Field(sa_type=Text)
     fingerprint: bytes | None = Field(sa_column=Column(LargeBinary))
     traceparent: str | None = Field(sa_type=Text)
+    webhook: Any = Field(sa_column=Column(JSONB))
     worker: str | None = Field(sa_type=Text)
-    created_at: datetime = _time(now=True)
-    due_at: datetime = _time(now=True)
-    summoned_at: datetime = _time(now=True)
-    lease_until: datetime | None = _time(null=True)
-    started_at: datetime | None = _time(null=True)
-    finished_at: datetime | None = _time(null=True)
-    expires_at: datetime | None = _time(null=True)
+    created_at: datetime = time(now=True)
+    due_at: datetime = time(now=True)
+    summoned_at: datetime = time(now=True)
+    lease_until: datetime | None = time(null=True)
+    started_at: datetime | None = time(null=True)
+    finished_at: datetime | None = time(null=True)
+    expires_at: datetime | None = time(null=True)
 
 
 class JobEvent(SQLModel, table=True):
@@ -140,8 +102,8 @@ class JobEvent(SQLModel, table=True):
     job_id: UUID = Field()
     id: int = Field(sa_column=Column(BigInteger, Identity(always=True), nullable=False))
     type: str = Field(sa_type=Text)
-    at: datetime = _time(now=True)
-    data: Any = _json(null=False)
+    at: datetime = time(now=True)
+    data: Any = json(null=False)
 
 
 class Outbox(SQLModel, table=True):
@@ -155,44 +117,4 @@ class Outbox(SQLModel, table=True):
     lane: str = Field(sa_type=Text)
     epoch: int
     traceparent: str | None = Field(sa_type=Text)
-    created_at: datetime = _time(now=True)
-
-
-class File(SQLModel, table=True):
-    """An uploaded or produced file; its bytes lie in object storage under `blob`."""
-
-    __tablename__ = "file"
-    __table_args__ = (Index("file_newest", "tenant", "id"),)
-    id: UUID = Field(primary_key=True)
-    tenant: str = Field(sa_type=Text)
-    filename: str = Field(sa_type=Text)
-    purpose: str = Field(sa_type=Text)
-    content_type: str = Field(sa_type=Text)
-    bytes: int = Field(sa_type=BigInteger)
-    sha256: str = Field(sa_type=Text)
-    blob: str = Field(sa_type=Text)
-    created_at: datetime = _time(now=True)
-
-
-class Collection(SQLModel, table=True):
-    """A set of documents that is searched together, and the encoders its vectors were made with."""
-
-    __tablename__ = "collection"
-    tenant: str = Field(primary_key=True, sa_type=Text)
-    name: str = Field(primary_key=True, sa_type=Text)
-    encoder: str = Field(sa_type=Text)
-    embedder: str | None = Field(sa_type=Text)
-    created_at: datetime = _time(now=True)
-
-
-class Document(SQLModel, table=True):
-    """A document that is indexed. `content_hash` covers its text and every setting that shapes its vectors."""
-
-    __tablename__ = "document"
-    tenant: str = Field(primary_key=True, sa_type=Text)
-    collection: str = Field(primary_key=True, sa_type=Text)
-    id: str = Field(primary_key=True, sa_type=Text)
-    content_hash: str = Field(sa_type=Text)
-    chunks: int
-    bytes: int = Field(sa_type=BigInteger)
-    updated_at: datetime = _time(now=True)
+    created_at: datetime = time(now=True)
