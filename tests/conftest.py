@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from infra.kafka.embedded import EmbeddedBroker
 from infra.local.kafka import KafkaServer
@@ -19,6 +20,8 @@ from schemas.kinds.registry import routes
 from tests.servers import kafka_server
 
 TEMPLATE = "welip_template"
+
+settings.register_profile("long", max_examples=1000, stateful_step_count=100, deadline=None, print_blob=True)
 
 
 @pytest.fixture(scope="session")

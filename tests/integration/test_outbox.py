@@ -25,6 +25,14 @@ async def test_two_relays_take_different_messages_side_by_side(jobs: Jobs) -> No
     assert await jobs.fetch("SELECT id FROM outbox") == []
 
 
+async def test_a_batch_keeps_its_size_when_the_planner_believes_the_outbox_to_be_tiny(jobs: Jobs) -> None:
+    await jobs.submit(1)
+    await jobs.fetch("ANALYZE outbox")
+    await jobs.submit(9)
+    async with jobs.database.unit_of_work() as connection:
+        assert len(await outbox.take(connection, 4)) == 4
+
+
 async def test_the_backlog_is_counted_and_aged(jobs: Jobs) -> None:
     await jobs.submit(3)
     await jobs.fetch("UPDATE outbox SET created_at = now() - interval '9 s' WHERE id = (SELECT min(id) FROM outbox)")

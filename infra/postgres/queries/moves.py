@@ -53,7 +53,7 @@ WITH given AS (
     INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
     SELECT id, kind, stage, lane, epoch, traceparent FROM moved WHERE state = 'queued'
 ), {FOLLOWS}
-SELECT id, state, parent FROM moved
+SELECT id, epoch, state, parent FROM moved
 """
 
 # First half of a fan-out: the parent gives up its worker and waits; its epoch grows, so the stage that fanned out can
@@ -154,8 +154,8 @@ async def finish(connection: "Connection", moves: Sequence[Move], *, worker: str
         [m.dead for m in moves],
         worker,
     )
-    moved = {row["id"]: Moved(JobState(row["state"]), row["parent"]) for row in rows}
-    return [moved.get(move.id) for move in moves]
+    moved = {(row["id"], row["epoch"]): Moved(JobState(row["state"]), row["parent"]) for row in rows}
+    return [moved.get((move.id, move.epoch)) for move in moves]
 
 
 async def fan_out(
