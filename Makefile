@@ -7,7 +7,7 @@ DATA ?= .welip
 KOBEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format docs bench-jobs bench-questions kafka minio clean
+.PHONY: help demo up test check audit format docs fuzz faults bench-jobs bench-peers bench-questions kafka minio clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,12 @@ check: $(VENV)/.dev ## format, lint, types, import contracts, unit tests
 test: $(VENV)/.dev ## every test; what needs Java, Maven, Go or torch is skipped where they are missing, and says so
 	@$(BIN)/python -m pytest tests
 
+faults: $(VENV)/.dev ## kill, freeze, cut off and starve every part under load (15 minutes; Java 17+ and Maven): ONLY=1,4 for some of it
+	@$(BIN)/python -m tests.faults $(if $(ONLY),--only $(ONLY))
+
+audit: $(VENV)/.dev ## the pinned packages against known vulnerabilities; says so where nobody can be asked
+	@$(BIN)/python .ci/audit.py
+
 format: $(VENV)/.dev ## format the code and mend what lint can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -52,8 +58,14 @@ format: $(VENV)/.dev ## format the code and mend what lint can mend
 docs: $(VENV)/.dev ## write the generated parts of docs/ anew
 	@$(BIN)/python -m schemas.diagram docs/lifecycle.md docs/flow.md
 
+fuzz: $(VENV)/.dev ## send many requests made from the OpenAPI document to a stack of its own, others each time
+	@FUZZ_EXAMPLES=200 $(BIN)/python -m pytest tests/e2e/test_openapi_fuzz.py
+
 bench-jobs: $(VENV)/.dev ## measure WeLIP itself with no-op jobs; last line JSON
 	@$(BIN)/python -m benchmarks.jobs
+
+bench-peers: $(VENV)/.dev ## WeLIP beside Celery, Dramatiq, Taskiq, arq, RQ, Procrastinate and pgqueuer (half an hour); last line JSON
+	@$(BIN)/python -m benchmarks.peers $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 bench-questions: $(VENV)/.dev ## index a corpus and ask questions on both brokers: KOBEST=folder with train.tsv and dev.tsv
 	@test -n "$(KOBEST)" || { echo "give the folder: make bench-questions KOBEST=path/to/kobest-boolq"; exit 2; }

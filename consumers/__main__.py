@@ -1,6 +1,7 @@
 """`welip worker`: one worker process."""
 
 import argparse
+import os
 import sys
 
 import structlog
@@ -8,6 +9,8 @@ import uvloop
 
 from consumers.app import work
 from consumers.bootstrap import AdapterSettings
+from consumers.liveness import ConsumerStuck
+from consumers.webhooks.process import deliver
 from infra.logging import configure_logging
 from infra.settings import (
     BlobsSettings,
@@ -19,6 +22,7 @@ from infra.settings import (
     PostgresSettings,
     RelaySettings,
     TracingSettings,
+    WebhookSettings,
     WorkerSettings,
 )
 from infra.telemetry import configure_tracing, stop_tracing
@@ -29,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 after a clean stop, 2 when this process cannot do its pools' work."""
+    """0 after a clean stop, 2 when this process cannot do its pools' work, 70 when it stopped working."""
     parser = argparse.ArgumentParser(prog="welip worker")
     parser.add_argument(
         "--pool", action="append", choices=[pool.value for pool in Pool], help="repeatable; default all"
@@ -41,21 +45,27 @@ def main(arguments: list[str] | None = None) -> int:
         worker = WorkerSettings(concurrency=given.concurrency)
     configure_logging(LogSettings(), process="worker")
     configure_tracing(TracingSettings(), service="welip-worker")
-    relay = RelaySettings()
-    try:
-        uvloop.run(
-            work(
-                [Pool(name) for name in given.pool or list(Pool)],
-                postgres=PostgresSettings(),
-                kafka=KafkaSettings(),
-                relay=relay,
-                worker=worker,
-                adapters=AdapterSettings(BlobsSettings(), IndexSettings(), GeneratorSettings(), EmbedderSettings()),
-            )
+    pools = [Pool(name) for name in given.pool or list(Pool)]
+    postgres, webhook = PostgresSettings(), WebhookSettings()
+    if set(pools) == {Pool.WEBHOOK}:
+        running = deliver(postgres=postgres, worker=worker, webhook=webhook)
+    else:
+        running = work(
+            pools,
+            postgres=postgres,
+            kafka=KafkaSettings(),
+            relay=RelaySettings(),
+            worker=worker,
+            webhook=webhook,
+            adapters=AdapterSettings(BlobsSettings(), IndexSettings(), GeneratorSettings(), EmbedderSettings()),
         )
+    try:
+        uvloop.run(running)
     except JobError as error:
         log.error("worker.cannot_start", code=error.reason, error=error.message)
         return 2
+    except ConsumerStuck:
+        return os.EX_SOFTWARE
     finally:
         stop_tracing()
     return 0

@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
 import structlog
 from prometheus_client import start_http_server
@@ -16,20 +17,25 @@ from consumers.completions import Completions
 from consumers.executor import Executor
 from consumers.heartbeat import Heartbeat
 from consumers.held import HeldJobs
+from consumers.liveness import ConsumerWatch, LoopWatch
 from consumers.stages.ports import Ports
 from consumers.subscriptions import Consumers, subscriptions
+from consumers.webhooks.deliverer import Deliverer
 from infra.artifacts import Artifacts
 from infra.kafka.broker import kafka_broker
 from infra.patience import patiently
 from infra.postgres.database import Database
 from infra.process import stopped_by_signal
-from infra.settings import KafkaSettings, PostgresSettings, RelaySettings, WorkerSettings
+from infra.settings import KafkaSettings, PostgresSettings, RelaySettings, WebhookSettings, WorkerSettings
 from producers.agents import Agents, connect_patiently
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import routes
 from schemas.topics import Pool
 
 log = structlog.get_logger(__name__)
+
+ENDS_WITHIN_S: Final = 60
+"""After the drain. Every step of the end has a limit of its own; together they are below this one."""
 
 
 async def work(
@@ -39,9 +45,13 @@ async def work(
     kafka: KafkaSettings,
     relay: RelaySettings,
     worker: WorkerSettings,
+    webhook: WebhookSettings,
     adapters: AdapterSettings,
 ) -> None:
-    """Run until SIGTERM or SIGINT: then stop claiming, let stages finish for `drain`, hand the rest back."""
+    """Run until SIGTERM or SIGINT: then stop claiming, let stages finish for `drain`, hand the rest back.
+
+    Raises `ConsumerStuck`, or what else ended it, after ending in the same order.
+    """
     # Part of the fence, so no two processes may ever share one: in a container every worker is process 1.
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     database = Database(postgres, application=f"welip-worker-{name}")
@@ -59,7 +69,7 @@ async def work(
     seldom = relay.model_copy(update={"poll": timedelta(seconds=1)})
     agents = Agents(database, broker, kafka=kafka, relay=seldom, rescue=None, connected=True)
     completions = Completions(database, agents.relay.wake, worker=name)
-    executor = Executor(database, completions, held, ports, Artifacts(database, ports.blobs))
+    executor = Executor(database, completions, held, ports, Artifacts(database, ports.blobs), worker.outage)
     consumers = Consumers(
         broker,
         executor,
@@ -68,23 +78,36 @@ async def work(
         worker=worker,
         worker_name=name,
     )
+    deliverers = [Deliverer(database, webhook)] if Pool.WEBHOOK in pools else []
+    stuck_s = worker.stuck.total_seconds()
+    loop_watch = LoopWatch(stuck_s)
+    consumer_watch = ConsumerWatch(consumers.progress, kafka, client_id=f"welip-worker-{name}", stuck_s=stuck_s)
     try:
         await connect_patiently(broker, kafka)
         heartbeat.start()
+        loop_watch.start()
         async with agents:
             log.info(
                 "worker.started", worker=name, pools=[pool.value for pool in pools], concurrency=worker.concurrency
             )
             try:
-                await stopped_by_signal(consumers.run(), agents.join())
+                await stopped_by_signal(
+                    consumers.run(),
+                    agents.join(),
+                    consumer_watch.run(),
+                    *(deliverer.run() for deliverer in deliverers),
+                    ends_within_s=worker.drain.total_seconds() + ENDS_WITHIN_S,
+                )
             finally:
                 log.info("worker.draining", jobs=len(held))
-                await consumers.drain(worker.drain.total_seconds())
+                drain_s = worker.drain.total_seconds()
+                await asyncio.gather(consumers.drain(drain_s), *(deliverer.drain(drain_s) for deliverer in deliverers))
                 await completions.close()
                 await _hand_on_the_rest(agents)
         heartbeat.stop()
         log.info("worker.stopped")
     finally:
+        loop_watch.stop()
         warming.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await warming

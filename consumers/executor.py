@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
@@ -13,9 +13,10 @@ import orjson
 import structlog
 import uuid_utils.compat as uuids
 
+from consumers.breakers import Breakers
 from consumers.completions import Completions
 from consumers.held import Abort, HeldJob, HeldJobs
-from consumers.retry import retry_delay
+from consumers.retry import outage_delay, retry_delay
 from consumers.stages.context import StageJob
 from consumers.stages.ports import Ports
 from consumers.stages.registry import stage
@@ -29,7 +30,7 @@ from infra.telemetry import span
 from schemas.errors import DependencyUnavailable, InternalError, JobError, LeaseLost, StageTimeout
 from schemas.lifecycle import JobState
 from schemas.outcomes import Cancelled, Done, Fail, FanOut, Next, Outcome, Retry, Snooze
-from schemas.topics import Lane
+from schemas.topics import Lane, topic_name
 
 if TYPE_CHECKING:
     import asyncpg
@@ -51,6 +52,9 @@ class Executor:
     held: HeldJobs
     ports: Ports
     artifacts: Artifacts
+    outage: timedelta = timedelta(hours=1)
+    """For how long an outside system may be away before its outage costs attempts."""
+    breakers: Breakers = field(default_factory=Breakers)
 
 
 class Try:
@@ -83,6 +87,7 @@ class Try:
                 stage_over()
             if outcome is None:
                 return
+            self._tell_breaker(outcome)
             await self._record(outcome)
             took = time.perf_counter() - began
             STAGE_SECONDS.labels(row["kind"], row["stage"], type(outcome).__name__.lower()).observe(took)
@@ -176,12 +181,7 @@ class Try:
             case Done(result=result):
                 return Move(job_id, epoch, JobState.SUCCEEDED, result=await self._result(result))
             case Retry(error=error, after=after):
-                delay = retry_delay(error, attempt=row["attempt"], max_attempts=row["max_attempts"])
-                if delay is None:
-                    return self._failed(error, dead=error.retryable)
-                RETRIES.labels(row["kind"], error.reason).inc()
-                seconds = (delay if after is None else after).total_seconds()
-                return Move(job_id, epoch, JobState.RETRY_WAIT, error=_error(error), delay_s=seconds)
+                return self._again(error, after)
             case Snooze(delay=pause):
                 # No attempt is spent. A pause of 0 hands the job straight back: a stopping worker does that.
                 state = JobState.RETRY_WAIT if pause else JobState.QUEUED
@@ -192,6 +192,46 @@ class Try:
                 return Move(job_id, epoch, JobState.CANCELLED)
             case _:
                 assert_never(outcome)
+
+    def _again(self, error: JobError, after: timedelta | None) -> Move:
+        """Repeat the try later, counting it or not; or fail when no attempt is left."""
+        row = self._row
+        attempt, limit = row["attempt"], row["max_attempts"]
+        since = self._away_since(error)
+        delay = outage_delay(error, away=row["claimed_at"] - since, limit=self._x.outage, max_attempts=limit)
+        if delay is not None:
+            attempt -= 1
+        else:
+            delay = retry_delay(error, attempt=attempt, max_attempts=limit)
+        if delay is None:
+            return self._failed(error, dead=error.retryable)
+        RETRIES.labels(row["kind"], error.reason).inc()
+        return Move(
+            row["id"],
+            row["epoch"],
+            JobState.RETRY_WAIT,
+            error=_error(error, since if isinstance(error, DependencyUnavailable) else None),
+            delay_s=(delay if after is None else after).total_seconds(),
+            attempt=attempt,
+        )
+
+    def _away_since(self, error: JobError) -> datetime:
+        """Since when tries in a row found the same outside system away, by Postgres's clock; now, if this is the first.
+
+        Kept in the job's error, where its owner sees it too.
+        """
+        now: datetime = self._row["claimed_at"]
+        last = orjson.loads(self._row["error"]) if self._row["error"] else {}
+        if last.get("code") != error.reason or last.get("since") is None:
+            return now
+        return datetime.fromisoformat(last["since"])
+
+    def _tell_breaker(self, outcome: Outcome) -> None:
+        topic = topic_name(self._row["kind"], self._row["stage"], self._row["lane"])
+        if isinstance(outcome, Retry) and isinstance(outcome.error, DependencyUnavailable):
+            self._x.breakers.away(topic)
+        else:
+            self._x.breakers.well(topic)
 
     def _failed(self, error: JobError, *, dead: bool = False) -> Move:
         FAILURES.labels(self._row["kind"], error.reason).inc()
@@ -249,5 +289,6 @@ def _dump(value: dict[str, Any]) -> str:
     return orjson.dumps(value).decode()
 
 
-def _error(error: JobError) -> str:
-    return _dump({"code": error.reason, "message": error.message, "retryable": error.retryable})
+def _error(error: JobError, since: datetime | None = None) -> str:
+    told = {"code": error.reason, "message": error.message, "retryable": error.retryable}
+    return _dump(told if since is None else {**told, "since": since.isoformat()})

@@ -1,4 +1,4 @@
-"""Whether and when a failed try is repeated: a pure decision."""
+"""Whether and when a failed try is repeated, and whether it counts: pure decisions."""
 
 import random
 from datetime import timedelta
@@ -8,6 +8,7 @@ from schemas.errors import DependencyUnavailable, JobError
 
 FIRST: Final = timedelta(seconds=1)
 LONGEST: Final = timedelta(minutes=5)
+LONGEST_OUTAGE_WAIT: Final = timedelta(minutes=1)
 
 
 def retry_delay(error: JobError, *, attempt: int, max_attempts: int, draw: float | None = None) -> timedelta | None:
@@ -15,12 +16,23 @@ def retry_delay(error: JobError, *, attempt: int, max_attempts: int, draw: float
 
     Exponential with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/): a random
     share of 1 s, 2 s, 4 s ... 5 min. `attempt` counts from 1; `draw` in 0..1 stands in for the random share in tests.
-    An outside system that is away waits at least half of it, so that its return is not spent on attempts.
     """
     if not error.retryable or attempt >= max_attempts:
         return None
     longest = min(LONGEST, FIRST * float(1 << min(attempt - 1, 20)))
-    share = random.random() if draw is None else draw
-    if isinstance(error, DependencyUnavailable):
-        share = 0.5 + share / 2
-    return longest * share
+    return longest * (random.random() if draw is None else draw)
+
+
+def outage_delay(
+    error: JobError, *, away: timedelta, limit: timedelta, max_attempts: int, draw: float | None = None
+) -> timedelta | None:
+    """How long to wait for an outside system that has been `away` so long; None: this try counts like any other.
+
+    An outage is nobody's fault, so up to `limit` it costs no attempt. The wait is between half and the whole of the
+    outage so far, from 1 s to 1 min: exponential, like a retry's, without a counter. A job of one attempt is not meant
+    to be repeated at all.
+    """
+    if not isinstance(error, DependencyUnavailable) or away >= limit or max_attempts == 1:
+        return None
+    longest = min(max(away, FIRST), LONGEST_OUTAGE_WAIT)
+    return longest * (0.5 + (random.random() if draw is None else draw) / 2)

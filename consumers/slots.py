@@ -1,6 +1,7 @@
 """How many stages may run at once: each lane has its own slots, so bulk work never takes an interactive one."""
 
 import asyncio
+import time
 
 
 class Slots:
@@ -8,6 +9,7 @@ class Slots:
 
     def __init__(self, size: int) -> None:
         self._free = size
+        self._free_since = time.monotonic()
         self._freed = asyncio.Event()
         self._freed.set()
 
@@ -15,6 +17,11 @@ class Slots:
     def free(self) -> int:
         """Slots nobody has taken."""
         return self._free
+
+    @property
+    def free_since(self) -> float | None:
+        """Since when, on the monotonic clock, there was always a free one; None when there is none."""
+        return self._free_since if self._free > 0 else None
 
     async def wait(self) -> int:
         """Until at least one is free; how many are."""
@@ -29,5 +36,7 @@ class Slots:
 
     def give(self, count: int) -> None:
         """Give some back."""
+        if self._free <= 0:
+            self._free_since = time.monotonic()
         self._free += count
         self._freed.set()

@@ -17,20 +17,21 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 from faststream.kafka import KafkaBroker
 from faststream.kafka import TopicPartition as Partition
-from pydantic import ValidationError
 
+from consumers.dead import keep, read
 from consumers.executor import Executor, Try
 from consumers.held import Abort
+from consumers.progress import Progress
 from consumers.slots import Slots
 from infra.kafka.broker import consumer_settings
 from infra.kafka.embedded import PARTITIONS, Pace
-from infra.metrics import IN_FLIGHT, STALE, UNREADABLE
+from infra.metrics import IN_FLIGHT, STALE
 from infra.patience import patiently
 from infra.postgres.queries import claim
 from infra.settings import KafkaSettings, WorkerSettings
 from schemas.kinds.registry import Route
 from schemas.messages import Summons
-from schemas.topics import Lane, topic_name
+from schemas.topics import Lane
 
 if TYPE_CHECKING:
     import asyncpg
@@ -95,6 +96,7 @@ class Consumers:
         self._lease = worker.lease.total_seconds()
         self._worker_name = worker_name
         self._slots = {lane: Slots(worker.concurrency) for lane in Lane}
+        self.progress = {subscription: Progress(self._slots[subscription.lane]) for subscription in wanted}
         self._tries: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._subscribers = [
@@ -132,10 +134,15 @@ class Consumers:
         consumer = subscriber.consumer
         assert consumer is not None
         slots = self._slots[subscription.lane]
+        progress = self.progress[subscription]
         offsets = _Offsets(consumer)
         pace = Pace(consumer) if self._kafka.embedded else None
+        resting: set[str] = set()
         try:
             while True:
+                resting = self._rest(consumer, subscription, resting)
+                if resting:
+                    progress.held_up()
                 try:
                     polled = await consumer.getmany(timeout_ms=1_000, max_records=await slots.wait())
                 except KafkaError as error:
@@ -146,21 +153,41 @@ class Consumers:
                 if pace is not None:
                     pace.saw(len(records))
                 if records:
-                    await self._claim(records, slots, subscription.lane)
-                    offsets.passed({tp: batch[-1].offset + 1 for tp, batch in polled.items() if batch})
+                    with progress.claiming():
+                        await self._claim(records, slots, subscription.lane)
+                    passed = {tp: batch[-1].offset + 1 for tp, batch in polled.items() if batch}
+                    progress.passed.update(passed)
+                    offsets.passed(passed)
         finally:
             await offsets.close()
+
+    def _rest(self, consumer: Any, subscription: Subscription, before: set[str]) -> set[str]:
+        """Leave the topics alone whose breaker is open, and take up those again whose has closed; which rest now.
+
+        Paused, not unpolled: a group throws a member out that does not poll. A rebalance forgets pauses, the next round
+        sets them again.
+        """
+        resting = {topic for topic in subscription.topics if self._executor.breakers.is_open(topic)}
+        if resting or before:
+            consumer.pause(*(one for one in consumer.assignment() if one.topic in resting))
+            consumer.resume(*(one for one in consumer.paused() if one.topic not in resting))
+        return resting
 
     async def _claim(
         self, records: "Sequence[ConsumerRecord[bytes | None, bytes | None]]", slots: Slots, lane: Lane
     ) -> None:
-        """Claim what the messages summon to, as slots come free: another consumer of the lane may have taken some."""
-        summons = [s for s in map(_read, records) if s is not None]
+        """Claim what the messages summon to, as slots come free: another consumer of the lane may have taken some.
+
+        What cannot be read is kept after that, so that its neighbours do not wait for it.
+        """
+        summons, unreadable = read(records)
         while summons:
             group = summons[: await slots.wait()]
             summons = summons[len(group) :]
             slots.take(len(group))
             await _whole(self._claim_group(group, slots, lane))
+        if unreadable:
+            await keep(self._executor.database, unreadable)
 
     async def _claim_group(self, group: Sequence[Summons], slots: Slots, lane: Lane) -> None:
         """Claim, with a slot taken for each, and begin what was claimed."""
@@ -219,19 +246,6 @@ async def _whole(claim: Coroutine[Any, Any, None]) -> None:
         task.cancel()  # Postgres is away: nothing is claimed
         await asyncio.gather(task, return_exceptions=True)
         raise
-
-
-def _read(record: "ConsumerRecord[bytes | None, bytes | None]") -> Summons | None:
-    try:
-        summons = Summons.model_validate_json(record.value or b"")
-        if topic_name(summons.kind, summons.stage, summons.lane) == record.topic:
-            return summons
-        why = "it does not belong here"
-    except ValidationError as error:
-        why = f"{error.error_count()} errors"
-    UNREADABLE.labels(record.topic).inc()
-    log.error("message.unreadable", topic=record.topic, partition=record.partition, offset=record.offset, why=why)
-    return None
 
 
 class _Offsets:

@@ -1,36 +1,47 @@
 """`welip gateway`: the HTTP process."""
 
-import ipaddress
+import os
 import sys
 from types import FrameType
+from typing import Final
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from gateway.app import create_app
+from gateway.head import LimitedHead
+from gateway.services import Services
 from infra.logging import configure_logging
+from infra.loopback import is_loopback
+from infra.process import end_within
 from infra.settings import (
     BlobsSettings,
     GatewaySettings,
     KafkaSettings,
+    LimitSettings,
     LogSettings,
     PostgresSettings,
     RelaySettings,
     RescueSettings,
+    RetentionSettings,
     TracingSettings,
+    WebhookSettings,
 )
 from infra.telemetry import configure_tracing, stop_tracing
 from schemas.errors import JobError
 
 log = structlog.get_logger(__name__)
 
+ENDS_WITHIN_S: Final = 30
+"""After a defect; nobody else ends it when its end hangs."""
+
 
 def main() -> int:
-    """0 after a clean stop, 2 when the settings do not fit together."""
+    """0 after a clean stop, 2 when the settings do not fit together, 70 when relay or rescuer met a defect."""
     configure_logging(LogSettings(), process="gateway")
     gateway = GatewaySettings()
-    if gateway.auth == "off" and not _is_loopback(gateway.host):
+    if gateway.auth == "off" and not is_loopback(gateway.host):
         log.error("gateway.cannot_start", error=f"WELIP_AUTH=off is for loopback only, not for {gateway.host}")
         return 2
     try:
@@ -42,6 +53,9 @@ def main() -> int:
             blobs=BlobsSettings(),
             relay=RelaySettings(),
             rescue=RescueSettings(),
+            retention=RetentionSettings(),
+            limit=LimitSettings(),
+            webhook=WebhookSettings(),
         )
     except JobError as error:
         log.error("gateway.cannot_start", code=error.reason, error=error.message)
@@ -53,15 +67,16 @@ def main() -> int:
         log_config=None,
         access_log=False,
         loop="uvloop",
-        http="httptools",
+        http=LimitedHead,
         timeout_graceful_shutdown=5,
         server_header=False,
     )
+    server = _Server(config, app)
     try:
-        _Server(config, app).run()
+        server.run()
     finally:
         stop_tracing()
-    return 0
+    return os.EX_SOFTWARE if server.met_defect else 0
 
 
 class _Server(uvicorn.Server):
@@ -70,20 +85,22 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
+        self.met_defect = False
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether to stop. Without its relay and rescuer the process must be started again."""
+        services: Services = self._app.state.services
+        if services.agents is not None and services.agents.ended:
+            self.met_defect = True
+            end_within(ENDS_WITHIN_S)
+            services.endings.release()
+            return True
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM or SIGINT."""
         self._app.state.services.endings.release()
         super().handle_exit(sig, frame)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 if __name__ == "__main__":

@@ -10,8 +10,11 @@ from fastapi import FastAPI
 from gateway import openapi, problems
 from gateway.auth import Keys
 from gateway.ending import Endings
+from gateway.limits import Limits
+from gateway.local import LocalOnly
 from gateway.middleware import BodyLimit, Measured
-from gateway.routes import collections, files, health, jobs, pages
+from gateway.receivers import Receivers
+from gateway.routes import collections, dead, deliveries, files, health, jobs, pages, webhooks
 from gateway.services import Services
 from gateway.submit import Submitter
 from infra.blobs.open import open_blobs
@@ -22,11 +25,15 @@ from infra.settings import (
     BlobsSettings,
     GatewaySettings,
     KafkaSettings,
+    LimitSettings,
     PostgresSettings,
     RelaySettings,
     RescueSettings,
+    RetentionSettings,
+    WebhookSettings,
 )
 from producers.agents import Agents
+from producers.retention import Retention
 
 log = structlog.get_logger(__name__)
 
@@ -43,13 +50,22 @@ def create_app(
     blobs: BlobsSettings,
     relay: RelaySettings,
     rescue: RescueSettings,
+    webhook: WebhookSettings,
+    retention: RetentionSettings | None = None,
+    limit: LimitSettings | None = None,
 ) -> FastAPI:
-    """The gateway. It serves at once; until Postgres answers it says 503, until Kafka answers the outbox keeps jobs."""
+    """The gateway. It serves at once; until Postgres answers it says 503, until Kafka answers the outbox keeps jobs.
+
+    Without `retention` nothing is removed, without `limit` nobody is limited.
+    """
     database = Database(postgres, application="welip-gateway")
     broker = kafka_broker(kafka, client_id="welip-gateway")
-    agents = Agents(database, broker, kafka=kafka, relay=relay, rescue=rescue)
-    endings = Endings(database)
     storage = open_blobs(blobs)
+    keep = Retention(database, storage, retention) if retention is not None else None
+    agents = Agents(database, broker, kafka=kafka, relay=relay, rescue=rescue, retention=keep)
+    limits = Limits(database, limit or LimitSettings(rate=0, waiting=0))
+    endings = Endings(database)
+    receivers = Receivers(database, webhook)
     wake = agents.relay.wake if gateway.agents else _nobody
 
     @contextlib.asynccontextmanager
@@ -58,6 +74,7 @@ def create_app(
         opening = [
             asyncio.create_task(database.open_patiently()),
             asyncio.create_task(patiently(storage.check, event="blobs.away")),
+            asyncio.create_task(limits.run()),
         ]
         try:
             async with agents if gateway.agents else contextlib.nullcontext():
@@ -83,18 +100,23 @@ def create_app(
         settings=gateway,
         database=database,
         broker=broker,
+        agents=agents if gateway.agents else None,
         blobs=storage,
-        submitter=Submitter(database, wake),
+        submitter=Submitter(database, wake, receivers),
+        receivers=receivers,
         endings=endings,
         keys=Keys(database, gateway),
+        limits=limits,
     )
-    for module in (jobs, files, collections, health, pages):
+    for module in (jobs, files, collections, deliveries, webhooks, dead, health, pages):
         # Not `include_router`, which would match every request a second time, against a tree of routers.
         app.router.routes.extend(module.router.routes)
     pages.mount_assets(app)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(BodyLimit, limit=gateway.max_body_bytes)
+    if gateway.auth == "off":
+        app.add_middleware(LocalOnly)
     app.add_middleware(Measured)
     return app
 

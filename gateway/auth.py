@@ -1,6 +1,7 @@
-"""API keys: `Authorization: Bearer <key>` names a tenant."""
+"""API keys: `Authorization: Bearer <key>` names a tenant, and perhaps an operator."""
 
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.problems import Unauthenticated
@@ -15,18 +16,34 @@ REMEMBER_S: Final = 30.0
 REMEMBER_AT_MOST: Final = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks. An `operator` also sees what belongs to no tenant: messages that could not be read."""
+
+    tenant: str
+    operator: bool
+
+
+NOBODY_ELSE: Final = Asker(DEFAULT_TENANT, operator=True)
+"""With authentication off, which is for loopback only."""
+
+
 class Keys:
-    """Finds the tenant of a key; remembers for `REMEMBER_S`, by the key's hash, so no key stays in memory."""
+    """Finds whose a key is; remembers for `REMEMBER_S`, by the key's hash, so no key stays in memory."""
 
     def __init__(self, database: Database, settings: GatewaySettings) -> None:
         self._database = database
         self._off = settings.auth == "off"
-        self._known: dict[bytes, tuple[str, float]] = {}
+        self._known: dict[bytes, tuple[Asker, float]] = {}
 
     async def tenant(self, authorization: str | None) -> str:
         """The tenant of an `Authorization` header. Raises `Unauthenticated`; with authentication off, `default`."""
+        return (await self.asker(authorization)).tenant
+
+    async def asker(self, authorization: str | None) -> Asker:
+        """Who sends an `Authorization` header. Raises `Unauthenticated`."""
         if self._off:
-            return DEFAULT_TENANT
+            return NOBODY_ELSE
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise Unauthenticated(
@@ -39,11 +56,13 @@ class Keys:
         if known is not None and known[1] > now:
             return known[0]
         async with self._database.connection() as connection:
-            owner = await keys.owner(connection, hashed)
-        if owner is None:
+            found = await keys.owner(connection, hashed)
+        if found is None:
             self._known.pop(hashed, None)
             raise Unauthenticated("this API key is not known, or was revoked", field="Authorization")
         if len(self._known) >= REMEMBER_AT_MOST:
             self._known.clear()
-        self._known[hashed] = (owner, now + REMEMBER_S)
-        return owner
+        owner, operator = found
+        asker = Asker(owner, operator)
+        self._known[hashed] = (asker, now + REMEMBER_S)
+        return asker

@@ -60,6 +60,7 @@ class SubmitRoute(JsonRoute):
             parts = await services(request)
             headers = request.headers
             tenant = await parts.keys.tenant(headers.get("authorization"))  # first: a stranger learns nothing of bodies
+            await parts.limits.submission(tenant)
             body = await request.body()
             if body:
                 _require_json(request)
@@ -80,7 +81,7 @@ def _submission(body: bytes) -> Submission:
     try:
         if body:
             orjson.loads(body)  # strict: Pydantic's reader takes NaN
-        return SUBMISSION.validate_json(body)
+        return SUBMISSION.validate_json(body, strict=True)  # the types of the document: no "5" for 5, no false for 0
     except orjson.JSONDecodeError as error:
         found = {"type": "json_invalid", "loc": ("body", error.pos), "msg": "", "ctx": {"error": error.msg}}
         raise RequestValidationError([found]) from error

@@ -1,6 +1,7 @@
 """Serves the bytes of files, whole or a range of them."""
 
 import re
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -12,12 +13,15 @@ from gateway.services import Services
 from infra.postgres.queries import files
 from schemas.errors import NotFound
 
+AS_DATA: Final = {"Content-Disposition": "attachment", "Content-Security-Policy": "sandbox; default-src 'none'"}
+"""A tenant chooses the type of its files, HTML too: a browser must not run them as a page of this server."""
+
 
 async def file_response(parts: Services, tenant: str, file_id: UUID, wanted: str | None) -> Response:
     """A file's bytes; `wanted` is a `Range` header (RFC 9110, one range). Raises `NotFound`, `RangeUnsatisfiable`."""
     row = await _row(parts, tenant, file_id)
     size: int = row["bytes"]
-    headers = {"Accept-Ranges": "bytes", "ETag": f'"{row["sha256"]}"', "X-Content-Type-Options": "nosniff"}
+    headers = {"Accept-Ranges": "bytes", "ETag": f'"{row["sha256"]}"', **AS_DATA}
     found = byte_range(wanted, size)
     if found is None:
         headers["Content-Length"] = str(size)

@@ -15,6 +15,10 @@ UPLOADS: Final = "/v1/files"
 """The one path whose body may be larger; its route counts the bytes itself while they stream."""
 
 
+NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+"""On every answer: what a tenant stored is never taken for anything else than it says."""
+
+
 class BodyLimit:
     """Refuses a body over `limit` bytes: by its announced length before reading it, else as soon as it is passed."""
 
@@ -68,6 +72,7 @@ class Measured:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], NOSNIFF]
             await send(message)
 
         try:

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
 from schemas.errors import Conflict, DependencyUnavailable, InvalidInput, JobError, NotFound
 from schemas.kinds.registry import KINDS
@@ -22,10 +23,24 @@ class Unauthenticated(JobError):
     code = "unauthenticated"
 
 
+class Forbidden(JobError):
+    """The API key is valid, but does not allow this."""
+
+    code = "forbidden"
+
+
 class TooLarge(InvalidInput):
     """The request's body or file is larger than this deployment accepts."""
 
     code = "too_large"
+
+
+class LimitReached(JobError):
+    """The tenant has reached a limit of this deployment; asking again may help `retry_after_s` seconds later."""
+
+    code = "limit_reached"
+    retryable = True
+    retry_after_s = 1
 
 
 class RangeUnsatisfiable(InvalidInput):
@@ -46,8 +61,10 @@ class NotDoneYet(DependencyUnavailable):
 
 STATUS: Final[tuple[tuple[type[JobError], int], ...]] = (
     (Unauthenticated, 401),
+    (Forbidden, 403),
     (TooLarge, 413),
     (RangeUnsatisfiable, 416),
+    (LimitReached, 429),
     (NotFound, 404),
     (Conflict, 409),
     (DependencyUnavailable, 503),
@@ -58,14 +75,21 @@ STATUS: Final[tuple[tuple[type[JobError], int], ...]] = (
 TITLES: Final[Mapping[int, str]] = {
     400: "Bad request",
     401: "Not authenticated",
+    403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
     413: "Too large",
     416: "Range not satisfiable",
     422: "Not valid",
+    429: "Limit reached",
     500: "Internal error",
     503: "Unavailable",
+}
+REMEDIES: Final[Mapping[int, str]] = {
+    403: "use a key of an operator: `welip key create --tenant NAME --operator` makes one",
+    429: "try again after the seconds that Retry-After says; nothing was stored",
+    503: "try again; a job that was accepted is kept",
 }
 RETRY_AFTER_S: Final = 2
 UNKNOWN_KIND: Final = ("union_tag_invalid", "union_tag_not_found")
@@ -109,9 +133,12 @@ def status_of(error: JobError) -> int:
 async def _job_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, JobError)
     status = status_of(error)
-    remedy = "try again; a job that was accepted is kept" if status == 503 else None
-    headers = {"Content-Range": f"bytes */{error.size}"} if isinstance(error, RangeUnsatisfiable) else None
-    return problem(status, error.reason, error.message, field=error.field, remedy=remedy, headers=headers)
+    headers = {}
+    if isinstance(error, RangeUnsatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size}"
+    if isinstance(error, LimitReached):
+        headers["Retry-After"] = str(error.retry_after_s)
+    return problem(status, error.reason, error.message, field=error.field, remedy=REMEDIES.get(status), headers=headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -168,7 +195,15 @@ async def _http(request: Request, error: Exception) -> Response:
         return _malformed("the body is JSON that cannot be read: it is nested too deeply")
     if error.status_code == 404:
         detail = f"there is nothing at {request.url.path}"
-    return problem(error.status_code, codes.get(error.status_code, "error"), detail, headers=error.headers)
+    headers = {"Allow": _methods(request)} if error.status_code == 405 else error.headers
+    return problem(error.status_code, codes.get(error.status_code, "error"), detail, headers=headers)
+
+
+def _methods(request: Request) -> str:
+    """Every method of the path (RFC 9110, 10.2.1): each has a route of its own, Starlette names one route's alone."""
+    path = getattr(request.scope.get("route"), "path", None)
+    routes = (route for route in request.app.routes if isinstance(route, Route) and route.path == path)
+    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
 
 
 async def _left(request: Request, error: Exception) -> Response:

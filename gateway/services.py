@@ -6,13 +6,16 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from faststream.kafka import KafkaBroker
 
-from gateway.auth import Keys
+from gateway.auth import Asker, Keys
 from gateway.ending import Endings
+from gateway.limits import Limits
+from gateway.receivers import Receivers
 from gateway.submit import Submitter
 from infra.blobs.folder import FolderBlobs
 from infra.blobs.s3 import MinioBlobs
 from infra.postgres.database import Database
 from infra.settings import GatewaySettings
+from producers.agents import Agents
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +25,13 @@ class Services:
     settings: GatewaySettings
     database: Database
     broker: KafkaBroker
+    agents: Agents | None
     blobs: FolderBlobs | MinioBlobs
     submitter: Submitter
+    receivers: Receivers
     endings: Endings
     keys: Keys
+    limits: Limits
 
 
 async def services(request: Request) -> Services:
@@ -40,5 +46,11 @@ async def tenant(request: Request) -> str:
     return await (await services(request)).keys.tenant(request.headers.get("authorization"))
 
 
+async def asker(request: Request) -> Asker:
+    """Who sends this request. Raises `Unauthenticated`."""
+    return await (await services(request)).keys.asker(request.headers.get("authorization"))
+
+
 Parts = Annotated[Services, Depends(services)]
 Tenant = Annotated[str, Depends(tenant)]
+Asking = Annotated[Asker, Depends(asker)]

@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 import uuid_utils.compat as uuids
 
+from gateway.receivers import Receivers
 from gateway.views import fresh_view, job_view
 from infra.grouping import Grouper
 from infra.metrics import SUBMITTED
@@ -33,9 +34,10 @@ class Accepted:
 class Submitter:
     """Writes submissions in groups and wakes the relay."""
 
-    def __init__(self, database: Database, wake_relay: Callable[[], None]) -> None:
+    def __init__(self, database: Database, wake_relay: Callable[[], None], receivers: Receivers) -> None:
         self._database = database
         self._wake_relay = wake_relay
+        self._receivers = receivers
         self._jobs: Grouper[NewJob, Made | None] = Grouper(
             self._flush, limit=100, lanes=2, fatal=(DependencyUnavailable,)
         )
@@ -48,7 +50,12 @@ class Submitter:
         idempotency_key: str | None = None,
         traceparent: str | None = None,
     ) -> Accepted:
-        """Accept a job. Raises `Conflict` when the key came with another body before, `DependencyUnavailable`."""
+        """Accept a job.
+
+        Raises `Conflict` when the key came with another body before, or when its webhook could not be signed,
+        `InvalidInput` for a webhook that cannot be, and `DependencyUnavailable`.
+        """
+        hook = submission.webhook
         job = NewJob(
             id=uuids.uuid7(),
             tenant=tenant,
@@ -63,6 +70,7 @@ class Submitter:
             idempotency_key=idempotency_key,
             fingerprint=_fingerprint(submission) if idempotency_key is not None else None,
             traceparent=current_traceparent(traceparent),
+            webhook=await self._receivers.of_job(tenant, submission.kind, hook) if hook else None,
         )
         made = await self._jobs.call(job)
         if made is None:

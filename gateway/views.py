@@ -40,6 +40,7 @@ def job_view(row: Row, children: Mapping[str, int] | None) -> dict[str, Any]:
         "result": _loads(row["result"]),
         "error": _loads(row["error"]),
         "metadata": _loads(row["metadata"]),
+        "webhook": _receiver(row["webhook"]),
         "parent": None if row["parent"] is None else shown("job", row["parent"]),
         "children": counts,
         "created_at": row["created_at"],
@@ -68,6 +69,7 @@ def fresh_view(job: NewJob, made: Made, metadata: Mapping[str, str]) -> dict[str
         "result": None,
         "error": None,
         "metadata": metadata,
+        "webhook": _receiver(job.webhook),
         "parent": None,
         "children": None,
         "created_at": made.created_at,
@@ -112,6 +114,13 @@ def event_view(job_id: UUID, id: int, type: str, at: datetime, data: Any) -> dic
 def _links(job_id: UUID) -> dict[str, str]:
     here = f"/v1/jobs/{shown('job', job_id)}"
     return {"self": here, "events": f"{here}/events", "result": f"{here}/result", "cancel": f"{here}/cancel"}
+
+
+def _receiver(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    kept = orjson.loads(text)
+    return {"url": kept["url"], "events": kept["events"]}
 
 
 def _loads(text: str | None) -> Any:

@@ -19,10 +19,12 @@ QUEUE_AGE: Final = Gauge(
 RUNNING: Final = Gauge("welip_running_jobs", "Jobs that workers hold now.", ["topic", "lane"])
 OUTBOX: Final = Gauge("welip_outbox_messages", "Messages that Kafka has not acknowledged yet.")
 OUTBOX_AGE: Final = Gauge("welip_outbox_age_seconds", "Age of the oldest of them.")
+DEAD_LETTERS: Final = Gauge("welip_dead_letters", "Dead letters that nobody has requeued or dropped.", ["source"])
 
 # agents
 RELAYED: Final = Counter("welip_relay_messages_total", "Messages that Kafka acknowledged.")
 RESCUED: Final = Counter("welip_rescued_jobs_total", "Jobs put back on their way.", ["reason"])
+REMOVED: Final = Counter("welip_retention_removed_total", "What expired and was removed.", ["what"])
 
 # workers
 IN_FLIGHT: Final = Gauge("welip_worker_jobs_in_flight", "Stages that run in this process.", ["lane"])
@@ -34,3 +36,11 @@ FAILURES: Final = Counter("welip_job_failures_total", "Jobs that failed for good
 STALE: Final = Counter("welip_stale_summons_total", "Summons that found nothing to claim.", ["kind"])
 UNREADABLE: Final = Counter("welip_unreadable_messages_total", "Messages that could not be parsed.", ["topic"])
 FENCED: Final = Counter("welip_fenced_results_total", "Results thrown away because the lease was lost.", ["kind"])
+
+# webhooks
+WEBHOOK_ATTEMPTS: Final = Counter("welip_webhook_attempts_total", "Attempts to tell a receiver.", ["outcome"])
+WEBHOOK_SECONDS: Final = Histogram(
+    "welip_webhook_attempt_duration_seconds", "From the first look at the address to the answer.", buckets=_SECONDS
+)
+WEBHOOK_IN_FLIGHT: Final = Gauge("welip_webhook_attempts_in_flight", "Attempts under way in this process.")
+WEBHOOK_PENDING: Final = Gauge("welip_webhook_pending_deliveries", "Deliveries that wait, counted up to 100,000.")

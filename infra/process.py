@@ -1,13 +1,27 @@
-"""How a process waits for its end."""
+"""How a process waits for its end, and ends when it cannot end in order."""
 
 import asyncio
+import faulthandler
+import os
 import signal
-from collections.abc import Coroutine
-from typing import Any
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+TOLD_WITHIN_S: Final = 5
 
 
-async def stopped_by_signal(*work: Coroutine[Any, Any, None]) -> None:
-    """Until SIGTERM or SIGINT, or until one of `work` ends; then the rest is cancelled. Raises what ended it."""
+async def stopped_by_signal(*work: Coroutine[Any, Any, None], ends_within_s: float | None = None) -> None:
+    """Until SIGTERM or SIGINT, or until one of `work` ends; then the rest is cancelled. Raises what ended it.
+
+    `ends_within_s` seconds later the process has ended in order, or it is ended at once: what must stop may hang,
+    aiokafka's `stop()` without a broker for one, and a process that ends by a defect has nobody who kills it.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -18,6 +32,32 @@ async def stopped_by_signal(*work: Coroutine[Any, Any, None]) -> None:
         for task in done:
             task.result()
     finally:
+        if ends_within_s is not None:
+            end_within(ends_within_s)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def end_at_once(tell: Callable[[], None]) -> None:
+    """End this process from any thread, with status 70 (EX_SOFTWARE of sysexits.h).
+
+    `tell` logs why; the tracebacks of all threads follow. They get a few seconds: what hangs may be the reader of the
+    log.
+    """
+
+    def say() -> None:
+        tell()
+        faulthandler.dump_traceback(sys.__stderr__ or 2)
+
+    saying = threading.Thread(target=say, daemon=True)
+    saying.start()
+    saying.join(TOLD_WITHIN_S)
+    os._exit(os.EX_SOFTWARE)
+
+
+def end_within(seconds: float) -> None:
+    """Unless the process has ended by itself in so many seconds, end it at once."""
+    timer = threading.Timer(seconds, end_at_once, [lambda: log.error("process.end_hangs", waited_s=seconds)])
+    timer.daemon = True
+    timer.start()

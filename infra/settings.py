@@ -6,7 +6,7 @@ Durations are seconds (`15`, `0.5`) or ISO 8601 (`PT15S`).
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -95,6 +95,16 @@ class GatewaySettings(BaseSettings):
     max_file_bytes: int = Field(512 * 1024 * 1024, ge=1024)
 
 
+class LimitSettings(BaseSettings):
+    """What one tenant may ask of one gateway; 0 is no limit. `rate`: submissions a second, `burst` of them at once."""
+
+    model_config = _prefix("LIMIT_")
+    rate: float = Field(10_000, ge=0)
+    burst: int = Field(10_000, ge=1)
+    waiting: int = Field(1_000_000, ge=0, description="Jobs that wait, children too.")
+    file_bytes: int = Field(0, ge=0, description="Of all files together, results too.")
+
+
 class RelaySettings(BaseSettings):
     """Outbox to Kafka. `poll`: how long an idle relay sleeps when nobody wakes it, at most."""
 
@@ -111,14 +121,32 @@ class RescueSettings(BaseSettings):
     unclaimed: Duration = timedelta(seconds=30)
 
 
+class RetentionSettings(BaseSettings):
+    """How long what has ended is kept; 0 is for ever. `every`: between two rounds; `batch`: rows a statement."""
+
+    model_config = _prefix("RETENTION_")
+    jobs: Duration = Field(timedelta(days=30), ge=timedelta(0), description="With events and results, since their end.")
+    deliveries: Duration = Field(timedelta(days=30), ge=timedelta(0), description="Of webhooks, since their end.")
+    dead_letters: Duration = Field(timedelta(days=90), ge=timedelta(0), description="Also those nobody looked at.")
+    uploads: Duration = Field(timedelta(0), ge=timedelta(0), description="That no job names any more.")
+    every: Duration = Field(timedelta(minutes=1), gt=timedelta(0))
+    batch: int = Field(500, ge=1, le=10_000)
+
+
 class WorkerSettings(BaseSettings):
     """A worker process. `concurrency`: jobs at once in each lane; `lease`: how long a silent worker keeps a job."""
 
     model_config = _prefix("WORKER_")
     concurrency: int = Field(16, ge=1, le=10_000)
     lease: Duration = timedelta(seconds=15)
-    heartbeat: Duration = timedelta(seconds=2)
+    heartbeat: Duration = Field(timedelta(seconds=1), description="Also how soon a stage hears that it is cancelled.")
     drain: Duration = Field(timedelta(seconds=20), description="How long a stopping worker lets jobs finish.")
+    stuck: Duration = Field(
+        timedelta(seconds=60), description="How long a loop may be silent, or a consumer may bring nothing that waits."
+    )
+    outage: Duration = Field(
+        timedelta(hours=1), description="How long an outside system may be away before it costs jobs attempts."
+    )
     warm: bool = Field(True, description="Load the Korean analyser at the start, not in the first job that needs it.")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="Prometheus port, on loopback; absent: none.")
     metrics_host: str = "127.0.0.1"
@@ -131,6 +159,29 @@ class WorkerSettings(BaseSettings):
                 f" WELIP_WORKER_HEARTBEAT ({self.heartbeat.total_seconds():g} s)"
             )
         return self
+
+
+class WebhookSettings(BaseSettings):
+    """Deliveries. `allow`: networks, addresses and host names, by commas, to which they may go although private."""
+
+    model_config = _prefix("WEBHOOK_")
+    allow: str = ""
+    insecure_http: bool = Field(False, description="Let receivers have `http://` addresses.")
+    public_url: str | None = Field(
+        None, max_length=1000, description="The gateway's, for links; absent: links are paths."
+    )
+    timeout: Duration = Field(timedelta(seconds=15), gt=timedelta(0), le=timedelta(seconds=60))
+    per_destination: int = Field(4, ge=1, le=1000, description="Attempts at once to one destination, by one process.")
+    concurrency: int = Field(256, ge=1, le=10_000, description="Attempts at once, by one process.")
+    poll: Duration = Field(timedelta(seconds=0.5), gt=timedelta(0))
+
+    @field_validator("allow")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        from infra.webhooks.addresses import allowed
+
+        allowed(value)
+        return value
 
 
 class LogSettings(BaseSettings):
@@ -156,9 +207,12 @@ CONCERNS: tuple[type[BaseSettings], ...] = (
     GeneratorSettings,
     EmbedderSettings,
     GatewaySettings,
+    LimitSettings,
     RelaySettings,
     RescueSettings,
+    RetentionSettings,
     WorkerSettings,
+    WebhookSettings,
     LogSettings,
     TracingSettings,
 )

@@ -1,18 +1,31 @@
-"""`welip relay`: relay and rescuer in a process of their own."""
+"""`welip relay`: relay, rescuer and retention in a process of their own."""
 
 import asyncio
 import sys
+from typing import Final
 
 import structlog
 
+from infra.blobs.open import open_blobs
 from infra.kafka.broker import kafka_broker
 from infra.logging import configure_logging
 from infra.postgres.database import Database
 from infra.process import stopped_by_signal
-from infra.settings import KafkaSettings, LogSettings, PostgresSettings, RelaySettings, RescueSettings
+from infra.settings import (
+    BlobsSettings,
+    KafkaSettings,
+    LogSettings,
+    PostgresSettings,
+    RelaySettings,
+    RescueSettings,
+    RetentionSettings,
+)
 from producers.agents import Agents
+from producers.retention import Retention
 
 log = structlog.get_logger(__name__)
+
+ENDS_WITHIN_S: Final = 30
 
 
 async def serve() -> None:
@@ -21,11 +34,18 @@ async def serve() -> None:
     database = Database(PostgresSettings(), application="welip-relay")
     await database.open_patiently()
     broker = kafka_broker(kafka, client_id="welip-relay")
-    agents = Agents(database, broker, kafka=kafka, relay=RelaySettings(), rescue=RescueSettings())
+    agents = Agents(
+        database,
+        broker,
+        kafka=kafka,
+        relay=RelaySettings(),
+        rescue=RescueSettings(),
+        retention=Retention(database, open_blobs(BlobsSettings()), RetentionSettings()),
+    )
     try:
         async with agents:
             log.info("relay.started")
-            await stopped_by_signal(agents.join())
+            await stopped_by_signal(agents.join(), ends_within_s=ENDS_WITHIN_S)
     finally:
         await database.close()
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import time
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import structlog
 from faststream.kafka import KafkaBroker
@@ -13,14 +14,18 @@ from infra.postgres.database import Database
 from infra.settings import KafkaSettings, RelaySettings, RescueSettings
 from producers.relay import Relay
 from producers.rescue import Rescuer
+from producers.retention import Retention
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import routes
 
 log = structlog.get_logger(__name__)
 
+SILENT_S: Final = 120.0
+"""No round takes so long: publishing, statements and waiting for a connection have limits, 30 s at most each."""
+
 
 class Agents:
-    """Relay and rescuer (which also queues due retries). `async with` starts and stops them.
+    """Relay, rescuer (which also queues due retries) and retention. `async with` starts and stops them.
 
     They wait for Kafka in the background: whoever holds them can accept work meanwhile, the outbox keeps it. Pass
     `connected` when the broker is started already: starting it again would start its subscribers twice.
@@ -34,6 +39,7 @@ class Agents:
         kafka: KafkaSettings,
         relay: RelaySettings,
         rescue: RescueSettings | None,
+        retention: Retention | None = None,
         connected: bool = False,
     ) -> None:
         self._database = database
@@ -42,12 +48,17 @@ class Agents:
         self._connected = connected
         self.relay = Relay(database, broker, relay, kafka)
         self.rescuer = Rescuer(database, rescue, self.relay.wake) if rescue is not None else None
+        self._retention = retention
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._relay(), name="relay")]
         if self.rescuer is not None:
             self._tasks.append(asyncio.create_task(self._rescue(self.rescuer), name="rescuer"))
+        if self._retention is not None:
+            self._tasks.append(asyncio.create_task(self._retain(self._retention), name="retention"))
+        for task in self._tasks:
+            task.add_done_callback(_tell_defect)
         return self
 
     async def __aexit__(
@@ -65,6 +76,17 @@ class Agents:
         for task in done:
             task.result()
 
+    @property
+    def ended(self) -> bool:
+        """Whether one of them ended, which it does only by a defect."""
+        return any(task.done() for task in self._tasks)
+
+    @property
+    def silent(self) -> bool:
+        """Whether one of them hangs in a round. One that still waits for Kafka or Postgres has not begun any."""
+        rounds = (self.relay.turned_at, self.rescuer.turned_at if self.rescuer is not None else None)
+        return any(at is not None and time.monotonic() - at > SILENT_S for at in rounds)
+
     async def _relay(self) -> None:
         if not self._connected:
             await connect_patiently(self._broker, self._kafka)
@@ -77,6 +99,10 @@ class Agents:
         await self._database.opened.wait()
         await rescuer.run()
 
+    async def _retain(self, retention: Retention) -> None:
+        await self._database.opened.wait()
+        await retention.run()
+
     async def _summon_all(self) -> None:
         assert self.rescuer is not None
         while True:
@@ -86,6 +112,11 @@ class Agents:
             except DependencyUnavailable as error:
                 log.warning("rescue.away", error=error.message)
                 await asyncio.sleep(1)
+
+
+def _tell_defect(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("agent.defect", agent=task.get_name(), exc_info=error)
 
 
 async def connect_patiently(broker: KafkaBroker, settings: KafkaSettings) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -43,6 +44,8 @@ class Relay:
         self._settings = settings
         self._kafka = kafka
         self._woken = asyncio.Event()
+        self.turned_at: float | None = None
+        """When the present round began, on the monotonic clock; None before the first."""
 
     def wake(self) -> None:
         """Say that the outbox has something."""
@@ -53,6 +56,7 @@ class Relay:
         away = 0.0
         relayed = 0
         while True:
+            self.turned_at = time.monotonic()
             likely = relayed or self._woken.is_set()
             self._woken.clear()
             try:

@@ -1,6 +1,7 @@
 """The rescuer: puts back on its way whatever would lie for ever. One leads at a time; the others stand by."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -33,6 +34,8 @@ class Rescuer:
         self._settings = settings
         self._wake_relay = wake_relay
         self._sweeps = 0
+        self.turned_at: float | None = None
+        """When the present step of a sweep began, on the monotonic clock; None before the first."""
 
     async def run(self) -> None:
         """Sweep until cancelled; while Postgres is away, try on."""
@@ -63,6 +66,7 @@ class Rescuer:
             ]
         self._sweeps += 1
         for reason, step in steps:
+            self.turned_at = time.monotonic()
             async with self._database.unit_of_work() as connection:
                 if not await rescue.lead(connection):
                     return total

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from schemas.kinds.registry import KINDS, Kind
 from schemas.lifecycle import JobState
 from schemas.topics import Lane
+from schemas.webhooks import JobWebhook, JobWebhookView
 
 DAY: Final = 24 * 3600
 
@@ -36,6 +37,7 @@ class Submission(BaseModel):
     timeout_s: float | None = Field(None, gt=0, le=7 * DAY, description="Seconds that one try of a stage may take.")
     expires_in_s: float | None = Field(None, gt=0, le=30 * DAY, description="Fails when no worker took it by then.")
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
+    webhook: JobWebhook | None = None
 
 
 def _submission_of(kind: Kind) -> type[Submission]:
@@ -67,6 +69,7 @@ class ErrorView(BaseModel):
     code: str
     message: str
     retryable: bool
+    since: datetime | None = Field(None, description="Since when the outside system that it waits for has been away.")
 
 
 class ChildCounts(BaseModel):
@@ -105,6 +108,7 @@ class JobView(BaseModel):
     result: Any = None
     error: ErrorView | None = None
     metadata: dict[str, str]
+    webhook: JobWebhookView | None
     parent: str | None
     children: ChildCounts | None
     created_at: datetime

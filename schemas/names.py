@@ -7,7 +7,8 @@ from pydantic import AfterValidator, StringConstraints
 COLLECTION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
 
-def _no_control_characters(value: str) -> str:
+def no_control_characters(value: str) -> str:
+    """The value. Raises `ValueError` when it holds a character that nobody sees."""
     if any(ord(c) < 32 or ord(c) == 127 for c in value):
         raise ValueError("must not hold control characters")
     return value
@@ -17,7 +18,7 @@ CollectionName = Annotated[str, StringConstraints(pattern=COLLECTION_PATTERN)]
 """1 to 63 of `a-z 0-9 _ -`, beginning with a letter or digit: also a safe folder and index name."""
 
 DocumentId = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_no_control_characters)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(no_control_characters)
 ]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 FileId = Annotated[str, StringConstraints(pattern=r"^file_[0-9a-f]{32}$")]

@@ -13,10 +13,15 @@ class Lane(StrEnum):
 
 
 class Pool(StrEnum):
-    """A set of interchangeable worker processes, scaled together; each has an optional package group of its name."""
+    """A set of interchangeable worker processes, scaled together.
+
+    Pools that run stages have an optional package group of their name each. `webhook` reads no topics: it delivers
+    what Postgres says is due.
+    """
 
     CPU = "cpu"
     GPU = "gpu"
+    WEBHOOK = "webhook"
 
 
 def topic_name(kind: str, stage: str, lane: str) -> str:

@@ -31,7 +31,7 @@ ANSWER_WITHIN_S: Final = 30
 class SearchBody(BaseModel):
     """A query; `filter` as for inference."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     query: Question
     top_k: int = Field(5, ge=1, le=100)
@@ -77,7 +77,7 @@ async def collection(name: Name, parts: Parts, tenant: Tenant) -> Response:
     return json(collection_view(rows[0]))
 
 
-@router.delete("/{name}", summary="Remove a collection", response_model=Deleted, responses=problems(404, 422))
+@router.delete("/{name}", summary="Remove a collection", response_model=Deleted, responses=problems(404, 422, 429))
 async def drop(name: Name, parts: Parts, tenant: Tenant) -> Response:
     """Remove a collection with everything in it."""
     await _known(parts, tenant, name)
@@ -86,7 +86,10 @@ async def drop(name: Name, parts: Parts, tenant: Tenant) -> Response:
 
 
 @router.delete(
-    "/{name}/documents/{id:path}", summary="Remove a document", response_model=Deleted, responses=problems(404, 422)
+    "/{name}/documents/{id:path}",
+    summary="Remove a document",
+    response_model=Deleted,
+    responses=problems(404, 422, 429),
 )
 async def forget(name: Name, id: Annotated[DocumentId, Path()], parts: Parts, tenant: Tenant) -> Response:
     """Remove a document from a collection."""
@@ -98,7 +101,10 @@ async def forget(name: Name, id: Annotated[DocumentId, Path()], parts: Parts, te
 
 
 @router.post(
-    "/{name}/search", summary="Search a collection", response_model=Hits, responses=problems(400, 404, 409, 413, 422)
+    "/{name}/search",
+    summary="Search a collection",
+    response_model=Hits,
+    responses=problems(400, 404, 409, 413, 422, 429),
 )
 async def search(name: Name, body: SearchBody, parts: Parts, tenant: Tenant) -> Response:
     """The chunks that answer a query best."""
@@ -111,6 +117,7 @@ async def search(name: Name, body: SearchBody, parts: Parts, tenant: Tenant) -> 
 
 async def _done(parts: Services, tenant: str, kind: str, input: BaseModel) -> dict[str, Any]:
     """The result of an internal job in the interactive lane; its error, raised, when it fails."""
+    await parts.limits.submission(tenant)
     accepted = await parts.submitter.submit(
         tenant, Submission(kind=kind, input=input, timeout_s=ANSWER_WITHIN_S, expires_in_s=ANSWER_WITHIN_S)
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Final
 
 import uuid_utils.compat as uuids
@@ -15,7 +16,7 @@ from gateway.services import Parts, Tenant
 from gateway.upload import Form
 from gateway.views import file_view
 from infra.postgres.queries import files
-from schemas.errors import InvalidInput, NotFound
+from schemas.errors import DependencyUnavailable, InvalidInput, NotFound
 from schemas.ids import parsed, shown
 from schemas.jobs import Deleted, FilePage, FileView
 
@@ -48,7 +49,7 @@ FORM: Final = {
     summary="Upload a file",
     status_code=201,
     response_model=FileView,
-    responses=problems(413, 422),
+    responses=problems(413, 422, 429),
     openapi_extra=FORM,
 )
 async def upload(request: Request, parts: Parts, tenant: Tenant) -> Response:
@@ -60,6 +61,7 @@ async def upload(request: Request, parts: Parts, tenant: Tenant) -> Response:
     blob = f"{tenant}/files/{file_id.hex}"
     digest = hashlib.sha256()
     limit = parts.settings.max_file_bytes
+    room = await parts.limits.room(tenant)
 
     async def checked() -> AsyncIterator[bytes]:
         size = 0
@@ -67,9 +69,13 @@ async def upload(request: Request, parts: Parts, tenant: Tenant) -> Response:
             size += len(piece)
             if size > limit:
                 raise TooLarge(f"the file is larger than {limit} bytes; split it", field="file")
+            if room is not None and size > room:
+                raise parts.limits.storage_full()
             digest.update(piece)
             yield piece
 
+    async with parts.database.connection() as connection:
+        await files.expect(connection, blob)
     try:
         size = await parts.blobs.put_stream(blob, checked(), content_type=part.content_type)
         await form.rest()
@@ -80,7 +86,7 @@ async def upload(request: Request, parts: Parts, tenant: Tenant) -> Response:
         await parts.blobs.delete(blob)
         raise
     async with parts.database.connection() as connection:
-        row = await files.add(
+        row = await files.add_expected(
             connection,
             file_id,
             tenant,
@@ -91,6 +97,9 @@ async def upload(request: Request, parts: Parts, tenant: Tenant) -> Response:
             sha256=digest.hexdigest(),
             blob=blob,
         )
+    if row is None:
+        raise InvalidInput("the upload took longer than a day: send it again", code="upload_too_slow", field="file")
+    parts.limits.uploaded(tenant, size)
     return json(file_view(row), 201, {"Location": f"/v1/files/{shown('file', file_id)}"})
 
 
@@ -136,10 +145,14 @@ async def content(id: FileId, parts: Parts, tenant: Tenant, range: Annotated[str
 async def delete(id: FileId, parts: Parts, tenant: Tenant) -> Response:
     """Remove a file. What was indexed from it stays."""
     async with parts.database.connection() as connection:
-        blob = await files.delete(connection, parsed("file", id), tenant)
-    if blob is None:
+        removed = await files.delete(connection, parsed("file", id), tenant)
+    if removed is None:
         raise NotFound(f"there is no file {id}", code="file_not_found", field="id")
-    await parts.blobs.delete(blob)
+    parts.limits.uploaded(tenant, -removed["bytes"])
+    with suppress(DependencyUnavailable):  # the file is gone; retention deletes what is left of it
+        await parts.blobs.delete(removed["blob"])
+        async with parts.database.connection() as connection:
+            await files.deleted(connection, removed["blob"])
     return json({"id": id, "object": "file", "deleted": True})
 
 

@@ -9,8 +9,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.answers import json
 from gateway.services import Parts, Services
-from infra.metrics import OUTBOX, OUTBOX_AGE, QUEUE_AGE, QUEUED, RUNNING
-from infra.postgres.queries import outbox, reading
+from infra.metrics import DEAD_LETTERS, OUTBOX, OUTBOX_AGE, QUEUE_AGE, QUEUED, RUNNING
+from infra.postgres.queries import dead, outbox, reading
+from schemas.dead import Source
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import routes
 
@@ -20,9 +21,15 @@ FRESH_S: Final = 2.0
 """Queue depths are read from Postgres at most this often, however many scrape."""
 
 
-@router.get("/healthz", summary="Liveness")
-async def alive() -> Response:
-    """200 while the process answers."""
+@router.get(
+    "/healthz",
+    summary="Liveness",
+    responses={503: {"description": "Relay or rescuer ended or hangs: this process must be started again."}},
+)
+async def alive(parts: Parts) -> Response:
+    """200 while the process answers, and the agents in it do their rounds."""
+    if parts.agents is not None and (parts.agents.ended or parts.agents.silent):
+        return json({"status": "stuck"}, 503)
     return json({"status": "ok"})
 
 
@@ -89,6 +96,7 @@ class _Queues:
                 queued = {(r["kind"], r["stage"], r["lane"]): r for r in await reading.queues(connection)}
                 running = {(r["kind"], r["stage"], r["lane"]): r["jobs"] for r in await reading.running(connection)}
                 backlog = await outbox.backlog(connection)
+                letters = await dead.waiting(connection)
         except DependencyUnavailable:
             return  # the gauges keep their last values; /readyz says that Postgres is away
         for route in routes():
@@ -100,3 +108,5 @@ class _Queues:
             RUNNING.labels(*labels).set(running.get(key, 0))
         OUTBOX.set(backlog["messages"])
         OUTBOX_AGE.set(backlog["age_s"])
+        for source in Source:
+            DEAD_LETTERS.labels(source.value).set(letters.get(source.value, 0))

@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 from fastapi import APIRouter, Header, Path, Query, Response
+from pydantic import WithJsonSchema
 from sse_starlette import EventSourceResponse
 
 from gateway import events
@@ -29,6 +30,7 @@ LONGEST_WAIT_S: Final = 60
 JOB_ID: Final = "^job_[0-9a-f]{32}$"
 LAST_EVENT_ID: Final = 2**63 - 1
 JobId = Annotated[str, Path(description="`job_` and 32 hex digits.")]
+KindName = Annotated[str, WithJsonSchema({"type": "string", "enum": list(KINDS)})]
 Prefer = Annotated[str | None, Header(description="`wait=N`: answer when the job ends, after N <= 60 s at the latest.")]
 IdempotencyKey = Annotated[
     str | None,
@@ -43,11 +45,13 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     for status, text in {
         400: "Not JSON",
         401: "No valid API key",
+        403: "For operators only",
         404: "No such thing for this tenant",
         409: "Not in this state",
         413: "Too large",
         416: "Beyond the end",
         422: "A field is not valid",
+        429: "A limit of the tenant is reached: retry after the seconds of Retry-After",
         503: "A dependency is away: retry",
     }.items()
 }
@@ -84,7 +88,7 @@ router.add_api_route(
     summary="Submit a job",
     status_code=202,
     response_model=None,
-    responses={202: {"model": JobView}, 200: {"model": JobView}, **problems(400, 409, 413, 422)},
+    responses={202: {"model": JobView}, 200: {"model": JobView}, **problems(400, 409, 413, 422, 429)},
     route_class_override=SubmitRoute,
 )
 
@@ -93,7 +97,7 @@ router.add_api_route(
 async def jobs(
     parts: Parts,
     tenant: Tenant,
-    kind: str | None = None,
+    kind: KindName | None = None,
     state: JobState | None = None,
     parent: Annotated[str | None, Query(pattern=JOB_ID)] = None,
     after: Annotated[str | None, Query(pattern=JOB_ID, description="The last id of the page before.")] = None,

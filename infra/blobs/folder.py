@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -71,6 +71,11 @@ class FolderBlobs:
                 yield piece
         finally:
             file.close()
+
+    async def names(self, prefix: str) -> AsyncGenerator[str, None]:
+        """The names directly under `prefix/`: folders in ascending order, and blobs; none under what is not there."""
+        for name in await asyncio.to_thread(self._names, self._path(prefix)):
+            yield name
 
     async def delete(self, prefix: str) -> int:
         """Remove the key `prefix` and every key under it; returns how many."""
@@ -142,6 +147,13 @@ class FolderBlobs:
                 with suppress(OSError):  # a concurrent put has just made something in it
                     os.rmdir(folder)
             return removed
+
+    def _names(self, path: Path) -> list[str]:
+        with _translated():
+            try:
+                return sorted(os.listdir(path))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
 
     def _check(self) -> None:
         file = self._begin()

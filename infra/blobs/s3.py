@@ -2,9 +2,10 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
@@ -25,6 +26,8 @@ PART_BYTES: Final = 10 << 20
 
 CONCURRENT_CALLS: Final = 32
 PROBE: Final = ".welip-check"
+LISTED_AT_ONCE: Final = 1000
+"""What one answer of S3 holds."""
 PUTS: Final = 3
 """Tries of one put that the server refuses."""
 
@@ -133,6 +136,13 @@ class MinioBlobs:
             response.close()
             response.release_conn()
 
+    async def names(self, prefix: str) -> AsyncGenerator[str, None]:
+        """The names directly under `prefix/`: folders in ascending order, and blobs; none under what is not there."""
+        items = self._client.list_objects(self._bucket, prefix=f"{checked(prefix)}/", recursive=False)
+        while page := await asyncio.to_thread(_page, prefix, items):
+            for item in page:
+                yield item.object_name.removeprefix(f"{prefix}/").rstrip("/")
+
     async def delete(self, prefix: str) -> int:
         """Remove the key `prefix` and every key under it; returns how many."""
         return await asyncio.to_thread(self._delete, checked(prefix))
@@ -230,6 +240,11 @@ def _read(key: str, response: Any) -> bytes:
     with _translated(key):
         piece: bytes = response.read(PIECE_BYTES)
         return piece
+
+
+def _page(prefix: str, items: Iterator[Any]) -> list[Any]:
+    with _translated(prefix):
+        return list(islice(items, LISTED_AT_ONCE))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from rich.console import Console
 from infra.kafka.embedded import EmbeddedBroker
 from infra.local.child import Child
 from infra.local.postgres import EmbeddedPostgres
+from infra.loopback import is_loopback
 from infra.postgres.migrate import migrate
 from schemas.errors import Conflict, DependencyUnavailable, JobError
 from schemas.kinds.registry import routes
@@ -79,6 +80,11 @@ class Stack:
                     self._run(child)
 
     def _start(self) -> None:
+        if os.environ.get("WELIP_AUTH", "off") == "off" and not is_loopback(self._options.host):
+            raise Conflict(
+                f"without authentication the stack is for this machine alone, not for {self._options.host}: set"
+                " WELIP_AUTH=on, then make a key with `welip key create --tenant default`"
+            )
         self._data.mkdir(parents=True, exist_ok=True)
         self._exit.enter_context(_locked(self._data))
         _require_free(self._options.host, self._options.port)

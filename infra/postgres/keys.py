@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import secrets
 from typing import Any, Final
 from uuid import UUID
@@ -10,8 +11,11 @@ import asyncpg
 import uuid_utils.compat as uuids
 
 from infra.postgres.queries import keys
+from schemas.errors import InvalidInput
 
 KEY_PREFIX: Final = "welip_"
+TENANT: Final = re.compile(r"[^\W_][\w.-]{0,62}")
+"""A tenant's name is the first segment of its blobs' keys, so it must be one, and never `..`."""
 
 
 def digest(key: str) -> bytes:
@@ -19,19 +23,27 @@ def digest(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def create_key(dsn: str, tenant: str, name: str) -> str:
-    """A new key of `tenant`, which is made if it is new."""
+def create_key(dsn: str, tenant: str, name: str, *, operator: bool = False) -> str:
+    """A new key of `tenant`, which is made if it is new; an `operator` also sees what belongs to no tenant.
+
+    Raises `InvalidInput` for a name that cannot be a tenant's.
+    """
+    if not TENANT.fullmatch(tenant):
+        raise InvalidInput(
+            f"{tenant!r} is no tenant's name: give 1 to 63 letters, digits, `_`, `-` and `.`, a letter or digit first",
+            field="tenant",
+        )
     key = KEY_PREFIX + secrets.token_urlsafe(32)
 
     async def run(connection: Any) -> None:
-        await keys.create(connection, uuids.uuid7(), tenant, name, key[:12], digest(key))
+        await keys.create(connection, uuids.uuid7(), tenant, name, key[:12], digest(key), operator)
 
     _with_connection(dsn, run)
     return key
 
 
 def list_keys(dsn: str, tenant: str | None = None) -> list[dict[str, Any]]:
-    """Every key: `id`, `tenant`, `name`, `prefix`, `created_at`, `revoked_at`."""
+    """Every key: `id`, `tenant`, `name`, `prefix`, `operator`, `created_at`, `revoked_at`."""
 
     async def run(connection: Any) -> list[dict[str, Any]]:
         return [dict(row) for row in await keys.every(connection, tenant)]

@@ -11,12 +11,14 @@ import httpx
 import stamina
 
 from producers.client import connection, flows, requests, uploads
+from producers.client.dead import AsyncDeadLetters
 from producers.client.errors import StreamBroken
 from producers.client.events import Event, EventCursor
 from producers.client.flows import Flow, JobWatcher, Pause
 from producers.client.models import Answer, Collection, Deleted, File, Job, Page, SearchHit
 from producers.client.requests import Request, SubmitOptions
 from producers.client.uploads import SentWatcher, Source
+from producers.client.webhooks import AsyncWebhooks
 
 T = TypeVar("T")
 
@@ -39,6 +41,8 @@ class AsyncWelip:
         self._http = httpx.AsyncClient(
             base_url=self.url, headers=connection.default_headers(api_key), transport=transport, timeout=timeout
         )
+        self.webhooks = AsyncWebhooks(self._send)
+        self.dead = AsyncDeadLetters(self._send)
 
     async def __aenter__(self) -> Self:
         return self

@@ -28,11 +28,15 @@ class Progress(Answered):
 
 
 class JobFault(Answered):
-    """Why a job failed. `retryable`: whether submitting it again can help."""
+    """Why a job failed, or why its last try did. `retryable`: whether submitting it again can help.
+
+    `since`: since when the outside system that the job waits for has been away.
+    """
 
     code: str
     message: str
     retryable: bool = False
+    since: datetime | None = None
 
 
 class ChildCounts(Answered):

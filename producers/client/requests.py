@@ -41,6 +41,7 @@ class SubmitOptions(TypedDict, total=False):
     `lane`: `interactive` (default) or `bulk`. `idempotency_key`: made up when absent, so that a retry is safe.
     `metadata`: at most 16 string pairs. `wait_s`: 0 to 60, answer as soon as the job ends. `max_attempts`: tries of a
     stage. `timeout_s`: the longest a stage may run. `expires_in_s`: the job fails when it has not ended by then.
+    `webhook`: `{"url", "events"}`, who is told of the job's end.
     """
 
     lane: str
@@ -50,20 +51,24 @@ class SubmitOptions(TypedDict, total=False):
     max_attempts: int
     timeout_s: float
     expires_in_s: float
+    webhook: Mapping[str, Any]
 
 
-def _one(model: type[M]) -> Callable[[httpx.Response], M]:
+def one(model: type[M]) -> Callable[[httpx.Response], M]:
+    """Reads an answer as this model."""
     return lambda response: model.model_validate_json(response.content)
 
 
-def _path(*parts: str) -> str:
+def path(*parts: str) -> str:
+    """`/v1/` and the parts, quoted. Raises `ValueError` when one is empty."""
     if not all(parts):
         raise ValueError("an id or name is empty")
     # `.` and `..` would be resolved as path segments, and a DELETE would hit something larger.
     return "/v1/" + "/".join(quote(p, safe="") if p.strip(".") else p.replace(".", "%2E") for p in parts)
 
 
-def _given(**values: Any) -> dict[str, Any]:
+def given(**values: Any) -> dict[str, Any]:
+    """What is not None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -83,8 +88,8 @@ def submit(kind: str, input: Mapping[str, Any], options: SubmitOptions) -> Reque
     return Request(
         "POST",
         "/v1/jobs",
-        _one(Job),
-        json=_given(**body),
+        one(Job),
+        json=given(**body),
         headers={"Idempotency-Key": key, **_prefer_wait(wait_s)},
         patience_s=wait_s or 0.0,
     )
@@ -92,20 +97,20 @@ def submit(kind: str, input: Mapping[str, Any], options: SubmitOptions) -> Reque
 
 def job(id: str, *, wait_s: float | None = None) -> Request[Job]:
     """`GET /v1/jobs/{id}`; with `wait_s` the server may hold the answer until the job ends."""
-    return Request("GET", _path("jobs", id), _one(Job), headers=_prefer_wait(wait_s), patience_s=wait_s or 0.0)
+    return Request("GET", path("jobs", id), one(Job), headers=_prefer_wait(wait_s), patience_s=wait_s or 0.0)
 
 
 def jobs(
     *, kind: str | None, state: str | None, parent: str | None, after: str | None, limit: int | None
 ) -> Request[Page[Job]]:
     """`GET /v1/jobs`."""
-    params = _given(kind=kind, state=state, parent=parent, after=after, limit=limit)
-    return Request("GET", "/v1/jobs", _one(Page[Job]), params=params)
+    params = given(kind=kind, state=state, parent=parent, after=after, limit=limit)
+    return Request("GET", "/v1/jobs", one(Page[Job]), params=params)
 
 
 def cancel(id: str) -> Request[Job]:
     """`POST /v1/jobs/{id}/cancel`. Not repeatable: of a job that has ended it is a conflict."""
-    return Request("POST", _path("jobs", id, "cancel"), _one(Job), repeatable=False)
+    return Request("POST", path("jobs", id, "cancel"), one(Job), repeatable=False)
 
 
 def events(id: str, after: int | None) -> Request[None]:
@@ -113,7 +118,7 @@ def events(id: str, after: int | None) -> Request[None]:
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
     if after is not None:
         headers["Last-Event-ID"] = str(after)
-    return Request("GET", _path("jobs", id, "events"), lambda _: None, headers=headers)
+    return Request("GET", path("jobs", id, "events"), lambda _: None, headers=headers)
 
 
 def _json_or_bytes(response: httpx.Response) -> Any:
@@ -122,7 +127,7 @@ def _json_or_bytes(response: httpx.Response) -> Any:
 
 def result(id: str) -> Request[Any]:
     """`GET /v1/jobs/{id}/result`: the result's JSON, or an artifact's bytes."""
-    return Request("GET", _path("jobs", id, "result"), _json_or_bytes)
+    return Request("GET", path("jobs", id, "result"), _json_or_bytes)
 
 
 def upload(filename: str, file: BinaryIO, purpose: str, *, patience_s: float = 300.0) -> Request[File]:
@@ -130,7 +135,7 @@ def upload(filename: str, file: BinaryIO, purpose: str, *, patience_s: float = 3
     return Request(
         "POST",
         "/v1/files",
-        _one(File),
+        one(File),
         form={"purpose": purpose},
         file=(filename, file),
         repeatable=False,
@@ -140,50 +145,50 @@ def upload(filename: str, file: BinaryIO, purpose: str, *, patience_s: float = 3
 
 def files(*, after: str | None, limit: int | None) -> Request[Page[File]]:
     """`GET /v1/files`."""
-    return Request("GET", "/v1/files", _one(Page[File]), params=_given(after=after, limit=limit))
+    return Request("GET", "/v1/files", one(Page[File]), params=given(after=after, limit=limit))
 
 
 def file(id: str) -> Request[File]:
     """`GET /v1/files/{id}`."""
-    return Request("GET", _path("files", id), _one(File))
+    return Request("GET", path("files", id), one(File))
 
 
 def file_content(id: str) -> Request[bytes]:
     """`GET /v1/files/{id}/content`."""
-    return Request("GET", _path("files", id, "content"), lambda response: response.content)
+    return Request("GET", path("files", id, "content"), lambda response: response.content)
 
 
 def delete_file(id: str) -> Request[Deleted]:
     """`DELETE /v1/files/{id}`."""
-    return Request("DELETE", _path("files", id), _one(Deleted))
+    return Request("DELETE", path("files", id), one(Deleted))
 
 
 def collections() -> Request[Page[Collection]]:
     """`GET /v1/collections`."""
-    return Request("GET", "/v1/collections", _one(Page[Collection]))
+    return Request("GET", "/v1/collections", one(Page[Collection]))
 
 
 def collection(name: str) -> Request[Collection]:
     """`GET /v1/collections/{name}`."""
-    return Request("GET", _path("collections", name), _one(Collection))
+    return Request("GET", path("collections", name), one(Collection))
 
 
 def delete_collection(name: str) -> Request[Deleted]:
     """`DELETE /v1/collections/{name}`; the server answers when its removal is done."""
-    return Request("DELETE", _path("collections", name), _one(Deleted), patience_s=60.0)
+    return Request("DELETE", path("collections", name), one(Deleted), patience_s=60.0)
 
 
 def delete_document(collection: str, id: str) -> Request[Deleted]:
     """`DELETE /v1/collections/{name}/documents/{id}`."""
-    return Request("DELETE", _path("collections", collection, "documents", id), _one(Deleted), patience_s=60.0)
+    return Request("DELETE", path("collections", collection, "documents", id), one(Deleted), patience_s=60.0)
 
 
 def search(collection: str, query: str, *, top_k: int, filter: Mapping[str, Any] | None) -> Request[list[SearchHit]]:
     """`POST /v1/collections/{name}/search`; changes nothing, so it may be repeated."""
     return Request(
         "POST",
-        _path("collections", collection, "search"),
+        path("collections", collection, "search"),
         lambda response: Page[SearchHit].model_validate_json(response.content).data,
-        json=_given(query=query, top_k=top_k, filter=filter),
+        json=given(query=query, top_k=top_k, filter=filter),
         patience_s=60.0,
     )

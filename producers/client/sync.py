@@ -11,12 +11,14 @@ import httpx
 import stamina
 
 from producers.client import connection, flows, requests, uploads
+from producers.client.dead import DeadLetters
 from producers.client.errors import StreamBroken
 from producers.client.events import Event, EventCursor
 from producers.client.flows import Flow, JobWatcher, Pause
 from producers.client.models import Answer, Collection, Deleted, File, Job, Page, SearchHit
 from producers.client.requests import Request, SubmitOptions
 from producers.client.uploads import SentWatcher, Source
+from producers.client.webhooks import Webhooks
 
 T = TypeVar("T")
 
@@ -28,7 +30,7 @@ class Welip:
     `timeout`: seconds for each step of a request. `retry_for_s`: how long to go on trying when nobody answers or the
     server asks for patience (429, 503); 0 is one try. Every submission bears an idempotency key, so retries are safe.
 
-    Every method raises `ApiError`, `ConnectionFailed` or `UnexpectedAnswer`.
+    `dead` holds the calls about dead letters. Every method raises `ApiError`, `ConnectionFailed` or `UnexpectedAnswer`.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class Welip:
         self._http = httpx.Client(
             base_url=self.url, headers=connection.default_headers(api_key), transport=transport, timeout=timeout
         )
+        self.webhooks = Webhooks(self._send)
+        self.dead = DeadLetters(self._send)
 
     def __enter__(self) -> Self:
         return self

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,26 @@ class TestEveryStore:
         assert await read(blobs, "t/empty") == b""
         assert await blobs.put_stream("t/none", pieces()) == 0
         assert await blobs.get("t/none") == b""
+
+    async def test_names_are_listed_in_order_and_one_level_deep(self, blobs: FolderBlobs | MinioBlobs) -> None:
+        for key in ("jobs/b/1/x", "jobs/a/1/x", "jobs/a/2/y", "jobless/d", "files/f", "files/e"):
+            await blobs.put(f"t/{key}", b"")
+        assert [name async for name in blobs.names("t/jobs")] == ["a", "b"]
+        assert [name async for name in blobs.names("t/jobs/a")] == ["1", "2"]
+        assert [name async for name in blobs.names("t/files")] == ["e", "f"]
+        assert [name async for name in blobs.names("t/files/e")] == []
+        assert [name async for name in blobs.names("t/absent")] == []
+
+    async def test_names_need_not_be_read_to_their_end(self, blobs: FolderBlobs | MinioBlobs) -> None:
+        for n in range(5):
+            await blobs.put(f"t/{n}/x", b"")
+        async with aclosing(blobs.names("t")) as names:
+            assert await anext(names) == "0"
+
+    async def test_more_names_than_one_answer_holds_are_listed(self, blobs: FolderBlobs | MinioBlobs) -> None:
+        count = 1_100
+        await asyncio.gather(*(blobs.put(f"many/{n:04d}/x", b"") for n in range(count)))
+        assert [name async for name in blobs.names("many")] == [f"{n:04d}" for n in range(count)]
 
     @pytest.mark.parametrize(
         "key", ["가나다/라마.txt", "emoji/🙂🧑‍🚀", "with space/a+b&c=%25?#.txt", "x" * 255, ".hidden/a..b"]

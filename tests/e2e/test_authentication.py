@@ -59,6 +59,9 @@ class Owner:
     job: str
     large_job: str
     file: str
+    webhook: str
+    delivery: str
+    letter: str
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +77,37 @@ def owners(guarded: Up, database_url_of_stack: str) -> Iterator[tuple[Owner, Own
         large = client.submit("indexing", {"collection": COLLECTION, "documents": missing}, wait_s=60)
         assert large.result is not None
         assert list(large.result) == ["file"]
-        made.append(Owner(client, http, job.id, large.id, client.upload(tenant.encode()).id))
+        file = client.upload(tenant.encode())
+        webhook = client.webhooks.create("https://r.example/", events=["batch.failed"])
+        delivery = client.webhooks.send_test(webhook.id)
+        client.submit("noop", {"sleep_s": 60}, timeout_s=0.1, max_attempts=1, wait_s=60)
+        [letter] = client.dead.list().data
+        made.append(Owner(client, http, job.id, large.id, file.id, webhook.id, delivery.id, letter.id))
     yield made[0], made[1]
     for owner in made:
         owner.client.close()
         owner.http.close()
+
+
+def named(path: str, job: str, owner: Owner) -> str:
+    """The path of something that is the owner's."""
+    ids = {
+        "jobs": job,
+        "files": owner.file,
+        "webhooks": owner.webhook,
+        "dead": owner.letter,
+        "collections": "only-ours",
+    }
+    id = owner.delivery if path.startswith("/v1/webhooks/deliveries/") else ids[path.split("/")[2]]
+    return path.replace("{id}", id).replace("{name}", "ours")
+
+
+BODIES = {
+    ("POST", "/v1/collections/{name}/search"): {"query": "소나무"},
+    ("PATCH", "/v1/webhooks/{id}"): {"enabled": False},
+    ("POST", "/v1/webhooks/{id}/replay"): {"since": "2026-01-01T00:00:00Z"},
+}
+"""Of routes that want one."""
 
 
 def operations(document: dict[str, Any]) -> list[tuple[str, str]]:
@@ -120,15 +149,17 @@ def test_no_route_gives_or_takes_anything_of_another_tenant(owners: tuple[Owner,
         if "{" not in path:
             continue
         for job in (ours.job, ours.large_job):
-            id = job if "/jobs/" in path else ours.file if "/files/" in path else "only-ours"
-            body = {"query": "소나무"} if path.endswith("/search") else None
-            answer = theirs.http.request(method, path.replace("{id}", id).replace("{name}", "ours"), json=body)
+            body = BODIES.get((method, path))
+            answer = theirs.http.request(method, named(path, job, ours), json=body)
             status, code, _ = problem(answer)
             assert (status, code.endswith("_not_found")) == (404, True), (method, path, answer.text)
             tried += 1
     assert tried > 15
     assert ours.client.job(ours.job).state == "succeeded"
     assert ours.client.file(ours.file).filename == "upload"
+    assert ours.client.dead.show(ours.letter).requeued_at is None
+    assert ours.client.webhooks.endpoint(ours.webhook).enabled
+    assert ours.client.webhooks.delivery(ours.delivery).endpoint == ours.webhook
     assert ours.client.search("ours", "소나무")[0].document_id == "only-ours"
 
 
@@ -142,6 +173,10 @@ def test_lists_hold_ones_own_only(owners: tuple[Owner, Owner]) -> None:
         assert mine.file in files
         assert other.file not in files
         assert mine.client.jobs(parent=other.job).data == []
+        assert [endpoint.id for endpoint in mine.client.webhooks.endpoints()] == [mine.webhook]
+        assert [delivery.id for delivery in mine.client.webhooks.iterate_deliveries()] == [mine.delivery]
+        assert mine.client.webhooks.deliveries(job=other.job).data == []
+        assert [letter.id for letter in mine.client.dead.list().data] == [mine.letter]
         assert mine.client.collection(COLLECTION).documents == 1
 
 
@@ -171,6 +206,26 @@ def test_a_file_of_another_tenant_cannot_be_indexed(owners: tuple[Owner, Owner])
     with pytest.raises(JobFailed) as failure:
         theirs.client.ask("loot", "무엇?")
     assert failure.value.code == "collection_empty"
+
+
+def test_only_an_operator_s_key_sees_what_belongs_to_no_tenant(
+    guarded: Up, owners: tuple[Owner, Owner], database_url_of_stack: str
+) -> None:
+    made = cli(
+        "key", "create", "--tenant", "ops", "--operator", "--postgres", database_url_of_stack, "--json", within_s=60
+    )
+    key = json.loads(made.stdout)
+    assert key["operator"] is True
+    listed = json.loads(cli("key", "list", "--postgres", database_url_of_stack, "--json").stdout)
+    assert {row["tenant"]: row["operator"] for row in listed}["ops"] is True
+    assert not any(row["operator"] for row in listed if row["tenant"] != "ops")
+    with Welip(guarded.url, key["key"]) as operator:
+        assert operator.dead.list(source="message").data == []
+        assert operator.dead.list().data == [], "the letters of other tenants' jobs stay theirs"
+    with pytest.raises(ApiError) as refusal:
+        owners[0].client.dead.list(source="message")
+    assert (refusal.value.status, refusal.value.code, refusal.value.field) == (403, "forbidden", "source")
+    assert "--operator" in str(refusal.value.remedy)
 
 
 def test_a_revoked_key_opens_nothing(guarded: Up, database_url_of_stack: str) -> None:

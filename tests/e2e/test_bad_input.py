@@ -1,6 +1,8 @@
 """Whatever is wrong with a request, it is answered with a problem that names the field, and nothing is stored."""
 
 import json
+import select
+import socket
 import subprocess
 from collections.abc import Iterator
 from typing import Any, Final
@@ -234,3 +236,19 @@ def test_what_is_no_http_is_answered_and_done_no_harm(up: Up, http: httpx.Client
     said = subprocess.run(command, capture_output=True, text=True, timeout=10)
     assert "400" in said.stdout
     assert http.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_head_without_end_is_refused_before_it_fills_the_memory(up: Up) -> None:
+    address = httpx.URL(up.url)
+    assert httpx.get(f"{up.url}/healthz", headers={"X-Long": "a" * 32 * 1024}).status_code == 200
+    with socket.create_connection((address.host, address.port or 80), timeout=20) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Endless: ")
+        for _ in range(64):
+            if select.select([connection], [], [], 0.02)[0]:
+                break
+            connection.sendall(b"a" * 16 * 1024)
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"application/problem+json" in head
+    assert json.loads(body)["code"] == "head_too_large"

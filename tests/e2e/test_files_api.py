@@ -199,9 +199,8 @@ class TestRefusedUploads:
     @pytest.mark.parametrize("sent", [HEAD[:40], HEAD, HEAD + bytes(3 * 1024 * 1024)], ids=["early", "head", "midway"])
     def test_a_client_that_leaves_in_mid_upload_leaves_nothing(self, up: Up, http: httpx.Client, sent: bytes) -> None:
         address = httpx.URL(up.url)
-        head = (
-            f"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM['Content-Type']}\r\nContent-Length: 9999999\r\n"
-        )
+        form = FORM["Content-Type"]
+        head = f"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: {form}\r\nContent-Length: 9999999\r\n"
         with socket.create_connection((address.host, address.port or 80)) as connection:
             connection.sendall(head.encode() + b"\r\n" + sent)
             if len(sent) > 1024 * 1024:

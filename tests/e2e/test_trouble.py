@@ -126,3 +126,12 @@ def test_a_killed_supervisor_leaves_no_worker_and_the_next_start_goes_on(data: P
         assert postgres is not None
         assert up.stop() == 0
         assert gone([postgres]) == []
+
+
+def test_a_stack_without_authentication_is_for_this_machine_alone(tmp_path: Path) -> None:
+    data = tmp_path / "open"
+    said = cli("up", "--data", str(data), "--host", "0.0.0.0", WELIP_AUTH="off", within_s=60)
+    assert said.returncode == 1
+    assert "WELIP_AUTH=on" in said.stderr
+    assert "Traceback" not in said.stderr
+    assert not data.exists(), "nothing was started"

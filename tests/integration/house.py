@@ -58,10 +58,10 @@ class Worker:
         self._completions = Completions(database, self._agents.relay.wake, worker=name)
         ports = self.world.ports
         object.__setattr__(ports, "children", PostgresChildren(database, ChildSummary))
-        executor = Executor(database, self._completions, self.held, ports, Artifacts(database, ports.blobs))
+        self.executor = Executor(database, self._completions, self.held, ports, Artifacts(database, ports.blobs))
         self.consumers = Consumers(
             self._broker,
-            executor,
+            self.executor,
             subscriptions(tried_routes(), embedded=kafka.embedded),
             kafka=kafka,
             worker=settings,

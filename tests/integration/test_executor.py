@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from consumers.held import Abort, HeldJobs
 from infra.artifacts import Artifacts
 from infra.postgres.database import Database
 from schemas.lifecycle import JobState
+from schemas.topics import topic_name
 from tests.conftest import execute
 from tests.integration.jobs import Jobs
 from tests.unit.ports_in_memory import World
@@ -97,9 +99,9 @@ async def test_a_larger_result_becomes_a_file(bench: Bench) -> None:
 
 
 async def test_a_retry_waits_and_counts(bench: Bench) -> None:
-    job_id = await bench.submit(away_until_attempt=3)
+    job_id = await bench.submit(retry_until_attempt=3)
     row = await bench.run(job_id)
-    assert (row["state"], row["attempt"], code(row)) == ("retry_wait", 1, "dependency_unavailable")
+    assert (row["state"], row["attempt"], code(row)) == ("retry_wait", 1, "timeout")
     await bench.jobs.fetch("UPDATE job SET state = 'queued'")
     assert (await bench.run(job_id))["attempt"] == 2
     await bench.jobs.fetch("UPDATE job SET state = 'queued'")
@@ -108,9 +110,51 @@ async def test_a_retry_waits_and_counts(bench: Bench) -> None:
 
 
 async def test_the_last_attempt_that_asks_for_a_retry_fails(bench: Bench) -> None:
-    row = await bench.run(await bench.submit(away_until_attempt=9, max_attempts=1))
-    assert (row["state"], code(row)) == ("failed", "dependency_unavailable")
+    row = await bench.run(await bench.submit(retry_until_attempt=9, max_attempts=1))
+    assert (row["state"], code(row)) == ("failed", "timeout")
     assert json.loads(row["error"])["retryable"] is True  # a new job may succeed
+
+
+async def test_an_outage_costs_no_attempt_and_says_since_when(bench: Bench) -> None:
+    job_id = await bench.submit(away_until_epoch=4, max_attempts=2)
+    since = set()
+    for _ in range(3):
+        row = await bench.run(job_id)
+        assert (row["state"], row["attempt"], code(row)) == ("retry_wait", 0, "dependency_unavailable")
+        since.add(json.loads(row["error"])["since"])
+        await bench.jobs.fetch("UPDATE job SET state = 'queued'")
+    assert len(since) == 1
+    row = await bench.run(job_id)
+    assert (row["state"], row["attempt"], row["error"]) == ("succeeded", 1, None)
+
+
+async def test_an_outage_that_never_ends_costs_attempts_after_its_limit(bench: Bench) -> None:
+    job_id = await bench.submit(away_until_epoch=99, max_attempts=2)
+    await bench.run(job_id)
+    two_hours_ago = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
+    error = json.dumps({"code": "dependency_unavailable", "message": "", "retryable": True, "since": two_hours_ago})
+    await bench.jobs.fetch("UPDATE job SET state = 'queued', error = $1::json", error)
+    row = await bench.run(job_id)
+    assert (row["state"], row["attempt"], json.loads(row["error"])["since"]) == ("retry_wait", 1, two_hours_ago)
+    await bench.jobs.fetch("UPDATE job SET state = 'queued'")
+    row = await bench.run(job_id)
+    assert (row["state"], row["attempt"]) == ("failed", 2)
+    assert [letter["reason"] for letter in await bench.jobs.fetch("SELECT reason FROM dead_letter")] == [
+        "dependency_unavailable"
+    ]
+
+
+async def test_a_job_of_one_attempt_is_not_repeated_for_an_outage(bench: Bench) -> None:
+    row = await bench.run(await bench.submit(away_until_epoch=9, max_attempts=1))
+    assert (row["state"], code(row)) == ("failed", "dependency_unavailable")
+
+
+async def test_an_outage_opens_the_breaker_of_its_topic_until_a_try_gets_through(bench: Bench) -> None:
+    topic = topic_name("trial", "act", "interactive")
+    job_id = await bench.submit(away_until_epoch=2)
+    await bench.run(job_id)
+    assert bench.executor.breakers.is_open(topic)
+    assert not bench.executor.breakers.is_open(topic_name("trial", "act", "bulk"))
 
 
 async def test_a_snooze_costs_no_attempt(bench: Bench) -> None:

@@ -117,7 +117,9 @@ async def test_files_belong_to_their_tenant(jobs: Jobs) -> None:
         assert await files.files(connection, "b", None, 10) == []
         assert [row["id"] for row in await files.files(connection, "a", made[2], 10)] == made[1::-1]
         assert await files.delete(connection, made[0], "b") is None
-        assert await files.delete(connection, made[0], "a") == f"a/{made[0]}"
+        removed = await files.delete(connection, made[0], "a")
+        assert removed is not None
+        assert removed["blob"] == f"a/{made[0]}"
         assert await files.delete(connection, made[0], "a") is None
     stored = PostgresCatalogue(jobs.database, StoredDocument)
     assert await stored.file_key("a", f"file_{made[1].hex}") == (f"a/{made[1]}", "a.txt")
@@ -161,7 +163,7 @@ async def test_a_revoked_key_has_no_owner(jobs: Jobs) -> None:
     key_id = uuid4()
     async with jobs.database.connection() as connection:
         await keys.create(connection, key_id, "new-tenant", "laptop", "welip_abc", b"digest")
-        assert await keys.owner(connection, b"digest") == "new-tenant"
+        assert await keys.owner(connection, b"digest") == ("new-tenant", False)
         assert [row["id"] for row in await keys.every(connection, "new-tenant")] == [key_id]
         assert await keys.every(connection, "default") == []
         assert await keys.revoke(connection, key_id)

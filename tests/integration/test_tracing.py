@@ -8,7 +8,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from gateway.receivers import Receivers
 from gateway.submit import Submitter
+from infra.settings import WebhookSettings
 from infra.telemetry import current_traceparent, span, stop_tracing, use_provider
 from schemas.jobs import Submission
 from schemas.kinds.noop import NoopInput
@@ -29,7 +31,7 @@ def spans() -> Iterator[InMemorySpanExporter]:
 
 async def test_a_job_is_one_trace_with_the_request_that_submitted_it(house: House, spans: InMemorySpanExporter) -> None:
     await house.worker()
-    submitter = Submitter(house.database, house.agents.relay.wake)
+    submitter = Submitter(house.database, house.agents.relay.wake, Receivers(house.database, WebhookSettings()))
     with span("POST /v1/jobs", traceparent=INCOMING):
         accepted = await submitter.submit("default", Submission(kind="noop", input=NoopInput()))
     await house.until([accepted.id])

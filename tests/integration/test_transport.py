@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
@@ -37,6 +38,22 @@ async def test_messages_that_come_three_times_run_each_job_once(house: House) ->
     assert {(row["state"], row["epoch"]) for row in rows} == {("succeeded", 1)}
     for row in rows:
         assert await house.jobs.history(row["id"]) == ["running", "succeeded"]
+
+
+async def test_jobs_wait_out_an_outage_on_their_topic_and_neighbours_run(house: House, tmp_path: Path) -> None:
+    worker = await house.worker()
+    away = tmp_path / "away"
+    away.touch()
+    ids = await house.submit(300, kind="trial", stage="act", input=json.dumps({"away_while": str(away)}))
+    async with asyncio.timeout(20):
+        while not worker.executor.breakers.is_open("welip.trial.act.interactive"):
+            await asyncio.sleep(0.01)
+    await house.until(await house.submit(50))
+    untouched = [row for row in await house.jobs.rows(ids) if row["epoch"] == 0]
+    assert len(untouched) > 200
+    away.unlink()
+    rows = await house.until(ids)
+    assert {(row["state"], row["attempt"]) for row in rows} == {("succeeded", 1)}
 
 
 async def test_an_unreadable_message_is_passed_over_and_its_neighbours_run(house: House) -> None:

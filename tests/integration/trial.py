@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from consumers.stages.context import StageJob
 from consumers.stages.ports import Ports
 from consumers.stages.registry import stage
-from schemas.errors import DependencyUnavailable, InvalidInput
+from schemas.errors import DependencyUnavailable, InvalidInput, StageTimeout
 from schemas.kinds.registry import KINDS, Kind
 from schemas.outcomes import Child, Done, FanOut, Next, Outcome, Retry, Snooze
 from schemas.topics import Pool
@@ -34,8 +35,12 @@ async def act(job: StageJob, ports: Ports) -> Outcome:
             return FanOut([Child("act", {"fail": n == 0 and count > 1}) for n in range(count)], "sum", {"made": count})
         case {"fail": True}:
             raise InvalidInput("it was told to fail")
-        case {"away_until_attempt": int(attempt)} if job.attempt < attempt:
-            return Retry(DependencyUnavailable("away"), after=timedelta(0))
+        case {"retry_until_attempt": int(attempt)} if job.attempt < attempt:
+            return Retry(StageTimeout("once more"), after=timedelta(0))
+        case {"away_while": str(path)} if Path(path).exists():  # noqa: ASYNC240 - as good as at once
+            raise DependencyUnavailable("away")
+        case {"away_until_epoch": int(epoch)} if job.epoch < epoch:
+            raise DependencyUnavailable("away")
         case {"snooze_until_epoch": int(epoch)} if job.epoch < epoch:
             return Snooze(timedelta(milliseconds=1))
         case {"defect": True}:

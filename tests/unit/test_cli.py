@@ -350,11 +350,11 @@ def test_the_server_is_found_by_option_environment_or_the_running_stack(
 
 
 def test_keys_are_made_listed_and_revoked_through_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, ...]] = []
+    asked: list[tuple[object, ...]] = []
     row = {"id": UUID(int=1), "tenant": "kim", "name": "노트북", "created_at": datetime(2026, 11, 20, tzinfo=UTC)}
 
-    def create_key(dsn: str, tenant: str, name: str) -> str:
-        asked.append((dsn, tenant, name))
+    def create_key(dsn: str, tenant: str, name: str, *, operator: bool) -> str:
+        asked.append((dsn, tenant, name, operator))
         return "welip_new"
 
     def revoke_key(dsn: str, id: str) -> bool:
@@ -366,7 +366,8 @@ def test_keys_are_made_listed_and_revoked_through_the_database(monkeypatch: pyte
     monkeypatch.setenv("WELIP_POSTGRES_URL", "postgresql://db/welip")
 
     assert welip("key", "create", "--tenant", "kim", "--name", "노트북").stdout == "welip_new\n"
-    assert asked == [("postgresql://db/welip", "kim", "노트북")]
+    welip("key", "create", "--tenant", "ops", "--operator")
+    assert asked == [("postgresql://db/welip", "kim", "노트북", False), ("postgresql://db/welip", "ops", "", True)]
     assert "노트북" in welip("key", "list").stdout
     assert json.loads(welip("key", "list", "--json").stdout)[0]["id"] == str(UUID(int=1))
     welip("key", "revoke", str(UUID(int=1)))

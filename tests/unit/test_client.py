@@ -16,6 +16,7 @@ import stamina
 from producers.client import flows, requests
 from producers.client.async_ import AsyncWelip
 from producers.client.connection import may_retry, resolve_url
+from producers.client.dead import AsyncDeadLetters, DeadLetters
 from producers.client.errors import (
     ApiError,
     ConnectionFailed,
@@ -145,13 +146,15 @@ def stream(*pieces: bytes | Exception) -> Callable[[httpx.Request], httpx.Respon
     return lambda _: httpx.Response(200, stream=Chunks(*pieces), headers={"content-type": "text/event-stream"})
 
 
-def test_both_clients_have_the_same_methods_and_parameters() -> None:
+@pytest.mark.parametrize(("blocking", "asynchronous"), [(Welip, AsyncWelip), (DeadLetters, AsyncDeadLetters)])
+def test_both_clients_have_the_same_methods_and_parameters(blocking: type, asynchronous: type) -> None:
     def surface(client: type) -> dict[str, list[inspect.Parameter]]:
         public = {name: f for name, f in vars(client).items() if inspect.isfunction(f) and not name.startswith("_")}
         return {name.removeprefix("a"): list(inspect.signature(f).parameters.values()) for name, f in public.items()}
 
-    renamed = {name.removeprefix("a"): found for name, found in surface(Welip).items()}
-    assert renamed == surface(AsyncWelip)
+    renamed = {name.removeprefix("a"): found for name, found in surface(blocking).items()}
+    assert renamed
+    assert renamed == surface(asynchronous)
 
 
 async def test_submit_sends_the_contract_and_a_key_of_its_own(call: Caller, script: Script) -> None:

@@ -129,7 +129,7 @@ def test_volumes_are_declared_and_used() -> None:
 
 
 def test_services_that_scale_hold_nothing_that_exists_once() -> None:
-    for name in ("worker-cpu", "worker-answer", "worker-gpu", "relay"):
+    for name in ("worker-cpu", "worker-answer", "worker-gpu", "worker-webhook", "relay"):
         assert not {"container_name", "ports", "hostname"} & set(SERVICES[name])
 
 
@@ -167,10 +167,11 @@ def test_the_dockerfile_builds_on_stages_and_groups_that_exist() -> None:
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(re.findall(r"--from=(\S+)", text)) <= set(STAGES)
     assert set(re.findall(r"--extra (\S+)", text)) <= set(groups)
-    assert {f"packages-{pool}" for pool in Pool} <= set(STAGES)
+    assert {f"packages-{pool}" for pool in Pool if pool is not Pool.WEBHOOK} <= set(STAGES)
+    assert {f"worker-{pool}" for pool in Pool} <= set(STAGES)
 
 
-@pytest.mark.parametrize("target", ["gateway", "relay", "worker-cpu", "worker-gpu", "minio"])
+@pytest.mark.parametrize("target", ["gateway", "relay", "worker-webhook", "worker-cpu", "worker-gpu", "minio"])
 def test_no_image_runs_as_root(target: str) -> None:
     users = re.findall(r"^USER (\S+)$", stage_text(target), re.MULTILINE)
     assert users
@@ -208,7 +209,7 @@ def test_every_command_exists_in_the_cli(arguments: list[str]) -> None:
 
 
 def test_every_default_command_of_an_image_exists_in_the_cli() -> None:
-    for target in ("gateway", "relay", "worker-cpu", "worker-gpu"):
+    for target in ("gateway", "relay", "worker-webhook", "worker-cpu", "worker-gpu"):
         lines = re.findall(r'^CMD \["(\w+)"', stage_text(target), re.MULTILINE)
         assert set(lines) <= set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
         assert '\nENTRYPOINT ["welip"]' in stage_text(target)

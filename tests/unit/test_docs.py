@@ -89,6 +89,8 @@ def shown(default: object) -> str:
             return f"`{str(default).lower()}`"
         case SecretStr():
             return shown(default.get_secret_value())
+        case timedelta() if default.days and default == timedelta(days=default.days):
+            return f"`P{default.days}D`"
         case timedelta():
             return f"`{default.total_seconds():g}`"
         case "":

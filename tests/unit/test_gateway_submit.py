@@ -10,9 +10,12 @@ import pytest
 from fastapi import FastAPI
 
 from gateway import problems
+from gateway.limits import Limits
 from gateway.routes import jobs
 from gateway.services import Services
 from gateway.submit import Accepted
+from infra.postgres.database import Database
+from infra.settings import LimitSettings, PostgresSettings
 
 JOB = UUID(int=7)
 
@@ -42,7 +45,13 @@ def submitter() -> _Submitter:
 def http(submitter: _Submitter) -> httpx.AsyncClient:
     app = FastAPI()
     app.state.services = object.__new__(Services)
-    for name, part in {"submitter": submitter, "keys": _Keys(), "settings": SimpleNamespace()}.items():
+    limits = Limits(Database(PostgresSettings(), application="test"), LimitSettings())
+    for name, part in {
+        "submitter": submitter,
+        "keys": _Keys(),
+        "limits": limits,
+        "settings": SimpleNamespace(),
+    }.items():
         object.__setattr__(app.state.services, name, part)
     app.router.routes.extend(jobs.router.routes)
     problems.install(app)

@@ -30,6 +30,7 @@ ROW: dict[str, Any] = {
     "result": None,
     "error": None,
     "metadata": '{"k": "v"}',
+    "webhook": None,
     "parent": None,
     "waiting": False,
     "created_at": AT,
@@ -81,6 +82,15 @@ def test_a_fresh_job_is_shown_as_it_would_be_read_back() -> None:
     read |= {"started_at": None, "expires_at": AT}
     assert fresh_view(new, Made(AT, AT), {"k": "v"}) == job_view(read, None)
     assert fresh_view(replace(new, lane="interactive"), Made(AT, None), {})["expires_at"] is None
+
+
+def test_a_job_s_own_receiver_is_shown_as_it_was_given() -> None:
+    hook = '{"url": "https://r.example/in", "origin": "https://r.example", "events": ["job.failed"]}'
+    view = job_view({**ROW, "webhook": hook}, None)
+    holds(JobView, view)
+    assert view["webhook"] == {"url": "https://r.example/in", "events": ["job.failed"]}
+    new = NewJob(ID, "t", "noop", "run", "bulk", "{}", "{}", 5, None, None, None, None, None, hook)
+    assert fresh_view(new, Made(AT, None), {})["webhook"] == view["webhook"]
 
 
 def test_files_collections_and_events_are_shown() -> None:

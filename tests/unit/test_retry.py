@@ -1,4 +1,4 @@
-"""When a failed try is repeated: a pure decision with a ceiling, a floor for outages, and an end."""
+"""When a failed try is repeated, and whether it counts: pure decisions with a ceiling and an end."""
 
 from datetime import timedelta
 
@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.retry import FIRST, LONGEST, retry_delay
-from schemas.errors import DependencyUnavailable, EngineOverloaded, InternalError, InvalidInput, NotFound, StageTimeout
+from consumers.retry import FIRST, LONGEST, LONGEST_OUTAGE_WAIT, outage_delay, retry_delay
+from schemas.errors import (
+    DependencyUnavailable,
+    EngineOverloaded,
+    InternalError,
+    InvalidInput,
+    JobError,
+    NotFound,
+    StageTimeout,
+)
 
 attempts = st.integers(1, 10_000)
 draws = st.floats(0, 1)
@@ -31,13 +39,23 @@ def test_a_later_attempt_never_waits_less(attempt: int, draw: float) -> None:
     assert delay(attempt) <= delay(attempt + 1)
 
 
-@given(attempt=attempts, draw=draws)
-def test_an_outage_waits_at_least_half_of_the_longest_wait(attempt: int, draw: float) -> None:
-    away = retry_delay(DependencyUnavailable("x"), attempt=attempt, max_attempts=attempt + 1, draw=draw)
-    whole = retry_delay(InternalError("x"), attempt=attempt, max_attempts=attempt + 1, draw=1.0)
-    assert away is not None
-    assert whole is not None
-    assert away >= whole / 2 - timedelta(microseconds=1)
+@given(away_s=st.floats(0, 3599), draw=draws, error=st.sampled_from([DependencyUnavailable, EngineOverloaded]))
+def test_an_outage_waits_about_as_long_as_it_has_lasted(away_s: float, draw: float, error: type[JobError]) -> None:
+    away = timedelta(seconds=away_s)
+    delay = outage_delay(error("x"), away=away, limit=timedelta(hours=1), max_attempts=5, draw=draw)
+    whole = min(max(away, FIRST), LONGEST_OUTAGE_WAIT)
+    assert delay is not None
+    assert whole / 2 - timedelta(microseconds=1) <= delay <= whole
+
+
+@pytest.mark.parametrize(
+    ("error", "away_s", "max_attempts"),
+    [(InternalError, 0, 5), (DependencyUnavailable, 3600, 5), (DependencyUnavailable, 0, 1)],
+    ids=["no outage", "beyond its limit", "not to be repeated"],
+)
+def test_other_tries_count(error: type[JobError], away_s: int, max_attempts: int) -> None:
+    away, limit = timedelta(seconds=away_s), timedelta(hours=1)
+    assert outage_delay(error("x"), away=away, limit=limit, max_attempts=max_attempts) is None
 
 
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 2), (3, 4), (9, 256), (10, 300), (50, 300)])

@@ -41,7 +41,7 @@ def value_for(annotation: object, default: object) -> str:
     if isinstance(default, bool):
         return str(not default)
     if isinstance(default, timedelta):
-        return str(default.total_seconds() * 1.5)
+        return str(default.total_seconds() * 1.5 + 1)
     if isinstance(default, int) or "int" in str(annotation):
         return str(int(default) + 1 if isinstance(default, int) else 9100)
     choices = getattr(annotation, "__args__", ())

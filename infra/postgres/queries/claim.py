@@ -28,7 +28,7 @@ WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true) AS setting
         lease_until = now() + make_interval(secs => $5), started_at = coalesce(started_at, now())
     FROM held WHERE job.id = held.id
     RETURNING job.id, tenant, kind, stage, lane, epoch, attempt, max_attempts, timeout_s, input, carry, traceparent,
-              created_at, started_at, parent, worker, lease_until
+              created_at, started_at, parent, worker, lease_until, error, now() AS claimed_at
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'state', json_build_object('state', 'running', 'stage', stage, 'attempt', attempt) FROM claimed

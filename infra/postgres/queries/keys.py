@@ -11,21 +11,23 @@ if TYPE_CHECKING:
 # A key, and its tenant if that is new.
 CREATE: Final = """
 WITH owner AS (INSERT INTO tenant (id) VALUES ($2) ON CONFLICT DO NOTHING)
-INSERT INTO api_key (id, tenant, name, prefix, hash) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO api_key (id, tenant, name, prefix, hash, operator) VALUES ($1, $2, $3, $4, $5, $6)
 """
 LIST: Final = """
-SELECT id, tenant, name, prefix, created_at, revoked_at FROM api_key
+SELECT id, tenant, name, prefix, operator, created_at, revoked_at FROM api_key
 WHERE $1::text IS NULL OR tenant = $1 ORDER BY created_at
 """
 REVOKE: Final = "UPDATE api_key SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING id"
 
 # Whose key this is. Found by the hash of a random 256-bit secret: timing tells nothing about another key's hash.
-OWNER: Final = "SELECT tenant FROM api_key WHERE hash = $1 AND revoked_at IS NULL"
+OWNER: Final = "SELECT tenant, operator FROM api_key WHERE hash = $1 AND revoked_at IS NULL"
 
 
-async def create(connection: "Connection", key_id: UUID, tenant: str, name: str, prefix: str, digest: bytes) -> None:
+async def create(
+    connection: "Connection", key_id: UUID, tenant: str, name: str, prefix: str, digest: bytes, operator: bool = False
+) -> None:
     """Record a new key."""
-    await connection.execute(CREATE, key_id, tenant, name, prefix, digest)
+    await connection.execute(CREATE, key_id, tenant, name, prefix, digest, operator)
 
 
 async def every(connection: "Connection", tenant: str | None) -> list[asyncpg.Record]:
@@ -38,7 +40,7 @@ async def revoke(connection: "Connection", key_id: UUID) -> bool:
     return await connection.fetchval(REVOKE, key_id) is not None
 
 
-async def owner(connection: "Connection", digest: bytes) -> str | None:
-    """The tenant whose live key has this hash."""
-    tenant: str | None = await connection.fetchval(OWNER, digest)
-    return tenant
+async def owner(connection: "Connection", digest: bytes) -> tuple[str, bool] | None:
+    """The tenant whose live key has this hash, and whether it is an operator's."""
+    row = await connection.fetchrow(OWNER, digest)
+    return None if row is None else (row["tenant"], row["operator"])

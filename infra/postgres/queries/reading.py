@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
 COLUMNS: Final = """id, tenant, kind, stage, lane, state, attempt, max_attempts, progress_done, progress_total,
-    progress_message, result, error, metadata, parent, waiting, cancel_requested, created_at, started_at, finished_at,
-    expires_at, timeout_s, idempotency_key"""
+    progress_message, result, error, metadata, webhook, parent, waiting, cancel_requested, created_at, started_at,
+    finished_at, expires_at, timeout_s, idempotency_key"""
 
 # One job of a tenant.
 JOB: Final = f"SELECT {COLUMNS} FROM job WHERE id = $1 AND tenant = $2"

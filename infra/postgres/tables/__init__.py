@@ -1,13 +1,14 @@
 """The tables. Alembic's migrations make them; a test holds the two equal. Rows are read through `queries/`."""
 
 from infra.postgres.tables.dead import DeadLetter
-from infra.postgres.tables.documents import Collection, Document, File
+from infra.postgres.tables.documents import BlobGarbage, Collection, Document, File
 from infra.postgres.tables.jobs import Job, JobEvent, Outbox
 from infra.postgres.tables.tenants import ApiKey, Tenant
 from infra.postgres.tables.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "ApiKey",
+    "BlobGarbage",
     "Collection",
     "DeadLetter",
     "Document",

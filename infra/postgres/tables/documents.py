@@ -13,7 +13,10 @@ class File(SQLModel, table=True):
     """An uploaded or produced file; its bytes lie in object storage under `blob`."""
 
     __tablename__ = "file"
-    __table_args__ = (Index("file_newest", "tenant", "id"),)
+    __table_args__ = (
+        Index("file_newest", "tenant", "id", postgresql_include=["bytes"]),
+        Index("file_blob", "blob", postgresql_ops={"blob": "text_pattern_ops"}),  # the files below a job's folder
+    )
     id: UUID = Field(primary_key=True)
     tenant: str = Field(sa_type=Text)
     filename: str = Field(sa_type=Text)
@@ -23,6 +26,14 @@ class File(SQLModel, table=True):
     sha256: str = Field(sa_type=Text)
     blob: str = Field(sa_type=Text)
     created_at: datetime = time(now=True)
+
+
+class BlobGarbage(SQLModel, table=True):
+    """A blob, or a folder of blobs, that no row names any more, or not yet: to be deleted when `due_at` has come."""
+
+    __tablename__ = "blob_garbage"
+    blob: str = Field(primary_key=True, sa_type=Text)
+    due_at: datetime = time(now=True)
 
 
 class Collection(SQLModel, table=True):

@@ -11,6 +11,7 @@ import typer
 from producers.client.cli.failures import WrongUse
 from producers.client.cli.output import JsonFlag, print_json, print_table
 from producers.client.errors import WelipError
+from schemas.errors import InvalidInput
 
 Postgres = Annotated[
     str | None, typer.Option(help="The server's PostgreSQL, URL. Default: WELIP_POSTGRES_URL, or that of `welip up`.")
@@ -38,15 +39,21 @@ def register(app: typer.Typer) -> None:
 def create(
     tenant: Annotated[str, typer.Option(help="Whom the key belongs to.")],
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    operator: Annotated[
+        bool, typer.Option("--operator", help="It also sees dead letters that belong to no tenant.")
+    ] = False,
     postgres: Postgres = None,
     json: JsonFlag = False,
 ) -> None:
     """Make a key and print it, this one time."""
     from infra.postgres.keys import create_key
 
-    with _database(postgres) as dsn:
-        key = create_key(dsn, tenant, name)
-    print_json({"key": key, "tenant": tenant, "name": name}) if json else print(key)
+    try:
+        with _database(postgres) as dsn:
+            key = create_key(dsn, tenant, name, operator=operator)
+    except InvalidInput as error:
+        raise WrongUse(error.message) from error
+    print_json({"key": key, "tenant": tenant, "name": name, "operator": operator}) if json else print(key)
 
 
 def show(postgres: Postgres = None, json: JsonFlag = False) -> None:

@@ -46,7 +46,9 @@ def gateway(ctx: typer.Context) -> None:
 
 
 def worker(
-    pool: Annotated[list[str] | None, typer.Option(help="A pool to work for (cpu, gpu); repeat it for more.")] = None,
+    pool: Annotated[
+        list[str] | None, typer.Option(help="A pool to work for (cpu, gpu, webhook); repeat it for more.")
+    ] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Jobs at once in each lane.")] = None,
 ) -> None:
     """Run a worker, with settings from the environment."""

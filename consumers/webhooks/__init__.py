@@ -1,0 +1,1 @@
+"""Deliveries of webhooks: taken from Postgres, sent to receivers, recorded, and tried again."""

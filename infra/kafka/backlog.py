@@ -1,0 +1,116 @@
+"""How far consumer groups are behind, asked through connections of its own: a consumer cannot vouch for itself."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import for_code
+
+from infra.kafka.broker import KAFKA_AWAY
+from infra.settings import KafkaSettings
+from schemas.errors import DependencyUnavailable
+
+ANSWERS_WITHIN_S: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Offsets of one partition: its oldest message, the one that comes next, and what its group has committed."""
+
+    start: int
+    end: int
+    committed: int | None
+
+    def left(self, passed: int | None) -> int:
+        """Messages that a reader has to come who passed all before `passed`, or who begins where its group stands.
+
+        An offset outside of the log is from another life of the topic, or what it named has expired: there a reader
+        begins at the oldest message.
+        """
+        known = [at for at in (passed, self.committed) if at is not None and self.start <= at <= self.end]
+        return self.end - max(known, default=self.start)
+
+
+class Backlog:
+    """Asks Kafka. Connections are made when they are needed, kept while they answer, and replaced when they do not."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._admin: AIOKafkaAdminClient | None = None
+        self._reader: AIOKafkaConsumer | None = None
+
+    async def reach(self, groups: Mapping[str, Sequence[str]]) -> dict[tuple[str, TopicPartition], Reach]:
+        """Every partition of the topics of each group. Raises `DependencyUnavailable`."""
+        async with self._answering():
+            return await self._reach(groups)
+
+    async def owners(self, group: str) -> dict[TopicPartition, str]:
+        """The client that each assigned partition belongs to, as the broker sees it; empty while a group rebalances.
+
+        Raises `DependencyUnavailable`.
+        """
+        async with self._answering():
+            admin, _ = await self._connected()
+            # One group a request: aiokafka misreads an answer about several.
+            [described] = await admin.describe_consumer_groups([group])
+            [found] = described.to_object()["groups"]
+            if found["error_code"]:
+                raise for_code(found["error_code"])(f"group {group}")
+        return {
+            partition: member["client_id"]
+            for member in found["members"]
+            if member["member_assignment"]
+            for partition in ConsumerProtocolMemberAssignment.decode(member["member_assignment"]).partitions()
+        }
+
+    async def close(self) -> None:
+        """Let go of the connections, dead or alive."""
+        admin, reader = self._admin, self._reader
+        self._admin = self._reader = None
+        with contextlib.suppress(*KAFKA_AWAY):
+            async with asyncio.timeout(2):
+                if admin is not None:
+                    await admin.close()
+                if reader is not None:
+                    await reader.stop()
+
+    @contextlib.asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(ANSWERS_WITHIN_S):
+                yield
+        except KAFKA_AWAY as error:
+            await self.close()
+            raise DependencyUnavailable(f"Kafka does not answer: {error!r}") from error
+
+    async def _reach(self, groups: Mapping[str, Sequence[str]]) -> dict[tuple[str, TopicPartition], Reach]:
+        admin, reader = await self._connected()
+        described = await admin.describe_topics(sorted({topic for topics in groups.values() for topic in topics}))
+        partitions: dict[str, list[TopicPartition]] = {
+            topic["topic"]: [TopicPartition(topic["topic"], p["partition"]) for p in topic["partitions"]]
+            for topic in described
+        }
+        every = [partition for found in partitions.values() for partition in found]
+        starts, ends = await reader.beginning_offsets(every), await reader.end_offsets(every)
+        reach = {}
+        for group, topics in groups.items():
+            mine = [partition for topic in topics for partition in partitions[topic]]
+            committed = await admin.list_consumer_group_offsets(group, partitions=mine) if mine else {}
+            for partition in mine:
+                offset = committed[partition].offset
+                reach[group, partition] = Reach(starts[partition], ends[partition], None if offset < 0 else offset)
+        return reach
+
+    async def _connected(self) -> tuple[AIOKafkaAdminClient, AIOKafkaConsumer]:
+        if self._admin is None or self._reader is None:
+            await self.close()
+            self._admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.url)
+            await self._admin.start()
+            self._reader = AIOKafkaConsumer(bootstrap_servers=self._settings.url)  # without a group, of no topic
+            await self._reader.start()
+        return self._admin, self._reader

@@ -1,0 +1,245 @@
+"""What has ended long ago leaves, a stretch of a table at a time.
+
+No table has an index on when its rows ended: each would cost every job. Ids are UUIDv7, so they are in the order in
+which rows were made, and whatever ended before a time was made before it. Every statement here reads a bounded stretch
+of ids and says where it ended, so that the caller goes on from there instead of reading again what it passed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from infra.postgres.database import Connection
+
+RETENTION_LOCK: Final = 0x57454C4952  # "WELIR": the advisory lock of the one process that removes
+
+# One process at a time; held to the end of the caller's transaction.
+LEAD: Final = "SELECT pg_try_advisory_xact_lock($1)"
+
+# Ids below this one were made before: to find candidates with, never to decide by, for a process's clock made them.
+BOUND: Final = "SELECT uuidv7(-$1::interval)"
+
+# Submitted jobs of a stretch that ended before the time, and whether they have children.
+JOBS: Final = """
+WITH stretch AS (
+    SELECT id, parent, state, finished_at FROM job WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3
+)
+SELECT id, parent IS NULL AND state IN ('succeeded', 'failed', 'cancelled') AND finished_at < now() - $4::interval
+        AS expired,
+    (SELECT true FROM job c WHERE c.parent = stretch.id LIMIT 1) IS NOT NULL AS has_children
+FROM stretch ORDER BY id
+"""
+
+# Jobs and everything below them. OFFSET 0: one look-up for each, whatever the planner thinks of the table.
+TREE: Final = """
+WITH RECURSIVE tree AS (
+    SELECT id AS root, id FROM unnest($1::uuid[]) AS given(id)
+    UNION ALL
+    SELECT tree.root, below.id
+    FROM tree CROSS JOIN LATERAL (SELECT c.id FROM job c WHERE c.parent = tree.id OFFSET 0) below
+)
+"""
+
+# Submitted jobs that must stay: something in their tree lives, somebody has still to decide about it (a dead letter),
+# or somebody has still to hear of it. Not EXISTS, for which the planner may read all letters and deliveries at once.
+HELD: Final = f"""{TREE}
+SELECT DISTINCT tree.root FROM tree
+WHERE (SELECT true FROM job j WHERE j.id = tree.id AND j.state IN ('queued', 'running', 'retry_wait') LIMIT 1)
+    OR (SELECT true FROM dead_letter l WHERE l.job_id = tree.id AND l.requeued_at IS NULL LIMIT 1)
+    OR (SELECT true FROM webhook_delivery d WHERE d.job_id = tree.id AND d.state = 'pending' LIMIT 1)
+"""
+
+# Files below `<tenant>/jobs/<job>/`. The operators compare bytes, whatever the database's collation, and have an index;
+# `0` is the character after `/`.
+IN_FOLDER: Final = "f.blob ~>~ (folder.path || '/') AND f.blob ~<~ (folder.path || '0')"
+
+# The files that trees of jobs made.
+FILES_OF: Final = f"""{TREE}
+SELECT folder.root, f.id, f.tenant
+FROM tree CROSS JOIN LATERAL (
+    SELECT tree.root, tenant || '/jobs/' || replace(id::text, '-', '') AS path FROM job WHERE id = tree.id OFFSET 0
+) folder
+JOIN file f ON {IN_FOLDER}
+"""
+
+# Which of these files jobs of a tenant name in their input, in a stretch of its jobs; $5 are jobs that do not count.
+# The last row of the answer has no file: it says where the stretch ended.
+NAMED: Final = """
+WITH stretch AS MATERIALIZED (
+    SELECT id, input::text AS input FROM job WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3
+)
+SELECT stretch.id AS job, found[1] AS file
+FROM stretch, regexp_matches(CASE WHEN strpos(input, 'file_') > 0 THEN input ELSE '' END, 'file_[0-9a-f]{32}', 'g')
+    AS found
+WHERE found[1] = ANY($4::text[]) AND stretch.id <> ALL($5::uuid[])
+UNION ALL
+(SELECT id, NULL FROM stretch ORDER BY id DESC LIMIT 1)
+"""
+
+# The locks are taken in the order that a requeue takes them: a job's row first, then its letters.
+LOCK: Final = """
+SELECT id, tenant || '/jobs/' || replace(id::text, '-', '') AS folder FROM job
+WHERE id = ANY($1::uuid[]) AND state IN ('succeeded', 'failed', 'cancelled') ORDER BY id FOR UPDATE
+"""
+REMOVE_EVENTS: Final = "DELETE FROM job_event WHERE job_id = ANY($1::uuid[])"
+REMOVE_FILES_OF: Final = f"DELETE FROM file f USING unnest($1::text[]) AS folder(path) WHERE {IN_FOLDER}"
+
+# What is to be deleted is remembered in the commit that lets it go: a crash between rows and blobs forgets nothing.
+# Every job's folder, for a try that failed may have left blobs that no row names.
+LEAVE_FOLDERS: Final = "INSERT INTO blob_garbage (blob) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
+
+# Their resolved dead letters go with them, by the foreign key.
+REMOVE_JOBS: Final = "DELETE FROM job WHERE id = ANY($1::uuid[])"
+
+# A page of a job's children, and whether they have children of their own.
+CHILDREN: Final = """
+SELECT id, (SELECT true FROM job g WHERE g.parent = c.id LIMIT 1) IS NOT NULL AS has_children
+FROM job c WHERE parent = $1 LIMIT $2
+"""
+
+# Deliveries that ended before the time, with their log, by the foreign key. One that is being replayed stays.
+REMOVE_DELIVERIES: Final = """
+WITH stretch AS (
+    SELECT id FROM webhook_delivery WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3
+), gone AS (
+    DELETE FROM webhook_delivery d
+    WHERE d.id = ANY(array(SELECT id FROM stretch)) AND d.state <> 'pending' AND d.ended_at < now() - $4::interval
+    RETURNING d.id
+)
+SELECT (SELECT count(*) FROM gone) AS removed, (SELECT id FROM stretch ORDER BY id DESC LIMIT 1) AS last
+"""
+
+# Letters made before the time, whether or not anybody decided about them.
+REMOVE_LETTERS: Final = """
+WITH stretch AS (
+    SELECT id FROM dead_letter WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3
+), gone AS (
+    DELETE FROM dead_letter l
+    WHERE l.id = ANY(array(SELECT id FROM stretch)) AND l.created_at < now() - $4::interval RETURNING l.id
+)
+SELECT (SELECT count(*) FROM gone) AS removed, (SELECT id FROM stretch ORDER BY id DESC LIMIT 1) AS last
+"""
+
+# Files of a stretch, and whether each is an upload from before the time.
+UPLOADS: Final = """
+SELECT id, tenant, blob = tenant || '/files/' || replace(id::text, '-', '') AND created_at < now() - $4::interval
+    AS expired
+FROM file WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3
+"""
+REMOVE_UPLOADS: Final = """
+WITH gone AS (DELETE FROM file WHERE id = ANY($1::uuid[]) RETURNING blob)
+INSERT INTO blob_garbage (blob) SELECT blob FROM gone ON CONFLICT DO NOTHING
+"""
+
+# Blobs that nobody can ask for any more. The locks are held while they are deleted: an upload that lasted until its
+# blob became due finds its row here gone, and fails rather than name a blob that is just going.
+GARBAGE: Final = """
+SELECT blob FROM blob_garbage WHERE due_at <= now() ORDER BY blob LIMIT $1 FOR UPDATE SKIP LOCKED
+"""
+COLLECTED: Final = "DELETE FROM blob_garbage WHERE blob = ANY($1::text[])"
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Ids above `after` and below `before`, at most `limit` of them; older than `age` decides."""
+
+    after: UUID
+    before: UUID
+    limit: int
+    age: timedelta
+
+
+async def lead(connection: "Connection") -> bool:
+    """Whether the caller's transaction is that of the one process that removes."""
+    return bool(await connection.fetchval(LEAD, RETENTION_LOCK))
+
+
+async def bound(connection: "Connection", age: timedelta) -> UUID:
+    """An id as if made `age` ago, by the database's clock."""
+    found: UUID = await connection.fetchval(BOUND, age)
+    return found
+
+
+async def jobs(connection: "Connection", stretch: Stretch) -> list[asyncpg.Record]:
+    """`id`, `expired`, `has_children` of every job of the stretch, in order."""
+    return await connection.fetch(JOBS, stretch.after, stretch.before, stretch.limit, stretch.age)
+
+
+async def held(connection: "Connection", roots: Sequence[UUID]) -> set[UUID]:
+    """Those of the submitted jobs whose trees must stay whole."""
+    return {row["root"] for row in await connection.fetch(HELD, roots)}
+
+
+async def files_of(connection: "Connection", roots: Sequence[UUID]) -> list[asyncpg.Record]:
+    """`root`, `id`, `tenant` of every file that these jobs or their descendants made."""
+    return await connection.fetch(FILES_OF, roots)
+
+
+async def named(
+    connection: "Connection", tenant: str, after: UUID, limit: int, files: Sequence[UUID], but: Sequence[UUID]
+) -> tuple[set[UUID], UUID | None]:
+    """Those of the files that `limit` jobs of the tenant `after` an id name; and the last of these jobs, if any."""
+    rows = await connection.fetch(NAMED, tenant, after, limit, [f"file_{file.hex}" for file in files], but)
+    found = {UUID(hex=row["file"].removeprefix("file_")) for row in rows if row["file"] is not None}
+    return found, rows[-1]["job"] if rows else None
+
+
+async def remove_jobs(connection: "Connection", ids: Sequence[UUID]) -> int:
+    """Remove ended jobs without children, with events and files; in the caller's transaction. How many."""
+    rows = await connection.fetch(LOCK, ids)
+    doomed = [row["id"] for row in rows]
+    folders = [row["folder"] for row in rows]
+    await connection.execute(REMOVE_EVENTS, doomed)
+    await connection.execute(REMOVE_FILES_OF, folders)
+    await connection.execute(LEAVE_FOLDERS, folders)
+    await connection.execute(REMOVE_JOBS, doomed)
+    return len(doomed)
+
+
+async def children(connection: "Connection", parent: UUID, limit: int) -> list[asyncpg.Record]:
+    """`id` and `has_children` of some children of a job; none when it has none left."""
+    return await connection.fetch(CHILDREN, parent, limit)
+
+
+async def remove_deliveries(connection: "Connection", stretch: Stretch) -> tuple[int, UUID | None]:
+    """How many deliveries of the stretch were removed, and its last id; None when it is empty."""
+    return _removed(
+        await connection.fetchrow(REMOVE_DELIVERIES, stretch.after, stretch.before, stretch.limit, stretch.age)
+    )
+
+
+async def remove_letters(connection: "Connection", stretch: Stretch) -> tuple[int, UUID | None]:
+    """The same for dead letters."""
+    return _removed(
+        await connection.fetchrow(REMOVE_LETTERS, stretch.after, stretch.before, stretch.limit, stretch.age)
+    )
+
+
+async def uploads(connection: "Connection", stretch: Stretch) -> list[asyncpg.Record]:
+    """`id`, `tenant`, `expired` of every file of the stretch, in order."""
+    return await connection.fetch(UPLOADS, stretch.after, stretch.before, stretch.limit, stretch.age)
+
+
+async def remove_uploads(connection: "Connection", ids: Sequence[UUID]) -> None:
+    """Remove files."""
+    await connection.execute(REMOVE_UPLOADS, ids)
+
+
+async def garbage(connection: "Connection", limit: int) -> list[str]:
+    """Blobs, or folders of blobs, to be deleted, in order; in the transaction that says so with `collected`."""
+    return [row["blob"] for row in await connection.fetch(GARBAGE, limit)]
+
+
+async def collected(connection: "Connection", blobs: Sequence[str]) -> None:
+    """Say that these are deleted."""
+    await connection.execute(COLLECTED, blobs)
+
+
+def _removed(row: asyncpg.Record | None) -> tuple[int, UUID | None]:
+    assert row is not None
+    return row["removed"], row["last"]

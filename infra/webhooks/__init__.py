@@ -1,0 +1,1 @@
+"""What goes out to receivers: where it may go, how it is signed, how it is sent."""

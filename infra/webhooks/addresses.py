@@ -1,0 +1,204 @@
+"""Where webhooks may go: not into our own network, unless the operator names a receiver there.
+
+Receivers are named by tenants, so a delivery is a request that strangers aim (server-side request forgery). What a URL
+looks like is checked here when it is stored and again before it is sent to; the address that its name leads to is
+checked where the connection is made, see `infra/webhooks/connecting.py`.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import httpx
+
+from infra.settings import WebhookSettings
+from schemas.errors import InvalidInput
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_URL: Final = 2048
+
+REFUSED_V4: Final = tuple(
+    ipaddress.IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # this network; 0.0.0.0 is this host
+        "10.0.0.0/8",  # private
+        "100.64.0.0/10",  # shared by carriers (CGNAT); Alibaba's metadata, 100.100.100.200
+        "127.0.0.0/8",  # loopback
+        "168.63.129.16/32",  # the host of an Azure machine: metadata and more, on a public address
+        "169.254.0.0/16",  # link-local; metadata of most clouds, 169.254.169.254
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # protocol assignments; Oracle's metadata, 192.0.0.192
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",  # private
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved; broadcast
+    )
+)
+"""IPv4 addresses that no receiver on the internet has.
+
+https://www.iana.org/assignments/iana-ipv4-special-registry. Our own table, because what `ipaddress` calls global
+differs between the patch versions of Python.
+"""
+
+GLOBAL_V6: Final = ipaddress.IPv6Network("2000::/3")
+"""The only IPv6 addresses given to hosts on the internet. Outside lie loopback, unique local (fd00:ec2::254 is a
+metadata service), link-local, site-local and multicast ones, and those that stand for an IPv4 address: mapped,
+compatible, NAT64 (64:ff9b::/96, 64:ff9b:1::/48)."""
+
+REFUSED_V6: Final = tuple(
+    ipaddress.IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4: stands for an IPv4 address
+        "3fff::/20",  # documentation
+    )
+)
+"""What is refused of them. https://www.iana.org/assignments/iana-ipv6-special-registry."""
+
+_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_NUMBER: Final = re.compile(r"\d+|0x[0-9a-f]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What the operator lets webhooks reach beside the internet."""
+
+    networks: tuple[Network, ...]
+    names: frozenset[str]
+
+    def host(self, host: str) -> bool:
+        """Whether this host name, or this literal address, was named."""
+        address = _literal(host)
+        return host in self.names if address is None else self.address(address)
+
+    def address(self, address: Address) -> bool:
+        """Whether the address lies in a network that was named."""
+        return any(address.version == network.version and address in network for network in self.networks)
+
+
+@lru_cache(maxsize=16)
+def allowed(text: str) -> Allowed:
+    """Read `WELIP_WEBHOOK_ALLOW`: networks, addresses and host names by commas. Raises `ValueError`."""
+    networks: list[Network] = []
+    names: set[str] = set()
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            networks.append(ipaddress.ip_network(entry))
+        except ValueError:
+            if "/" in entry:
+                raise
+            names.add(_name(entry))
+    return Allowed(tuple(networks), frozenset(names))
+
+
+def _name(entry: str) -> str:
+    try:
+        url = httpx.URL(f"https://{entry}/")
+    except httpx.InvalidURL as error:
+        raise ValueError(str(error)) from error
+    if ":" in entry or url.userinfo:
+        raise ValueError(f"{entry!r}: give the host name alone")
+    return _host(url)
+
+
+def may_connect(address: Address, host: str, allow: Allowed) -> bool:
+    """Whether a delivery to `host` may go to this address of it."""
+    return is_public(address) or host in allow.names or allow.address(address)
+
+
+def is_public(address: Address) -> bool:
+    """Whether the address can be a receiver's on the internet."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return not any(address in network for network in REFUSED_V4)
+    return (
+        address.scope_id is None
+        and address in GLOBAL_V6
+        and not any(address in network for network in REFUSED_V6)
+    )  # fmt: skip
+
+
+def check_url(url: str, settings: WebhookSettings) -> str:
+    """The URL in its normal form: what is connected to, and no other reading of it.
+
+    Raises `InvalidInput` for field `url`. A name that leads to a private address passes: names may lead elsewhere
+    later, so that is checked with each connection.
+    """
+    parsed = _parsed(url)
+    host = parsed.raw_host.decode()
+    allow = allowed(settings.allow)
+    if parsed.scheme == "http" and not (settings.insecure_http or allow.host(host)):
+        raise _refused("use https://: what is sent over http:// can be read and changed on its way")
+    address = _literal(host)
+    if address is not None and not may_connect(address, host, allow):
+        raise _refused(f"{host} is not an address on the internet; {_REMEDY}")
+    if (host == "localhost" or host.endswith(".localhost")) and not allow.host(host):
+        raise _refused(f"{host} is this machine; {_REMEDY}")
+    return str(parsed)
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port, `https://r.example` or `https://r.example:8443`: what deliveries to one server share.
+
+    Raises `InvalidInput` when it is no URL of a receiver.
+    """
+    parsed = _parsed(url)
+    return f"{parsed.scheme}://{parsed.netloc.decode()}"
+
+
+_REMEDY: Final = "the operator can allow it with WELIP_WEBHOOK_ALLOW"
+
+
+def _refused(message: str) -> InvalidInput:
+    return InvalidInput(message, field="url")
+
+
+def _parsed(url: str) -> httpx.URL:
+    if len(url) > MAX_URL:
+        raise _refused(f"at most {MAX_URL} characters")
+    try:
+        parsed = httpx.URL(url)
+        parsed = parsed.copy_with(host=_host(parsed))
+    except (httpx.InvalidURL, ValueError) as error:
+        raise _refused(f"this is no URL of a receiver: {error}") from error
+    if parsed.scheme not in ("http", "https"):
+        raise _refused("a receiver's URL begins with https://")
+    if parsed.userinfo:
+        raise _refused("leave out the user and password: the signature proves who sends")
+    if "#" in url:
+        raise _refused("leave out the fragment (#...): it is never sent")
+    if parsed.port is not None and not 1 <= parsed.port <= 65535:
+        raise _refused("the port must be between 1 and 65535")
+    if len(str(parsed)) > MAX_URL:
+        raise _refused(f"at most {MAX_URL} characters, with everything else than ASCII as percent signs and digits")
+    return parsed
+
+
+def _host(url: httpx.URL) -> str:
+    """The host as it is connected to: lower case, ASCII, an address in its only form. Raises `ValueError`."""
+    host = url.raw_host.decode()
+    if ":" in host:
+        return ipaddress.IPv6Address(host).compressed
+    host = host.removesuffix(".")
+    labels = host.split(".")
+    if _NUMBER.fullmatch(labels[-1]):
+        # Resolvers read 127.1, 2130706433, 0177.0.0.1 and 0x7f.1 as addresses (https://url.spec.whatwg.org/#host-parsing).
+        return str(ipaddress.IPv4Address(host))
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError(f"{host!r} is no host name")
+    return host
+
+
+def _literal(host: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

@@ -1,0 +1,160 @@
+"""Sends one delivery once: a signed POST to a receiver that may be slow, broken or hostile."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+import httpcore
+
+from infra.settings import WebhookSettings
+from infra.webhooks.addresses import allowed, check_url
+from infra.webhooks.connecting import AddressRefused, CheckedConnections, NameUnknown, Resolve, Resolver
+from infra.webhooks.pools import Pools
+from infra.webhooks.signing import signed
+from schemas.errors import InvalidInput
+
+ANSWER_BYTES: Final = 1024
+"""How much of the answer is kept for the log of deliveries; no more than this and a buffer of it is read."""
+ANSWER_S: Final = 2.0
+"""How long the answer's body is waited for, once its status is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a receiver said: `status` and how the body began, or in `error` why there is no status.
+
+    `ms`: how long it took; `retry_after_s`: how many seconds it asked to be left alone.
+    """
+
+    status: int | None = None
+    error: str | None = None
+    text: str | None = None
+    ms: int = 0
+    retry_after_s: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the receiver has taken the event."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+class Sender:
+    """Connections to receivers. Knows no proxies, no redirects, no cookies and no compression."""
+
+    def __init__(self, settings: WebhookSettings, *, resolve: Resolve | None = None) -> None:
+        self._settings = settings
+        self._timeout_s = settings.timeout.total_seconds()
+        self._resolver = Resolver(settings.concurrency)
+        self._pools = Pools(CheckedConnections(resolve or self._resolver, allowed(settings.allow)))
+        self._agent = f"welip/{_version()}"
+
+    async def send(self, destination: str, url: str, id: str, body: bytes, signing: Sequence[str]) -> Answer:
+        """One attempt, over within `timeout`. Every failure is an answer.
+
+        `destination`: whose connections are used; `id`: the `webhook-id`; `signing`: the secrets, none: nothing is
+        sent.
+        """
+        began = time.monotonic()
+        found = _Found()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                checked = check_url(url, self._settings)
+                async with self._pools.of(destination) as connections:
+                    await self._post(connections, checked, id, body, signing, found)
+        except TimeoutError:
+            found.error = f"timeout: no answer within {self._timeout_s:g} s"
+        except InvalidInput as refused:
+            found.error = f"url_refused: {refused.message}"
+        except AddressRefused as refused:
+            found.error = f"address_refused: {refused} is not on the internet, and not in WELIP_WEBHOOK_ALLOW"
+        except NameUnknown as unknown:
+            found.error = f"name_unknown: {unknown} leads to no address"
+        except (httpcore.NetworkError, httpcore.TimeoutException) as failure:
+            found.error = f"connection_failed: {failure or type(failure).__name__}"
+        except (httpcore.ProtocolError, ValueError) as failure:
+            found.error = f"protocol_error: {failure or type(failure).__name__}"
+        ms = int((time.monotonic() - began) * 1000)
+        if found.status is not None:  # then it has answered, however the body ended
+            return Answer(found.status, None, found.text, ms, found.retry_after_s)
+        return Answer(error=(found.error or "")[:500].replace("\0", ""), ms=ms)
+
+    async def close_idle(self) -> None:
+        """Close connections that were not used for a while."""
+        await self._pools.close_idle()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._pools.close()
+        self._resolver.close()
+
+    async def _post(
+        self,
+        connections: httpcore.AsyncConnectionPool,
+        url: str,
+        id: str,
+        body: bytes,
+        signing: Sequence[str],
+        found: "_Found",
+    ) -> None:
+        if not signing:
+            found.error = "no_secret: the tenant has no signing secret"
+            return
+        headers: list[tuple[bytes | str, bytes | str]] = [
+            ("content-type", "application/json"),
+            ("user-agent", self._agent),
+            ("accept-encoding", "identity"),
+            *signed(id, body, signing, at=time.time()).items(),
+        ]
+        async with connections.stream("POST", url, headers=headers, content=body) as response:
+            found.status = response.status
+            given = {name.lower(): value.decode("latin-1") for name, value in response.headers}
+            found.retry_after_s = retry_after(given.get(b"retry-after"), now=time.time())
+            if given.get(b"content-encoding", "identity").lower() == "identity":
+                found.text = await _beginning(response)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What is known of an answer so far."""
+
+    status: int | None = None
+    error: str | None = None
+    text: str | None = None
+    retry_after_s: float | None = None
+
+
+def retry_after(value: str | None, *, now: float) -> float | None:
+    """Seconds from `now`, Unix time, of a `Retry-After` header (RFC 9110, 10.2.3); None for none that can be read."""
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdecimal():
+        return float(value[:10])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+async def _beginning(response: httpcore.Response) -> str:
+    read = b""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            async for part in response.aiter_stream():
+                read += part
+                if len(read) >= ANSWER_BYTES:
+                    break
+    except (TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):
+        pass  # the status counts, and what came is kept
+    return read[:ANSWER_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd")
+
+
+def _version() -> str:
+    try:
+        return version("welip")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,197 @@
+"""A tenant that asks for too much is told so, and when to ask again; other tenants do not notice."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+import gateway.limits
+from gateway.app import create_app
+from gateway.limits import Limits, QueueFull, RateLimited
+from infra.postgres.database import Database
+from infra.postgres.keys import digest
+from infra.postgres.queries import keys
+from infra.settings import (
+    BlobsSettings,
+    GatewaySettings,
+    KafkaSettings,
+    LimitSettings,
+    PostgresSettings,
+    RelaySettings,
+    RescueSettings,
+    WebhookSettings,
+)
+from producers.client.async_ import AsyncWelip
+from producers.client.errors import ApiError
+from tests.integration.jobs import Jobs
+
+NOOP = {"kind": "noop", "input": {}}
+TENANTS = ("ours", "theirs")
+
+
+@asynccontextmanager
+async def serving(
+    database: Database, postgres: PostgresSettings, folder: Path, limit: LimitSettings
+) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
+    """A gateway with these limits; a client of each tenant, whose key is the tenant's name."""
+    app = create_app(
+        gateway=GatewaySettings.model_validate({"WELIP_AUTH": "on", "agents": False}),
+        postgres=postgres,
+        kafka=KafkaSettings(),
+        blobs=BlobsSettings.model_validate({"url": f"file://{folder}"}),
+        relay=RelaySettings(),
+        rescue=RescueSettings(),
+        webhook=WebhookSettings(),
+        limit=limit,
+    )
+    async with database.connection() as connection:
+        for tenant in TENANTS:
+            await keys.create(connection, uuid4(), tenant, tenant, tenant, digest(tenant), False)
+    async with app.router.lifespan_context(app), AsyncExitStack() as clients:
+        await app.state.services.database.opened.wait()
+        transport = httpx.ASGITransport(app)
+        yield {
+            tenant: await clients.enter_async_context(
+                httpx.AsyncClient(
+                    transport=transport, base_url="http://gateway", headers={"Authorization": f"Bearer {tenant}"}
+                )
+            )
+            for tenant in TENANTS
+        }
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str, str]:
+    """Status, code and Retry-After of a problem."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    problem = answer.json()
+    assert problem["remedy"]
+    return answer.status_code, problem["code"], answer.headers["retry-after"]
+
+
+async def test_submissions_beyond_the_rate_are_refused_and_others_are_not(
+    jobs: Jobs, postgres: PostgresSettings, tmp_path: Path
+) -> None:
+    limit = LimitSettings(rate=0.5, burst=3)
+    async with serving(jobs.database, postgres, tmp_path, limit) as clients:
+        answers = [await clients["ours"].post("/v1/jobs", json=NOOP) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [202, 202, 202, 429]
+        assert refusal(answers[3]) == (429, "rate_limited", "2")
+        assert (await clients["theirs"].post("/v1/jobs", json=NOOP)).status_code == 202
+        search = await clients["ours"].post("/v1/collections/c/search", json={"query": "x"})
+        assert refusal(search)[1] == "rate_limited"
+        assert (await clients["ours"].get("/v1/jobs")).status_code == 200
+    assert len(await jobs.fetch("SELECT 1 FROM job")) == 4
+
+
+async def test_the_client_waits_as_long_as_it_is_told(jobs: Jobs, postgres: PostgresSettings, tmp_path: Path) -> None:
+    async with serving(jobs.database, postgres, tmp_path, LimitSettings(rate=2, burst=1)) as clients:
+        transport = clients["ours"]._transport
+        began = asyncio.get_running_loop().time()
+        async with AsyncWelip("http://gateway", "ours", transport=transport) as client:
+            for _ in range(3):
+                await client.submit("noop", {})
+        assert asyncio.get_running_loop().time() - began >= 1
+    assert len(await jobs.fetch("SELECT 1 FROM job")) == 3
+
+
+async def test_a_full_queue_takes_nothing_until_there_is_room(
+    jobs: Jobs, postgres: PostgresSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.limits, "COUNT_EVERY_S", 0.05)
+    waiting = await jobs.submit(2, tenant="ours")
+    retried, _ = await jobs.running(tenant="ours")
+    await jobs.fetch(
+        "UPDATE job SET state = 'retry_wait', due_at = now() + '1 h', lease_until = NULL WHERE id = $1", retried
+    )
+    async with serving(jobs.database, postgres, tmp_path, LimitSettings(waiting=3)) as clients:
+
+        async def until(status: int) -> httpx.Response:
+            async with asyncio.timeout(10):
+                while (answer := await clients["ours"].post("/v1/jobs", json=NOOP)).status_code != status:
+                    await asyncio.sleep(0.02)
+                    await jobs.fetch("DELETE FROM job WHERE id <> ALL($1::uuid[])", [*waiting, retried])
+            return answer
+
+        assert refusal(await until(429)) == (429, "queue_full", "5")
+        assert (await clients["theirs"].post("/v1/jobs", json=NOOP)).status_code == 202
+        for job in waiting:
+            await jobs.end(job)
+        await until(202)
+
+
+async def test_uploads_end_where_the_room_ends(jobs: Jobs, postgres: PostgresSettings, tmp_path: Path) -> None:
+    def form(size: int) -> dict[str, tuple[str, bytes]]:
+        return {"file": ("f.txt", b"x" * size)}
+
+    async with serving(jobs.database, postgres, tmp_path, LimitSettings(file_bytes=1000)) as clients:
+        ours = clients["ours"]
+        first = await ours.post("/v1/files", files=form(900))
+        assert first.status_code == 201
+        assert refusal(await ours.post("/v1/files", files=form(101))) == (429, "storage_full", "3600")
+        assert (await ours.post("/v1/files", files=form(100))).status_code == 201
+        assert refusal(await ours.post("/v1/files", files=form(1)))[1] == "storage_full"
+        assert (await clients["theirs"].post("/v1/files", files=form(900))).status_code == 201
+        assert (await ours.delete(f"/v1/files/{first.json()['id']}")).status_code == 200
+        assert (await ours.post("/v1/files", files=form(900))).status_code == 201
+    assert sorted(row["bytes"] for row in await jobs.fetch("SELECT bytes FROM file")) == [100, 900, 900]
+    stored = [path for path in (tmp_path / "objects").rglob("*") if path.is_file()]
+    assert len(stored) == 3
+    # A refused upload leaves a note and no bytes; what retention finds under it is nothing.
+    left = [row["blob"] for row in await jobs.fetch("SELECT blob FROM blob_garbage")]
+    assert not set(left) & {row["blob"] for row in await jobs.fetch("SELECT blob FROM file")}
+
+
+async def test_the_client_does_not_wait_for_room_that_will_not_come_soon(
+    jobs: Jobs, postgres: PostgresSettings, tmp_path: Path
+) -> None:
+    async with (
+        serving(jobs.database, postgres, tmp_path, LimitSettings(file_bytes=1)) as clients,
+        AsyncWelip("http://gateway", "ours", transport=clients["ours"]._transport) as client,
+    ):
+        with pytest.raises(ApiError) as caught:
+            await client.upload(b"two")
+    assert (caught.value.status, caught.value.code, caught.value.retry_after) == (429, "storage_full", 3600)
+
+
+async def test_zero_is_no_limit(database: Database) -> None:
+    limits = Limits(database, LimitSettings(rate=0, waiting=0, file_bytes=0))
+    for _ in range(100):
+        await limits.submission("t")
+    assert await limits.room("t") is None
+    await asyncio.wait_for(limits.run(), 5)
+
+
+async def test_the_rate_comes_back_with_time(database: Database) -> None:
+    limits = Limits(database, LimitSettings(rate=50, burst=1))
+    await limits.submission("t")
+    with pytest.raises(RateLimited):
+        await limits.submission("t")
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                await limits.submission("t")
+                break
+            except RateLimited:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_full_queue_is_said_with_its_length(database: Database, jobs: Jobs) -> None:
+    await jobs.submit(2, tenant="t")
+    limits = Limits(database, LimitSettings(waiting=2))
+    counting = asyncio.create_task(limits.run())
+
+    async def until_refused() -> None:
+        while True:
+            await limits.submission("t")
+            await asyncio.sleep(0.01)
+
+    try:
+        with pytest.raises(QueueFull, match="2 jobs of yours wait"):
+            await asyncio.wait_for(until_refused(), 10)
+    finally:
+        counting.cancel()
+        await asyncio.gather(counting, return_exceptions=True)

@@ -1,0 +1,192 @@
+"""What lives but does not work is noticed, and what is busy, idle or waits for others is left alone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+import uuid_utils.compat as uuids
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.consumer.fetcher import Fetcher
+
+from consumers.liveness import TIMES, ConsumerStuck, ConsumerWatch
+from gateway.routes import health
+from gateway.services import Services
+from infra.kafka import broker as broker_module
+from infra.local.kafka import KafkaServer
+from producers import agents as agents_module
+from schemas.messages import Summons
+from schemas.topics import Lane
+from tests.integration.house import House, Worker
+
+STUCK_S = 1.2
+TOPIC = "welip.noop.run.interactive"
+
+
+def watch_of(worker: Worker, house: House, stuck_s: float = STUCK_S) -> ConsumerWatch:
+    name = worker.consumers._worker_name
+    return ConsumerWatch(worker.consumers.progress, house.kafka, client_id=name, stuck_s=stuck_s)
+
+
+@asynccontextmanager
+async def running(watch: ConsumerWatch) -> AsyncIterator["asyncio.Task[None]"]:
+    task = asyncio.create_task(watch.run())
+    yield task
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def looked(watch: ConsumerWatch, task: "asyncio.Task[None]", more: int = 2 * TIMES) -> None:
+    """Until Kafka was asked so many times more: twice as often as it takes to notice what is stuck."""
+    wanted = watch.looks + more
+    await until(lambda: watch.looks >= wanted or task.done(), f"{more} more looks")
+    if task.done():
+        task.result()
+
+
+async def noticed(house: House, task: "asyncio.Task[None]") -> None:
+    """Until the watch says so. Jobs keep coming: the first may still be brought by a fetch under way."""
+    async with asyncio.timeout(20 * STUCK_S):
+        while not task.done():
+            await house.submit()
+            await asyncio.wait({task}, timeout=STUCK_S / TIMES)
+    with pytest.raises(ConsumerStuck, match=TOPIC):
+        task.result()
+
+
+async def until(found: Callable[[], object], what: str, *, within_s: float = 30) -> None:
+    try:
+        async with asyncio.timeout(within_s):
+            while not found():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not within {within_s:g} s: {what}") from None
+
+
+def stale() -> Summons:
+    """A summons to a job that does not exist."""
+    return Summons(job_id=uuids.uuid7(), kind="noop", stage="run", epoch=0, lane=Lane.INTERACTIVE)
+
+
+def pause(consumer: AIOKafkaConsumer) -> None:
+    consumer.pause(*consumer.assignment())
+
+
+def end_the_fetcher(consumer: AIOKafkaConsumer) -> None:
+    fetcher: Fetcher = consumer._fetcher
+    fetcher._fetch_task.cancel()
+
+
+@pytest.mark.parametrize("hurt", [pause, end_the_fetcher])
+async def test_a_consumer_that_brings_nothing_while_messages_wait_is_noticed(
+    house: House, hurt: Callable[[AIOKafkaConsumer], None]
+) -> None:
+    worker = await house.worker()
+    await house.until(await house.submit(5))
+    watch = watch_of(worker, house)
+    async with running(watch) as watching:
+        for _, subscriber in worker.consumers._subscribers:
+            assert subscriber.consumer is not None
+            hurt(subscriber.consumer)
+        await noticed(house, watching)
+
+
+@pytest.mark.parametrize("kafka", ["apache"], indirect=True)
+async def test_a_consumer_that_lost_its_place_in_the_group_is_noticed(house: House) -> None:
+    worker = await house.worker()
+    await house.until(await house.submit(5))
+    watch = watch_of(worker, house)
+    async with running(watch) as watching:
+        for _, subscriber in worker.consumers._subscribers:
+            assert subscriber.consumer is not None
+            subscriber.consumer.unsubscribe()
+        await noticed(house, watching)
+
+
+async def test_an_idle_consumer_is_left_alone(house: House) -> None:
+    worker = await house.worker()
+    await house.until(await house.submit(5))
+    watch = watch_of(worker, house)
+    async with running(watch) as watching:
+        await looked(watch, watching)
+
+
+async def test_a_consumer_of_a_full_worker_is_left_alone_while_messages_wait(house: House) -> None:
+    worker = await house.worker(concurrency=2)
+    await house.until(await house.submit(2, input='{"sleep_s": 60}'), {"running"})
+    waiting = await house.submit(6)
+    watch = watch_of(worker, house)
+    async with running(watch) as watching:
+        await looked(watch, watching)
+        assert await watch._look()
+        assert await house.jobs.states(waiting) == {"queued"}
+
+
+async def test_a_consumer_that_waits_for_postgres_is_left_alone(house: House) -> None:
+    worker = await house.worker()
+    await house.until(await house.submit(5))
+    watch = watch_of(worker, house)
+    async with house.database.unit_of_work() as connection:
+        await connection.execute("LOCK TABLE job IN ACCESS EXCLUSIVE MODE")
+        await broker_module.publish(house.broker, TOPIC, [stale()])
+        await until(lambda: any(p.able_since is None for p in worker.consumers.progress.values()), "a claim waits")
+        async with running(watch) as watching:
+            await looked(watch, watching)
+            assert await watch._look()
+
+
+@pytest.mark.parametrize("kafka", ["apache"], indirect=True)
+async def test_a_worker_is_left_alone_when_messages_wait_for_a_full_one(house: House) -> None:
+    full = await house.worker(concurrency=1)
+    await house.until(await house.submit(1, input='{"sleep_s": 60}'), {"running"})
+    idle = await house.worker()
+    both = [s.consumer for w in (full, idle) for s_, s in w.consumers._subscribers if s_.group == TOPIC and s.consumer]
+    await until(lambda: [len(consumer.assignment()) for consumer in both] == [2, 2], "each has its partitions")
+    async with AIOKafkaProducer(bootstrap_servers=house.kafka.url) as producer:
+        for n in range(house.kafka.partitions):
+            await producer.send_and_wait(TOPIC, stale().model_dump_json().encode(), partition=n)
+    watch = watch_of(idle, house)
+    async with running(watch) as watching:
+        await looked(watch, watching)
+        assert await watch._look() == {}
+        left = {p.partition for (_, p), at in (await watch._backlog.reach({TOPIC: [TOPIC]})).items() if at.left(None)}
+        assert left == {partition.partition for partition in both[0].assignment()}
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("kafka", ["apache"], indirect=True)
+async def test_a_worker_survives_a_restart_of_kafka(
+    house: House, kafka_broker: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_module, "ACKNOWLEDGED_WITHIN_S", 1)
+    worker = await house.worker()
+    await house.until(await house.submit(5))
+    watch = watch_of(worker, house, stuck_s=10)
+    async with running(watch) as watching:
+        await looked(watch, watching, 1)
+        await asyncio.to_thread(kafka_broker.stop)
+        ids = await house.submit(5)
+        await until(lambda: watch._backlog._admin is None, "the watch let its connections go")
+        await asyncio.to_thread(kafka_broker.start)
+        await house.until(ids, within_s=60)
+        await looked(watch, watching, TIMES + 1)
+
+
+@pytest.mark.parametrize("kafka", ["embedded"], indirect=True)
+async def test_a_gateway_whose_relay_hangs_in_a_round_says_so(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agents_module, "SILENT_S", 0.5)
+    parts = cast(Services, SimpleNamespace(agents=house.agents))
+
+    async def says(status: int) -> None:
+        async with asyncio.timeout(20):
+            while (await health.alive(parts)).status_code != status:
+                await asyncio.sleep(0.02)
+
+    await until(lambda: house.agents.relay.turned_at is not None, "the relay does its rounds")
+    await says(200)
+    async with house.database.unit_of_work() as connection:
+        await connection.execute("LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE")
+        await says(503)
+    await says(200)
