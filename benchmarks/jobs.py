@@ -316,7 +316,7 @@ def empty(bench: Bench, *, keep_finished: bool = False) -> None:
         query(bench, "DELETE FROM job WHERE created_at > now() - interval '12 hours'")
         query(bench, "DELETE FROM job_event WHERE at > now() - interval '12 hours'")
     else:
-        query(bench, "TRUNCATE job, job_event, outbox")
+        query(bench, "TRUNCATE job, job_event, outbox CASCADE")
     query(bench, "VACUUM (ANALYZE) job, job_event, outbox")
 
 

@@ -17,34 +17,58 @@ class Sent:
 
 
 class Connection:
-    """A kept HTTP/1.1 connection that submits no-op jobs."""
+    """A kept HTTP/1.1 connection that submits jobs."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._request = (
-            b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
-        )
 
     async def open(self) -> "Connection":
         """Connect."""
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         return self
 
-    async def submit(self) -> str | None:
-        """Submit a job; its id, or None when it was not accepted."""
-        self._writer.write(self._request)
+    async def submit(self, body: bytes = BODY) -> str | None:
+        """Submit a job, a no-op one unless told; its id, or None when it was not accepted."""
+        self._writer.write(
+            b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+        )
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length: ", 1)[1].split(b"\r\n", 1)[0])
-        body = await self._reader.readexactly(length)
+        answer = await self._reader.readexactly(length)
         if not head.startswith(b"HTTP/1.1 202"):
             return None
         # `{"id":"job_..."`: parsing the whole body would make the generator the bottleneck.
-        return body[7 : body.index(b'"', 7)].decode()
+        return answer[7 : answer.index(b'"', 7)].decode()
 
     def close(self) -> None:
         """Disconnect."""
         self._writer.close()
+
+
+class Connections:
+    """As many connections as submissions are under way at once."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[Connection] = []
+
+    async def submit(self, body: bytes = BODY) -> str | None:
+        """As `Connection.submit`."""
+        while True:
+            connection = self._idle.pop() if self._idle else await Connection(self._port).open()
+            try:
+                job = await connection.submit(body)
+                break
+            except (ConnectionError, asyncio.IncompleteReadError):
+                connection.close()  # the server had closed it while it was idle; the time runs on
+        self._idle.append(connection)
+        return job
+
+    def close(self) -> None:
+        """Disconnect."""
+        for connection in self._idle:
+            connection.close()
 
 
 async def closed_loop(port: int, *, connections: int, seconds: float) -> float:
@@ -72,31 +96,23 @@ async def closed_loop(port: int, *, connections: int, seconds: float) -> float:
 async def open_loop(port: int, *, per_second: int, seconds: float) -> Sent:
     """Submit at a fixed rate, whatever the answers do; a late answer never delays the next request."""
     sent = Sent()
-    idle: list[Connection] = []
+    connections = Connections(port)
     tasks: list[asyncio.Task[None]] = []
 
     async def one() -> None:
         at = time.time()
-        while True:
-            connection = idle.pop() if idle else await Connection(port).open()
-            try:
-                job = await connection.submit()
-                break
-            except (ConnectionError, asyncio.IncompleteReadError):
-                connection.close()  # the server had closed it while it was idle; the time runs on
+        job = await connections.submit()
         if job is None:
             sent.refused += 1
         else:
             sent.jobs.append((at, job))
-        idle.append(connection)
 
     began = time.perf_counter()
     for n in range(int(per_second * seconds)):
         await asyncio.sleep(max(began + n / per_second - time.perf_counter(), 0))
         tasks.append(asyncio.create_task(one()))
     await asyncio.gather(*tasks)
-    for connection in idle:
-        connection.close()
+    connections.close()
     return sent
 
 

@@ -22,7 +22,7 @@ class Bench:
         self.postgres = postgres
         self.embedded = embedded
         self.port = free_port()
-        self._env = {
+        self.env = {
             **os.environ,
             "WELIP_POSTGRES_URL": postgres,
             "WELIP_KAFKA_URL": kafka,
@@ -38,7 +38,7 @@ class Bench:
         """`python -m command...` until the block ends."""
         with (self.folder / "processes.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", *command], env={**self._env, **env}, stdout=log, stderr=log
+                [sys.executable, "-m", *command], env={**self.env, **env}, stdout=log, stderr=log
             )
         try:
             yield process

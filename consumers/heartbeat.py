@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from typing import Final
 
 import asyncpg
 import structlog
@@ -16,8 +17,14 @@ from infra.settings import PostgresSettings, WorkerSettings
 log = structlog.get_logger(__name__)
 
 
+RECONNECT_S: Final = 1.0
+"""Between tries to reach Postgres: the rescuer soon gives up a worker that has no session."""
+
+
 class Heartbeat:
     """Renews the leases of all held jobs in one statement; its answer says which were lost or are to be cancelled.
+
+    Its session also tells the rescuer that this worker lives: a killed process has none any more.
 
     While Postgres cannot be reached, a job whose lease is about to end by our own clock is aborted: someone else may
     be given it, and two must not run it.
@@ -29,9 +36,10 @@ class Heartbeat:
         self._postgres = postgres
         self._every = worker.heartbeat.total_seconds()
         self._lease = worker.lease.total_seconds()
+        self._timeout = self._lease / 8
         # One round may take the pause, a connect and a statement: a job whose lease might end before the next round
         # has had its say is aborted in this one.
-        self._margin = 3 * self._every
+        self._margin = self._every + 2 * self._timeout
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -49,24 +57,29 @@ class Heartbeat:
 
     async def _beat_until_stopped(self) -> None:
         connection: asyncpg.Connection[asyncpg.Record] | None = None
+        pause = 0.0
         # Nothing else runs in this thread's loop, so blocking it between two beats is no harm.
-        while not self._stop.wait(self._every):
+        while not self._stop.wait(pause):
+            pause = self._every
             # Most jobs end sooner and never need one. With half of the pause, whatever runs for longer is in the second
             # round at the latest, so a cancellation is heard within one and a half.
             jobs = self._held.older_than(self._every / 2)
-            if not jobs:
-                continue
             try:
                 if connection is None or connection.is_closed():
                     connection = await asyncpg.connect(
-                        self._postgres.url.get_secret_value(), timeout=self._every, command_timeout=self._every
+                        self._postgres.url.get_secret_value(),
+                        timeout=self._timeout,
+                        command_timeout=self._timeout,
+                        server_settings={"application_name": f"welip-heartbeat-{self._worker_name}"},
                     )
-                await self._beat(connection, jobs)
+                    await claim.attend(connection, self._worker_name)
+                await self._beat(connection, jobs)  # of no jobs too: it tells whether the session lasts
             except AWAY as error:
                 log.warning("heartbeat.away", error=repr(error), jobs=len(jobs))
                 if connection is not None:
                     connection.terminate()
                     connection = None
+                pause = min(self._every, RECONNECT_S)
             except Exception as error:  # whatever it is: without this thread every lease of the process would end
                 log.error("heartbeat.defect", exc_info=error, jobs=len(jobs))
             self._abort_what_may_end()

@@ -118,12 +118,19 @@ class Consumers:
     async def drain(self, limit_s: float) -> None:
         """Let running stages finish for `limit_s` seconds, then hand the rest back; they lose no attempt."""
         await self._stop_claiming()
+        await self._leave()
         if self._tries:
             await asyncio.wait(self._tries, timeout=limit_s)
         for job in self._executor.held.every():
             job.abort(Abort.STOPPING)
         if self._tries:
             await asyncio.wait(self._tries, timeout=10)
+
+    async def _leave(self) -> None:
+        """Leave the groups at once: the partitions of a member that drains would lie for the whole of the drain."""
+        leaving = asyncio.gather(*(subscriber.stop() for _, subscriber in self._subscribers), return_exceptions=True)
+        with contextlib.suppress(TimeoutError):  # aiokafka's stop may hang while the broker is down
+            await asyncio.wait_for(leaving, 5)
 
     async def _stop_claiming(self) -> None:
         for loop in self._loops:

@@ -68,6 +68,8 @@ def main() -> int:
         access_log=False,
         loop="uvloop",
         http=LimitedHead,
+        # Longer than clients and proxies keep an idle connection: who closes it first must not be the one who is asked.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
         server_header=False,
     )

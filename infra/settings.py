@@ -119,6 +119,9 @@ class RescueSettings(BaseSettings):
     model_config = _prefix("RESCUE_")
     every: Duration = timedelta(seconds=1)
     unclaimed: Duration = timedelta(seconds=30)
+    gone: Duration = Field(
+        timedelta(seconds=5), description="A worker that has no session with Postgres for so long is dead."
+    )
 
 
 class RetentionSettings(BaseSettings):

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 from faststream.kafka import KafkaBroker
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     import asyncpg
 
 log = structlog.get_logger(__name__)
-
-BUSY: Final = 4
-GATHER_S: Final = 0.004
-"""After a batch of `BUSY` messages or more, but not a full one, the relay lets the next batch gather for a moment:
-under load few large batches cost a fraction of many small ones. Below that every message goes out at once."""
 
 
 class Relay:
@@ -67,9 +62,7 @@ class Relay:
                 await asyncio.sleep(away)
                 continue
             away = 0.0
-            if BUSY <= relayed < self._settings.batch:
-                await asyncio.sleep(GATHER_S)
-            elif relayed == 0:
+            if relayed == 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), self._settings.poll.total_seconds())
 
@@ -98,7 +91,10 @@ class Relay:
         await asyncio.gather(
             *(
                 publish(
-                    self._broker, name, [Summons.model_construct(**{**row, "lane": Lane(row["lane"])}) for row in group]
+                    self._broker,
+                    name,
+                    [Summons.model_construct(**{**row, "lane": Lane(row["lane"])}) for row in group],
+                    spread=1 if self._kafka.embedded else self._kafka.partitions,
                 )
                 for name, group in ((n, list(g)) for n, g in groupby(sorted(rows, key=topic), key=topic))
             )

@@ -34,6 +34,7 @@ class Rescuer:
         self._settings = settings
         self._wake_relay = wake_relay
         self._sweeps = 0
+        self._absent: dict[str, float] = {}
         self.turned_at: float | None = None
         """When the present step of a sweep began, on the monotonic clock; None before the first."""
 
@@ -44,6 +45,7 @@ class Rescuer:
                 moved = await self.sweep()
             except DependencyUnavailable as error:
                 log.warning("rescue.away", error=error.message)
+                self._absent.clear()  # whatever cut us off has cut off the workers too: give them time to come back
                 moved = 0
             if moved:
                 self._wake_relay()
@@ -56,6 +58,7 @@ class Rescuer:
         parents: set[UUID] = set()
         steps: list[tuple[str, Callable[[Connection], Awaitable[int]]]] = [
             ("due", lambda c: rescue.queue_due(c, PAGE)),
+            ("gone", self._end_leases_of_the_dead),
             ("lease", lambda c: _ended(rescue.end_expired_leases(c, PAGE), parents)),
         ]
         if self._sweeps % SELDOM == 0:  # what only a crash makes necessary
@@ -94,6 +97,19 @@ class Rescuer:
             if moved < 10_000:
                 return total
             self._wake_relay()
+
+    async def _end_leases_of_the_dead(self, connection: "Connection") -> int:
+        """Workers whose session ended, and did not come back for `gone`, are dead: nobody need wait for their leases.
+
+        Moves nothing by itself: the next step does, as with any other lease that has ended.
+        """
+        now = time.monotonic()
+        self._absent = {worker: self._absent.get(worker, now) for worker in await rescue.absent(connection)}
+        dead = [worker for worker, since in self._absent.items() if now - since >= self._settings.gone.total_seconds()]
+        if dead:
+            await rescue.end_leases_of(connection, dead)
+            log.info("rescue.worker_gone", workers=dead)
+        return 0
 
     async def _summon_again(self, connection: "Connection") -> int:
         return await rescue.summon_again(connection, PAGE, unclaimed_s=self._settings.unclaimed.total_seconds())

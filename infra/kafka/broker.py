@@ -6,6 +6,7 @@ idempotent with `acks=all`, consumers begin at the oldest message and commit by 
 
 import asyncio
 import logging
+import random
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -24,10 +25,28 @@ MAX_BATCH_BYTES: Final = 512 * 1024
 """Of a produced batch; a summons is about 250 bytes and a topic's broker accepts 1 MiB."""
 
 MESSAGES_A_BATCH: Final = 1_000
+TOGETHER: Final = 4
+"""So few messages are not worth a batch for each partition."""
 ACKNOWLEDGED_WITHIN_S: Final = 10
 
-METADATA_MAX_AGE_MS: Final = 30_000
+METADATA_MAX_AGE_MS: Final = 10_000
 """How long a consumer may not notice that a topic was deleted and made again."""
+
+
+class Rotation:
+    """Chooses partitions in turn, each batch the next one: chance would give a burst to few workers while others idle.
+
+    A partitioner of aiokafka; messages have no keys, for their order means nothing.
+    """
+
+    def __init__(self) -> None:
+        self._next = random.randrange(1 << 16)  # processes do not keep step
+
+    def __call__(self, key: bytes | None, partitions: Sequence[int], available: Sequence[int]) -> int:
+        """The partition for what is sent now."""
+        self._next += 1
+        choice = sorted(available or partitions)
+        return choice[self._next % len(choice)]
 
 
 def kafka_broker(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
@@ -39,6 +58,7 @@ def kafka_broker(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
         enable_idempotence=True,
         max_batch_size=MAX_BATCH_BYTES,
         linger_ms=0,
+        partitioner=Rotation(),
         request_timeout_ms=10_000,
         retry_backoff_ms=100,
         metadata_max_age_ms=METADATA_MAX_AGE_MS,
@@ -48,17 +68,18 @@ def kafka_broker(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
     )
 
 
-async def publish(broker: KafkaBroker, topic: str, summons: Sequence[Summons]) -> None:
+async def publish(broker: KafkaBroker, topic: str, summons: Sequence[Summons], *, spread: int) -> None:
     """Publish to one topic; returns when all in-sync replicas have every message.
 
-    Messages without a trace travel in batches. A traced message travels by itself, so that its W3C `traceparent`
-    stands in its headers too. Raises `DependencyUnavailable`.
+    Messages without a trace travel in batches, spread over `spread` partitions. A traced message travels by itself, so
+    that its W3C `traceparent` stands in its headers too. Raises `DependencyUnavailable`.
     """
     plain = [s.model_dump_json(exclude_none=True).encode() for s in summons if s.traceparent is None]
     acknowledged: list[Any] = []
     try:
-        for start in range(0, len(plain), MESSAGES_A_BATCH):
-            batch = plain[start : start + MESSAGES_A_BATCH]
+        size = min(MESSAGES_A_BATCH, max(-(-len(plain) // spread), TOGETHER))
+        for start in range(0, len(plain), size):
+            batch = plain[start : start + size]
             acknowledged.append(await broker.publish_batch(*batch, topic=topic, no_confirm=True))
         for one in summons:
             if one.traceparent is not None:
@@ -82,9 +103,9 @@ def consumer_settings(settings: KafkaSettings) -> dict[str, Any]:
     return {
         "auto_offset_reset": "earliest",
         "ack_policy": AckPolicy.MANUAL,  # so that aiokafka commits nothing by itself
-        # So long do the partitions of a killed worker wait for another one. A loop that a stage blocks for longer costs
-        # a rebalance, no job: leases are kept by a thread.
-        "session_timeout_ms": 10_000,
+        # So long do the partitions of a killed worker wait for another one; brokers allow no less by default. A loop
+        # that a stage blocks for longer costs a rebalance, no job: leases are kept by a thread.
+        "session_timeout_ms": 6_000,
         "heartbeat_interval_ms": 1_000,  # a member hears of a rebalance with its next one
         "max_poll_interval_ms": 300_000,
         "max_partition_fetch_bytes": MAX_BATCH_BYTES * 2,

@@ -33,7 +33,8 @@ VERSION: Final = "4.3.1"
 LOG4J_VERSION: Final = "2.25.4"
 JAVA_NEEDED: Final = 17
 FETCH_TIMEOUT_S: Final = 900
-HEAP: Final = "-Xmx512m"
+JVM: Final = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""For a machine of few cores, of which the optimising compiler and the concurrent collector would take half of one."""
 
 POM: Final = f"""\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -172,7 +173,7 @@ class KafkaServer(LocalServer):
             SETTINGS.format(host=LOOPBACK, port=self.port, controller_port=free_port(), logs=logs.as_posix())
         )
         logging.write_text(LOGGING)
-        command = [java(), HEAP, f"-Dlog4j2.configurationFile={logging}", "-cp", f"{libraries}/*"]
+        command = [java(), *JVM, f"-Dlog4j2.configurationFile={logging}", "-cp", f"{libraries}/*"]
         if not (logs / "meta.properties").exists():
             self._format([*command, "kafka.tools.StorageTool", "format", "-c", str(settings), "-t", _cluster_id()])
         self._child = Child("Apache Kafka", [*command, "kafka.Kafka", str(settings)], log=self._data / "kafka.log")

@@ -32,7 +32,7 @@ from tests.unit.ports_in_memory import World
 LEASE_S: Final = 2.5
 HEARTBEAT_S: Final = 0.3
 RELAY = RelaySettings(poll=timedelta(milliseconds=20), batch=500)
-RESCUE = RescueSettings(every=timedelta(milliseconds=100), unclaimed=timedelta(seconds=1))
+RESCUE = RescueSettings(every=timedelta(milliseconds=100), unclaimed=timedelta(seconds=1), gone=timedelta(seconds=60))
 
 
 def tried_routes() -> list[Route]:
@@ -49,6 +49,7 @@ class Worker:
         settings = WorkerSettings(
             concurrency=concurrency, lease=timedelta(seconds=LEASE_S), heartbeat=timedelta(seconds=HEARTBEAT_S)
         )
+        self.name = name
         self.world = World()
         self.held = HeldJobs()
         self._kafka = kafka

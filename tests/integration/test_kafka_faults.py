@@ -7,6 +7,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from infra.kafka import broker as kafka_module
+from infra.kafka.backlog import Backlog
 from infra.kafka.topics import ensure_topics
 from infra.local.kafka import KafkaServer
 from infra.postgres.database import Database
@@ -23,6 +24,34 @@ def kafka(kafka_broker: KafkaServer, monkeypatch: pytest.MonkeyPatch) -> KafkaSe
     monkeypatch.setattr(kafka_module, "ACKNOWLEDGED_WITHIN_S", 1)
     monkeypatch.setattr(kafka_module, "METADATA_MAX_AGE_MS", 2_000)
     return KafkaSettings(url=kafka_broker.bootstrap)
+
+
+async def test_a_burst_reaches_every_worker(house: House) -> None:
+    for _ in range(2):
+        await house.worker()
+    await house.until(await house.submit(40))
+    ids = await house.submit(8, input='{"sleep_s": 2.0}')
+    async with asyncio.timeout(20):
+        while len(rows := await house.jobs.fetch("SELECT worker FROM job WHERE state = 'running'")) < 8:
+            await asyncio.sleep(0.02)
+    assert len({row["worker"] for row in rows}) == 2
+    await house.until(ids)
+
+
+async def test_a_worker_that_drains_leaves_its_partitions_to_others_at_once(house: House) -> None:
+    leaving, staying = await house.worker(), await house.worker()
+    long = await house.submit(8, input='{"sleep_s": 60}')
+    await house.until(long, {"running"})
+    stopping = asyncio.create_task(leaving.stop(drain_s=60))
+    backlog = Backlog(house.kafka)
+    async with asyncio.timeout(20):  # with most of the 60 s of its drain still to come
+        while set((await backlog.owners(TOPIC)).values()) != {staying.name}:
+            await asyncio.sleep(0.05)
+    await backlog.close()
+    assert not stopping.done()
+    for job_id in long:
+        await house.jobs.cancel(job_id)
+    await stopping
 
 
 async def test_while_kafka_is_down_jobs_wait_in_the_outbox_and_run_after_its_return(

@@ -130,7 +130,7 @@ async def test_a_consumer_that_waits_for_postgres_is_left_alone(house: House) ->
     watch = watch_of(worker, house)
     async with house.database.unit_of_work() as connection:
         await connection.execute("LOCK TABLE job IN ACCESS EXCLUSIVE MODE")
-        await broker_module.publish(house.broker, TOPIC, [stale()])
+        await broker_module.publish(house.broker, TOPIC, [stale()], spread=1)
         await until(lambda: any(p.able_since is None for p in worker.consumers.progress.values()), "a claim waits")
         async with running(watch) as watching:
             await looked(watch, watching)

@@ -2,18 +2,23 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from time import monotonic
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
-from infra.postgres.queries import rescue
+from infra.postgres.database import Database
+from infra.postgres.queries import claim, rescue
+from infra.settings import PostgresSettings
 from producers.rescue import Rescuer
 from schemas.lifecycle import JobState
 from tests.integration.house import RESCUE
 from tests.integration.jobs import Jobs
 
 S = JobState
+AT_ONCE = RESCUE.model_copy(update={"gone": timedelta(0)})
 
 
 @pytest.fixture
@@ -50,6 +55,51 @@ async def test_a_job_whose_lease_ended_is_tried_again(jobs: Jobs, rescuer: Rescu
 async def test_a_lease_that_holds_is_left_alone(jobs: Jobs, rescuer: Rescuer) -> None:
     job_id, _ = await jobs.running(lease_s=60)
     assert await rescuer.sweep() == 0
+    assert (await jobs.row(job_id))["state"] == "running"
+
+
+async def test_the_leases_of_a_worker_without_a_session_end_at_once(jobs: Jobs) -> None:
+    rescuer = Rescuer(jobs.database, AT_ONCE, lambda: None)
+    async with jobs.database.connection() as session:
+        await claim.attend(session, "alive")
+        [dead, living] = await jobs.submit(2)
+        await jobs.claim(dead, worker="dead")
+        await jobs.claim(living, worker="alive")
+        assert await rescuer.sweep() == 1
+        assert {(await jobs.row(job))["state"] for job in (dead,)} == {"retry_wait"}
+        assert (await jobs.row(living))["state"] == "running"
+        await session.execute("SELECT pg_advisory_unlock_all()")
+
+
+async def test_a_worker_that_comes_back_in_time_keeps_its_jobs(jobs: Jobs) -> None:
+    rescuer = Rescuer(jobs.database, RESCUE.model_copy(update={"gone": timedelta(seconds=0.2)}), lambda: None)
+    job_id, _ = await jobs.running()
+    assert await rescuer.sweep() == 0  # it is missed from now on
+    async with jobs.database.connection() as session:
+        await claim.attend(session, "w")
+        began = monotonic()
+        while monotonic() < began + 0.4:
+            assert await rescuer.sweep() == 0
+        await session.execute("SELECT pg_advisory_unlock_all()")
+    assert await rescuer.sweep() == 0  # and anew from now on
+    assert (await jobs.row(job_id))["state"] == "running"
+
+
+async def test_a_rescuer_that_was_cut_off_forgets_who_was_absent(jobs: Jobs, postgres: PostgresSettings) -> None:
+    """What cut it off may have ended the sessions of living workers."""
+    cut_off = Database(postgres, application="rescuer")
+    rescuer = Rescuer(cut_off, RESCUE.model_copy(update={"gone": timedelta(seconds=0.2)}), lambda: None)
+    await cut_off.open()
+    job_id, _ = await jobs.running()
+    await rescuer.sweep()
+    await cut_off.close()
+    sweeping = asyncio.create_task(rescuer.run())
+    with capture_logs() as logs:
+        async with asyncio.timeout(10):
+            while "rescue.away" not in [log["event"] for log in logs]:
+                await asyncio.sleep(0.01)
+    sweeping.cancel()
+    assert rescuer._absent == {}
     assert (await jobs.row(job_id))["state"] == "running"
 
 

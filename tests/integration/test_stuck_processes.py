@@ -208,7 +208,7 @@ async def test_a_consume_loop_that_meets_a_defect_ends_the_process(
     worker = await python(WORKER)
     await worker.said("worker.started")
     await execute(database_url, "ALTER TABLE job RENAME TO elsewhere")
-    await publish(house.broker, "welip.noop.run.interactive", [stale()])
+    await publish(house.broker, "welip.noop.run.interactive", [stale()], spread=1)
     ended = await worker.ended()
     assert ended.status == 1
     assert "UndefinedTableError" in ended.log

@@ -5,14 +5,16 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from infra.settings import KafkaSettings, PostgresSettings
-from tests.integration.house import LEASE_S, House
+from producers.rescue import Rescuer
+from tests.integration.house import LEASE_S, RESCUE, House
 
-Start = Callable[[], "asyncio.Future[asyncio.subprocess.Process]"]
+Start = Callable[..., "asyncio.Future[asyncio.subprocess.Process]"]
 
 
 @pytest.fixture
@@ -30,16 +32,16 @@ async def workers(tmp_path: Path, postgres: PostgresSettings, kafka: KafkaSettin
         "WELIP_LOG_LEVEL": "warning",
     }
 
-    async def start() -> asyncio.subprocess.Process:
+    async def start(**more: str) -> asyncio.subprocess.Process:
         number = len(started)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "consumers", "--pool", "cpu"),
-            env=environment | {"WELIP_INDEX_URL": f"edge://{tmp_path}/index-{number}"},
+            env=environment | more | {"WELIP_INDEX_URL": f"edge://{tmp_path}/index-{number}"},
         )
         started.append(process)
         return process
 
-    yield lambda: asyncio.ensure_future(start())
+    yield lambda **more: asyncio.ensure_future(start(**more))
     for process in started:
         if process.returncode is None:
             process.kill()
@@ -56,6 +58,19 @@ async def test_the_jobs_of_a_killed_worker_are_finished_by_the_next(house: House
     rows = await house.until(ids, within_s=60)
     assert {row["state"] for row in rows} == {"succeeded"}
     assert {(row["epoch"], row["attempt"]) for row in rows} == {(2, 2)}
+
+
+async def test_the_jobs_of_a_killed_process_are_run_long_before_their_leases_end(house: House, workers: Start) -> None:
+    doomed = await workers(WELIP_WORKER_LEASE="600")
+    ids = await house.submit(8, input='{"sleep_s": 1.5}')
+    await house.until(ids, {"running"})
+    rescuer = Rescuer(house.database, RESCUE.model_copy(update={"gone": timedelta(seconds=1)}), lambda: None)
+    sweeping = asyncio.create_task(rescuer.run())
+    doomed.kill()
+    await workers()
+    rows = await house.until(ids, within_s=60)
+    sweeping.cancel()
+    assert {(row["state"], row["epoch"], row["attempt"]) for row in rows} == {("succeeded", 2, 2)}
 
 
 @pytest.mark.parametrize("kafka", ["embedded"], indirect=True)

@@ -9,6 +9,8 @@ import asyncpg
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
+ATTENDANCE: Final = 0x57454C49  # "WELI": the class of the advisory locks that living workers hold
+
 # `queued` -> `running`, epoch + 1, lease by the database's clock. A summons whose epoch is not the row's is stale (the
 # job was claimed, moved on, or ended) and finds no row. SKIP LOCKED: whoever holds the row is claiming or ending it.
 # The commit does not wait for the disk: should a crash of Postgres undo it, the job is queued again, the worker loses
@@ -35,6 +37,10 @@ WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true) AS setting
 )
 SELECT * FROM claimed
 """
+
+# Says for as long as this session lasts that the worker lives: when its process dies, its kernel ends the session.
+# Shared, so that two names of the same hash do not wait for each other.
+ATTEND: Final = "SELECT pg_advisory_lock_shared($1, hashtext($2))"
 
 # Longer leases for all of a worker's jobs. What does not come back is lost: it ended, or another worker has it. Rows
 # are locked in id order, as completions do, so that the two cannot deadlock.
@@ -67,6 +73,11 @@ async def claim(
     return await connection.fetch(
         CLAIM, [s[0] for s in summons], [s[1] for s in summons], [s[2] for s in summons], worker, lease_s
     )
+
+
+async def attend(connection: "Connection | asyncpg.Connection[asyncpg.Record]", worker: str) -> None:
+    """Let a worker count as alive until this session ends."""
+    await connection.execute(ATTEND, ATTENDANCE, worker)
 
 
 async def heartbeat(

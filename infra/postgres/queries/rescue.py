@@ -1,10 +1,12 @@
 """Work that would lie for ever is put back on its way: due retries, dead workers, lost messages, expired waits."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import asyncpg
 
+from infra.postgres.queries.claim import ATTENDANCE
 from infra.postgres.queries.ended import FOLLOWS
 
 if TYPE_CHECKING:
@@ -28,6 +30,21 @@ WITH due AS (
 )
 INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
 SELECT id, kind, stage, lane, epoch, traceparent FROM moved RETURNING 1
+"""
+
+# Workers that hold jobs and have no session: their lock can be had.
+ABSENT: Final = """
+WITH holding AS MATERIALIZED (
+    SELECT DISTINCT worker FROM job WHERE state = 'running' AND lease_until IS NOT NULL
+)
+SELECT worker FROM holding WHERE pg_try_advisory_xact_lock($1, hashtext(worker))
+"""
+
+# The leases of dead workers end now; what that means for their jobs is said below.
+END_LEASES_OF: Final = """
+UPDATE job SET lease_until = now() - interval '1 ms' WHERE id = ANY(ARRAY(
+    SELECT id FROM job WHERE state = 'running' AND lease_until >= now() AND worker = ANY($1::text[])
+    ORDER BY id FOR UPDATE SKIP LOCKED))
 """
 
 # A lease that ran out: the worker is dead or cut off. The try counts. Backoff is exponential with full jitter
@@ -123,6 +140,16 @@ async def lead(connection: "Connection") -> bool:
 async def queue_due(connection: "Connection", limit: int) -> int:
     """Queue jobs whose wait is over; how many."""
     return len(await connection.fetch(QUEUE_DUE, limit))
+
+
+async def absent(connection: "Connection") -> set[str]:
+    """Workers that hold jobs, but have no session with Postgres at this moment."""
+    return {row["worker"] for row in await connection.fetch(ABSENT, ATTENDANCE)}
+
+
+async def end_leases_of(connection: "Connection", workers: Collection[str]) -> None:
+    """End the leases of these workers."""
+    await connection.execute(END_LEASES_OF, list(workers))
 
 
 async def end_expired_leases(connection: "Connection", limit: int) -> tuple[int, set[UUID]]:

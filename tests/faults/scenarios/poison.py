@@ -1,0 +1,78 @@
+"""11. Jobs that kill their worker, and messages that nobody can read."""
+
+import asyncio
+import random
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+
+from schemas.topics import Lane, topic_name
+from tests.faults.grounds import Grounds
+from tests.faults.probe import KIND
+from tests.faults.site import Site
+from tests.faults.verdict import Verdict, judge
+
+NAME: Final = "a poison job that kills its worker, and unreadable messages"
+BOUND_S: Final = 90.0
+ATTEMPTS: Final = 3
+RATE: Final = 4.0
+TOPIC: Final = topic_name(KIND, "act", Lane.INTERACTIVE)
+UNREADABLE: Final = (b"", b"\xff\xfe", b"not JSON", b"[]", b'{"version": 2}', b'{"job_id": "nobody"}', b"x" * 100_000)
+
+
+async def run(grounds: Grounds, quick: bool) -> Verdict:
+    async with await grounds.site("poison") as site:
+        await site.hire(3)
+        kept = await _dead_messages(site)
+        async with site.load.steadily(RATE, _input):
+            await site.load.submit(max_attempts=ATTEMPTS, seconds=0.3, dies="killed")
+            await _publish(site)
+            if not quick:
+                await asyncio.sleep(3)
+                await site.load.submit(max_attempts=ATTEMPTS, seconds=0.3, dies="memory")
+            poisoned = 1 if quick else 2
+            await site.until_row(
+                f"SELECT count(*) >= {poisoned} FROM job WHERE state = 'failed'", "poison jobs ended", within_s=BOUND_S
+            )
+        verdict = await judge(site, bound_s=BOUND_S, ends=frozenset({"succeeded", "failed"}))
+        failed = await site.fetch(
+            "SELECT input ->> 'dies' AS dies, attempt, error ->> 'code' AS code FROM job WHERE state = 'failed'"
+        )
+        ended = [(row["attempt"], row["code"]) for row in failed if row["dies"]]
+        verdict.check(ended == [(ATTEMPTS, "lease_expired")] * poisoned, f"poison jobs ended with {ended}")
+        verdict.check(all(row["dies"] for row in failed), "neighbours of a poison job failed")
+        [(took,)] = await site.fetch(
+            "SELECT max(extract(epoch FROM finished_at - created_at))::float8 FROM job WHERE state = 'failed'"
+        )
+        verdict.recovery_s = took
+        dead = len(site.deaths)
+        verdict.check(dead == ATTEMPTS * poisoned, f"{dead} workers died, not {ATTEMPTS * poisoned}")
+        if kept is not None:
+            now = await _dead_messages(site)
+            verdict.check(now == kept + len(UNREADABLE), f"{now} dead letters of {len(UNREADABLE)} unreadable messages")
+        verdict.notes.append(
+            f"{dead} workers died of {poisoned} poison jobs; {len(UNREADABLE)} unreadable messages passed over"
+        )
+        return verdict
+
+
+async def _publish(site: Site) -> None:
+    """Among the summonses, what nobody can read; a message without a value too."""
+    producer = AIOKafkaProducer(bootstrap_servers=site.kafka)
+    await producer.start()
+    try:
+        for value in (*UNREADABLE[1:], None):
+            await producer.send_and_wait(TOPIC, value, key=b"unreadable")
+    finally:
+        await producer.stop()
+
+
+async def _dead_messages(site: Site) -> int | None:
+    """How many messages are kept as dead letters; None where none are kept."""
+    if (await site.fetch("SELECT to_regclass('dead_letter')"))[0][0] is None:
+        return None
+    return int((await site.fetch("SELECT count(*) FROM dead_letter WHERE source = 'message'"))[0][0])
+
+
+def _input() -> dict[str, Any]:
+    return {"seconds": random.uniform(0.2, 1)}

@@ -1,0 +1,47 @@
+"""The first stage of `probe`: does what the job's input says, and leaves a trace of it."""
+
+import asyncio
+import os
+import resource
+import signal
+import time
+
+import psutil
+
+from consumers.stages.context import StageJob
+from consumers.stages.ports import Ports
+from schemas.outcomes import Next, Outcome
+from tests.faults import journal
+from tests.faults.effects import leave
+from tests.faults.probe import ProbeInput
+
+MEMORY_LEFT = 64 << 20
+PIECE = 8 << 20
+
+
+async def run(job: StageJob, ports: Ports) -> Outcome:
+    wish = ProbeInput.model_validate(job.input)
+    with journal.written(job):
+        if wish.dies is not None:
+            await asyncio.sleep(wish.seconds)
+            _die(wish.dies)
+        if wish.block_s:
+            time.sleep(wish.block_s)  # noqa: ASYNC251 - a stage that keeps the event loop to itself
+        if wish.seconds:
+            await asyncio.sleep(wish.seconds)
+        if wish.two_stages:
+            return Next("end", {"letters": wish.letters})
+        return await leave(job, ports, wish.letters)
+
+
+def _die(how: str) -> None:
+    if how == "memory":
+        used = psutil.Process().memory_info().vms
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_LEFT, used + MEMORY_LEFT))
+        taken = []
+        try:
+            while True:
+                taken.append(b"\1" * PIECE)
+        except MemoryError:
+            os.abort()
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,12 @@
+"""The second stage of `probe`, where its input wants one."""
+
+from consumers.stages.context import StageJob
+from consumers.stages.ports import Ports
+from schemas.outcomes import Outcome
+from tests.faults import journal
+from tests.faults.effects import leave
+
+
+async def run(job: StageJob, ports: Ports) -> Outcome:
+    with journal.written(job):
+        return await leave(job, ports, job.carry["letters"])
