@@ -1,6 +1,6 @@
-"""Submits jobs to one queue, as its users do: `python -m benchmarks.peers.client QUEUE many|load|prepare ...`.
+"""Submits jobs to one queue, as its users do: `python -m benchmarks.peers.client FILE QUEUE many|load|prepare ...`.
 
-Runs in the queue's own environment. Prints one line of JSON: for each job, when it was sent and its key in the notes.
+Runs in the queue's own environment. Writes JSON into the file: for each job, when it was sent and its key in the notes.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
+from pathlib import Path
 from typing import Protocol
 
 import uvloop
@@ -72,7 +73,7 @@ async def load(queue: Queue, name: str, *, per_second: int, seconds: float) -> l
 
 
 async def main(module: Module, mode: str, *given: str) -> object:
-    """What is to be printed."""
+    """What is to be written."""
     if mode == "prepare":
         await module.prepare()  # type: ignore[attr-defined]  # where the registry of systems says that there is one
         return None
@@ -86,5 +87,5 @@ async def main(module: Module, mode: str, *given: str) -> object:
 
 
 if __name__ == "__main__":
-    found = import_module(f"benchmarks.peers.queues.{sys.argv[1]}")
-    print(json.dumps(uvloop.run(main(found, *sys.argv[2:]))))
+    found = import_module(f"benchmarks.peers.queues.{sys.argv[2]}")
+    Path(sys.argv[1]).write_text(json.dumps(uvloop.run(main(found, *sys.argv[3:]))))

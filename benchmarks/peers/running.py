@@ -96,20 +96,22 @@ class Peer:
             )
 
     def _client(self, mode: str, *given: str) -> list[tuple[float, str]]:
-        command = [str(self.python), "-m", "benchmarks.peers.client", self.system.queue, mode, *given]
+        # By a file: of long answers that came through a pipe, pieces were missing on one machine.
+        answer = self.folder / "client.json"
+        command = [str(self.python), "-m", "benchmarks.peers.client", str(answer), self.system.queue, mode, *given]
         with self.log.open("ab") as log:
             done = subprocess.run(
                 command,
                 cwd=ROOT,
                 env={**os.environ, **self._env()},
-                stdout=subprocess.PIPE,
+                stdout=log,
                 stderr=log,
                 check=False,
                 timeout=CLIENT_WITHIN_S,
             )
         if done.returncode:
             raise RuntimeError(f"its client failed at `{mode}`")
-        found: list[tuple[float, str]] = json.loads(done.stdout)
+        found: list[tuple[float, str]] = json.loads(answer.read_bytes())
         return found
 
     def last_words(self) -> str:
