@@ -132,7 +132,7 @@ async def test_any_other_end_leaves_none(jobs: Jobs, end: object) -> None:
 
 
 async def test_a_worker_of_another_name_cannot_write_under_the_same_epoch(jobs: Jobs) -> None:
-    """A crash of Postgres may undo a claim that did not wait for the disk: the next one has the same epoch."""
+    """A failover to a replica that lags may undo a claim: the next one has the same epoch."""
     [job_id] = await jobs.submit()
     await jobs.claim(job_id, worker="before")
     await jobs.fetch("UPDATE job SET state = 'queued', epoch = 0, attempt = 0, worker = NULL WHERE id = $1", job_id)

@@ -13,17 +13,14 @@ ATTENDANCE: Final = 0x57454C49  # "WELI": the class of the advisory locks that l
 
 # `queued` -> `running`, epoch + 1, lease by the database's clock. A summons whose epoch is not the row's is stale (the
 # job was claimed, moved on, or ended) and finds no row. SKIP LOCKED: whoever holds the row is claiming or ending it.
-# The commit does not wait for the disk: should a crash of Postgres undo it, the job is queued again, the worker loses
-# it with its next heartbeat, and whoever claims it then has the same epoch, but not the same name.
 # The coalesce hides the condition from the index of queued jobs: the planner, whose statistics of a table full of
 # finished jobs know no queued ones, would read that whole index for each claim instead of looking the few ids up.
 CLAIM: Final = """
-WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true) AS setting), summoned AS (
+WITH summoned AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[]) AS s(id, epoch, stage)
 ), held AS (
     SELECT job.id FROM job JOIN summoned s ON s.id = job.id AND s.epoch = job.epoch AND s.stage = job.stage
-    WHERE coalesce(job.state, '') = 'queued' AND (SELECT setting = 'off' FROM relaxed)
-        AND (job.expires_at IS NULL OR job.expires_at > now())
+    WHERE coalesce(job.state, '') = 'queued' AND (job.expires_at IS NULL OR job.expires_at > now())
     ORDER BY job.id FOR UPDATE OF job SKIP LOCKED
 ), claimed AS (
     UPDATE job SET state = 'running', epoch = epoch + 1, attempt = attempt + 1, worker = $4,

@@ -25,13 +25,13 @@ async def run(job: StageJob, ports: Ports) -> Outcome:
         if wish.dies is not None:
             await asyncio.sleep(wish.seconds)
             _die(wish.dies)
-        if wish.block_s:
-            time.sleep(wish.block_s)  # noqa: ASYNC251 - a stage that keeps the event loop to itself
         if wish.seconds:
             await asyncio.sleep(wish.seconds)
-        if wish.two_stages:
-            return Next("end", {"letters": wish.letters})
-        return await leave(job, ports, wish.letters)
+        outcome = Next("end", {"letters": wish.letters}) if wish.two_stages else await leave(job, ports, wish.letters)
+        if wish.block_s:
+            # A stage that keeps the event loop to itself up to its end: nothing can stop it before it has its result.
+            time.sleep(wish.block_s)  # noqa: ASYNC251
+        return outcome
 
 
 def _die(how: str) -> None:
