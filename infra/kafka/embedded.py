@@ -28,7 +28,7 @@ class EmbeddedBroker:
                 "the embedded broker needs the `embedded` group: pip install 'welip[embedded]'"
             ) from error
         # The address is a placeholder: with a mock cluster librdkafka puts that of its own listener in its place.
-        self._producer: Any = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "embedded", "log_level": 3})
+        self._producer: Any = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "embedded", "log_level": 2})
         broker = next(iter(self._producer.list_topics(timeout=5).brokers.values()))
         self.url = f"{broker.host}:{broker.port}"
         for topic in topics:
