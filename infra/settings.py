@@ -120,7 +120,9 @@ class RescueSettings(BaseSettings):
     every: Duration = timedelta(seconds=1)
     unclaimed: Duration = timedelta(seconds=30)
     gone: Duration = Field(
-        timedelta(seconds=5), description="A worker that has no session with Postgres for so long is dead."
+        timedelta(seconds=5),
+        ge=timedelta(seconds=3),
+        description="A worker that has no session with Postgres for so long is dead.",
     )
 
 
