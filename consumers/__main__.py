@@ -19,8 +19,10 @@ from infra.settings import (
     IndexSettings,
     KafkaSettings,
     LogSettings,
+    ParserSettings,
     PostgresSettings,
     RelaySettings,
+    RerankerSettings,
     TracingSettings,
     WebhookSettings,
     WorkerSettings,
@@ -57,7 +59,14 @@ def main(arguments: list[str] | None = None) -> int:
             relay=RelaySettings(),
             worker=worker,
             webhook=webhook,
-            adapters=AdapterSettings(BlobsSettings(), IndexSettings(), GeneratorSettings(), EmbedderSettings()),
+            adapters=AdapterSettings(
+                BlobsSettings(),
+                IndexSettings(),
+                GeneratorSettings(),
+                EmbedderSettings(),
+                RerankerSettings(),
+                ParserSettings(),
+            ),
         )
     try:
         uvloop.run(running)

@@ -28,6 +28,7 @@ from infra.postgres.database import Database
 from infra.process import stopped_by_signal
 from infra.settings import KafkaSettings, PostgresSettings, RelaySettings, WebhookSettings, WorkerSettings
 from producers.agents import Agents, connect_patiently
+from schemas.collections import SparseSettings
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import routes
 from schemas.topics import Pool
@@ -111,14 +112,18 @@ async def work(
         warming.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await warming
+        await ports.parser.close()
         await ports.index.close()
         await ports.generator.close()
+        for model in (ports.embedder, ports.reranker):
+            if model is not None:
+                await model.close()
         await database.close()
 
 
 async def _warm(ports: Ports) -> None:
     """Load the analyser now, not in the first job."""
-    await asyncio.to_thread(ports.sparse.encode_query, "준비")
+    await asyncio.to_thread(ports.sparse.encode_query, "준비", SparseSettings())
 
 
 async def _until_answered(ports: Ports) -> None:

@@ -1,22 +1,28 @@
 """Picks the adapters that the settings name: the one place where ports meet infrastructure."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from consumers.stages.ports import ChildSummary, Embedder, Generator, Ports, StoredDocument, VectorIndex
+from consumers.stages.ports import ChildSummary, Embedder, Generator, Ports, Reranker, VectorIndex
 from infra.blobs.open import open_blobs
-from infra.postgres.catalogue import PostgresCatalogue, PostgresChildren
+from infra.engines.open import embedder_name, open_embedder, open_reranker, reranker_name
+from infra.postgres.catalogue import PostgresCatalogue
+from infra.postgres.children import PostgresChildren
 from infra.postgres.database import Database
-from infra.settings import BlobsSettings, EmbedderSettings, GeneratorSettings, IndexSettings
+from infra.postgres.embeddings import PostgresEmbeddingCache
+from infra.settings import (
+    BlobsSettings,
+    EmbedderSettings,
+    GeneratorSettings,
+    IndexSettings,
+    ParserSettings,
+    RerankerSettings,
+)
 from schemas.errors import DependencyMissing
 from schemas.topics import Pool
-
-if TYPE_CHECKING:
-    from infra.text.sentences import KiwiSentenceSplitter
-    from infra.text.sparse import KiwiSparseEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +33,33 @@ class AdapterSettings:
     index: IndexSettings
     generator: GeneratorSettings
     embedder: EmbedderSettings
+    reranker: RerankerSettings
+    parser: ParserSettings
 
 
 def build_ports(database: Database, settings: AdapterSettings, pools: Sequence[Pool]) -> Ports:
     """The ports of a worker of these pools. Raises `DependencyMissing` naming the group to install."""
     try:
-        from infra.text.parsing import TextParser
-        from infra.text.sentences import KiwiSentenceSplitter
+        from infra.documents.parser import ProcessDocumentParser
         from infra.text.sparse import KiwiSparseEncoder
     except ImportError as error:
         raise DependencyMissing(
             f"a worker of the pools {', '.join(pools)} needs the `cpu` group ({error}): pip install 'welip[cpu]'"
         ) from error
     sparse = KiwiSparseEncoder()
-    splitter = KiwiSentenceSplitter()
+    embedder, reranker = _models(database, settings, pools)
     return Ports(
         blobs=open_blobs(settings.blobs),
         index=_index(settings.index),
         sparse=sparse,
-        embedder=_embedder(settings.embedder),
-        parser=TextParser(),
-        splitter=splitter,
-        generator=_generator(settings.generator, splitter, sparse),
-        catalogue=PostgresCatalogue(database, StoredDocument),
+        embedder=embedder,
+        embedder_name=embedder_name(settings.embedder),
+        reranker=reranker,
+        reranker_name=reranker_name(settings.reranker),
+        candidates=settings.reranker.candidates,
+        parser=ProcessDocumentParser(settings.parser),
+        generator=_generator(settings.generator),
+        catalogue=PostgresCatalogue(database),
         children=PostgresChildren(database, ChildSummary),
     )
 
@@ -69,22 +79,26 @@ def _index(settings: IndexSettings) -> VectorIndex:
     return QdrantIndex(settings.url, settings.api_key.get_secret_value() if settings.api_key else None)
 
 
-def _embedder(settings: EmbedderSettings) -> Embedder | None:
-    match settings.engine:
-        case "none":
-            return None
-        case "sentence-transformers":
-            from infra.engines.sentence_transformer import SentenceTransformerEmbedder
+def _models(
+    database: Database, settings: AdapterSettings, pools: Sequence[Pool]
+) -> tuple[Embedder | None, Reranker | None]:
+    """Models are loaded where the pool `gpu` is worked for, once a process; those behind an address need no loading."""
+    # One thread for all of them: they share the device.
+    thread = ThreadPoolExecutor(1, thread_name_prefix="models")
+    cache = PostgresEmbeddingCache(database)
+    loads = Pool.GPU in pools
+    embedder = (
+        open_embedder(settings.embedder, cache, thread) if loads or settings.embedder.engine == "openai" else None
+    )
+    return embedder, open_reranker(settings.reranker, thread) if loads else None
 
-            return SentenceTransformerEmbedder(settings.model, device=settings.device)
 
-
-def _generator(settings: GeneratorSettings, splitter: "KiwiSentenceSplitter", sparse: "KiwiSparseEncoder") -> Generator:
+def _generator(settings: GeneratorSettings) -> Generator:
     match settings.engine:
         case "extractive":
             from infra.engines.extractive import ExtractiveGenerator
 
-            return ExtractiveGenerator(splitter, sparse)
+            return ExtractiveGenerator()
         case "openai":
             from infra.engines.openai import OpenAIGenerator
 

@@ -124,7 +124,7 @@ class Try:
         except LeaseLost:
             return self._after_abort(Abort.LEASE_LOST)
         except JobError as error:
-            return Retry(error) if error.retryable else Fail(error)
+            return Retry(error, error.retry_after) if error.retryable else Fail(error)
         except Exception as error:  # noqa: BLE001 - a stage's defect must end as a failed try, not as a lost job
             return self._after_defect(error)
 

@@ -36,6 +36,13 @@ FAILURES: Final = Counter("welip_job_failures_total", "Jobs that failed for good
 STALE: Final = Counter("welip_stale_summons_total", "Summons that found nothing to claim.", ["kind"])
 UNREADABLE: Final = Counter("welip_unreadable_messages_total", "Messages that could not be parsed.", ["topic"])
 FENCED: Final = Counter("welip_fenced_results_total", "Results thrown away because the lease was lost.", ["kind"])
+MODEL_BATCH: Final = Histogram(
+    "welip_model_batch_items",
+    "Texts or pairs that one pass of a model, or one request for it, took.",
+    ["model"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+EMBEDDED: Final = Counter("welip_embedded_texts_total", "Texts of documents that got vectors.", ["source"])
 
 # webhooks
 WEBHOOK_ATTEMPTS: Final = Counter("welip_webhook_attempts_total", "Attempts to tell a receiver.", ["outcome"])

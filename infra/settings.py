@@ -75,12 +75,57 @@ class GeneratorSettings(BaseSettings):
 
 
 class EmbedderSettings(BaseSettings):
-    """Dense vectors: `none`, or a sentence-transformers model by name or path."""
+    """Dense vectors: `none`, a model in the gpu pool, or `openai`, any OpenAI-compatible server; alike for all workers.
+
+    `sentence-transformers` takes any of its models, `bge-m3` gives that model's own sparse vectors too. A prefix that
+    is absent is the model's own where it has one.
+    """
 
     model_config = SettingsConfigDict(env_prefix="WELIP_EMBEDDER_", extra="ignore", frozen=True)
-    engine: Literal["none", "sentence-transformers"] = Field("none", validation_alias="WELIP_EMBEDDER")
+    engine: Literal["none", "sentence-transformers", "bge-m3", "openai"] = Field(
+        "none", validation_alias="WELIP_EMBEDDER"
+    )
     model: str = "BAAI/bge-m3"
+    query_prefix: str | None = None
+    document_prefix: str | None = None
+    dimension: int | None = Field(None, ge=1, le=65_536, description="Of shortened vectors; absent: the model's own.")
+    batch: int = Field(32, ge=1, le=2_048, description="Texts in one pass of the model, or in one request.")
     device: str | None = Field(None, description="`cuda`, `cpu`; absent: the library chooses.")
+    url: str = Field("http://127.0.0.1:8000/v1", description="For `openai`.")
+    api_key: SecretStr | None = None
+    timeout: Duration = timedelta(seconds=60)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "EmbedderSettings":
+        if self.engine == "bge-m3" and self.dimension is not None:
+            raise ValueError("WELIP_EMBEDDER_DIMENSION: vectors of bge-m3 cannot be shortened; leave it out")
+        return self
+
+
+class RerankerSettings(BaseSettings):
+    """A better order of what was found: `none`, `cross-encoder` (a model in the gpu pool), or `endpoint`.
+
+    An endpoint is any server with a `/rerank` call (vLLM, Jina, Cohere). Alike for all workers.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="WELIP_RERANKER_", extra="ignore", frozen=True)
+    engine: Literal["none", "cross-encoder", "endpoint"] = Field("none", validation_alias="WELIP_RERANKER")
+    model: str = "Dongjin-kr/ko-reranker"
+    candidates: int = Field(30, ge=1, le=200, description="Passages that are reranked for one question.")
+    batch: int = Field(32, ge=1, le=2_048, description="Pairs in one pass of the model.")
+    device: str | None = Field(None, description="`cuda`, `cpu`; absent: the library chooses.")
+    url: str = Field("http://127.0.0.1:8000", description="For `endpoint`: what comes before `/rerank`.")
+    api_key: SecretStr | None = None
+    timeout: Duration = timedelta(seconds=60)
+
+
+class ParserSettings(BaseSettings):
+    """The processes that files are parsed in. `timeout`: for one document, of the clock and of the processor."""
+
+    model_config = _prefix("PARSER_")
+    timeout: Duration = Field(timedelta(seconds=60), gt=timedelta(0))
+    memory_bytes: int = Field(1024**3, ge=256 * 1024**2, description="That each process may address.")
+    processes: int = Field(2, ge=1, le=256, description="Documents that are parsed at once, by one worker.")
 
 
 class GatewaySettings(BaseSettings):
@@ -129,11 +174,17 @@ class RescueSettings(BaseSettings):
 class RetentionSettings(BaseSettings):
     """How long what has ended is kept; 0 is for ever. `every`: between two rounds; `batch`: rows a statement."""
 
-    model_config = _prefix("RETENTION_")
+    model_config = SettingsConfigDict(env_prefix="WELIP_RETENTION_", extra="ignore", frozen=True, populate_by_name=True)
     jobs: Duration = Field(timedelta(days=30), ge=timedelta(0), description="With events and results, since their end.")
     deliveries: Duration = Field(timedelta(days=30), ge=timedelta(0), description="Of webhooks, since their end.")
     dead_letters: Duration = Field(timedelta(days=90), ge=timedelta(0), description="Also those nobody looked at.")
     uploads: Duration = Field(timedelta(0), ge=timedelta(0), description="That no job names any more.")
+    embeddings: Duration = Field(
+        timedelta(days=30),
+        ge=timedelta(0),
+        validation_alias="WELIP_EMBEDDER_CACHE_KEEP",
+        description="Cached vectors, since somebody asked for them.",
+    )
     every: Duration = Field(timedelta(minutes=1), gt=timedelta(0))
     batch: int = Field(500, ge=1, le=10_000)
 
@@ -211,6 +262,8 @@ CONCERNS: tuple[type[BaseSettings], ...] = (
     IndexSettings,
     GeneratorSettings,
     EmbedderSettings,
+    RerankerSettings,
+    ParserSettings,
     GatewaySettings,
     LimitSettings,
     RelaySettings,

@@ -18,7 +18,7 @@ import structlog
 
 from infra.metrics import REMOVED
 from infra.postgres.database import Database
-from infra.postgres.queries import retention
+from infra.postgres.queries import embeddings, rebuilds, retention
 from infra.postgres.queries.retention import Stretch
 from infra.settings import RetentionSettings
 from schemas.errors import DependencyUnavailable
@@ -87,10 +87,12 @@ class Retention:
             ("dead_letters", keep.dead_letters, lambda age: self._rows("dead_letters", retention.remove_letters, age)),
             ("jobs", keep.jobs, self._jobs),
             ("uploads", keep.uploads, self._uploads),
+            ("embeddings", keep.embeddings, self._embeddings),
         ]
         try:
             for what, age, step in steps:
                 removed[what] = await step(age) if age else 0
+            removed["deleted_documents"] = await self._deleted_documents()
             removed["blobs"] = await self._garbage()
         except _AnotherLeadsError:
             self._looked_back_at = float("-inf")  # whoever leads later begins at the beginning
@@ -203,6 +205,28 @@ class Retention:
                 REMOVED.labels("uploads").inc(len(free))
                 total += len(free)
             self._passed["uploads"] = rows[-1]["id"]
+
+    async def _embeddings(self, age: timedelta) -> int:
+        """Remove cached vectors that nobody asked for."""
+        total = 0
+        while True:
+            async with self._turn() as connection:
+                count = await embeddings.remove_unused(connection, age, self._settings.batch)
+            REMOVED.labels("embeddings").inc(count)
+            total += count
+            if count < self._settings.batch:
+                return total
+
+    async def _deleted_documents(self) -> int:
+        """Remove the rows that deleted documents leave behind for a day."""
+        total = 0
+        while True:
+            async with self._turn() as connection:
+                count = await rebuilds.remove_deleted(connection, self._settings.batch)
+            REMOVED.labels("deleted_documents").inc(count)
+            total += count
+            if count < self._settings.batch:
+                return total
 
     async def _garbage(self) -> int:
         """Delete the blobs that were noted; how many there were."""

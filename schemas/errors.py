@@ -16,6 +16,7 @@ JobError
 No error knows an HTTP status: `gateway/problems.py` holds the only mapping.
 """
 
+from datetime import timedelta
 from typing import ClassVar
 
 
@@ -24,6 +25,8 @@ class JobError(Exception):
 
     code: ClassVar[str] = "job_error"
     retryable: ClassVar[bool] = False
+    retry_after: timedelta | None = None
+    """When a retry may help, where the outside system said so; the backoff decides otherwise."""
 
     def __init__(self, message: str, *, code: str | None = None, field: str | None = None) -> None:
         super().__init__(message)
@@ -74,6 +77,10 @@ class EngineOverloaded(DependencyUnavailable):
     """The engine refused the request for lack of capacity."""
 
     code = "engine_overloaded"
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class LeaseLost(JobError):

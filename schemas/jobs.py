@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, create_model
 
+from schemas.collections import CollectionSettings
 from schemas.kinds.registry import KINDS, Kind
 from schemas.lifecycle import JobState
 from schemas.topics import Lane
@@ -145,14 +146,30 @@ class FilePage(BaseModel):
 
 
 class EncoderView(BaseModel):
-    """What a collection's vectors were made with; None: no dense vectors."""
+    """What a collection's vectors are made with; `dense` and `dimension` are null where it has no dense arm.
+
+    `learned`: the dense model gives term weights of its own too.
+    """
 
     sparse: str
     dense: str | None
+    dimension: int | None
+    learned: bool
+
+
+class RebuildView(BaseModel):
+    """A collection being indexed again: by which job, and with which settings afterwards."""
+
+    job: str
+    settings: CollectionSettings
+    links: dict[str, str]
 
 
 class CollectionView(BaseModel):
-    """A collection. `bytes` counts the UTF-8 text of its documents."""
+    """A collection. `bytes` counts the UTF-8 text of its documents, `fields` are the metadata it can be filtered by.
+
+    `generation` names the index that is searched, another one after each rebuild.
+    """
 
     name: str
     object: Literal["collection"] = "collection"
@@ -160,6 +177,10 @@ class CollectionView(BaseModel):
     chunks: int
     bytes: int
     encoder: EncoderView
+    settings: CollectionSettings
+    generation: int
+    rebuild: RebuildView | None
+    fields: list[str]
     created_at: datetime
 
 

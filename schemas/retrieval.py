@@ -6,20 +6,52 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class ParsedDocument:
-    """A document as plain text. Offsets everywhere count characters (Unicode code points) of `text`."""
+class Heading:
+    """A heading of a document: where it begins in the text, its level from 1 (the highest), and its words."""
 
+    start: int
+    level: int
     text: str
-    title: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkSpan:
-    """A piece of a document: `text == document.text[start:end]`, half-open character offsets."""
+class ParsedDocument:
+    """A document as plain text. Offsets everywhere count characters (Unicode code points) of `text`.
+
+    `headings` are in order of the text; `pages` holds the offset at which each page begins, the first at 0, and is
+    empty where the format has no pages.
+    """
+
+    text: str
+    title: str | None = None
+    headings: Sequence[Heading] = ()
+    pages: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a text, `text[start:end]`: its terms' ids with repeats, and how many morphemes it has."""
+
+    start: int
+    end: int
+    terms: Sequence[int]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document: `text == document.text[start:end]`, half-open character offsets.
+
+    `pieces` are the terms of its sentences, for `SparseEncoder.weigh`; `heading` is the path of headings in force where
+    it begins ("제1장 총칙 > 제2조"), `page` the 1-based page it begins on.
+    """
 
     start: int
     end: int
     text: str
+    pieces: Sequence[Sequence[int]] = ()
+    heading: str | None = None
+    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +63,47 @@ class SparseVector:
 
 
 @dataclass(frozen=True, slots=True)
+class Embedding:
+    """What a dense model makes of a text: a vector of unit length and, from bge-m3, term weights of its own."""
+
+    dense: Sequence[float]
+    learned: SparseVector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question as vectors: one for each arm that the collection has. Empty arms find nothing."""
+
+    sparse: SparseVector
+    dense: Sequence[float] | None = None
+    learned: SparseVector | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexName:
+    """One physical index. A collection has one that is searched, and a second one while it is being rebuilt."""
+
+    tenant: str
+    collection: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentVersion:
+    """What holds of a document: its newest version and the hash of its content, None when it was deleted."""
+
+    id: str
+    version: int
+    content_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
-    """One chunk in the vector index. `id` is a UUID made from collection, document, content and position."""
+    """One chunk in the vector index. `id` is a UUID made from index, document, content and position.
+
+    `version` orders the writes of a document: the higher one is newer. `heading` is the path of headings the chunk
+    stands under, `page` the 1-based page it begins on.
+    """
 
     id: str
     document_id: str
@@ -44,6 +115,10 @@ class Point:
     sparse: SparseVector
     dense: Sequence[float] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    learned: SparseVector | None = None
+    version: int = 0
+    heading: str | None = None
+    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +134,10 @@ class Passage:
     score: float
     scores: dict[str, float] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    heading: str | None = None
+    page: int | None = None
+    content_hash: str = ""
+    """Of the document as it was indexed: a hit whose document has another one by now is not shown."""
 
 
 @dataclass(frozen=True, slots=True)

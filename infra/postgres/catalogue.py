@@ -1,76 +1,175 @@
-"""The catalogue of collections and documents, and the children of a fan-out: what stages ask of Postgres."""
+"""The catalogue of collections and documents: what stages ask of Postgres, and the fence of what they write."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-import orjson
+import asyncpg
 
 from infra.postgres.database import Database
-from infra.postgres.queries import catalogue, files, reading
+from infra.postgres.queries import catalogue, files
+from infra.postgres.rebuilds import PostgresRebuilds, absent, versions
+from schemas.catalogue import CollectionRecord, IndexRecord, Recorded, Standing, StoredDocument, stamp
+from schemas.collections import CollectionSettings
 from schemas.errors import Conflict, NotFound
 
-D = TypeVar("D")
-C = TypeVar("C")
-
-PAGE = 500
+if TYPE_CHECKING:
+    from infra.postgres.database import Connection
 
 
-class PostgresCatalogue(Generic[D]):
-    """Collections and documents of all tenants. `document` builds what a stage calls a stored document."""
+class _SourceLostError(Exception):
+    """Ends a transaction that would name a blob which is gone."""
 
-    def __init__(self, database: Database, document: Callable[..., D]) -> None:
+
+class PostgresCatalogue(PostgresRebuilds):
+    """Collections and documents of all tenants."""
+
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._document = document
 
-    async def ensure_collection(self, tenant: str, name: str, *, encoder: str, embedder: str | None) -> None:
-        """Make the record, or raise `Conflict` when the collection was made with other encoders."""
+    async def collection(self, tenant: str, name: str) -> CollectionRecord:
+        """The collection. Raises `NotFound`."""
         async with self._database.connection() as connection:
-            row = await catalogue.ensure(connection, tenant, name, encoder, embedder)
-        if (row["encoder"], row["embedder"]) != (encoder, embedder):
-            raise Conflict(
-                f"collection {name!r} was made with {row['encoder']} and {row['embedder'] or 'no embedder'}, this"
-                f" deployment has {encoder} and {embedder or 'no embedder'}: index into another collection, or"
-                " configure the same encoders",
-                code="encoder_mismatch",
-                field="collection",
-            )
+            row = await catalogue.collection(connection, tenant, name)
+        if row is None:
+            raise absent(name)
+        return _collection(row)
 
-    async def documents(self, tenant: str, name: str, ids: Iterable[str]) -> dict[str, D]:
-        """The known ones among `ids`."""
+    async def begin(
+        self,
+        job: UUID,
+        tenant: str,
+        name: str,
+        *,
+        settings: CollectionSettings | None,
+        encoder: str,
+        embedder: str | None,
+    ) -> tuple[CollectionRecord, int]:
+        """The collection, made if need be and `settings` are given, and the job's version."""
         async with self._database.connection() as connection:
-            rows = await catalogue.documents(connection, tenant, name, list(ids))
-        return {row["id"]: self._document(**row) for row in rows}
+            while (row := await catalogue.collection(connection, tenant, name)) is None:
+                if settings is None:
+                    raise absent(name)
+                await catalogue.make(connection, tenant, name, settings.model_dump_json(), encoder, embedder)
+            version = await catalogue.version(connection, job, row["born"])
+        if version is None:
+            raise NotFound(f"there is no job {job}")
+        return _collection(row), version
 
-    async def record_documents(self, tenant: str, name: str, documents: Sequence[Any]) -> None:
-        """Insert or replace."""
+    async def documents(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, StoredDocument]:
+        """The known ones among `ids` that are not deleted."""
         async with self._database.connection() as connection:
-            await catalogue.record(
-                connection, tenant, name, [(d.id, d.content_hash, d.chunks, d.bytes) for d in documents]
-            )
+            rows = await catalogue.documents(connection, tenant, name, ids)
+        return {row["id"]: _document(row) for row in rows}
 
-    async def forget_documents(self, tenant: str, name: str, ids: Sequence[str]) -> list[str]:
-        """Remove; the ids that were known."""
+    async def current(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, str]:
+        """The content hash that the points of each of these documents have now."""
         async with self._database.connection() as connection:
-            return await catalogue.forget(connection, tenant, name, ids)
+            rows = await catalogue.current(connection, tenant, name, ids)
+        return {row["id"]: stamp(row["content_hash"], row["written"]) for row in rows}
 
-    async def is_empty(self, tenant: str, name: str) -> bool:
-        """Whether the collection holds no document. Raises `NotFound`."""
+    async def touch(self, tenant: str, name: str, version: int, hashes: Mapping[str, str]) -> set[str]:
+        """Raise the versions of those with this content hash; their ids."""
         async with self._database.connection() as connection:
-            empty = await catalogue.is_empty(connection, tenant, name)
-        if empty is None:
-            raise NotFound(
-                f"there is no collection {name!r}: index documents into it first",
-                code="collection_not_found",
-                field="collection",
-            )
-        return empty
+            return await catalogue.touch(connection, tenant, name, version, list(hashes), list(hashes.values()))
 
-    async def drop_collection(self, tenant: str, name: str) -> bool:
-        """Remove the collection and its documents; False when there was none."""
+    async def add_fields(self, tenant: str, name: str, fields: Collection[str]) -> None:
+        """Metadata fields that documents are about to have."""
+        if fields:
+            async with self._database.connection() as connection:
+                await catalogue.add_fields(connection, tenant, name, sorted(fields)[:1000])
+
+    async def expect_source(self, blob: str) -> None:
+        """Say that a blob of parsed texts is about to be written."""
         async with self._database.connection() as connection:
-            return await catalogue.drop(connection, tenant, name)
+            await catalogue.expect_source(connection, blob)
+
+    async def standing(self, tenant: str, name: str, generation: int, version: int) -> Standing:
+        """How the index stands to a job of `version`, for the moment."""
+        async with self._database.connection() as connection:
+            return _standing(await catalogue.standing(connection, tenant, name), generation, version)
+
+    async def settled(self, tenant: str, name: str, version: int, ids: Sequence[str]) -> bool:
+        """Whether this or a higher version has spoken about each of the documents."""
+        async with self._database.connection() as connection:
+            rows = await catalogue.now(connection, tenant, name, ids)
+        return {row["id"] for row in rows if row["version"] >= version} >= set(ids)
+
+    async def record(
+        self, tenant: str, name: str, generation: int, version: int, documents: Sequence[StoredDocument]
+    ) -> Recorded:
+        """Let documents of one source blob hold, unless jobs that were planned later have written them."""
+        try:
+            async with self._database.unit_of_work() as connection:
+                standing = _standing(await catalogue.hold(connection, tenant, name), generation, version)
+                if standing is not Standing.NAMED or not documents:
+                    return Recorded(standing, generation)
+                [blob] = {document.source[0] for document in documents}
+                known = await catalogue.source_named(connection, blob)
+                rows = [(d.id, d.content_hash, d.chunks, d.bytes, *d.source[1:]) for d in documents]
+                written = await catalogue.record(connection, tenant, name, version, blob, rows)
+                if written and not await catalogue.name_source(connection, blob) and not known:
+                    raise _SourceLostError
+                await _let_sources_go(connection, written, but=blob)
+                now = versions(await catalogue.now(connection, tenant, name, [document.id for document in documents]))
+        except _SourceLostError:
+            return Recorded(Standing.SOURCE_LOST, generation)
+        return Recorded(Standing.NAMED, generation, frozenset(row["id"] for row in written), now)
+
+    async def forget(self, tenant: str, name: str, version: int, ids: Sequence[str]) -> Recorded:
+        """Let documents be deleted. Raises `NotFound` when there is no such collection."""
+        async with self._database.unit_of_work() as connection:
+            row = await catalogue.hold(connection, tenant, name)
+            if row is None:
+                raise absent(name)
+            standing = _standing(row, row["generation"], version)
+            if standing is not Standing.NAMED:
+                return Recorded(standing, row["generation"])
+            gone = await catalogue.forget(connection, tenant, name, version, ids)
+            await _let_sources_go(connection, gone)
+            now = versions(await catalogue.now(connection, tenant, name, ids))
+        changed = frozenset(row["id"] for row in gone if row["was_there"])
+        return Recorded(Standing.NAMED, row["generation"], changed, now)
+
+    async def drop(self, tenant: str, name: str, *, made_before: datetime) -> None:
+        """Remove a collection that was made before that time, with its documents."""
+        async with self._database.unit_of_work() as connection:
+            born = await catalogue.drop(connection, tenant, name, made_before)
+            if born is not None:
+                await catalogue.drop_sources(connection, f"{tenant}/collections/{name}/{born}")
+
+    async def leftovers(self, tenant: str, name: str) -> list[int]:
+        """Generations that no collection names any more."""
+        async with self._database.connection() as connection:
+            return await catalogue.leftovers(connection, tenant, name)
+
+    async def let_go(self, tenant: str, name: str, generation: int) -> None:
+        """Say that a leftover's index is dropped."""
+        async with self._database.connection() as connection:
+            await catalogue.let_go(connection, tenant, name, generation)
+
+    @asynccontextmanager
+    async def hold(
+        self, tenant: str, name: str, generation: int, *, dimension: int | None, learned: bool
+    ) -> AsyncIterator[bool]:
+        """Let nothing make the generation a leftover while the block runs. Raises `Conflict`."""
+        async with self._database.unit_of_work() as connection:
+            row = await catalogue.hold(connection, tenant, name)
+            named = row is not None and generation in (row["generation"], row["building"])
+            if named:
+                arms = await catalogue.arms(connection, generation, dimension, learned)
+                if arms != (dimension, learned):
+                    raise Conflict(
+                        f"collection {name!r} has dense vectors of length {arms[0]}"
+                        f"{' and learned ones' if arms[1] else ''}, this embedder gives {dimension}"
+                        f"{' and learned ones' if learned else ''}: configure the same one, or rebuild the collection",
+                        code="dimension_mismatch",
+                        field="input.collection",
+                    )
+            yield named
 
     async def file_key(self, tenant: str, file_id: str) -> tuple[str, str]:
         """Blob key and file name of `file_<hex>`. Raises `NotFound`."""
@@ -81,25 +180,59 @@ class PostgresCatalogue(Generic[D]):
         return row["blob"], row["filename"]
 
 
-@dataclass(frozen=True, slots=True)
-class PostgresChildren(Generic[C]):
-    """Reads the children of fan-outs back. `summary` builds what a stage calls a child's summary."""
+async def _let_sources_go(connection: "Connection", rows: Sequence[asyncpg.Record], *, but: str = "") -> None:
+    blobs = {row["source_blob"] for row in rows} - {None, but}
+    if blobs:
+        await catalogue.let_sources_go(connection, sorted(blobs))
 
-    database: Database
-    summary: Callable[..., C]
 
-    async def results(self, job_id: UUID) -> AsyncIterator[C]:
-        """Every child in the order they were made; no connection is held between pages."""
-        after: UUID | None = None
-        while True:
-            async with self.database.connection() as connection:
-                rows = await reading.child_results(connection, job_id, after, PAGE)
-            for row in rows:
-                yield self.summary(
-                    input=orjson.loads(row["input"]),
-                    result=orjson.loads(row["result"]) if row["result"] else None,
-                    error=orjson.loads(row["error"]) if row["error"] else None,
-                )
-            if len(rows) < PAGE:
-                return
-            after = rows[-1]["id"]
+def _standing(row: asyncpg.Record | None, generation: int, version: int) -> Standing:
+    if row is None or row["born"] > version:
+        return Standing.GONE
+    if generation != row["generation"]:
+        return Standing.MOVED
+    return Standing.SEALED if row["sealed"] else Standing.NAMED
+
+
+def _collection(row: asyncpg.Record) -> CollectionRecord:
+    building = None
+    if row["building"] is not None:
+        building = IndexRecord(
+            row["building"],
+            _settings(row["building_settings"]),
+            row["building_encoder"],
+            row["building_embedder"],
+            row["building_dimension"],
+            row["building_learned"],
+        )
+    return CollectionRecord(
+        name=row["name"],
+        settings=_settings(row["settings"]),
+        encoder=row["encoder"],
+        embedder=row["embedder"],
+        dimension=row["dimension"],
+        learned=row["learned"],
+        generation=row["generation"],
+        building=building,
+        building_job=row["building_job"] if building else None,
+        documents=row["documents"],
+        fields=frozenset(row["fields"]),
+        born=row["born"],
+    )
+
+
+@lru_cache(maxsize=256)
+def _settings(text: str) -> CollectionSettings:
+    """Once for each text: a collection's settings may hold thousands of words, and every search reads them."""
+    return CollectionSettings.model_validate_json(text)
+
+
+def _document(row: asyncpg.Record) -> StoredDocument:
+    return StoredDocument(
+        row["id"],
+        row["written"],
+        row["content_hash"],
+        row["chunks"],
+        row["bytes"],
+        (row["source_blob"], row["source_offset"], row["source_bytes"]),
+    )

@@ -1,9 +1,10 @@
-"""`indexing`: put documents into a collection, or take them out of it."""
+"""`indexing`: put documents into a collection, take them out of it, or change how it is indexed."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_serializer, model_validator
 
+from schemas.collections import Chunking, CollectionSettings
 from schemas.names import CollectionName, DocumentId, FileId, Title
 
 MAX_DOCUMENTS = 1_000
@@ -12,7 +13,7 @@ MAX_DOCUMENT_CHARS = 10_000_000
 
 Scalar = str | int | float | bool
 Column = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-DocumentFormat = Literal["text", "markdown", "html"]
+DocumentFormat = Literal["text", "markdown", "html", "pdf", "docx", "hwp", "hwpx"]
 
 
 class Document(BaseModel):
@@ -25,7 +26,7 @@ class Document(BaseModel):
     text: str | None = None
     file: FileId | None = None
     format: DocumentFormat | None = None
-    metadata: dict[str, Scalar] = Field(default_factory=dict, max_length=32)
+    metadata: dict[Column, Scalar] = Field(default_factory=dict, max_length=32)
 
     @model_validator(mode="after")
     def _one_source(self) -> "Document":
@@ -35,7 +36,8 @@ class Document(BaseModel):
 
 
 class Corpus(BaseModel):
-    """An uploaded table of documents, one a row. Column names refer to the header (TSV, CSV) or to keys (JSONL).
+    """An uploaded table of documents, one a row. Column names refer to the header (TSV, CSV), to keys (JSONL) or to
+    columns (Parquet).
 
     Without `id`, a row's document id is its 1-based number. `metadata` columns are kept for filters.
     """
@@ -43,7 +45,7 @@ class Corpus(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     file: FileId
-    format: Literal["tsv", "csv", "jsonl"]
+    format: Literal["tsv", "csv", "jsonl", "parquet"]
     text: Column = "text"
     title: Column | None = None
     id: Column | None = None
@@ -51,17 +53,12 @@ class Corpus(BaseModel):
     id_prefix: Annotated[str, StringConstraints(max_length=100)] = ""
 
 
-class Chunking(BaseModel):
-    """Windows of whole sentences, `max_chars` characters at most, sharing `overlap_sentences` with the one before."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    max_chars: int = Field(400, ge=50, le=4_000)
-    overlap_sentences: int = Field(1, ge=0, le=5)
-
-
 class IndexingInput(BaseModel):
-    """What to index (`documents`, `corpus`, or both) and what to remove (`delete`, document ids)."""
+    """What to index (`documents`, `corpus`, or both), what to remove (`delete`, document ids), and how (`settings`).
+
+    `settings` may be a part of a collection's settings: what it leaves out stays as it is. A change of what vectors
+    are made from indexes the collection again in the background, as does `rebuild`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -70,29 +67,35 @@ class IndexingInput(BaseModel):
     corpus: Corpus | None = None
     delete: list[DocumentId] = Field(default_factory=list, max_length=MAX_DOCUMENTS)
     drop: bool = Field(False, description="Remove the whole collection; nothing else may be given with it.")
-    chunking: Chunking = Chunking()
+    settings: CollectionSettings | None = Field(
+        None, description="Changes these settings and keeps the others; a new collection begins with them."
+    )
+    rebuild: bool = Field(False, description="Index the collection again, with the encoders of this deployment.")
+    chunking: Chunking | None = Field(
+        None, description="Short for `settings.chunking` of a new collection; refused where an old one has another."
+    )
+
+    @field_serializer("settings", "chunking")
+    def _only_what_was_given(self, settings: BaseModel | None) -> dict[str, Any] | None:
+        return None if settings is None else settings.model_dump(mode="json", exclude_unset=True)
 
     @model_validator(mode="after")
     def _something_to_do(self) -> "IndexingInput":
-        work = bool(self.documents or self.corpus or self.delete)
+        work = self.documents or self.corpus or self.delete or self.settings is not None or self.rebuild
         if self.drop and work:
             raise ValueError("`drop` removes the whole collection: give nothing else with it")
         if not self.drop and not work:
-            raise ValueError("nothing to do: give `documents`, `corpus` or `delete`")
-        seen: set[str] = set()
-        for position, document in enumerate(self.documents):
-            if document.id in seen:
-                raise ValueError(f"documents[{position}].id {document.id!r} is given twice; ids must differ")
-            seen.add(document.id)
+            raise ValueError("nothing to do: give `documents`, `corpus`, `delete`, `settings` or `rebuild`")
         return self
 
 
 class DocumentCounts(BaseModel):
-    """What became of the documents of one job."""
+    """What became of the documents of one job. `superseded`: a job that was planned later had written them already."""
 
     added: int = 0
     replaced: int = 0
     unchanged: int = 0
+    superseded: int = 0
     deleted: int = 0
     failed: int = 0
 
@@ -106,22 +109,40 @@ class DocumentError(BaseModel):
 
 
 class IndexingResult(BaseModel):
-    """`chunks`: written by this job. `errors` lists the first 1,000 refused documents."""
+    """`chunks`: written by this job. `rebuilt`: documents whose vectors were made again.
+
+    `errors` lists the first 1,000 refused documents.
+    """
 
     collection: str
     documents: DocumentCounts = DocumentCounts()
     chunks: int = 0
+    rebuilt: int = 0
     errors: list[DocumentError] = Field(default_factory=list)
 
 
 class PartInput(BaseModel):
-    """A child of an indexing job: `part` is the blob key of its documents, one JSON object a line."""
+    """A child of an indexing job: `part` is the blob key of its documents, one JSON object a line.
+
+    `version` is the job's: of two jobs that write one document, the one with the higher version wins.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     collection: CollectionName
     part: str
-    chunking: Chunking
+    version: int
+
+
+class RebuildInput(BaseModel):
+    """A child of a rebuild: the documents whose ids come after `after`, up to `last`, for the index `generation`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    collection: CollectionName
+    generation: int
+    after: str
+    last: str
 
 
 class PartDocument(BaseModel):

@@ -2,27 +2,14 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from schemas.filters import Filter
 from schemas.names import CollectionName
 
 MAX_QUESTION_CHARS = 8_000
 
 Question = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUESTION_CHARS)]
-Scalar = str | int | float | bool
-
-
-def _no_reranker_yet(value: bool) -> bool:
-    if value:
-        raise ValueError("this version has no reranker; leave `rerank` out or set it to false")
-    return value
-
-
-Rerank = Annotated[
-    bool,
-    AfterValidator(_no_reranker_yet),
-    Field(description="No reranker is part of this version: only false is accepted."),
-]
 
 
 class Generate(BaseModel):
@@ -36,23 +23,23 @@ class Generate(BaseModel):
 
 
 class InferenceInput(BaseModel):
-    """A question and how to answer it.
-
-    `filter` maps metadata fields of documents to a value, or to a list of values of which one must hold.
-    """
+    """A question and how to answer it. `filter`: conditions on the metadata of documents, see `schemas/filters.py`."""
 
     model_config = ConfigDict(extra="forbid")
 
     collection: CollectionName
     question: Question
     top_k: int = Field(5, ge=1, le=100, description="Passages to retrieve and to answer from.")
-    rerank: Rerank = False
-    filter: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict, max_length=16)
+    rerank: bool | None = Field(None, description="null: where the deployment has a reranker.")
+    filter: Filter = Field(default_factory=dict)
     generate: Generate | None = Field(default_factory=Generate, description="null: retrieve only.")
 
 
 class Citation(BaseModel):
-    """A quoted passage; `start`/`end` are character offsets in the document, `score` compares within one answer."""
+    """A quoted passage; `start`/`end` are character offsets in the document, `score` compares within one answer.
+
+    `heading` is the path of headings it stands under, `page` the 1-based page it begins on.
+    """
 
     document_id: str
     chunk_id: str
@@ -63,6 +50,8 @@ class Citation(BaseModel):
     start: int
     end: int
     metadata: dict[str, Any] = Field(default_factory=dict)
+    heading: str | None = None
+    page: int | None = None
 
 
 class TokenUsage(BaseModel):

@@ -37,9 +37,21 @@ KINDS: Final[Mapping[str, Kind]] = {
             "indexing",
             IndexingInput,
             IndexingResult,
-            {"plan": Pool.CPU, "prepare": Pool.CPU, "embed": Pool.GPU, "upsert": Pool.CPU, "report": Pool.CPU},
+            {
+                "plan": Pool.CPU,
+                "prepare": Pool.CPU,
+                "embed": Pool.GPU,
+                "upsert": Pool.CPU,
+                "swap": Pool.CPU,
+                "report": Pool.CPU,
+            },
         ),
-        Kind("inference", InferenceInput, InferenceResult, {"retrieve": Pool.CPU, "generate": Pool.GPU}),
+        Kind(
+            "inference",
+            InferenceInput,
+            InferenceResult,
+            {"retrieve": Pool.CPU, "encode": Pool.GPU, "rerank": Pool.GPU, "generate": Pool.GPU},
+        ),
         Kind("noop", NoopInput, None, {"run": Pool.CPU}),
     )
 }

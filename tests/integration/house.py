@@ -19,7 +19,7 @@ from consumers.stages.ports import ChildSummary
 from consumers.subscriptions import Consumers, subscriptions
 from infra.artifacts import Artifacts
 from infra.kafka.broker import kafka_broker
-from infra.postgres.catalogue import PostgresChildren
+from infra.postgres.children import PostgresChildren
 from infra.postgres.database import Database
 from infra.settings import KafkaSettings, PostgresSettings, RelaySettings, RescueSettings, WorkerSettings
 from producers.agents import Agents, connect_patiently

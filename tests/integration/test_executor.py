@@ -82,6 +82,12 @@ async def test_next_starts_the_attempts_of_the_next_stage_anew(bench: Bench) -> 
     assert (row["state"], row["stage"], row["attempt"], row["carry"]) == ("queued", "sum", 0, '{"made":0}')
 
 
+async def test_an_engine_without_capacity_says_when_the_job_comes_again(bench: Bench) -> None:
+    row = await bench.run(await bench.submit(overloaded_s=500.0))
+    assert (row["state"], row["attempt"], code(row)) == ("retry_wait", 0, "engine_overloaded")
+    assert timedelta(seconds=490) < row["due_at"] - datetime.now(UTC) <= timedelta(seconds=500)
+
+
 async def test_a_result_as_large_as_a_row_may_hold_stays_in_it(bench: Bench) -> None:
     row = await bench.run(await bench.submit(letters=MAX_INLINE_RESULT - len('{"text":""}')))
     assert len(row["result"]) == MAX_INLINE_RESULT

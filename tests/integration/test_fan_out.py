@@ -6,7 +6,7 @@ import pytest
 import uuid_utils.compat as uuids
 
 from consumers.completions import Completions
-from infra.postgres.catalogue import PostgresChildren
+from infra.postgres.children import PostgresChildren
 from infra.postgres.queries import moves
 from infra.postgres.queries.moves import Move
 from producers.rescue import Rescuer

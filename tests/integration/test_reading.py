@@ -1,5 +1,6 @@
 """Owners look: what they see is theirs, in order, and counted right."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -7,10 +8,11 @@ import asyncpg
 import pytest
 import uuid_utils.compat as uuids
 
-from consumers.stages.ports import StoredDocument
 from infra.postgres.catalogue import PostgresCatalogue
 from infra.postgres.queries import catalogue, files, keys, reading
-from schemas.errors import Conflict, NotFound
+from schemas.catalogue import StoredDocument
+from schemas.collections import CollectionSettings
+from schemas.errors import NotFound
 from schemas.lifecycle import JobState
 from tests.integration.jobs import Jobs
 
@@ -121,42 +123,42 @@ async def test_files_belong_to_their_tenant(jobs: Jobs) -> None:
         assert removed is not None
         assert removed["blob"] == f"a/{made[0]}"
         assert await files.delete(connection, made[0], "a") is None
-    stored = PostgresCatalogue(jobs.database, StoredDocument)
+    stored = PostgresCatalogue(jobs.database)
     assert await stored.file_key("a", f"file_{made[1].hex}") == (f"a/{made[1]}", "a.txt")
     with pytest.raises(NotFound, match="upload"):
         await stored.file_key("b", f"file_{made[1].hex}")
 
 
 async def test_collections_belong_to_their_tenant(jobs: Jobs) -> None:
-    stored = PostgresCatalogue(jobs.database, StoredDocument)
-    for tenant in ("a", "b"):
-        await stored.ensure_collection(tenant, "ko", encoder="kiwi", embedder=None)
-    documents = [StoredDocument(name, "h1", 2, 10) for name in ("d2", "d1")]
-    await stored.record_documents("a", "ko", documents)
+    stored = PostgresCatalogue(jobs.database)
+    [one, other] = await jobs.submit(2)
+    record, version = await stored.begin(
+        one, "a", "ko", settings=CollectionSettings(), encoder="kiwi", embedder="bge-m3"
+    )
+    await stored.begin(other, "b", "ko", settings=CollectionSettings(), encoder="kiwi", embedder=None)
+    documents = [StoredDocument(name, version, "h1", 2, 10, ("a/texts", at, 1)) for at, name in enumerate(("d2", "d1"))]
+    await stored.expect_source("a/texts")
+    assert (await stored.record("a", "ko", record.generation, version, documents)).changed == {"d1", "d2"}
     assert await stored.documents("a", "ko", ["d1", "d9"]) == {"d1": documents[1]}
+    assert await stored.current("a", "ko", ["d1", "d9"]) == {"d1": documents[1].stamp}
     assert await stored.documents("b", "ko", ["d1"]) == {}
-    assert (await stored.is_empty("a", "ko"), await stored.is_empty("b", "ko")) == (False, True)
-    await stored.record_documents("a", "ko", [StoredDocument("d1", "h2", 5, 20)])
+    assert ((await stored.collection("a", "ko")).documents, (await stored.collection("b", "ko")).documents) == (
+        True,
+        False,
+    )
     async with jobs.database.connection() as connection:
         [row] = await catalogue.collections(connection, "a")
-        assert (row["name"], row["documents"], row["chunks"], row["bytes"]) == ("ko", 2, 7, 30)
+        assert (row["name"], row["documents"], row["chunks"], row["bytes"]) == ("ko", 2, 4, 20)
+        assert (row["encoder"], row["embedder"], row["building_job"]) == ("kiwi", "bge-m3", None)
         assert await catalogue.collections(connection, "a", "other") == []
-    assert await stored.forget_documents("b", "ko", ["d1"]) == []
-    assert await stored.forget_documents("a", "ko", ["d1", "d9"]) == ["d1"]
-    assert await stored.drop_collection("b", "ko")
-    assert not await stored.drop_collection("b", "ko")
-    assert not await stored.is_empty("a", "ko")
+        assert (await catalogue.is_empty(connection, "a", "ko"), await catalogue.is_empty(connection, "b", "ko")) == (
+            False,
+            True,
+        )
+    await stored.drop("b", "ko", made_before=datetime.now(UTC) + timedelta(minutes=1))
     with pytest.raises(NotFound):
-        await stored.is_empty("b", "ko")
-
-
-async def test_a_collection_keeps_the_encoders_it_was_made_with(jobs: Jobs) -> None:
-    stored = PostgresCatalogue(jobs.database, StoredDocument)
-    await stored.ensure_collection("a", "ko", encoder="kiwi", embedder=None)
-    await stored.ensure_collection("a", "ko", encoder="kiwi", embedder=None)
-    for encoder, embedder in (("other", None), ("kiwi", "bge-m3")):
-        with pytest.raises(Conflict, match="was made with kiwi and no embedder"):
-            await stored.ensure_collection("a", "ko", encoder=encoder, embedder=embedder)
+        await stored.collection("b", "ko")
+    assert (await stored.collection("a", "ko")).documents
 
 
 async def test_a_revoked_key_has_no_owner(jobs: Jobs) -> None:

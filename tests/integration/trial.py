@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from consumers.stages.context import StageJob
 from consumers.stages.ports import Ports
 from consumers.stages.registry import stage
-from schemas.errors import DependencyUnavailable, InvalidInput, StageTimeout
+from schemas.errors import DependencyUnavailable, EngineOverloaded, InvalidInput, StageTimeout
 from schemas.kinds.registry import KINDS, Kind
 from schemas.outcomes import Child, Done, FanOut, Next, Outcome, Retry, Snooze
 from schemas.topics import Pool
@@ -41,6 +41,8 @@ async def act(job: StageJob, ports: Ports) -> Outcome:
             raise DependencyUnavailable("away")
         case {"away_until_epoch": int(epoch)} if job.epoch < epoch:
             raise DependencyUnavailable("away")
+        case {"overloaded_s": float(seconds)}:
+            raise EngineOverloaded("full", retry_after=timedelta(seconds=seconds))
         case {"snooze_until_epoch": int(epoch)} if job.epoch < epoch:
             return Snooze(timedelta(milliseconds=1))
         case {"defect": True}:

@@ -2,18 +2,34 @@
 
 import math
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 from zlib import crc32
 
 from consumers.stages.context import StageJob
-from consumers.stages.ports import ChildSummary, GenerationOptions, Ports, StoredDocument
+from consumers.stages.ports import ChildSummary, GenerationOptions, Ports
+from schemas.collections import Chunking, FusionSettings, SparseSettings
 from schemas.errors import Conflict, DocumentRefused, NotFound
-from schemas.retrieval import GeneratedAnswer, ParsedDocument, Passage, Point, SparseVector
+from schemas.filters import Condition
+from schemas.retrieval import (
+    DocumentVersion,
+    Embedding,
+    GeneratedAnswer,
+    Heading,
+    IndexName,
+    ParsedDocument,
+    Passage,
+    Point,
+    Query,
+    Sentence,
+    SparseVector,
+)
 from schemas.topics import Lane
+from tests.unit.catalogue_in_memory import MemoryCatalogue
 
 
 @dataclass
@@ -51,46 +67,48 @@ class MemoryBlobs:
 
 @dataclass
 class MemoryIndex:
-    points: dict[tuple[str, str], dict[str, Point]] = field(default_factory=dict)
-    searches: list[dict[str, Any]] = field(default_factory=list)
+    points: dict[IndexName, dict[str, Point]] = field(default_factory=dict)
+    arms: dict[IndexName, tuple[int | None, bool]] = field(default_factory=dict)
 
-    async def ensure(self, tenant: str, collection: str, *, dimension: int | None) -> None:
-        self.points.setdefault((tenant, collection), {})
+    async def ensure(self, index: IndexName, *, dimension: int | None, learned: bool = False) -> None:
+        if self.arms.setdefault(index, (dimension, learned)) != (dimension, learned):
+            raise Conflict(f"{index} has other arms")
+        self.points.setdefault(index, {})
 
-    async def upsert(self, tenant: str, collection: str, points: Sequence[Point]) -> None:
-        self.points[tenant, collection].update({point.id: point for point in points})
+    async def upsert(self, index: IndexName, points: Sequence[Point]) -> None:
+        self._points(index).update({point.id: point for point in points})
 
-    async def delete_document(self, tenant: str, collection: str, document_id: str, *, keep: str | None = None) -> None:
-        held = self.points.get((tenant, collection), {})
+    async def prune(self, index: IndexName, documents: Sequence[DocumentVersion]) -> None:
+        now = {document.id: document for document in documents}
+        held = self.points.get(index, {})
         for point in list(held.values()):
-            if point.document_id == document_id and point.content_hash != keep:
+            newest = now.get(point.document_id)
+            if newest and point.version < newest.version and point.content_hash != newest.content_hash:
                 del held[point.id]
 
     async def search(
         self,
-        tenant: str,
-        collection: str,
+        index: IndexName,
+        query: Query,
         *,
-        sparse: SparseVector,
-        dense: Sequence[float] | None,
         top_k: int,
-        filter: Mapping[str, Any] | None = None,
+        fusion: FusionSettings,
+        filter: Condition | None = None,
     ) -> list[Passage]:
-        self.searches.append({"dense": dense, "top_k": top_k, "filter": filter})
-        if (tenant, collection) not in self.points:
-            raise NotFound(collection)
         found = []
-        for p in self.points[tenant, collection].values():
-            score = float(len(set(p.sparse.indices) & set(sparse.indices)))
+        for p in self._points(index).values():
+            score = float(len(set(p.sparse.indices) & set(query.sparse.indices)))
             if score:
-                found.append(Passage(p.document_id, p.id, p.title, p.text, p.start, p.end, score, {}, p.metadata))
+                place = (p.document_id, p.id, p.title, p.text, p.start, p.end, score)
+                found.append(Passage(*place, metadata=p.metadata, content_hash=p.content_hash))
         return sorted(found, key=lambda passage: -passage.score)[:top_k]
 
-    async def count(self, tenant: str, collection: str) -> int:
-        return len(self.points.get((tenant, collection), {}))
+    async def count(self, index: IndexName) -> int:
+        return len(self.points.get(index, {}))
 
-    async def drop(self, tenant: str, collection: str) -> None:
-        self.points.pop((tenant, collection), None)
+    async def drop(self, index: IndexName) -> None:
+        self.points.pop(index, None)
+        self.arms.pop(index, None)
 
     async def check(self) -> None:
         return None
@@ -98,45 +116,71 @@ class MemoryIndex:
     async def close(self) -> None:
         return None
 
+    def _points(self, index: IndexName) -> dict[str, Point]:
+        if index not in self.points:
+            raise NotFound(f"no index {index}")
+        return self.points[index]
+
 
 @dataclass
 class WordEncoder:
+    """Sentences end with a full stop, terms are words."""
+
     name: str = "words"
-    encoded: list[str] = field(default_factory=list)
+    analysed: list[str] = field(default_factory=list)
 
-    def encode_documents(self, texts: Sequence[str]) -> list[SparseVector]:
-        self.encoded.extend(texts)
-        return [self.encode_query(text) for text in texts]
+    def analyse(
+        self, texts: Sequence[str], settings: SparseSettings, chunking: Chunking | None = None
+    ) -> list[list[Sentence]]:
+        self.analysed.extend(texts)
+        return [
+            [
+                Sentence(match.start(), match.end(), terms := self._terms(match.group()), len(terms))
+                for match in re.finditer(r"[^.\s][^.]*\.?", text)
+            ]
+            for text in texts
+        ]
 
-    def encode_query(self, text: str) -> SparseVector:
-        ids = sorted({crc32(word.encode()) for word in re.findall(r"\w+", text)})
+    def weigh(self, pieces: Iterable[Sequence[int]], settings: SparseSettings) -> SparseVector:
+        ids = sorted({term for piece in pieces for term in piece})
         return SparseVector(ids, [1.0] * len(ids))
+
+    def encode_query(self, text: str, settings: SparseSettings) -> SparseVector:
+        return self.weigh([self._terms(text)], settings)
+
+    def _terms(self, text: str) -> list[int]:
+        return [crc32(word.encode()) for word in re.findall(r"\w+", text)]
 
 
 @dataclass
 class LengthEmbedder:
     name: str = "lengths"
     dimension: int = 2
+    learned: bool = False
 
-    def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
-        return [self.embed_query(text) for text in texts]
+    async def embed_documents(self, texts: Sequence[str]) -> list[Embedding]:
+        return [await self.embed_query(text) for text in texts]
 
-    def embed_query(self, text: str) -> list[float]:
+    async def embed_query(self, text: str) -> Embedding:
         angle = float(len(text) % 7)
-        return [math.cos(angle), math.sin(angle)]
+        return Embedding([math.cos(angle), math.sin(angle)] + [0.0] * (self.dimension - 2))
+
+    async def close(self) -> None:
+        return None
 
 
 class PlainParser:
-    def parse(self, data: bytes | str, *, format: str | None, filename: str | None) -> ParsedDocument:
-        text = data.decode() if isinstance(data, bytes) else data
+    """Takes what it gets for UTF-8. Lines that begin with `#` are headings."""
+
+    async def parse(self, source: Path | str, *, format: str | None, filename: str | None) -> ParsedDocument:
+        text = source.read_text() if isinstance(source, Path) else source  # noqa: ASYNC240 - small, in a test
         if not text.strip():
             raise DocumentRefused("no text", code="document_empty")
-        return ParsedDocument(text, None)
+        headings = [Heading(m.start(), 1, m[1]) for m in re.finditer(r"^# (.*)$", text, re.MULTILINE)]
+        return ParsedDocument(text, None, headings)
 
-
-class StopSplitter:
-    def split(self, text: str) -> list[tuple[int, int]]:
-        return [match.span() for match in re.finditer(r"[^.\s][^.]*\.?", text)]
+    async def close(self) -> None:
+        return None
 
 
 class FirstPassage:
@@ -149,43 +193,6 @@ class FirstPassage:
 
     async def close(self) -> None:
         return None
-
-
-@dataclass
-class MemoryCatalogue:
-    collections: dict[tuple[str, str], tuple[str, str | None]] = field(default_factory=dict)
-    known: dict[tuple[str, str], dict[str, StoredDocument]] = field(default_factory=dict)
-    files: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
-
-    async def ensure_collection(self, tenant: str, name: str, *, encoder: str, embedder: str | None) -> None:
-        if self.collections.setdefault((tenant, name), (encoder, embedder)) != (encoder, embedder):
-            raise Conflict(name)
-        self.known.setdefault((tenant, name), {})
-
-    async def documents(self, tenant: str, name: str, ids: Iterable[str]) -> dict[str, StoredDocument]:
-        held = self.known.get((tenant, name), {})
-        return {known: held[known] for known in ids if known in held}
-
-    async def record_documents(self, tenant: str, name: str, documents: Sequence[StoredDocument]) -> None:
-        self.known[tenant, name].update({document.id: document for document in documents})
-
-    async def forget_documents(self, tenant: str, name: str, ids: Sequence[str]) -> list[str]:
-        held = self.known.get((tenant, name), {})
-        return [known for known in ids if held.pop(known, None)]
-
-    async def is_empty(self, tenant: str, name: str) -> bool:
-        if (tenant, name) not in self.collections:
-            raise NotFound(name)
-        return not self.known[tenant, name]
-
-    async def drop_collection(self, tenant: str, name: str) -> bool:
-        self.known.pop((tenant, name), None)
-        return self.collections.pop((tenant, name), None) is not None
-
-    async def file_key(self, tenant: str, file_id: str) -> tuple[str, str]:
-        if (tenant, file_id) not in self.files:
-            raise NotFound(file_id)
-        return self.files[tenant, file_id]
 
 
 @dataclass
@@ -216,8 +223,10 @@ class World:
             index=self.index,
             sparse=self.sparse,
             embedder=self.embedder,
+            embedder_name=self.embedder.name if self.embedder else None,
+            reranker=None,
+            reranker_name=None,
             parser=PlainParser(),
-            splitter=StopSplitter(),
             generator=FirstPassage(),
             catalogue=self.catalogue,
             children=self.children,
@@ -245,7 +254,7 @@ class World:
             input=input,
             carry=carry or {},
             created_at=now - timedelta(seconds=2),
-            started_at=now - timedelta(seconds=1),
+            started_at=now,
             report=report,
         )
 

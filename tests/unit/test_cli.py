@@ -19,12 +19,14 @@ import stamina
 from typer.testing import CliRunner, Result
 
 from producers.client.cli.app import app
-from producers.client.cli.ask import parse_filter
+from producers.client.cli.columns import choose_columns, read_columns
 from producers.client.cli.failures import WrongUse
+from producers.client.cli.filters import parse_filter
 from producers.client.cli.server import free_port
 from producers.client.cli.session import Session
-from producers.client.cli.sources import choose_columns, discover, document_id, read_columns
+from producers.client.cli.sources import discover, document_id
 from producers.client.sync import Welip
+from schemas.collections import CollectionSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,7 +56,13 @@ class Peer:
             return answer
         if (request.method, path) == ("POST", "/v1/files"):
             self.uploads.append(request.content)
+            if b"too large" in request.content:
+                return self.answer({"code": "too_large", "detail": "the file is larger than 10 bytes"}, 413)
             return self.answer({"id": f"file_{len(self.uploads):032x}", "filename": "f", "bytes": 1})
+        if request.method == "PATCH":
+            self.jobs.append({"id": job_id(len(self.jobs)), "state": "running", "created_at": NOW, "kind": "indexing"})
+            self.jobs[-1]["rebuild"] = b"rebuild" in request.content
+            return self.answer(self.jobs[-1] | {"input": {}}, 202)
         if (request.method, path) == ("POST", "/v1/jobs"):
             body = json.loads(request.content)
             self.jobs.append({"id": job_id(len(self.jobs)), "state": "running", "created_at": NOW, **body})
@@ -79,8 +87,9 @@ class Peer:
             job["result"] = {"answer": "서울입니다.", "found": True, "citations": [HIT], "model": "extractive"}
         else:
             refused = [{"id": "빈 글.md", "code": "document_empty", "message": "비었음"}] * self.failing
-            counts = {"added": len(job["input"].get("documents", "x")), "failed": self.failing}
+            counts = {"added": len(job.get("input", {}).get("documents", "x")), "failed": self.failing}
             job["result"] = {"collection": "ko", "documents": counts, "chunks": 4, "errors": refused}
+            job["result"]["rebuilt"] = 1_234 if job.get("rebuild") else 0
 
     def documents(self) -> list[dict[str, Any]]:
         return [document for job in self.jobs for document in job["input"]["documents"]]
@@ -95,6 +104,20 @@ HIT = {
     "score": 3.14159,
     "start": 0,
     "end": 10,
+    "heading": "제1장 총칙 > 제3조",
+    "page": 7,
+}
+COLLECTION = {
+    "name": "ko",
+    "documents": 1_234,
+    "chunks": 5_678,
+    "bytes": 9,
+    "encoder": {"sparse": "kiwi", "dense": "bge-m3", "dimension": 1024, "learned": False},
+    "settings": CollectionSettings().model_dump(mode="json"),
+    "generation": 1,
+    "rebuild": None,
+    "fields": ["year"],
+    "created_at": NOW,
 }
 
 
@@ -152,13 +175,13 @@ def test_a_folder_becomes_documents_named_by_their_paths(peer: Peer, tmp_path: P
 
     assert peer.documents() == [
         {"id": "하나.md", "format": "markdown", "text": "# 제목\n본문"},
-        {"id": "깊이/둘.txt", "format": "text", "file": f"file_{1:032x}"},
+        {"id": "깊이/둘.txt", "file": f"file_{1:032x}"},
     ]
     assert "둘째 글".encode("cp949") in peer.uploads[0]
     assert peer.jobs[0]["lane"] == "bulk"
     assert peer.jobs[0]["input"]["chunking"] == {"max_chars": 300}
     summary = json.loads(result.stdout)
-    assert summary["documents"] == {"added": 2, "replaced": 0, "unchanged": 0, "failed": 1}
+    assert summary["documents"] == {"added": 2, "replaced": 0, "unchanged": 0, "failed": 1, "superseded": 0}
     assert summary["errors"][0]["code"] == "document_empty"
     assert summary["jobs"] == [{"id": job_id(0), "state": "succeeded"}]
 
@@ -199,7 +222,8 @@ def test_a_table_is_uploaded_as_one_corpus_with_its_text_column_guessed(peer: Pe
         ("a.csv", "text\n", ("--id-column", "번호"), "no column '번호'"),
         ("a.jsonl", '{"a": 1}\n', (), "It has: a"),
         ("a.jsonl", "nonsense\n", (), "is not jsonl"),
-        ("a.pdf", "%PDF", (), "--format"),
+        ("a.doc", "", (), "--format"),
+        ("a.md", "x", ("--settings", "none.json"), "none.json cannot be read"),
         ("a.txt", "x", ("--format", "word"), "'word' is not known"),
         ("empty/a.png", "x", (), "no document found"),
     ],
@@ -212,6 +236,61 @@ def test_wrong_input_is_refused_before_anything_is_sent(
     assert says in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert peer.requests == []
+
+
+def test_a_folder_of_every_format_is_sent_each_in_its_way(peer: Peer, tmp_path: Path) -> None:
+    folder = tmp_path / "문서"
+    for name in ("계약.pdf", "공문.hwp", "공문.hwpx", "보고.DOCX"):
+        write(folder / name, "%binary")
+    write(folder / "표/하나.csv", "본문\n글\n")
+    write(folder / "표/둘.tsv", "본문\n글\n")
+    write(folder / "표/셋.csv", "질문,답\n")
+    write(folder / "그림.png", "")
+    write(folder / "자료", "")
+    result = welip("index", folder, "--json")
+    assert [(d["id"], "format" in d, "file" in d) for d in peer.jobs[-1]["input"]["documents"]] == [
+        (name, False, True) for name in ("계약.pdf", "공문.hwp", "공문.hwpx", "보고.DOCX")
+    ]
+    corpora = [job["input"]["corpus"] for job in peer.jobs[:-1]]
+    assert {corpus["id_prefix"]: corpus["format"] for corpus in corpora} == {"표/하나.csv#": "csv", "표/둘.tsv#": "tsv"}
+    [refused] = json.loads(result.stdout)["errors"]
+    assert (refused["id"], refused["code"]) == ("표/셋.csv", "columns_unknown")
+    assert "질문, 답" in refused["message"]
+    assert "--text-column" in refused["message"]
+    said = welip("index", folder).stderr
+    assert "left out of the folders" in said
+    assert "1 .png" in said
+    assert "1 without an ending" in said
+
+
+def test_settings_of_a_file_are_sent_with_the_documents(peer: Peer, tmp_path: Path) -> None:
+    file = write(tmp_path / "settings.json", '{"sparse": {"k1": 0.9}}')
+    welip("index", write(tmp_path / "a.md", "글"), "--settings", file, "--no-wait")
+    assert peer.jobs[0]["input"]["settings"] == {"sparse": {"k1": 0.9}}
+    assert "chunking" not in peer.jobs[0]["input"]
+
+
+def test_one_table_that_is_named_keeps_its_row_numbers(peer: Peer, tmp_path: Path) -> None:
+    one, two = write(tmp_path / "a.csv", "text,n\n글,1\n"), write(tmp_path / "b.csv", "text,n\n글,1\n")
+    welip("index", one, "--no-wait")
+    welip("index", one, two, "--no-wait")
+    welip("index", one, two, "--id-column", "n", "--no-wait")
+    prefixes = [job["input"]["corpus"].get("id_prefix") for job in peer.jobs]
+    assert prefixes == [None, "a.csv#", "b.csv#", None, None]
+
+
+def test_a_file_that_the_server_refuses_is_refused_by_itself(peer: Peer, tmp_path: Path) -> None:
+    write(tmp_path / "d/하나.pdf", "too large")
+    write(tmp_path / "d/둘.pdf", "fine")
+    summary = json.loads(welip("index", tmp_path / "d", "--json").stdout)
+    assert [document["id"] for document in peer.documents()] == ["둘.pdf"]
+    assert summary["documents"]["failed"] == 1
+    assert (summary["errors"][0]["id"], summary["errors"][0]["code"]) == ("하나.pdf", "too_large")
+
+
+def test_a_named_format_is_sent_with_the_file(peer: Peer, tmp_path: Path) -> None:
+    welip("index", write(tmp_path / "내려받음", "%PDF"), "--format", "pdf", "--no-wait")
+    assert peer.documents() == [{"id": "내려받음", "format": "pdf", "file": f"file_{1:032x}"}]
 
 
 def test_a_missing_path_and_colliding_ids_are_refused(peer: Peer, tmp_path: Path) -> None:
@@ -258,24 +337,180 @@ def test_ask_prints_the_answer_and_its_sources(peer: Peer) -> None:
     assert result.stdout.startswith("서울입니다.\n")
     assert "3.14" in result.stdout
     assert "서울은 대한민국의 수도이다." in result.stdout
+    assert "[1]  대한민국의 수도 · 제1장 총칙 > 제3조 · p. 7 · d1 · score 3.14" in result.stdout
     asked = peer.jobs[0]["input"]
     assert asked == {"collection": "ko", "question": "수도는?", "top_k": 3, "filter": {"lang": "ko"}}
+    welip("ask", "수도는?", "--no-rerank")
+    assert peer.jobs[-1]["input"]["rerank"] is False
     document = json.loads(welip("ask", "수도는?", "--json").stdout)
     assert document["citations"][0]["document_id"] == "d1"
-    assert document["job"] == job_id(1)
+    assert document["job"] == job_id(2)
 
 
-def test_filters_are_pairs() -> None:
-    assert parse_filter(["a=1", "b=x=y", "a=2"]) == {"a": ["1", "2"], "b": "x=y"}
-    assert parse_filter(None) is None
-    with pytest.raises(WrongUse, match="name=value"):
-        parse_filter(["a"])
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (None, None),
+        (["lang=ko"], {"lang": "ko"}),
+        (["a=x=y"], {"a": "x=y"}),
+        (["topic=law", "topic=tax"], {"topic": ["law", "tax"]}),
+        (["year>=2020"], {"year": {"gte": 2020}}),
+        (["signed<2020-01-31"], {"signed": {"lt": "2020-01-31"}}),
+        (["year > 2020", "year<2024.5"], {"and": [{"year": {"gt": 2020}}, {"year": {"lt": 2024.5}}]}),
+        # A column of a CSV table holds texts, JSON has types: what looks like a number may be either.
+        (["year=2020"], {"year": [2020, "2020"]}),
+        (["done!=true"], {"done": {"nin": [True, "true"]}}),
+        (['year="2020"'], {"year": "2020"}),
+        (["a=NaN"], {"a": "NaN"}),
+        (
+            ['{"or": [{"a": 1}, {"b": 2}]}', "lang!=ko"],
+            {"and": [{"or": [{"a": 1}, {"b": 2}]}, {"lang": {"nin": ["ko"]}}]},
+        ),
+    ],
+)
+def test_filters_are_conditions_or_json(given: list[str] | None, meant: object) -> None:
+    assert parse_filter(given) == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("a", "no condition"),
+        ("=a", "no condition"),
+        ("a>b", "no number or date"),
+        ("a>true", "no number or date"),
+        ("{", "not JSON"),
+    ],
+)
+def test_what_is_no_filter_is_refused(given: str, says: str) -> None:
+    with pytest.raises(WrongUse, match=says):
+        parse_filter([given])
 
 
 def test_search_lists_hits(peer: Peer) -> None:
     peer.answers["POST", "/v1/collections/default/search"] = httpx.Response(200, json={"data": [HIT]})
     assert "대한민국의 수도" in welip("search", "수도").stdout
     assert json.loads(welip("search", "수도", "--json").stdout)[0]["chunk_id"] == "c1"
+
+
+@pytest.mark.parametrize(
+    ("heading", "shown"),
+    [("대한민국의 수도", ""), ("대한민국의 수도 > 서울", " · 서울"), ("서울\n특별시", " · 서울 특별시"), (None, "")],
+)
+def test_a_title_that_is_the_first_heading_is_printed_once(peer: Peer, heading: str | None, shown: str) -> None:
+    hit = HIT | {"heading": heading, "page": None}
+    peer.answers["POST", "/v1/collections/default/search"] = httpx.Response(200, json={"data": [hit]})
+    assert welip("search", "수도").stdout.splitlines()[0] == f"[1]  대한민국의 수도{shown} · d1 · score 3.14"
+
+
+def test_a_collection_is_shown_with_each_of_its_settings(peer: Peer) -> None:
+    shown = COLLECTION | {"rebuild": {"job": job_id(7), "settings": {}}}
+    peer.answers["GET", "/v1/collections/ko"] = httpx.Response(200, json=shown)
+    told = welip("collections", "show", "ko").stdout
+    assert "1,234 in 5,678 chunks" in told
+    assert "bge-m3, 1024 dimensions" in told
+    assert job_id(7) in told
+    lines = {line.split()[0]: line.split()[1:] for line in told.splitlines() if "." in line}
+    assert lines["fusion.weights.dense"] == ["0.5"]
+    assert lines["sparse.correct_spacing"] == ["off"]
+    assert json.loads(welip("collections", "show", "ko", "--json").stdout)["fields"] == ["year"]
+    peer.answers["GET", "/v1/collections"] = httpx.Response(200, json={"data": [COLLECTION]})
+    for command in (("collections",), ("collections", "list")):
+        assert "1,234" in welip(*command).stdout
+        assert json.loads(welip(*command, "--json").stdout)[0]["name"] == "ko"
+
+
+def changes(peer: Peer) -> list[dict[str, Any]]:
+    return [json.loads(request.content) for request in peer.requests if request.method == "PATCH"]
+
+
+def test_flags_become_the_settings_they_name_on_top_of_a_file(peer: Peer, tmp_path: Path) -> None:
+    peer.answers["GET", "/v1/collections/ko"] = httpx.Response(200, json=COLLECTION)
+    file = write(tmp_path / "s.json", '{"sparse": {"k1": 0.9, "b": 0.1}, "fusion": {"depth": 9}}')
+    words = write(tmp_path / "words.txt", "# 이름\n위립\n\n한글 과컴퓨터 \n")
+    synonyms = write(tmp_path / "synonyms.txt", "차, 자동차, 승용차\n법,법률\n")
+    result = welip(
+        *("collections", "set", "ko", "--settings", file, "--k1", "0.7", "--words", words, "--synonyms", synonyms),
+        *("--max-chars", "300", "--overlap", "2", "--max-tokens", "0", "--weights", "sparse=.7, dense=.3"),
+        *("--method", "rrf", "--document-share", "0.3", "--per-document", "0", "--correct-spacing", "--no-wait"),
+    )
+    assert changes(peer) == [
+        {
+            "settings": {
+                "chunking": {"max_chars": 300, "max_tokens": None, "overlap_sentences": 2},
+                "sparse": {
+                    "k1": 0.7,
+                    "b": 0.1,
+                    "words": ["위립", "한글 과컴퓨터"],
+                    "synonyms": [["차", "자동차", "승용차"], ["법", "법률"]],
+                    "correct_spacing": True,
+                },
+                "fusion": {
+                    "depth": 9,
+                    "method": "rrf",
+                    "weights": {"sparse": 0.7, "dense": 0.3},
+                    "document_share": 0.3,
+                    "per_document": None,
+                },
+            }
+        }
+    ]
+    assert result.stdout.split() == [job_id(0)]
+    said = result.stderr.splitlines()
+    assert "sparse.k1: 0.6 -> 0.7" in said
+    assert "sparse.words: none -> 2: 위립, 한글 과컴퓨터" in said
+    assert "sparse.synonyms: none -> 2: 차 = 자동차 = 승용차, 법 = 법률" in said
+    assert not any(line.startswith("fusion.per_document") for line in said)
+    assert any("all 1,234 documents are indexed again" in line for line in said)
+
+
+def test_a_change_that_vectors_do_not_depend_on_is_said_to_be_at_once(peer: Peer) -> None:
+    peer.answers["GET", "/v1/collections/ko"] = httpx.Response(200, json=COLLECTION)
+    result = welip("collections", "set", "ko", "--per-document", "2")
+    assert "nothing is indexed again" in result.stderr
+    assert "fusion.per_document: none -> 2" in result.stderr
+    assert result.stdout == "changed ko\n"
+    assert "these are its settings already" in welip("collections", "set", "ko", "--k1", "0.6").stderr
+
+
+def test_a_rebuild_is_asked_for_waited_for_and_its_failure_told(peer: Peer) -> None:
+    peer.answers["GET", "/v1/collections/ko"] = httpx.Response(200, json=COLLECTION)
+    result = welip("collections", "rebuild", "ko")
+    assert "1,234 documents are indexed again" in result.stderr
+    assert result.stdout == "changed ko: 1,234 documents were indexed again\n"
+    assert changes(peer) == [{"rebuild": True}]
+    peer.fault = {"code": "dependency_unavailable", "message": "the index does not answer"}
+    assert "[dependency_unavailable]" in welip("collections", "rebuild", "ko", code=1).stderr
+
+
+def test_a_collection_is_dropped(peer: Peer) -> None:
+    peer.answers["GET", "/v1/collections/ko"] = httpx.Response(200, json=COLLECTION)
+    gone = {"id": "ko", "object": "collection", "deleted": True}
+    peer.answers["DELETE", "/v1/collections/ko"] = httpx.Response(200, json=gone)
+    assert welip("collections", "drop", "ko").stdout == "dropped ko: 1,234 documents\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ((), "no setting is given -- name one"),
+        (("--weights", "sparse"), "is no arm=weight"),
+        (("--settings", "list.json"), "holds no JSON object"),
+        (("--settings", "broken.json"), "is not JSON"),
+        (("--words", "cp949.txt"), "is not UTF-8"),
+        (("--synonyms", "nowhere.txt"), "cannot be read"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_refused_before_anything_is_sent(
+    peer: Peer, tmp_path: Path, args: tuple[str, ...], says: str
+) -> None:
+    write(tmp_path / "list.json", "[]")
+    write(tmp_path / "broken.json", "{")
+    write(tmp_path / "cp949.txt", "위립", "cp949")
+    result = welip("collections", "set", "ko", *args, code=2)
+    assert says in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert peer.requests == []
 
 
 def test_jobs_are_listed_with_whole_ids_in_a_pipe(peer: Peer) -> None:

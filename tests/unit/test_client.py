@@ -343,6 +343,8 @@ async def test_ask_returns_the_answer_and_its_job(call: Caller, script: Script) 
     assert (answer.answer, answer.job) == ("서울", ID)
     assert script.body()["input"] == {"collection": "ko", "question": "수도는?", "top_k": 3, "filter": {"lang": "ko"}}
     assert script.sent[0].headers["prefer"] == "wait=60"
+    await call("ask", "ko", "수도는?", rerank=False)
+    assert script.body()["input"] == {"collection": "ko", "question": "수도는?", "top_k": 5, "rerank": False}
 
 
 async def test_ask_reads_a_large_result_from_its_file(call: Caller, script: Script) -> None:
@@ -397,14 +399,20 @@ async def test_documents_are_split_by_number_and_size(call: Caller, script: Scri
     assert bodies[-1][-1] == {"id": "긴/글", "format": "markdown", "file": FILE}
 
 
+K1 = {"sparse": {"k1": 1}}
+
+
 async def test_a_corpus_is_uploaded_and_submitted(call: Caller, script: Script) -> None:
     script.answers = [ok(stored_file("c.tsv")), ok(job(), 202)]
     columns = {"format": "tsv", "text": "본문"}
-    await call("index_corpus", "ko", b"\xeb\xb3\xb8", columns, filename="c.tsv", chunking={"max_chars": 300})
+    await call(
+        "index_corpus", "ko", b"\xeb\xb3\xb8", columns, filename="c.tsv", chunking={"max_chars": 300}, settings=K1
+    )
     assert script.body()["input"] == {
         "collection": "ko",
         "corpus": {"file": FILE, **columns},
         "chunking": {"max_chars": 300},
+        "settings": K1,
     }
 
 
@@ -423,10 +431,48 @@ async def test_search_and_listings_are_typed(call: Caller, script: Script) -> No
     script.answers = [ok({"data": [hit]})]
     assert (await call("search", "ko", "수도", top_k=2))[0].document_id == "d1"
     assert script.body() == {"query": "수도", "top_k": 2}
-    script.answers = [ok({"data": [{"name": "ko", "documents": 3, "chunks": 9, "bytes": 10, "encoder": "kiwi"}]})]
+    where = {"heading": "제1장 > 제2조", "page": 3}
+    script.answers = [ok({"data": [hit | where]})]
+    found = (await call("search", "ko", "수도", filter={"year": {"gte": 2020}}, rerank=True))[0]
+    assert (found.heading, found.page) == ("제1장 > 제2조", 3)
+    assert script.body() == {"query": "수도", "top_k": 5, "filter": {"year": {"gte": 2020}}, "rerank": True}
+    script.answers = [ok({"data": [{"name": "ko", "documents": 3, "chunks": 9, "bytes": 10}]})]
     assert (await call("collections"))[0].chunks == 9
     script.answers = [ok({"data": [stored_file()]})]
     assert (await call("files", limit=1)).data[0].id == FILE
+
+
+COLLECTION = {
+    "name": "ko",
+    "documents": 3,
+    "encoder": {"sparse": "kiwi", "dense": "bge-m3", "dimension": 1024, "learned": True},
+    "settings": {"sparse": {"k1": 0.6}},
+    "generation": 2,
+    "rebuild": {"job": ID, "settings": {"sparse": {"k1": 0.9}}},
+    "fields": ["year"],
+}
+
+
+async def test_a_collection_tells_its_settings_and_what_it_is_becoming(call: Caller, script: Script) -> None:
+    script.answers = [ok(COLLECTION)]
+    found = await call("collection", "ko")
+    assert (found.encoder.dense, found.encoder.dimension, found.generation) == ("bge-m3", 1024, 2)
+    assert (found.rebuild.job, found.rebuild.settings) == (ID, {"sparse": {"k1": 0.9}})
+    script.answers = [ok(COLLECTION | {"rebuild": None})]
+    assert (await call("collection", "ko")).rebuild is None
+
+
+async def test_settings_are_changed_by_a_job_and_a_rebuild_is_not_asked_for_twice(call: Caller, script: Script) -> None:
+    script.answers = [problem(504, "late"), ok(job(kind="indexing"), 202)]
+    assert (await call("change_collection", "ko", {"sparse": {"k1": 0.9}})).id == ID
+    assert (script.sent[-1].method, script.sent[-1].url.path) == ("PATCH", "/v1/collections/ko")
+    assert script.body() == {"settings": {"sparse": {"k1": 0.9}}}
+    assert len(script.sent) == 2
+    script.answers = [problem(504, "late")]
+    with pytest.raises(ApiError):
+        await call("change_collection", "ko", rebuild=True)
+    assert script.body() == {"rebuild": True}
+    assert len(script.sent) == 3
 
 
 def test_the_url_comes_from_the_argument_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

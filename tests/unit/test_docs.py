@@ -2,16 +2,21 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
 from pydantic import SecretStr
 
 from infra import metrics
+from infra.documents.refusals import REMEDIES
 from infra.settings import CONCERNS, environment_names
+from schemas.collections import CollectionSettings
 from schemas.diagram import BLOCKS, mermaid, renewed
+from schemas.kinds.indexing import Corpus, DocumentFormat
 from schemas.kinds.registry import KINDS
 from schemas.lifecycle import MOVES, TERMINAL, JobState
 
@@ -108,6 +113,38 @@ def test_every_setting_is_documented_with_its_default() -> None:
         for name, field in concern.model_fields.items():
             variable = field.validation_alias if isinstance(field.validation_alias, str) else f"{prefix}{name}".upper()
             assert documented[variable] == shown(field.default), variable
+
+
+def test_every_setting_of_a_collection_is_documented_with_its_default_and_whether_it_indexes_again() -> None:
+    def flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+        nested = ((f"{above}{name}", value) for name, value in settings.items())
+        return {
+            key: shown_value
+            for name, value in nested
+            for key, shown_value in (flat(value, f"{name}.") if isinstance(value, dict) else {name: value}).items()
+        }
+
+    settings = CollectionSettings()
+    again = flat(settings.shapes_vectors())
+    documented = {cells[0].strip("`"): cells[1:3] for cells in rows(read("retrieval.md")) if "." in cells[0]}
+    assert documented == {
+        name: [shown(value or "" if isinstance(value, list | tuple) else value), "yes" if name in again else "no"]
+        for name, value in flat(settings.model_dump()).items()
+    }
+
+
+def test_every_format_is_documented() -> None:
+    documented = {cells[0].strip("`") for cells in rows(read("documents.md").partition("## Encodings")[0])}
+    corpora = get_args(Corpus.model_fields["format"].annotation)
+    assert documented == {*get_args(DocumentFormat), *corpora}
+
+
+def test_every_reason_to_refuse_a_document_is_documented() -> None:
+    _, _, section = read("documents.md").partition("## When a document is refused")
+    documented = {cells[0].strip("`") for cells in rows(section)}
+    stages = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "consumers/stages/indexing").glob("*.py"))
+    raised = re.findall(r'Document(?:Refused|Error)\([^)]*?\bcode="(\w+)"', stages)
+    assert documented == {*REMEDIES, *raised}
 
 
 def test_every_kind_is_documented_with_its_stages_and_pools() -> None:

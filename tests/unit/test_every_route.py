@@ -67,6 +67,7 @@ def test_what_can_be_limited_says_so(app: FastAPI) -> None:
         ("POST", "/v1/jobs"),
         ("POST", "/v1/files"),
         ("POST", "/v1/collections/{name}/search"),
+        ("PATCH", "/v1/collections/{name}"),
         ("DELETE", "/v1/collections/{name}"),
         ("DELETE", "/v1/collections/{name}/documents/{id}"),
     }

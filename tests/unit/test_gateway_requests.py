@@ -1,6 +1,8 @@
 """What the gateway reads out of headers and errors: ranges, preferences, the names of wrong fields."""
 
+import re
 import string
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,11 +13,14 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.content import byte_range
+from gateway.internal_jobs import AT_FAULT, as_error
 from gateway.problems import RangeUnsatisfiable, _invalid, status_of
+from gateway.routes.collections import SearchBody
 from gateway.routes.jobs import preferred_wait
 from schemas import errors
 from schemas.jobs import SubmitJob
 
+ROOT = Path(__file__).parents[2]
 TEN = bytes(range(10))
 
 
@@ -150,3 +155,22 @@ def test_every_error_has_a_status_that_is_documented() -> None:
         kind.code: expected.get(kind.code, 500) for kind in found
     }
     assert set("".join(kind.code for kind in found)) <= set(string.ascii_lowercase + "_")
+
+
+def test_what_a_search_fails_with_for_its_caller_s_sake_names_a_field_of_the_request() -> None:
+    stages = [*(ROOT / "consumers/stages/inference").glob("*.py"), ROOT / "consumers/stages/models.py"]
+    raised = {code for path in stages for code in re.findall(r'\bcode="(\w+)"', path.read_text(encoding="utf-8"))}
+    assert raised - {"model_unknown"} == set(AT_FAULT), "a search generates nothing"
+    for code in AT_FAULT:
+        error = as_error({"code": code, "message": "why", "retryable": False})
+        assert (error.reason, status_of(error) in {404, 409, 422}) == (code, True)
+        assert error.field in {"name", *SearchBody.model_fields}
+
+
+@pytest.mark.parametrize(
+    ("code", "retryable", "status"),
+    [("expired", False, 503), ("timeout", True, 503), ("engine_overloaded", True, 503), ("engine_refused", False, 500)],
+)
+def test_what_else_a_search_fails_with_is_the_server_s(code: str, retryable: bool, status: int) -> None:
+    error = as_error({"code": code, "message": "why", "retryable": retryable})
+    assert (status_of(error), error.reason, error.field) == (status, code, None)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upload import MAX_FIELDS, Form
+from gateway.upload import MAX_FIELDS, TYPES, Form
 from schemas.errors import InvalidInput
 
 BOUNDARY = b"----part"
@@ -132,4 +132,14 @@ async def test_fields_are_limited_before_and_after_the_file(late: bool) -> None:
     ],
 )
 async def test_a_media_type_that_is_none_is_not_kept(given: bytes, kept: str) -> None:
-    assert (await received(form(b"x").replace(b"text/plain", given)))[1] == kept
+    body = form(b"x").replace(b"text/plain", given).replace(b".txt", b".xyz")
+    assert (await received(body))[1] == kept
+
+
+@pytest.mark.parametrize("ending", TYPES)
+@pytest.mark.parametrize("given", [b"", b"application/octet-stream"])
+async def test_a_file_of_no_known_type_has_the_type_of_its_ending(ending: str, given: bytes) -> None:
+    body = form(b"x").replace(b"text/plain", given).replace(b".txt", ending.upper().encode())
+    assert (await received(body))[1] == TYPES[ending]
+    said = form(b"x").replace(b"text/plain", b"text/x-own").replace(b".txt", ending.encode())
+    assert (await received(said))[1] == "text/x-own"

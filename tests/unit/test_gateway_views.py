@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from gateway.views import collection_view, event_view, file_view, fresh_view, job_view
 from infra.postgres.queries.submit import Made, NewJob
+from schemas.collections import CollectionSettings
 from schemas.ids import parsed, shown
 from schemas.jobs import CollectionView, FileView, JobView
 from schemas.lifecycle import JobState
@@ -93,7 +94,41 @@ def test_a_job_s_own_receiver_is_shown_as_it_was_given() -> None:
     assert fresh_view(new, Made(AT, None), {})["webhook"] == view["webhook"]
 
 
-def test_files_collections_and_events_are_shown() -> None:
+COLLECTION: dict[str, Any] = {
+    "name": "c",
+    "documents": 1,
+    "chunks": 2,
+    "bytes": 3,
+    "encoder": "e",
+    "embedder": None,
+    "dimension": None,
+    "learned": False,
+    "settings": CollectionSettings().model_dump_json(),
+    "generation": 7,
+    "fields": ["year", "lang"],
+    "building_job": None,
+    "building_settings": None,
+    "created_at": AT,
+}
+
+
+def test_a_collection_is_shown_with_its_settings_and_what_it_can_be_filtered_by() -> None:
+    view = collection_view(COLLECTION)
+    holds(CollectionView, view)
+    assert view["settings"]["fusion"]["weights"] == {"sparse": 0.5, "dense": 0.5, "learned": 0.0}
+    assert (view["fields"], view["rebuild"]) == (["lang", "year"], None)
+
+
+def test_a_collection_that_is_being_indexed_again_names_the_job() -> None:
+    settings = CollectionSettings().changed({"sparse": {"k1": 0.9}})
+    view = collection_view({**COLLECTION, "building_job": ID, "building_settings": settings.model_dump_json()})
+    holds(CollectionView, view)
+    assert view["rebuild"]["job"] == shown("job", ID)
+    assert view["rebuild"]["links"] == {"job": f"/v1/jobs/{shown('job', ID)}"}
+    assert (view["settings"]["sparse"]["k1"], view["rebuild"]["settings"]["sparse"]["k1"]) == (0.6, 0.9)
+
+
+def test_files_and_events_are_shown() -> None:
     file = {
         "id": ID,
         "filename": "a.txt",
@@ -104,8 +139,6 @@ def test_files_collections_and_events_are_shown() -> None:
         "blob": "hidden",
     }
     holds(FileView, file_view(file))
-    row = {"name": "c", "documents": 1, "chunks": 2, "bytes": 3, "encoder": "e", "embedder": None, "created_at": AT}
-    holds(CollectionView, collection_view(row))
     assert event_view(ID, 7, "state", AT, {"state": "queued"})["job"] == shown("job", ID)
 
 

@@ -42,11 +42,11 @@ def value_for(annotation: object, default: object) -> str:
         return str(not default)
     if isinstance(default, timedelta):
         return str(default.total_seconds() * 1.5 + 1)
-    if isinstance(default, int) or "int" in str(annotation):
-        return str(int(default) + 1 if isinstance(default, int) else 9100)
     choices = getattr(annotation, "__args__", ())
     if choices and all(isinstance(choice, str) for choice in choices):
         return str(next(choice for choice in choices if choice != default))
+    if isinstance(default, int) or "int" in str(annotation):
+        return str(int(default) + 1 if isinstance(default, int) else 9100)
     return "something-else"
 
 

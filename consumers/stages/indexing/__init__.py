@@ -1,1 +1,1 @@
-"""`indexing`: plan -> children (prepare -> embed? -> upsert) -> report."""
+"""`indexing`: plan -> children (prepare -> embed? -> upsert) -> swap? -> report. `swap` ends a rebuild."""

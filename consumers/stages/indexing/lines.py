@@ -1,9 +1,8 @@
 """What travels between indexing stages as blobs: one JSON object a line, with vectors packed."""
 
-import struct
+from array import array
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, replace
 from typing import Any
 
 import orjson
@@ -39,35 +38,53 @@ async def read_points(blobs: Blobs, key: str, size: int) -> AsyncIterator[list[P
         yield batch
 
 
-def encoded_text(title: str | None, text: str) -> str:
-    """What encoders read of a chunk: its document's title goes in front, for chunks that never name their subject."""
-    return f"{title}\n{text}" if title else text
-
-
-def point_line(point: Point, dense: Sequence[float] | None = None) -> bytes:
-    """A point, with a dense vector where one is given, as a line; numbers in 32 bits, as vector indexes keep them."""
-    slim = asdict(replace(point, sparse=SparseVector((), ()), dense=None))
-    slim["sparse"] = [_pack("I", point.sparse.indices), _pack("f", point.sparse.values)]
-    slim["dense"] = None if dense is None else _pack("f", dense)
+def point_line(point: Point) -> bytes:
+    """A point as a line; numbers of vectors in 32 bits, as vector indexes keep them."""
+    slim = {
+        "id": point.id,
+        "document_id": point.document_id,
+        "content_hash": point.content_hash,
+        "title": point.title,
+        "text": point.text,
+        "start": point.start,
+        "end": point.end,
+        "metadata": point.metadata,
+        "version": point.version,
+        "heading": point.heading,
+        "page": point.page,
+        "sparse": _packed_sparse(point.sparse),
+        "dense": None if point.dense is None else _pack("f", point.dense),
+        "learned": None if point.learned is None else _packed_sparse(point.learned),
+    }
     return orjson.dumps(slim, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def point_from_line(line: bytes) -> Point:
     """The point that `point_line` wrote."""
     slim = orjson.loads(line)
-    indices, values = slim.pop("sparse")
-    dense = slim.pop("dense")
+    sparse, dense, learned = slim.pop("sparse"), slim.pop("dense"), slim.pop("learned")
     return Point(
         **slim,
-        sparse=SparseVector(_unpack("I", indices), _unpack("f", values)),
+        sparse=_sparse(sparse),
         dense=None if dense is None else _unpack("f", dense),
+        learned=None if learned is None else _sparse(learned),
     )
 
 
+def _packed_sparse(vector: SparseVector) -> list[str]:
+    return [_pack("I", vector.indices), _pack("f", vector.values)]
+
+
+def _sparse(packed: list[str]) -> SparseVector:
+    indices, values = packed
+    return SparseVector(_unpack("I", indices), _unpack("f", values))
+
+
 def _pack(kind: str, numbers: Sequence[float]) -> str:
-    return b64encode(struct.pack(f"<{len(numbers)}{kind}", *numbers)).decode()
+    return b64encode(array(kind, numbers).tobytes()).decode()
 
 
 def _unpack(kind: str, packed: str) -> list[Any]:
-    data = b64decode(packed)
-    return list(struct.unpack(f"<{len(data) // 4}{kind}", data))
+    numbers = array(kind)
+    numbers.frombytes(b64decode(packed))
+    return numbers.tolist()

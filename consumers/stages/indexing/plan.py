@@ -1,143 +1,129 @@
-"""The first stage of `indexing`: removes what is to go, and cuts what is to be added into parts, one child each."""
+"""The first stage of `indexing`: settings, removals, and a child for each part of what is to be added or rebuilt."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from itertools import islice
-from tempfile import TemporaryFile
+from datetime import timedelta
+from typing import Any
 
 from consumers.stages.context import StageJob
-from consumers.stages.indexing.rows import Row, read_rows
-from consumers.stages.indexing.tally import MAX_ERRORS
-from consumers.stages.ports import Ports
-from schemas.errors import NotFound
-from schemas.kinds.indexing import (
-    Corpus,
-    DocumentCounts,
-    DocumentError,
-    IndexingInput,
-    IndexingResult,
-    PartDocument,
-    PartInput,
-)
-from schemas.outcomes import Child, Done, FanOut, Outcome
-
-PART_DOCUMENTS = 100
-PART_CHARS = 400_000
-ROWS_AT_ONCE = 500
+from consumers.stages.indexing import rebuilding
+from consumers.stages.indexing.parts import Parts
+from consumers.stages.indexing.prepare import check_encoders
+from consumers.stages.indexing.upsert import SEALED_PAUSE
+from consumers.stages.indexing.writing import drop_leftovers
+from consumers.stages.ports import CollectionRecord, Ports
+from schemas.catalogue import Standing
+from schemas.collections import CollectionSettings
+from schemas.errors import Conflict
+from schemas.kinds.indexing import DocumentCounts, IndexingInput, IndexingResult
+from schemas.outcomes import Done, FanOut, Next, Outcome, Snooze
+from schemas.retrieval import IndexName
 
 
 async def run(job: StageJob, ports: Ports) -> Outcome:
-    """Drop, delete, and write the parts; then `prepare` for each part and `report` after the last of them."""
+    """Drop, change settings, delete, and write the parts; then `prepare` for each part, `swap` and `report` after it.
+
+    Raises `NotFound`, and `Conflict` (`encoder_mismatch`, `settings_differ`, `rebuild_running`).
+    """
     request = IndexingInput.model_validate(job.input)
+    name = request.collection
     if request.drop:
-        await ports.index.drop(job.tenant, request.collection)
-        await ports.catalogue.drop_collection(job.tenant, request.collection)
-        return Done(IndexingResult(collection=request.collection).model_dump())
-    if request.documents or request.corpus:
-        embedder = ports.embedder
-        await ports.catalogue.ensure_collection(
-            job.tenant, request.collection, encoder=ports.sparse.name, embedder=embedder.name if embedder else None
-        )
-        dimension = embedder.dimension if embedder else None
-        await ports.index.ensure(job.tenant, request.collection, dimension=dimension)
-    else:
-        # Deleting from a collection that is not there is a mistake to point out, not a success.
-        await ports.catalogue.is_empty(job.tenant, request.collection)
-    deleted = await _delete(job, ports, request)
-    parts = _Parts(job, ports)
-    async for row in _rows(job, ports, request):
-        await parts.add(row)
-    await parts.flush()
-    if not parts.sizes:
-        counts = DocumentCounts(deleted=deleted, failed=parts.failed)
-        return Done(IndexingResult(collection=request.collection, documents=counts, errors=parts.errors).model_dump())
-    children = [
-        Child("prepare", PartInput(collection=request.collection, part=key, chunking=request.chunking).model_dump())
-        for key in parts.keys
-    ]
+        # One that was made after this job began is not the one it was to drop: a repeat leaves it alone.
+        await ports.catalogue.drop(job.tenant, name, made_before=job.started_at)
+        await drop_leftovers(job.tenant, name, ports)
+        return Done(IndexingResult(collection=name).model_dump())
+    adds = bool(request.documents or request.corpus)
+    given = _given(request)
+    # Deleting from a collection that is not there is a mistake to point out, not a success.
+    makes = adds or request.settings is not None
+    record, version = await ports.catalogue.begin(
+        job.id,
+        job.tenant,
+        name,
+        settings=_first_settings(request) if makes else None,
+        encoder=ports.sparse.name,
+        embedder=ports.embedder_name,
+    )
+    if adds:
+        check_encoders(record, ports)
+        _check_chunking(record, request)
+    if given:
+        await ports.catalogue.change(job.tenant, name, given)
+    generation = await _start_rebuild(job, ports, record, request, given)
+    deleted = 0
+    if request.delete:
+        forgotten = await ports.catalogue.forget(job.tenant, name, version, list(dict.fromkeys(request.delete)))
+        if forgotten.standing is Standing.SEALED:
+            return Snooze(SEALED_PAUSE)
+        if forgotten.standing is not Standing.NAMED:
+            return Snooze(timedelta(0))  # dropped and made anew in between: begin once more
+        await ports.index.prune(IndexName(job.tenant, name, forgotten.generation), forgotten.now)
+        deleted = len(forgotten.changed)
+    parts = Parts(job, ports, request)
+    await parts.write()
+    children = parts.children(version)
+    if generation is not None:
+        children += await rebuilding.parts(job, ports, name, generation)
+    then = "report" if generation is None else "swap"
     carry = {
         "parts": parts.folder,
         "sizes": parts.sizes,
         "deleted": deleted,
         "failed": parts.failed,
         "errors": [error.model_dump() for error in parts.errors],
+        "rebuild": generation,
+        "round": 0,
     }
-    return FanOut(children, then="report", carry=carry)
+    if children:
+        return FanOut(children, then=then, carry=carry)
+    if generation is not None:
+        return Next(then, carry)
+    counts = DocumentCounts(deleted=deleted, failed=parts.failed)
+    return Done(IndexingResult(collection=name, documents=counts, errors=parts.errors).model_dump())
 
 
-async def _delete(job: StageJob, ports: Ports, request: IndexingInput) -> int:
-    for document_id in request.delete:
-        await ports.index.delete_document(job.tenant, request.collection, document_id)
-    return len(await ports.catalogue.forget_documents(job.tenant, request.collection, request.delete))
+async def _start_rebuild(
+    job: StageJob, ports: Ports, record: CollectionRecord, request: IndexingInput, given: dict[str, Any]
+) -> int | None:
+    """The generation to build, if vectors are to be made anew and no other job is at the same already."""
+    name = record.name
+    if record.building is not None and record.building_job != job.id:
+        # A rebuild that ended before its time leaves half an index behind.
+        await ports.catalogue.abandon(job.tenant, name)
+        await drop_leftovers(job.tenant, name, ports)
+        record = await ports.catalogue.collection(job.tenant, name)
+    wanted = record.settings.changed(given).shapes_vectors()
+    if not request.rebuild:
+        if wanted == record.settings.shapes_vectors():
+            return None
+        if record.building and record.building_job != job.id and wanted == record.building.settings.shapes_vectors():
+            return None
+    building = await ports.catalogue.start_building(
+        job.id, job.tenant, name, given, encoder=ports.sparse.name, embedder=ports.embedder_name
+    )
+    return building.generation
 
 
-async def _rows(job: StageJob, ports: Ports, request: IndexingInput) -> AsyncIterator[Row]:
-    for document in request.documents:
-        part = PartDocument(**document.model_dump(exclude={"file"}))
-        if document.file is not None:
-            try:
-                part.blob, part.filename = await ports.catalogue.file_key(job.tenant, document.file)
-            except NotFound:
-                why = f"there is no file {document.file!r}; upload it with POST /v1/files and name the id that returns"
-                yield DocumentError(id=document.id, code="file_not_found", message=why)
-                continue
-        yield part
-    if request.corpus is not None:
-        async for row in _corpus(job, ports, request.corpus):
-            yield row
+def _given(request: IndexingInput) -> dict[str, Any]:
+    return {} if request.settings is None else request.settings.model_dump(mode="json", exclude_unset=True)
 
 
-async def _corpus(job: StageJob, ports: Ports, corpus: Corpus) -> AsyncIterator[Row]:
-    try:
-        key, _ = await ports.catalogue.file_key(job.tenant, corpus.file)
-    except NotFound as error:
-        why = f"there is no file {corpus.file!r}; upload the corpus with POST /v1/files and name the id that returns"
-        raise NotFound(why, code="file_not_found", field="input.corpus.file") from error
-    # On disk, because readers of tables are synchronous and the file may be larger than memory.
-    with TemporaryFile() as file:
-        async for piece in ports.blobs.stream(key):
-            await asyncio.to_thread(file.write, piece)
-        total = file.tell()
-        file.seek(0)
-        rows = read_rows(file, corpus)
-        while batch := await asyncio.to_thread(lambda: list(islice(rows, ROWS_AT_ONCE))):
-            for row in batch:
-                yield row
-            await job.report(file.tell(), total, "reading the corpus, in bytes")
+def _first_settings(request: IndexingInput) -> CollectionSettings:
+    return CollectionSettings().changed(_chunking(request)).changed(_given(request))
 
 
-class _Parts:
-    """Collects documents and writes them out as parts, each small enough for one child's memory."""
+def _chunking(request: IndexingInput) -> dict[str, Any]:
+    return {} if request.chunking is None else {"chunking": request.chunking.model_dump(exclude_unset=True)}
 
-    def __init__(self, job: StageJob, ports: Ports) -> None:
-        self.folder = f"{job.folder}/parts"
-        self.keys: list[str] = []
-        self.sizes: list[int] = []
-        self.errors: list[DocumentError] = []
-        self.failed = 0
-        self._blobs = ports.blobs
-        self._lines: list[str] = []
-        self._chars = 0
 
-    async def add(self, row: Row) -> None:
-        if isinstance(row, DocumentError):
-            self.failed += 1
-            if len(self.errors) < MAX_ERRORS:
-                self.errors.append(row)
-            return
-        size = len(row.text or "")
-        if self._lines and self._chars + size > PART_CHARS:
-            await self.flush()
-        self._lines.append(row.model_dump_json())
-        self._chars += size
-        if len(self._lines) == PART_DOCUMENTS:
-            await self.flush()
-
-    async def flush(self) -> None:
-        if not self._lines:
-            return
-        key = f"{self.folder}/{len(self.keys) + 1:05d}.jsonl"
-        await self._blobs.put(key, "\n".join(self._lines).encode(), content_type="application/jsonl")
-        self.keys.append(key)
-        self.sizes.append(len(self._lines))
-        self._lines, self._chars = [], 0
+def _check_chunking(record: CollectionRecord, request: IndexingInput) -> None:
+    """`chunking` is what a new collection begins with: it must not rebuild an old one by the way."""
+    wanted = record.settings
+    if request.settings is not None and "chunking" in request.settings.model_fields_set:
+        wanted = wanted.changed({"chunking": _given(request)["chunking"]})
+    if wanted.changed(_chunking(request)) != wanted:
+        has = wanted.chunking.model_dump_json()
+        raise Conflict(
+            f"collection {record.name!r} is cut with {has}: leave `chunking` out, or change it for all documents with"
+            f" PATCH /v1/collections/{record.name} and `settings.chunking`",
+            code="settings_differ",
+            field="input.chunking",
+        )

@@ -1,172 +1,115 @@
 """The first stage of a part: parses, skips what has not changed, cuts into chunks and encodes them sparsely."""
 
-import asyncio
-import json
+from asyncio import to_thread
 from collections.abc import AsyncIterator
-from hashlib import sha256
-from uuid import UUID, uuid5
+from tempfile import TemporaryFile
+from typing import IO, Final
 
 from consumers.stages.context import StageJob
-from consumers.stages.indexing.chunking import chunk
-from consumers.stages.indexing.lines import encoded_text, point_line, read_lines
-from consumers.stages.indexing.tally import refuse
-from consumers.stages.ports import Ports, StoredDocument
-from schemas.errors import DocumentRefused
-from schemas.kinds.indexing import (
-    MAX_DOCUMENT_CHARS,
-    Chunking,
-    DocumentError,
-    IndexingResult,
-    PartDocument,
-    PartInput,
-)
+from consumers.stages.indexing import rebuilding
+from consumers.stages.indexing.lines import read_lines
+from consumers.stages.indexing.points import PointMaker, Versioned
+from consumers.stages.indexing.reading import changed_documents
+from consumers.stages.indexing.sources import file_pieces, pack
+from consumers.stages.indexing.tally import refuse_dropped
+from consumers.stages.ports import Ports
+from schemas.catalogue import CollectionRecord, stamp
+from schemas.errors import Conflict, NotFound
+from schemas.kinds.indexing import IndexingResult, PartDocument, PartInput, RebuildInput
 from schemas.outcomes import Done, Next, Outcome
-from schemas.retrieval import ChunkSpan, ParsedDocument, Point
+from schemas.retrieval import IndexName
 
-MAX_FILE_BYTES = 40_000_000
-"""A file of a document is refused above this size before it is read whole: 10 million characters of 4 bytes."""
-
-ENCODE_AT_ONCE = 256
-SPLIT_AT_ONCE = 200_000
-"""Characters; one call that cannot be interrupted stays within a few seconds."""
-
-_POINTS = UUID("6f0a3c1e-58c4-5d6b-9f0e-3f2b7a1d9c44")
+INLINE_BYTES: Final = 50_000
+"""What is larger is packed in a thread."""
 
 
 async def run(job: StageJob, ports: Ports) -> Outcome:
-    """Write the part's new points to a blob; `Done` at once when nothing changed."""
+    """Write the part's new points to a blob and its new texts to another; `Done` at once when nothing changed."""
+    if "generation" in job.input:
+        return await rebuilding.prepare(job, ports, RebuildInput.model_validate(job.input))
     part = PartInput.model_validate(job.input)
-    preparation = _Preparation(job, ports, part)
-    key = f"{job.folder}/points.jsonl"
-    await ports.blobs.put_stream(key, preparation.lines(), content_type="application/jsonl")
-    result = preparation.result
-    if not preparation.stored:
-        await ports.blobs.delete(key)
-        return Done(result.model_dump())
+    try:
+        record = await ports.catalogue.collection(job.tenant, part.collection)
+    except NotFound:
+        return await _dropped(ports, part)
+    if record.born > part.version:
+        return await _dropped(ports, part)
+    check_encoders(record, ports)
+    preparation = _Preparation(job, ports, part, record)
+    points = f"{job.folder}/points.jsonl"
+    with TemporaryFile() as texts:
+        await ports.blobs.put_stream(points, preparation.lines(texts), content_type="application/jsonl")
+        if not preparation.stored:
+            await ports.blobs.delete(points)
+            return Done(preparation.result.model_dump())
+        await ports.catalogue.add_fields(job.tenant, part.collection, preparation.fields)
+        await ports.catalogue.expect_source(preparation.source)
+        await ports.blobs.put_stream(preparation.source, file_pieces(texts))
+    chunks = preparation.maker.chunks
+    preparation.result.chunks = sum(chunks.values())
     carry = {
-        "points": key,
-        "discard": [key],
-        "documents": [[d.id, d.content_hash, d.chunks, d.bytes] for d in preparation.stored],
-        "replaced": preparation.replaced,
-        "result": result.model_dump(),
+        "generation": record.generation,
+        "embedder": record.embedder,
+        "points": points,
+        "discard": [points],
+        "source": preparation.source,
+        "documents": [[name, chunks[name], *stored] for name, *stored in preparation.stored],
+        "result": preparation.result.model_dump(),
     }
-    return Next("embed" if ports.embedder else "upsert", carry)
+    return Next("embed" if record.embedder else "upsert", carry)
+
+
+def check_encoders(record: CollectionRecord, ports: Ports) -> None:
+    """Raise `Conflict` (`encoder_mismatch`) unless this deployment encodes as the collection was encoded."""
+    made, here = (record.encoder, record.embedder), (ports.sparse.name, ports.embedder_name)
+    if made != here:
+        raise Conflict(
+            f"collection {record.name!r} was made with {made[0]} and {made[1] or 'no embedder'}, this deployment has"
+            f" {here[0]} and {here[1] or 'no embedder'}: configure the same ones, or rebuild the collection first"
+            ' (`"rebuild": true`)',
+            code="encoder_mismatch",
+            field="input.collection",
+        )
 
 
 class _Preparation:
-    """One pass over a part; `lines` is what goes to the blob, the rest is what the pass found out."""
+    """One pass over a part; `lines` is what goes to the blob, the rest is what the pass found out.
 
-    def __init__(self, job: StageJob, ports: Ports, part: PartInput) -> None:
+    `stored`: id, content hash, bytes of text, where the packed text begins in the source and how long it is, and
+    whether there was a document of this id before.
+    """
+
+    def __init__(self, job: StageJob, ports: Ports, part: PartInput, record: CollectionRecord) -> None:
         self.result = IndexingResult(collection=part.collection)
-        self.stored: list[StoredDocument] = []
-        self.replaced: list[str] = []
+        self.stored: list[tuple[str, str, int, int, int, bool]] = []
+        self.fields: set[str] = set()
+        # `born`: a collection that is dropped goes with its folder, and one of the same name has another.
+        self.source = f"{job.tenant}/collections/{part.collection}/{record.born}/{job.id.hex}-{job.epoch}"
+        index = IndexName(job.tenant, part.collection, record.generation)
+        self.maker = PointMaker(index, record.settings, ports.sparse)
         self._job = job
         self._ports = ports
         self._part = part
 
-    async def lines(self) -> AsyncIterator[bytes]:
-        """The points of new and changed documents, encoded a few hundred chunks at a time across documents."""
-        lines = [line async for line in read_lines(self._ports.blobs, self._part.part)]
-        documents = [PartDocument.model_validate_json(line) for line in lines]
-        known = await self._ports.catalogue.documents(
-            self._job.tenant, self._part.collection, [document.id for document in documents]
-        )
-        pending: list[tuple[PartDocument, str, str | None, int, ChunkSpan]] = []
-        for position, document in enumerate(documents):
-            await self._job.report(position, len(documents), "preparing documents")
-            try:
-                parsed = await self._parse(document)
-            except DocumentRefused as error:
-                refuse(self.result, DocumentError(id=document.id, code=error.reason, message=error.message))
-                continue
-            title = document.title or parsed.title
-            digest = self._digest(document, title, parsed.text)
-            before = known.get(document.id)
-            if before is not None and before.content_hash == digest:
-                self.result.documents.unchanged += 1
-                continue
-            chunks = await self._chunks(parsed.text)
-            for number, span in enumerate(chunks):
-                pending.append((document, digest, title, number, span))
-                if len(pending) == ENCODE_AT_ONCE:
-                    yield await asyncio.to_thread(self._encode, pending)
-                    pending = []
-            self._count(StoredDocument(document.id, digest, len(chunks), len(parsed.text.encode())), before is not None)
-        if pending:
-            yield await asyncio.to_thread(self._encode, pending)
+    def lines(self, texts: IO[bytes]) -> AsyncIterator[bytes]:
+        """The points of new and changed documents, a few hundred chunks at a time; their texts go to `texts`."""
+        return self.maker.lines(self._changed(texts))
 
-    async def _parse(self, document: PartDocument) -> ParsedDocument:
-        if any(isinstance(value, int) and abs(value) >= 2**63 for value in document.metadata.values()):
-            raise DocumentRefused(
-                "a number in `metadata` needs more than 64 bits; give it as a text", code="metadata_invalid"
-            )
-        data = document.text if document.text is not None else await self._read(document.blob or "")
-        parsed = await asyncio.to_thread(
-            self._ports.parser.parse, data, format=document.format, filename=document.filename
-        )
-        if len(parsed.text) > MAX_DOCUMENT_CHARS:
-            raise _too_large(f"{len(parsed.text):,} characters of text, {MAX_DOCUMENT_CHARS:,} are allowed")
-        return parsed
-
-    async def _read(self, key: str) -> bytes:
-        data = bytearray()
-        async for piece in self._ports.blobs.stream(key):
-            data += piece
-            if len(data) > MAX_FILE_BYTES:
-                raise _too_large(f"its file is larger than {MAX_FILE_BYTES:,} bytes")
-        return bytes(data)
-
-    async def _chunks(self, text: str) -> list[ChunkSpan]:
-        rules = self._part.chunking
-        sentences: list[tuple[int, int]] = []
-        # A text that fits one chunk is one whatever its sentences, and finding them is half the work.
-        if len(text) <= rules.max_chars:
-            return chunk(text, sentences, max_chars=rules.max_chars, overlap_sentences=0)
-        for start in range(0, len(text), SPLIT_AT_ONCE):
-            found = await asyncio.to_thread(self._ports.splitter.split, text[start : start + SPLIT_AT_ONCE])
-            sentences.extend((start + first, start + end) for first, end in found)
-        return chunk(text, sentences, max_chars=rules.max_chars, overlap_sentences=rules.overlap_sentences)
-
-    def _count(self, document: StoredDocument, known: bool) -> None:
-        self.stored.append(document)
-        self.result.chunks += document.chunks
-        if known:
-            self.replaced.append(document.id)
-            self.result.documents.replaced += 1
-        else:
-            self.result.documents.added += 1
-
-    def _digest(self, document: PartDocument, title: str | None, text: str) -> str:
-        """Changes whenever the points would: content, chunking or an encoder."""
-        embedder = self._ports.embedder
-        encoders = [self._ports.sparse.name, embedder.name if embedder else None]
-        rules: Chunking = self._part.chunking
-        content = [title, text, document.metadata, rules.model_dump(), encoders]
-        return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-    def _encode(self, pending: list[tuple[PartDocument, str, str | None, int, ChunkSpan]]) -> bytes:
-        vectors = self._ports.sparse.encode_documents(
-            [encoded_text(title, span.text) for _, _, title, _, span in pending]
-        )
-        scope = f"{self._job.tenant}/{self._part.collection}"
-        return b"".join(
-            point_line(
-                Point(
-                    # The same content gives the same id, so that writing a point twice is writing it once.
-                    id=str(uuid5(_POINTS, f"{scope}/{document.id}/{digest}/{number}")),
-                    document_id=document.id,
-                    content_hash=digest,
-                    title=title,
-                    text=span.text,
-                    start=span.start,
-                    end=span.end,
-                    sparse=vector,
-                    metadata=document.metadata,
-                )
-            )
-            for (document, digest, title, number, span), vector in zip(pending, vectors, strict=True)
-        )
+    async def _changed(self, texts: IO[bytes]) -> AsyncIterator[Versioned]:
+        offset = 0
+        async for read in changed_documents(self._job, self._ports, self._part, self.result):
+            small = len(read.serialised) < INLINE_BYTES
+            size = texts.write(pack(read.serialised) if small else await to_thread(pack, read.serialised))
+            text_bytes = len(read.content.parsed.text.encode())
+            self.stored.append((read.id, read.content_hash, text_bytes, offset, size, read.known))
+            offset += size
+            self.fields.update(name for name in read.content.metadata if "\0" not in name)
+            version = self._part.version
+            yield Versioned(read.id, version, stamp(read.content_hash, version), read.content)
 
 
-def _too_large(what: str) -> DocumentRefused:
-    return DocumentRefused(f"the document is too large: {what}; split it", code="document_too_large")
+async def _dropped(ports: Ports, part: PartInput) -> Done:
+    result = IndexingResult(collection=part.collection)
+    documents = [PartDocument.model_validate_json(line).id async for line in read_lines(ports.blobs, part.part)]
+    refuse_dropped(result, documents)
+    return Done(result.model_dump())

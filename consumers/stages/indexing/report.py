@@ -21,11 +21,14 @@ async def run(job: StageJob, ports: Ports) -> Outcome:
         documents=DocumentCounts(deleted=carry["deleted"], failed=carry["failed"]),
         errors=[DocumentError.model_validate(error) for error in carry["errors"]],
     )
+    done = 0
     async for child in ports.children.results(job.id):
         if child.result is not None:
             add(total, IndexingResult.model_validate(child.result))
         else:
             await _fail_part(ports, child, carry["sizes"], total)
+        done += 1
+        await job.report(done, max(done, len(carry["sizes"])), "adding up the parts")
     await ports.blobs.delete(carry["parts"])
     return Done(total.model_dump())
 

@@ -1,22 +1,28 @@
-"""Reads a corpus, a table of documents, row by row: TSV, CSV or JSON Lines, of any size, in memory a row at a time."""
+"""Reads a corpus, a table of documents, row by row: TSV, CSV, JSON Lines or Parquet, of any size, in little memory."""
 
 import csv
 import json
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime
+from decimal import Decimal
 from io import TextIOWrapper
 from typing import IO, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.errors import InvalidInput
+from schemas.errors import DependencyMissing, InvalidInput
 from schemas.kinds.indexing import MAX_DOCUMENT_CHARS, Corpus, DocumentError, PartDocument
 from schemas.names import DocumentId
 
 MAX_ROW_CHARS = MAX_DOCUMENT_CHARS + 1_000_000
 _ID: TypeAdapter[str] = TypeAdapter(DocumentId)
 _SAMPLE = 256 * 1024
+PARQUET_ROWS = 64
+"""Of a table held at a time: a row may be long, and its pages are in memory beside it."""
+
+PARQUET_BUFFER = 1024 * 1024
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 
 Row = PartDocument | DocumentError
@@ -28,27 +34,33 @@ def read_rows(file: IO[bytes], corpus: Corpus) -> Iterator[Row]:
     Rows are numbered from 1 after the header, blank lines not counted. Raises `InvalidInput` when a named column does
     not exist (naming those that do) or the file as a whole cannot be read. UTF-8, UTF-16 with a mark, and CP949.
     """
-    text = TextIOWrapper(file, encoding=_encoding(file), newline="")
     seen: set[int] = set()
-    columns = [corpus.text, *filter(None, (corpus.title, corpus.id)), *corpus.metadata]
+    columns = list(dict.fromkeys([corpus.text, *filter(None, (corpus.title, corpus.id)), *corpus.metadata]))
+    records = _parquet_records(file, columns) if corpus.format == "parquet" else _text_records(file, corpus, columns)
+    for number, row in enumerate(records, start=1):
+        document = _document(row, number, corpus)
+        if isinstance(document, PartDocument) and corpus.id is not None:
+            # Hashes, not ids: a million of them stay small.
+            key = hash(document.id)
+            if key in seen:
+                document = DocumentError(
+                    id=document.id,
+                    code="duplicate_id",
+                    message=f"row {number} repeats the id of an earlier row; the first one is kept",
+                )
+            seen.add(key)
+        yield document
+
+
+def _text_records(file: IO[bytes], corpus: Corpus, columns: list[str]) -> Iterator[Mapping[str, Any] | str]:
+    text = TextIOWrapper(file, encoding=_encoding(file), newline="")
     checked = False
     try:
-        for number, row in enumerate(_records(text, corpus.format), start=1):
+        for row in _records(text, corpus.format):
             if isinstance(row, Mapping) and not checked:
                 _check_columns(columns, row)
                 checked = True
-            document = _document(row, number, corpus)
-            if isinstance(document, PartDocument) and corpus.id is not None:
-                # Hashes, not ids: a million of them stay small.
-                key = hash(document.id)
-                if key in seen:
-                    document = DocumentError(
-                        id=document.id,
-                        code="duplicate_id",
-                        message=f"row {number} repeats the id of an earlier row; the first one is kept",
-                    )
-                seen.add(key)
-            yield document
+            yield row
     except UnicodeDecodeError as error:
         raise InvalidInput(
             f"the corpus is not valid {error.encoding} throughout; save it as UTF-8 and upload it again",
@@ -57,6 +69,33 @@ def read_rows(file: IO[bytes], corpus: Corpus) -> Iterator[Row]:
         ) from error
     finally:
         text.detach()
+
+
+def _parquet_records(file: IO[bytes], columns: list[str]) -> Iterator[Mapping[str, Any] | str]:
+    """Rows of the columns named, decoded page by page: memory does not grow with the row groups."""
+    try:
+        # Here, not above: this package is large, and few corpora need it.
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise DependencyMissing(
+            f"a Parquet corpus needs the `cpu` group ({error}): pip install 'welip[cpu]'"
+        ) from error
+    try:
+        table = ParquetFile(file, buffer_size=PARQUET_BUFFER, pre_buffer=False)
+        _check_columns(columns, table.schema_arrow.names)
+        for batch in table.iter_batches(PARQUET_ROWS, columns=columns, use_threads=False):
+            for row in batch.to_pylist():
+                yield {name: _plain(value) for name, value in row.items()}
+    except (ArrowException, OSError) as error:
+        raise _unreadable(f"the corpus is no Parquet table that can be read: {error}"[:500]) from error
+
+
+def _plain(value: object) -> object:
+    """Dates and decimals as texts, as JSON has neither."""
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else value
 
 
 def _encoding(file: IO[bytes]) -> str:
@@ -124,10 +163,11 @@ def _json_row(line: str) -> Mapping[str, Any] | str:
     return row if isinstance(row, dict) else "it is JSON, but no object"
 
 
-def _check_columns(columns: list[str], row: Mapping[str, Any]) -> None:
-    missing = [column for column in columns if column not in row]
+def _check_columns(columns: list[str], names: Iterable[str]) -> None:
+    known = list(names)
+    missing = [column for column in columns if column not in known]
     if missing:
-        available = ", ".join(repr(name) for name in list(row)[:50])
+        available = ", ".join(repr(name) for name in known[:50])
         raise InvalidInput(
             f"the corpus has no column {missing[0]!r}; it has {available}", code="column_missing", field="input.corpus"
         )
@@ -139,6 +179,8 @@ def _document(row: Mapping[str, Any] | str, number: int, corpus: Corpus) -> Row:
     text = row.get(corpus.text)
     if not isinstance(text, str):
         return _invalid(number, f"its {corpus.text!r} is no text")
+    if len(text) > MAX_ROW_CHARS:
+        return _invalid(number, f"its {corpus.text!r} has {len(text):,} characters, {MAX_DOCUMENT_CHARS:,} are allowed")
     name = number if corpus.id is None else row.get(corpus.id)
     title = row.get(corpus.title) if corpus.title else None
     metadata = {column: row[column] for column in corpus.metadata if row.get(column) is not None}

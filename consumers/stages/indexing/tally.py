@@ -1,5 +1,6 @@
 """Adds up what became of documents, for a part and for a whole indexing job."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from schemas.kinds.indexing import DocumentError, IndexingResult
@@ -15,9 +16,17 @@ def refuse(result: IndexingResult, error: DocumentError) -> None:
         result.errors.append(error)
 
 
+def refuse_dropped(result: IndexingResult, documents: Iterable[str]) -> None:
+    """Refuse documents whose collection was dropped while they were on their way into it."""
+    for document in documents:
+        why = f"the collection {result.collection!r} was dropped after this job was planned; submit the document again"
+        refuse(result, DocumentError(id=document, code="collection_dropped", message=why))
+
+
 def add(total: IndexingResult, part: IndexingResult) -> None:
     """Add a part's counts and errors to the total."""
     for name in type(part.documents).model_fields:
         setattr(total.documents, name, getattr(total.documents, name) + getattr(part.documents, name))
     total.chunks += part.chunks
+    total.rebuilt += part.rebuilt
     total.errors.extend(part.errors[: MAX_ERRORS - len(total.errors)])

@@ -1,46 +1,79 @@
 """The last stage of a part: its points enter the vector index, its documents the catalogue, and old versions leave."""
 
-from consumers.stages.context import StageJob
-from consumers.stages.indexing.lines import read_points
-from consumers.stages.ports import Ports, StoredDocument
-from schemas.errors import NotFound
-from schemas.kinds.indexing import IndexingResult
-from schemas.outcomes import Done, Outcome
+from datetime import timedelta
+from typing import Final
 
-UPSERT_AT_ONCE = 256
+from consumers.stages.context import StageJob
+from consumers.stages.indexing import rebuilding
+from consumers.stages.indexing.tally import refuse_dropped
+from consumers.stages.indexing.writing import LeftoverError, PointsLostError, discard, write_points
+from consumers.stages.ports import Ports, StoredDocument
+from schemas.catalogue import Standing
+from schemas.errors import InternalError
+from schemas.kinds.indexing import IndexingResult, PartInput, RebuildInput
+from schemas.outcomes import Done, Next, Outcome, Snooze
+from schemas.retrieval import IndexName
+
+SEALED_PAUSE: Final = timedelta(seconds=1)
 
 
 async def run(job: StageJob, ports: Ports) -> Outcome:
-    """Write points, drop those of replaced versions, record the documents. Safe to repeat after any step.
+    """Write points, let the documents hold, drop the points of what held before. Safe to repeat after any step.
 
-    The catalogue comes last: what it does not know is indexed again, so a try that breaks off leaves nothing stale.
+    Between the first and the second the points are in the index and nobody sees them: searches show what the catalogue
+    says. What a try that breaks off has left is written once more by the next one, or pruned by whoever wins.
     """
-    result = IndexingResult.model_validate(job.carry["result"])
-    documents = [StoredDocument(*fields) for fields in job.carry["documents"]]
+    if "generation" in job.input:
+        return await rebuilding.upsert(job, ports, RebuildInput.model_validate(job.input))
+    part, carry = PartInput.model_validate(job.input), job.carry
+    result = IndexingResult.model_validate(carry["result"])
+    known = {name: known for name, *_, known in carry["documents"]}
+    documents = [
+        StoredDocument(name, part.version, digest, chunks, size, (carry["source"], offset, length))
+        for name, chunks, digest, size, offset, length, _ in carry["documents"]
+    ]
+    where = (job.tenant, part.collection, carry["generation"])
+    standing = await ports.catalogue.standing(*where, part.version)
+    if standing is not Standing.NAMED:
+        return await _elsewhere(job, ports, part, standing)
+    index = IndexName(*where)
     try:
-        await _write(job, ports, result)
-    except NotFound:
-        # An earlier try may have come to its end and tidied up, without its outcome being recorded.
-        if not await _is_recorded(job, ports, result.collection, documents):
-            raise
-        return Done(result.model_dump())
-    hashes = {document.id: document.content_hash for document in documents}
-    for document_id in job.carry["replaced"]:
-        await ports.index.delete_document(job.tenant, result.collection, document_id, keep=hashes[document_id])
-    await ports.catalogue.record_documents(job.tenant, result.collection, documents)
-    for key in job.carry["discard"]:
-        await ports.blobs.delete(key)
+        await write_points(job, ports, index)
+    except LeftoverError:
+        return await _elsewhere(job, ports, part, await ports.catalogue.standing(*where, part.version))
+    except PointsLostError:
+        # Where an earlier try had come to its end, its outcome is told once more.
+        if not await ports.catalogue.settled(job.tenant, part.collection, part.version, list(known)):
+            return Next("prepare")
+    recorded = await ports.catalogue.record(*where, part.version, documents)
+    if recorded.standing is not Standing.NAMED:
+        return await _elsewhere(job, ports, part, recorded.standing)
+    await ports.index.prune(index, recorded.now)
+    for document in documents:
+        if document.id not in recorded.changed:
+            result.documents.superseded += 1
+            result.chunks -= document.chunks
+        elif known[document.id]:
+            result.documents.replaced += 1
+        else:
+            result.documents.added += 1
+    await discard(job, ports)
     return Done(result.model_dump())
 
 
-async def _write(job: StageJob, ports: Ports, result: IndexingResult) -> None:
-    done = 0
-    async for points in read_points(ports.blobs, job.carry["points"], UPSERT_AT_ONCE):
-        await ports.index.upsert(job.tenant, result.collection, points)
-        done += len(points)
-        await job.report(done, result.chunks, "writing chunks")
-
-
-async def _is_recorded(job: StageJob, ports: Ports, collection: str, documents: list[StoredDocument]) -> bool:
-    known = await ports.catalogue.documents(job.tenant, collection, [document.id for document in documents])
-    return all(known.get(document.id) == document for document in documents)
+async def _elsewhere(job: StageJob, ports: Ports, part: PartInput, standing: Standing) -> Outcome:
+    """What becomes of a part whose index is not, or not now, the one to write into."""
+    match standing:
+        case Standing.SEALED:
+            return Snooze(SEALED_PAUSE)
+        case Standing.MOVED | Standing.SOURCE_LOST:
+            await discard(job, ports)
+            return Next("prepare")
+        case Standing.GONE:
+            await discard(job, ports)
+            result = IndexingResult.model_validate(job.carry["result"])
+            result.chunks = 0
+            refuse_dropped(result, [document[0] for document in job.carry["documents"]])
+            return Done(result.model_dump())
+        case Standing.NAMED:
+            raise InternalError(f"the index of collection {part.collection!r} is missing though the catalogue names it")

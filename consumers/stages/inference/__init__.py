@@ -1,1 +1,1 @@
-"""`inference`: retrieve -> generate, or retrieve alone."""
+"""`inference`: retrieve -> rerank? -> generate?; by way of `encode` where the embedding model is in another pool."""

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 
 from consumers.stages.context import StageJob
+from consumers.stages.inference.onward import milliseconds
 from consumers.stages.ports import GenerationOptions, Ports
 from schemas.errors import InvalidInput
 from schemas.kinds.inference import Citation, Generate, InferenceInput, InferenceResult, TokenUsage
@@ -25,7 +26,7 @@ async def run(job: StageJob, ports: Ports) -> Outcome:
     answer = await ports.generator.generate(request.question, passages, options)
     timings = dict(job.carry["timings_ms"])
     timings["generate"] = round((perf_counter() - began) * 1000, 3)
-    timings["total"] = max(0.0, round((datetime.now(UTC) - job.created_at).total_seconds() * 1000, 3))
+    timings["total"] = milliseconds(job.created_at, datetime.now(UTC))
     result = InferenceResult(
         answer=answer.text,
         found=answer.found,

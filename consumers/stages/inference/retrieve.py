@@ -1,62 +1,141 @@
 """The first stage of `inference`: finds the passages that may answer the question."""
 
 import asyncio
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from time import perf_counter
 
 from consumers.stages.context import StageJob
+from consumers.stages.inference.onward import milliseconds, onward
+from consumers.stages.inference.visible import visible
 from consumers.stages.ports import Ports
-from schemas.errors import Conflict, NotFound
-from schemas.kinds.inference import Citation, InferenceInput, InferenceResult
-from schemas.outcomes import Done, Next, Outcome
-from schemas.retrieval import Passage, SparseVector
+from schemas.catalogue import CollectionRecord
+from schemas.errors import Conflict, DependencyMissing, InvalidInput, NotFound
+from schemas.filters import Condition, fields_of, parse_filter
+from schemas.kinds.inference import InferenceInput
+from schemas.outcomes import Next, Outcome
+from schemas.retrieval import Embedding, IndexName, Passage, Query, SparseVector
 
 
 async def run(job: StageJob, ports: Ports) -> Outcome:
-    """Search; `Done` with the passages as citations when nothing is to be generated, else on to `generate`.
+    """Search, then on to `rerank`, `generate` or the end; by way of `encode` when the model is in another pool.
 
-    Raises `NotFound` (`collection_not_found`) and `Conflict` (`collection_empty`).
+    Raises `NotFound` (`collection_not_found`), `Conflict` (`collection_empty`, `encoder_mismatch`, `index_missing`),
+    `InvalidInput` (`filter_field_unknown`, `reranker_missing`) and `DependencyMissing` (`embedder_missing`).
     """
     request = InferenceInput.model_validate(job.input)
+    rerank = _reranks(request, ports)
     began = perf_counter()
-    await _check_collection(job, ports, request.collection)
-    sparse, dense = await asyncio.to_thread(_encode, ports, request.question)
-    passages: list[Passage] = []
-    # A question of signs alone has no terms: nothing can match it.
-    if sparse.indices or dense is not None:
-        passages = await ports.index.search(
-            job.tenant,
-            request.collection,
-            sparse=sparse,
-            dense=dense,
-            top_k=request.top_k,
-            filter=request.filter or None,
-        )
-    timings = {"queue": _ms(job.created_at, job.started_at), "retrieve": round((perf_counter() - began) * 1000, 3)}
-    if request.generate is not None:
-        return Next("generate", {"passages": [asdict(passage) for passage in passages], "timings_ms": timings})
-    timings["total"] = _ms(job.created_at, datetime.now(UTC))
-    citations = [Citation(**asdict(passage)) for passage in passages]
-    result = InferenceResult(answer=None, found=bool(passages), citations=citations, model=None, timings_ms=timings)
-    return Done(result.model_dump())
-
-
-async def _check_collection(job: StageJob, ports: Ports, name: str) -> None:
+    timings = {"queue": milliseconds(job.created_at, job.started_at), **job.carry.get("timings_ms", {})}
+    record = await _collection(job, ports, request.collection)
     try:
-        empty = await ports.catalogue.is_empty(job.tenant, name)
+        found = await _search(job, ports, request, record, rerank=rerank)
+    except NotFound as error:
+        # The collection may have been swapped for another index between the two.
+        swapped = await _collection(job, ports, request.collection)
+        if swapped.generation == record.generation:
+            why = f"the index of the collection {request.collection!r} is gone; rebuild the collection from its texts"
+            raise Conflict(why, code="index_missing", field="input.collection") from error
+        found = await _search(job, ports, request, swapped, rerank=rerank)
+    timings["retrieve"] = round(timings.get("retrieve", 0.0) + (perf_counter() - began) * 1000, 3)
+    if isinstance(found, Next):
+        return Next(found.stage, {**found.carry, "timings_ms": timings})
+    return onward(job, request, found, timings, rerank=rerank)
+
+
+async def _search(
+    job: StageJob, ports: Ports, request: InferenceInput, record: CollectionRecord, *, rerank: bool
+) -> list[Passage] | Next:
+    """The passages; or on to `encode`, which brings the job back with the question's embedding."""
+    condition = _condition(request, record)
+    embedding = _carried(job.carry, record)
+    missing = embedding is None and _needs_embedding(record, ports)
+    if missing and ports.embedder is None:
+        return Next("encode", {"embedder": record.embedder})
+    encoding = asyncio.to_thread(ports.sparse.encode_query, request.question, record.settings.sparse)
+    sparse: SparseVector
+    if missing and ports.embedder is not None:
+        sparse, embedding = await asyncio.gather(encoding, ports.embedder.embed_query(request.question))
+    else:
+        sparse = await encoding
+    query = Query(sparse)
+    if embedding is not None:
+        if record.dimension not in (None, len(embedding.dense)):
+            raise _mismatch(record.name, f"{record.dimension} dimensions", f"a model of {len(embedding.dense)}")
+        query = Query(sparse, embedding.dense, embedding.learned if record.learned else None)
+    # A question of signs alone has no terms: nothing can match it.
+    elif not sparse.indices:
+        return []
+    return await visible(
+        ports,
+        IndexName(job.tenant, request.collection, record.generation),
+        query,
+        wanted=max(request.top_k, ports.candidates) if rerank else request.top_k,
+        fusion=record.settings.fusion,
+        filter=condition,
+    )
+
+
+async def _collection(job: StageJob, ports: Ports, name: str) -> CollectionRecord:
+    try:
+        record = await ports.catalogue.collection(job.tenant, name)
     except NotFound as error:
         why = f"there is no collection {name!r}; make it with a job of kind `indexing`, or list those there are"
         raise NotFound(why, code="collection_not_found", field="input.collection") from error
-    if empty:
+    if not record.documents:
         why = f"the collection {name!r} holds no document; add some with a job of kind `indexing`"
         raise Conflict(why, code="collection_empty", field="input.collection")
+    if record.encoder != ports.sparse.name:
+        raise _mismatch(name, record.encoder, ports.sparse.name)
+    return record
 
 
-def _encode(ports: Ports, question: str) -> tuple[SparseVector, list[float] | None]:
-    return ports.sparse.encode_query(question), ports.embedder.embed_query(question) if ports.embedder else None
+def _reranks(request: InferenceInput, ports: Ports) -> bool:
+    if request.rerank and ports.reranker_name is None:
+        why = "this deployment has no reranker: leave `rerank` out, or set WELIP_RERANKER and WELIP_RERANKER_MODEL"
+        raise InvalidInput(why, code="reranker_missing", field="input.rerank")
+    return ports.reranker_name is not None and request.rerank is not False
 
 
-def _ms(start: datetime, end: datetime) -> float:
-    # The two may come from clocks of two machines.
-    return max(0.0, round((end - start).total_seconds() * 1000, 3))
+def _condition(request: InferenceInput, record: CollectionRecord) -> Condition | None:
+    condition = parse_filter(request.filter)
+    unknown = sorted(fields_of(condition) - record.fields)
+    if unknown:
+        known = ", ".join(sorted(record.fields)) or "none"
+        why = f"no document of the collection {record.name!r} has the field {unknown[0]!r}; there are: {known}"
+        raise InvalidInput(why, code="filter_field_unknown", field=f"input.filter.{unknown[0]}")
+    return condition
+
+
+def _needs_embedding(record: CollectionRecord, ports: Ports) -> bool:
+    """Whether a model's arm counts. Raises when it does and this deployment has not the model it was made with."""
+    weights = record.settings.fusion.weights
+    if record.embedder is None or not (weights.dense or weights.learned):
+        return False
+    if ports.embedder_name is None:
+        raise DependencyMissing(
+            f"the collection {record.name!r} was embedded with {record.embedder}, and this deployment has no embedding"
+            " model: set WELIP_EMBEDDER and WELIP_EMBEDDER_MODEL for all workers",
+            code="embedder_missing",
+            field="input.collection",
+        )
+    if ports.embedder_name != record.embedder:
+        raise _mismatch(record.name, record.embedder, ports.embedder_name)
+    return True
+
+
+def _carried(carry: Mapping[str, object], record: CollectionRecord) -> Embedding | None:
+    """What `encode` brought, unless the collection was moved to another model meanwhile."""
+    brought = carry.get("embedding")
+    if not isinstance(brought, dict) or carry.get("embedder") != record.embedder:
+        return None
+    learned = brought["learned"]
+    return Embedding(brought["dense"], SparseVector(**learned) if learned else None)
+
+
+def _mismatch(collection: str, made: str, here: str) -> Conflict:
+    return Conflict(
+        f"the collection {collection!r} was made with {made}, this deployment has {here}: configure the same, or"
+        " rebuild the collection",
+        code="encoder_mismatch",
+        field="input.collection",
+    )

@@ -1,76 +1,200 @@
-"""Which collections and documents exist."""
+"""Which collections and documents exist, and which version of each document holds.
+
+Whoever writes documents holds the collection's row `FOR SHARE`, whoever drops it or gives it another index holds it
+alone: so a write finds the collection as it is, or not at all. Of documents, rows are locked in the order of their ids.
+"""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import asyncpg
 
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-# Make the collection's record unless it exists; the record that holds afterwards, whoever made it.
-ENSURE: Final = """
-WITH made AS (
-    INSERT INTO collection (tenant, name, encoder, embedder) VALUES ($1, $2, $3, $4)
-    ON CONFLICT DO NOTHING RETURNING encoder, embedder
-)
-SELECT encoder, embedder FROM made
-UNION ALL
-SELECT encoder, embedder FROM collection WHERE tenant = $1 AND name = $2
-LIMIT 1
+# In how many chunks the index that is searched has a document: one that was built may have others than were written.
+CHUNKS: Final = """
+CASE WHEN (d.built_generation, d.built_version) = (c.generation, d.written) THEN d.built_chunks ELSE d.chunks END
 """
 
-# A collection with the sums over its documents; all of the tenant's when no name is given.
-COLLECTIONS: Final = """
-SELECT c.name, c.encoder, c.embedder, c.created_at, count(d.id) AS documents,
-       coalesce(sum(d.chunks), 0)::bigint AS chunks, coalesce(sum(d.bytes), 0)::bigint AS bytes
-FROM collection c LEFT JOIN document d ON d.tenant = c.tenant AND d.collection = c.name
+# A collection with the sums over its documents; all of the tenant's when no name is given. `building_job` while that
+# job lives: one that was cancelled leaves its index behind for the next job of the collection to remove.
+COLLECTIONS: Final = f"""
+SELECT c.name, c.generation, c.fields, c.created_at, g.settings, g.encoder, g.embedder, g.dimension, g.learned,
+       b.settings AS building_settings, j.id AS building_job,
+       count(d.id) AS documents, coalesce(sum({CHUNKS}), 0)::bigint AS chunks,
+       coalesce(sum(d.bytes), 0)::bigint AS bytes
+FROM collection c JOIN generation g ON g.id = c.generation LEFT JOIN generation b ON b.id = c.building
+LEFT JOIN job j ON b.id IS NOT NULL AND j.id = c.building_job AND j.state IN ('queued', 'running', 'retry_wait')
+LEFT JOIN document d ON d.tenant = c.tenant AND d.collection = c.name AND NOT d.deleted
 WHERE c.tenant = $1 AND ($2::text IS NULL OR c.name = $2)
-GROUP BY c.tenant, c.name ORDER BY c.name LIMIT 1000
+GROUP BY c.tenant, c.name, g.id, b.id, j.id ORDER BY c.name LIMIT 1000
+"""
+
+# One collection with both of its indexes. The settings are JSON texts.
+COLLECTION: Final = """
+SELECT c.name, c.born, c.generation, c.building_job, c.fields,
+       g.settings, g.encoder, g.embedder, g.dimension, g.learned,
+       b.id AS building, b.settings AS building_settings, b.encoder AS building_encoder,
+       b.embedder AS building_embedder, b.dimension AS building_dimension, b.learned AS building_learned,
+       EXISTS (SELECT 1 FROM document d WHERE d.tenant = $1 AND d.collection = $2 AND NOT d.deleted) AS documents
+FROM collection c JOIN generation g ON g.id = c.generation LEFT JOIN generation b ON b.id = c.building
+WHERE c.tenant = $1 AND c.name = $2
 """
 
 # Whether a collection holds any document; no row when there is no such collection.
 IS_EMPTY: Final = """
-SELECT NOT EXISTS (SELECT 1 FROM document d WHERE d.tenant = c.tenant AND d.collection = c.name) AS empty
+SELECT NOT EXISTS (
+    SELECT 1 FROM document d WHERE d.tenant = c.tenant AND d.collection = c.name AND NOT d.deleted
+) AS empty
 FROM collection c WHERE c.tenant = $1 AND c.name = $2
 """
 
+# A collection with its first index, unless somebody else is just making it.
+MAKE: Final = """
+WITH made AS (
+    INSERT INTO collection (tenant, name, born, generation)
+    SELECT $1, $2, n, n FROM nextval('indexing_number') AS n
+    ON CONFLICT DO NOTHING RETURNING generation
+)
+INSERT INTO generation (id, tenant, collection, settings, encoder, embedder)
+SELECT generation, $1, $2, $3::json, $4, $5 FROM made
+"""
+
+# An indexing job's version: drawn once and kept in its row, so that a repeat has the same. Drawn again when the
+# collection is younger: what the job did before went with an earlier one of that name.
+VERSION: Final = """
+WITH drawn AS (
+    UPDATE job SET carry = json_build_object('version', nextval('indexing_number'))
+    WHERE id = $1 AND (carry IS NULL OR (carry ->> 'version')::bigint < $2) RETURNING carry
+)
+SELECT coalesce((SELECT carry FROM drawn), (SELECT carry FROM job WHERE id = $1)) ->> 'version' AS version
+"""
+
 DOCUMENTS: Final = """
-SELECT id, content_hash, chunks, bytes FROM document WHERE tenant = $1 AND collection = $2 AND id = ANY($3::text[])
+SELECT id, written, content_hash, chunks, bytes, source_blob, source_offset, source_bytes FROM document
+WHERE tenant = $1 AND collection = $2 AND id = ANY($3::text[]) AND NOT deleted
 """
 
+CURRENT: Final = """
+SELECT id, written, content_hash FROM document
+WHERE tenant = $1 AND collection = $2 AND id = ANY($3::text[]) AND NOT deleted
+"""
+
+# The same content again: older jobs that are still at work on these documents come too late from now on.
+TOUCH: Final = """
+WITH held AS (
+    SELECT d.id FROM document d JOIN unnest($4::text[], $5::text[]) AS g(id, content_hash)
+        ON g.id = d.id AND g.content_hash = d.content_hash
+    WHERE d.tenant = $1 AND d.collection = $2 AND NOT d.deleted ORDER BY d.id FOR UPDATE OF d
+)
+UPDATE document d SET version = greatest(version, $3) FROM held
+WHERE d.tenant = $1 AND d.collection = $2 AND d.id = held.id RETURNING d.id
+"""
+
+# Metadata fields seen for the first time, as long as there is room for them.
+ADD_FIELDS: Final = """
+UPDATE collection SET fields = fields || array(
+    SELECT DISTINCT field FROM unnest($3::text[]) AS field WHERE field <> ALL(fields) LIMIT 1000 - cardinality(fields)
+)
+WHERE tenant = $1 AND name = $2 AND NOT fields @> $3::text[] AND cardinality(fields) < 1000
+"""
+
+# Parsed texts are garbage until a document names them: what breaks off in between is deleted a day later.
+EXPECT_SOURCE: Final = """
+INSERT INTO blob_garbage (blob, due_at) VALUES ($1, now() + interval '1 day')
+ON CONFLICT (blob) DO UPDATE SET due_at = excluded.due_at
+"""
+
+# Whether documents name these texts already.
+SOURCE_NAMED: Final = "SELECT EXISTS (SELECT 1 FROM document WHERE source_blob = $1)"
+
+# Documents name them from now on. No row: they waited for a day, and are gone or just going.
+NAME_SOURCE: Final = "DELETE FROM blob_garbage WHERE blob = $1 RETURNING blob"
+
+STANDING: Final = """
+SELECT born, generation, building, coalesce(sealed_until > now(), false) AS sealed FROM collection
+WHERE tenant = $1 AND name = $2
+"""
+HOLD: Final = f"{STANDING} FOR SHARE"
+
+# The fence: a version takes a document's row unless a higher one has spoken. Repeating it changes nothing.
 RECORD: Final = """
-INSERT INTO document (tenant, collection, id, content_hash, chunks, bytes)
-SELECT $1, $2, * FROM unnest($3::text[], $4::text[], $5::int[], $6::bigint[])
-ON CONFLICT (tenant, collection, id) DO UPDATE
-SET content_hash = excluded.content_hash, chunks = excluded.chunks, bytes = excluded.bytes, updated_at = now()
+INSERT INTO document (tenant, collection, id, version, written, content_hash, chunks, bytes, source_blob,
+                      source_offset, source_bytes)
+SELECT $1, $2, g.id, $3, $3, g.content_hash, g.chunks, g.bytes, $4, g.source_offset, g.source_bytes
+FROM unnest($5::text[], $6::text[], $7::int[], $8::bigint[], $9::bigint[], $10::bigint[])
+    AS g(id, content_hash, chunks, bytes, source_offset, source_bytes)
+ORDER BY g.id
+ON CONFLICT (tenant, collection, id) DO UPDATE SET
+    version = excluded.version, written = excluded.written, deleted = false, content_hash = excluded.content_hash,
+    chunks = excluded.chunks, bytes = excluded.bytes, source_blob = excluded.source_blob,
+    source_offset = excluded.source_offset, source_bytes = excluded.source_bytes, updated_at = now()
+WHERE document.version <= excluded.version
+RETURNING document.id, old.source_blob
 """
 
+# A deleted document leaves its row behind for a day, so that an older job does not bring it back. A repeat finds what
+# it deleted by the number of chunks, which stays.
 FORGET: Final = """
-DELETE FROM document WHERE tenant = $1 AND collection = $2 AND id = ANY($3::text[]) RETURNING id
+INSERT INTO document (tenant, collection, id, version, written, deleted, content_hash, chunks, bytes)
+SELECT $1, $2, g.id, $3, $3, true, '', 0, 0 FROM unnest($4::text[]) AS g(id) ORDER BY g.id
+ON CONFLICT (tenant, collection, id) DO UPDATE SET
+    version = excluded.version, written = excluded.written, deleted = true, content_hash = '', bytes = 0,
+    source_blob = NULL, source_offset = NULL, source_bytes = NULL, updated_at = now()
+WHERE document.version <= excluded.version
+RETURNING document.id, old.source_blob,
+    coalesce(NOT old.deleted OR (old.version = $3 AND old.chunks > 0), false) AS was_there
 """
 
-# The collection and its documents.
-DROP: Final = """
-WITH gone AS (DELETE FROM document WHERE tenant = $1 AND collection = $2)
-DELETE FROM collection WHERE tenant = $1 AND name = $2 RETURNING name
+# What holds of documents.
+NOW: Final = """
+SELECT id, version, written, content_hash, deleted FROM document
+WHERE tenant = $1 AND collection = $2 AND id = ANY($3::text[])
 """
 
+# Two transactions that take the last two documents off one blob must not both see the other's: they take turns.
+TURN: Final = """
+SELECT pg_advisory_xact_lock(hashtextextended(blob, 0)) FROM (SELECT unnest($1::text[]) AS blob ORDER BY 1) AS given
+"""
 
-async def ensure(
-    connection: "Connection", tenant: str, name: str, encoder: str, embedder: str | None
-) -> asyncpg.Record:
-    """The collection's `encoder` and `embedder`, as they were when it was made."""
-    row = await connection.fetchrow(ENSURE, tenant, name, encoder, embedder)
-    if row is None:  # another transaction made it between the two halves of the statement
-        row = await connection.fetchrow(ENSURE, tenant, name, encoder, embedder)
-    assert row is not None
-    return row
+# Texts that no document names any more.
+LET_SOURCES_GO: Final = """
+INSERT INTO blob_garbage (blob)
+SELECT blob FROM unnest($1::text[]) AS blob WHERE NOT EXISTS (SELECT 1 FROM document WHERE source_blob = blob)
+ON CONFLICT DO NOTHING
+"""
+
+# Waits for the writers of the moment. The documents go in a statement after it, which sees what these have written.
+# A collection made after the job began is another one, which a repeat must not take for the one it dropped.
+DROP: Final = "DELETE FROM collection WHERE tenant = $1 AND name = $2 AND created_at < $3 RETURNING born"
+DROP_DOCUMENTS: Final = "DELETE FROM document WHERE tenant = $1 AND collection = $2"
+DROP_SOURCES: Final = "INSERT INTO blob_garbage (blob) VALUES ($1) ON CONFLICT (blob) DO UPDATE SET due_at = now()"
+
+LEFTOVERS: Final = """
+SELECT id FROM generation g WHERE tenant = $1 AND collection = $2 AND NOT EXISTS (
+    SELECT 1 FROM collection c WHERE c.tenant = $1 AND c.name = $2 AND g.id IN (c.generation, c.building)
+)
+"""
+LET_GO: Final = "DELETE FROM generation WHERE id = $1 AND tenant = $2 AND collection = $3"
+
+# The arms of an index that is about to be made, or was: the first ones hold.
+ARMS: Final = """
+UPDATE generation SET dimension = coalesce(dimension, $2), learned = learned OR (dimension IS NULL AND $3)
+WHERE id = $1 RETURNING dimension, learned
+"""
 
 
 async def collections(connection: "Connection", tenant: str, name: str | None = None) -> list[asyncpg.Record]:
-    """Collections with `documents`, `chunks` and `bytes`."""
+    """Collections with `documents`, `chunks`, `bytes`, settings and encoders, and what is being built."""
     return await connection.fetch(COLLECTIONS, tenant, name)
+
+
+async def collection(connection: "Connection", tenant: str, name: str) -> asyncpg.Record | None:
+    """None when there is no such collection."""
+    return await connection.fetchrow(COLLECTION, tenant, name)
 
 
 async def is_empty(connection: "Connection", tenant: str, name: str) -> bool | None:
@@ -79,23 +203,122 @@ async def is_empty(connection: "Connection", tenant: str, name: str) -> bool | N
     return None if row is None else bool(row["empty"])
 
 
+async def make(
+    connection: "Connection", tenant: str, name: str, settings: str, encoder: str, embedder: str | None
+) -> None:
+    """Make the collection unless it exists by now. `settings` is a JSON text."""
+    await connection.execute(MAKE, tenant, name, settings, encoder, embedder)
+
+
+async def version(connection: "Connection", job: UUID, born: int) -> int | None:
+    """The job's version, above `born`; None when there is no such job."""
+    found = await connection.fetchval(VERSION, job, born)
+    return None if found is None else int(found)
+
+
 async def documents(connection: "Connection", tenant: str, name: str, ids: Sequence[str]) -> list[asyncpg.Record]:
-    """The known ones."""
-    return await connection.fetch(DOCUMENTS, tenant, name, list(ids))
+    """The known ones that are not deleted."""
+    return await connection.fetch(DOCUMENTS, tenant, name, ids)
 
 
-async def record(connection: "Connection", tenant: str, name: str, rows: Sequence[tuple[str, str, int, int]]) -> None:
-    """Insert or replace `(id, content_hash, chunks, bytes)`, in id order so that two writers cannot deadlock."""
-    ordered = sorted(rows)
-    columns = [list(column) for column in zip(*ordered, strict=True)] or [[], [], [], []]
-    await connection.execute(RECORD, tenant, name, *columns)
+async def current(connection: "Connection", tenant: str, name: str, ids: Sequence[str]) -> list[asyncpg.Record]:
+    """`id`, `written`, `content_hash` of the known ones that are not deleted."""
+    return await connection.fetch(CURRENT, tenant, name, ids)
 
 
-async def forget(connection: "Connection", tenant: str, name: str, ids: Sequence[str]) -> list[str]:
-    """Remove documents; the ids that were known."""
-    return [row["id"] for row in await connection.fetch(FORGET, tenant, name, list(ids))]
+async def touch(
+    connection: "Connection", tenant: str, name: str, version: int, ids: Sequence[str], hashes: Sequence[str]
+) -> set[str]:
+    """The ids of those that had this content."""
+    return {row["id"] for row in await connection.fetch(TOUCH, tenant, name, version, ids, hashes)}
 
 
-async def drop(connection: "Connection", tenant: str, name: str) -> bool:
-    """Whether there was such a collection."""
-    return await connection.fetchval(DROP, tenant, name) is not None
+async def add_fields(connection: "Connection", tenant: str, name: str, fields: Sequence[str]) -> None:
+    """Add to the collection's metadata fields."""
+    await connection.execute(ADD_FIELDS, tenant, name, fields)
+
+
+async def expect_source(connection: "Connection", blob: str) -> None:
+    """Say that the blob is about to be written."""
+    await connection.execute(EXPECT_SOURCE, blob)
+
+
+async def source_named(connection: "Connection", blob: str) -> bool:
+    """Whether documents name the blob."""
+    return bool(await connection.fetchval(SOURCE_NAMED, blob))
+
+
+async def name_source(connection: "Connection", blob: str) -> bool:
+    """Whether the blob was expected; it no longer is."""
+    return await connection.fetchval(NAME_SOURCE, blob) is not None
+
+
+async def standing(connection: "Connection", tenant: str, name: str) -> asyncpg.Record | None:
+    """`born`, `generation`, `building`, `sealed` of the moment; None when there is no such collection."""
+    return await connection.fetchrow(STANDING, tenant, name)
+
+
+async def hold(connection: "Connection", tenant: str, name: str) -> asyncpg.Record | None:
+    """The same, and it stays so to the end of the transaction."""
+    return await connection.fetchrow(HOLD, tenant, name)
+
+
+async def record(
+    connection: "Connection", tenant: str, name: str, version: int, blob: str, rows: Sequence[tuple[Any, ...]]
+) -> list[asyncpg.Record]:
+    """Write `(id, content_hash, chunks, bytes, source_offset, source_bytes)`.
+
+    `id` of those no higher version has, and `source_blob`, the one they had.
+    """
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    return await connection.fetch(RECORD, tenant, name, version, blob, *columns)
+
+
+async def forget(
+    connection: "Connection", tenant: str, name: str, version: int, ids: Sequence[str]
+) -> list[asyncpg.Record]:
+    """`id` of those no higher version has, `source_blob`, the one they had, and whether each `was_there`."""
+    return await connection.fetch(FORGET, tenant, name, version, ids)
+
+
+async def now(connection: "Connection", tenant: str, name: str, ids: Sequence[str]) -> list[asyncpg.Record]:
+    """`id`, `version`, `written`, `content_hash`, `deleted` of the known ones."""
+    return await connection.fetch(NOW, tenant, name, ids)
+
+
+async def let_sources_go(connection: "Connection", blobs: Sequence[str]) -> None:
+    """Leave to be deleted those that no document names any more; in the transaction that took documents off them."""
+    await connection.execute(TURN, blobs)
+    await connection.execute(LET_SOURCES_GO, blobs)
+
+
+async def drop(connection: "Connection", tenant: str, name: str, made_before: datetime) -> int | None:
+    """Remove the collection and its documents, in the caller's transaction. When it was `born`, if it was there."""
+    born: int | None = await connection.fetchval(DROP, tenant, name, made_before)
+    if born is not None:
+        await connection.execute(DROP_DOCUMENTS, tenant, name)
+    return born
+
+
+async def drop_sources(connection: "Connection", folder: str) -> None:
+    """Leave all of a collection's texts to be deleted."""
+    await connection.execute(DROP_SOURCES, folder)
+
+
+async def leftovers(connection: "Connection", tenant: str, name: str) -> list[int]:
+    """Generations that their collection does not name."""
+    return [row["id"] for row in await connection.fetch(LEFTOVERS, tenant, name)]
+
+
+async def let_go(connection: "Connection", tenant: str, name: str, generation: int) -> None:
+    """Forget a generation."""
+    await connection.execute(LET_GO, generation, tenant, name)
+
+
+async def arms(
+    connection: "Connection", generation: int, dimension: int | None, learned: bool
+) -> tuple[int | None, bool]:
+    """The dimension and the learned arm that the generation has from now on."""
+    row = await connection.fetchrow(ARMS, generation, dimension, learned)
+    assert row is not None
+    return row["dimension"], row["learned"]

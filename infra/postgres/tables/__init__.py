@@ -1,7 +1,8 @@
 """The tables. Alembic's migrations make them; a test holds the two equal. Rows are read through `queries/`."""
 
 from infra.postgres.tables.dead import DeadLetter
-from infra.postgres.tables.documents import BlobGarbage, Collection, Document, File
+from infra.postgres.tables.documents import BlobGarbage, Collection, Document, File, Generation
+from infra.postgres.tables.embeddings import Embedding
 from infra.postgres.tables.jobs import Job, JobEvent, Outbox
 from infra.postgres.tables.tenants import ApiKey, Tenant
 from infra.postgres.tables.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
@@ -12,7 +13,9 @@ __all__ = [
     "Collection",
     "DeadLetter",
     "Document",
+    "Embedding",
     "File",
+    "Generation",
     "Job",
     "JobEvent",
     "Outbox",

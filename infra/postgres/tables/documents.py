@@ -1,12 +1,16 @@
 """Files, and the documents that were made searchable from them."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Index, Text
+from sqlalchemy import ARRAY, BigInteger, Column, Index, Sequence, Text, text
 from sqlmodel import Field, SQLModel
 
-from infra.postgres.tables.columns import time
+from infra.postgres.tables.columns import json, time
+
+NUMBERS = Sequence("indexing_number", metadata=SQLModel.metadata)
+"""Versions of indexing jobs and generations of indexes, in one order: nothing that was dropped comes again."""
 
 
 class File(SQLModel, table=True):
@@ -37,24 +41,66 @@ class BlobGarbage(SQLModel, table=True):
 
 
 class Collection(SQLModel, table=True):
-    """A set of documents that is searched together, and the encoders its vectors were made with."""
+    """A set of documents that is searched together, in the index `generation`.
+
+    `born` tells collections of one name apart: a job with a lower version was planned for an earlier one. `building` is
+    the index that a rebuild, the job `building_job`, is filling; until `sealed_until` no document is written.
+    """
 
     __tablename__ = "collection"
     tenant: str = Field(primary_key=True, sa_type=Text)
     name: str = Field(primary_key=True, sa_type=Text)
+    born: int = Field(sa_type=BigInteger)
+    generation: int = Field(sa_type=BigInteger)
+    building: int | None = Field(sa_type=BigInteger)
+    building_job: UUID | None
+    sealed_until: datetime | None = time(null=True)
+    fields: Any = Field(sa_column=Column(ARRAY(Text), nullable=False, server_default=text("'{}'")))
+    created_at: datetime = time(now=True)
+
+
+class Generation(SQLModel, table=True):
+    """A physical index, and what its vectors are made with. One that its collection does not name is to be dropped."""
+
+    __tablename__ = "generation"
+    __table_args__ = (Index("generation_collection", "tenant", "collection"),)
+    id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    tenant: str = Field(sa_type=Text)
+    collection: str = Field(sa_type=Text)
+    settings: Any = json(null=False)
     encoder: str = Field(sa_type=Text)
     embedder: str | None = Field(sa_type=Text)
+    dimension: int | None
+    learned: bool = Field(sa_column_kwargs={"server_default": text("false")})
     created_at: datetime = time(now=True)
 
 
 class Document(SQLModel, table=True):
-    """A document that is indexed. `content_hash` covers its text and every setting that shapes its vectors."""
+    """A document that is indexed, or was deleted of late: the row is the truth, points only follow it.
+
+    `version` is the highest of the jobs that spoke about it, `written` that of the job whose points hold. `source`:
+    where its parsed text lies. `chunks`: of a deleted one, how many it had. `built`: which version of it the index that
+    is being built has, or that was built last, and in how many chunks.
+    """
 
     __tablename__ = "document"
+    __table_args__ = (
+        Index("document_source", "source_blob", postgresql_where=text("source_blob IS NOT NULL")),
+        Index("document_deleted", "updated_at", postgresql_where=text("deleted")),
+    )
     tenant: str = Field(primary_key=True, sa_type=Text)
     collection: str = Field(primary_key=True, sa_type=Text)
     id: str = Field(primary_key=True, sa_type=Text)
+    version: int = Field(sa_type=BigInteger)
+    written: int = Field(sa_type=BigInteger)
+    deleted: bool = Field(sa_column_kwargs={"server_default": text("false")})
     content_hash: str = Field(sa_type=Text)
     chunks: int
     bytes: int = Field(sa_type=BigInteger)
+    source_blob: str | None = Field(sa_type=Text)
+    source_offset: int | None = Field(sa_type=BigInteger)
+    source_bytes: int | None = Field(sa_type=BigInteger)
+    built_generation: int | None = Field(sa_type=BigInteger)
+    built_version: int | None = Field(sa_type=BigInteger)
+    built_chunks: int | None
     updated_at: datetime = time(now=True)

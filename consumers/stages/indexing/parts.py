@@ -1,0 +1,113 @@
+"""Cuts what is to be indexed into parts, one child each, small enough for one worker's memory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from itertools import islice
+from tempfile import TemporaryFile
+from typing import Final
+
+from consumers.stages.context import StageJob
+from consumers.stages.indexing.rows import Row, read_rows
+from consumers.stages.indexing.tally import MAX_ERRORS
+from consumers.stages.ports import Ports
+from schemas.errors import NotFound
+from schemas.kinds.indexing import Corpus, DocumentError, IndexingInput, PartDocument, PartInput
+from schemas.outcomes import Child
+
+PART_DOCUMENTS: Final = 100
+PART_CHARS: Final = 400_000
+FILE_CHARS: Final = 40_000
+"""What a file counts for, whose text nobody knows yet."""
+ROWS_AT_ONCE: Final = 500
+
+
+class Parts:
+    """Collects documents and writes them out as parts. Of several with one id the first is kept."""
+
+    def __init__(self, job: StageJob, ports: Ports, request: IndexingInput) -> None:
+        self.folder = f"{job.folder}/parts"
+        self.sizes: list[int] = []
+        self.errors: list[DocumentError] = []
+        self.failed = 0
+        self._job = job
+        self._ports = ports
+        self._request = request
+        self._lines: list[str] = []
+        self._chars = 0
+
+    async def write(self) -> None:
+        """Read all that the request names. Raises `NotFound` and `InvalidInput` for a corpus that cannot be read."""
+        given: set[str] = set()
+        for document in self._request.documents:
+            if document.id in given:
+                why = "an earlier document of this request has the same id; the first one is kept"
+                self._refuse(DocumentError(id=document.id, code="duplicate_id", message=why))
+                continue
+            given.add(document.id)
+            part = PartDocument(**document.model_dump(exclude={"file"}))
+            if document.file is not None:
+                try:
+                    part.blob, part.filename = await self._ports.catalogue.file_key(self._job.tenant, document.file)
+                except NotFound:
+                    why = f"there is no file {document.file!r}; upload it with POST /v1/files and name the id it gives"
+                    self._refuse(DocumentError(id=document.id, code="file_not_found", message=why))
+                    continue
+            await self._add(part)
+        if self._request.corpus is not None:
+            async for row in self._corpus(self._request.corpus):
+                if isinstance(row, DocumentError):
+                    self._refuse(row)
+                elif row.id in given:
+                    why = "the request's own documents hold this id too; that one is kept"
+                    self._refuse(DocumentError(id=row.id, code="duplicate_id", message=why))
+                else:
+                    await self._add(row)
+        await self._flush()
+
+    def children(self, version: int) -> list[Child]:
+        """A child for each part."""
+        keys = [f"{self.folder}/{number:05d}.jsonl" for number in range(1, len(self.sizes) + 1)]
+        collection = self._request.collection
+        return [
+            Child("prepare", PartInput(collection=collection, part=key, version=version).model_dump()) for key in keys
+        ]
+
+    async def _corpus(self, corpus: Corpus) -> AsyncIterator[Row]:
+        try:
+            key, _ = await self._ports.catalogue.file_key(self._job.tenant, corpus.file)
+        except NotFound as error:
+            why = f"there is no file {corpus.file!r}; upload the corpus with POST /v1/files and name the id it gives"
+            raise NotFound(why, code="file_not_found", field="input.corpus.file") from error
+        # On disk, because readers of tables are synchronous and the file may be larger than memory.
+        with TemporaryFile() as file:
+            async for piece in self._ports.blobs.stream(key):
+                await asyncio.to_thread(file.write, piece)
+            total = file.tell()
+            file.seek(0)
+            rows = read_rows(file, corpus)
+            while batch := await asyncio.to_thread(lambda: list(islice(rows, ROWS_AT_ONCE))):
+                for row in batch:
+                    yield row
+                await self._job.report(file.tell(), total, "reading the corpus, in bytes")
+
+    def _refuse(self, error: DocumentError) -> None:
+        self.failed += 1
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append(error)
+
+    async def _add(self, document: PartDocument) -> None:
+        size = FILE_CHARS if document.text is None else len(document.text)
+        if self._lines and self._chars + size > PART_CHARS:
+            await self._flush()
+        self._lines.append(document.model_dump_json())
+        self._chars += size
+        if len(self._lines) == PART_DOCUMENTS:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        if not self._lines:
+            return
+        self.sizes.append(len(self._lines))
+        key = f"{self.folder}/{len(self.sizes):05d}.jsonl"
+        await self._ports.blobs.put(key, "\n".join(self._lines).encode(), content_type="application/jsonl")
+        self._lines, self._chars = [], 0

@@ -1,0 +1,113 @@
+"""Reads a part: each document parsed, and those left out that are refused or have not changed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from tempfile import NamedTemporaryFile
+from typing import Final
+
+from consumers.stages.context import StageJob
+from consumers.stages.indexing.lines import read_lines
+from consumers.stages.indexing.sources import Content
+from consumers.stages.indexing.tally import refuse
+from consumers.stages.ports import Ports
+from schemas.errors import DocumentRefused, NotFound
+from schemas.kinds.indexing import MAX_DOCUMENT_CHARS, DocumentError, IndexingResult, PartDocument, PartInput
+from schemas.retrieval import ParsedDocument
+
+MAX_FILE_BYTES: Final = 100_000_000
+"""A larger file of a document is refused before it is read."""
+
+LOOKED_AT_ONCE: Final = 32
+"""Documents that are compared with the catalogue in one statement."""
+
+
+WAITING_CHARS: Final = 1_000_000
+"""Characters that such documents hold in memory together, but for the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A document to be indexed, with all of it as bytes, their hash, and whether there was one of its id before."""
+
+    id: str
+    content: Content
+    serialised: bytes
+    content_hash: str
+    known: bool
+
+
+async def changed_documents(
+    job: StageJob, ports: Ports, part: PartInput, result: IndexingResult
+) -> AsyncIterator[Changed]:
+    """Each document to be indexed; `result` counts the others."""
+    documents = [PartDocument.model_validate_json(line) async for line in read_lines(ports.blobs, part.part)]
+    known = await ports.catalogue.documents(job.tenant, part.collection, [document.id for document in documents])
+    hashes = {name: document.content_hash for name, document in known.items()}
+    waiting: list[Changed] = []
+    for position, document in enumerate(documents, start=1):
+        try:
+            content = await _content(ports, document)
+            serialised, digest = content.serialised()
+        except DocumentRefused as error:
+            refuse(result, DocumentError(id=document.id, code=error.reason, message=error.message))
+        else:
+            read = Changed(document.id, content, serialised, digest, document.id in known)
+            if hashes.get(document.id) == digest:
+                waiting.append(read)
+            else:
+                yield read
+        chars = sum(len(read.content.parsed.text) for read in waiting)
+        if len(waiting) == LOOKED_AT_ONCE or chars > WAITING_CHARS or position == len(documents):
+            same = {read.id: read.content_hash for read in waiting}
+            left = await ports.catalogue.touch(job.tenant, part.collection, part.version, same) if same else set()
+            result.documents.unchanged += len(left)
+            for read in waiting:
+                # Another job has changed it since it was looked up.
+                if read.id not in left:
+                    yield read
+            waiting = []
+        await job.report(position, len(documents), "preparing documents")
+
+
+async def _content(ports: Ports, document: PartDocument) -> Content:
+    if any(isinstance(value, int) and abs(value) >= 2**63 for value in document.metadata.values()):
+        raise DocumentRefused(
+            "a number in `metadata` needs more than 64 bits; give it as a text", code="metadata_invalid"
+        )
+    if document.text is not None:
+        parsed = await ports.parser.parse(document.text, format=document.format, filename=document.filename)
+    else:
+        parsed = await _parsed_file(ports, document)
+    if len(parsed.text) > MAX_DOCUMENT_CHARS:
+        raise _too_large(f"{len(parsed.text):,} characters of text, {MAX_DOCUMENT_CHARS:,} are allowed")
+    return Content(document.title or parsed.title, document.metadata, parsed)
+
+
+async def _parsed_file(ports: Ports, document: PartDocument) -> ParsedDocument:
+    async with _on_disk(ports, document) as path:
+        return await ports.parser.parse(path, format=document.format, filename=document.filename)
+
+
+@asynccontextmanager
+async def _on_disk(ports: Ports, document: PartDocument) -> AsyncIterator[Path]:
+    with NamedTemporaryFile(suffix=PurePath(document.filename or "").suffix[:20]) as file:
+        size = 0
+        try:
+            async for piece in ports.blobs.stream(document.blob or ""):
+                size += len(piece)
+                if size > MAX_FILE_BYTES:
+                    raise _too_large(f"its file is larger than {MAX_FILE_BYTES:,} bytes")
+                await asyncio.to_thread(file.write, piece)
+        except NotFound as error:
+            raise DocumentRefused(
+                "its file was deleted before it was indexed; upload it again", code="file_not_found"
+            ) from error
+        file.flush()
+        yield Path(file.name)
+
+
+def _too_large(what: str) -> DocumentRefused:
+    return DocumentRefused(f"the document is too large: {what}; split it", code="document_too_large")

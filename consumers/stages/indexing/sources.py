@@ -1,0 +1,60 @@
+"""Parsed documents as they are kept, by blob, offset and length: no rebuild needs the files they came from."""
+
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import IO, Any, Final
+
+import orjson
+
+from consumers.stages.ports import Blobs
+from schemas.retrieval import Heading, ParsedDocument
+
+LEVEL: Final = 1
+PIECE: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """All that is indexed of a document."""
+
+    title: str | None
+    metadata: dict[str, Any]
+    parsed: ParsedDocument
+
+    def serialised(self) -> tuple[bytes, str]:
+        """All of it, for `pack`, and the hash that tells whether a document has changed."""
+        data = orjson.dumps(
+            {
+                "title": self.title,
+                "metadata": self.metadata,
+                "text": self.parsed.text,
+                "headings": [[heading.start, heading.level, heading.text] for heading in self.parsed.headings],
+                "pages": list(self.parsed.pages),
+            },
+            option=orjson.OPT_SORT_KEYS,
+        )
+        return data, sha256(data).hexdigest()
+
+
+def pack(serialised: bytes) -> bytes:
+    """As a document is kept."""
+    return zlib.compress(serialised, LEVEL)
+
+
+async def read_content(blobs: Blobs, source: tuple[str, int, int]) -> Content:
+    """What was packed. Raises `NotFound` when the blob is gone."""
+    key, offset, length = source
+    pieces = [piece async for piece in blobs.stream(key, start=offset, length=length)]
+    held = orjson.loads(zlib.decompress(b"".join(pieces)))
+    headings = [Heading(*heading) for heading in held["headings"]]
+    parsed = ParsedDocument(held["text"], held["title"], headings, held["pages"])
+    return Content(held["title"], held["metadata"], parsed)
+
+
+async def file_pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
+    """A file from its beginning, in pieces. It is small or in the page cache: reading it blocks for no time."""
+    file.seek(0)
+    while piece := file.read(PIECE):
+        yield piece

@@ -1,0 +1,65 @@
+"""Points on their way into an index, which is made when its first ones come, and never after it was let go."""
+
+from consumers.stages.context import StageJob
+from consumers.stages.indexing.lines import read_points
+from consumers.stages.ports import Ports
+from schemas.errors import NotFound
+from schemas.retrieval import IndexName
+
+UPSERT_AT_ONCE = 256
+
+
+class LeftoverError(Exception):
+    """The collection does not name the index any more."""
+
+
+class PointsLostError(Exception):
+    """The blob of points is not there: an earlier try came to its end and tidied up, or it was lost."""
+
+
+async def write_points(job: StageJob, ports: Ports, index: IndexName) -> None:
+    """Write all points of the carry. Raises `LeftoverError`, `PointsLostError`, `Conflict` for another model's."""
+    done, total = 0, job.carry["result"]["chunks"]
+    batches = read_points(ports.blobs, job.carry["points"], UPSERT_AT_ONCE)
+    while True:
+        try:
+            points = await anext(batches, None)
+        except NotFound as error:
+            raise PointsLostError from error
+        if points is None:
+            return
+        if not done:
+            await _hold(job, ports, index)
+        try:
+            await ports.index.upsert(index, points)
+        except NotFound:
+            await _hold(job, ports, index, make=True)
+            try:
+                await ports.index.upsert(index, points)
+            except NotFound as error:
+                raise LeftoverError from error
+        done += len(points)
+        await job.report(done, total, "writing chunks")
+
+
+async def _hold(job: StageJob, ports: Ports, index: IndexName, *, make: bool = False) -> None:
+    """Note the arms of the index, and make it. Held meanwhile: what drops a collection drops its indexes after it."""
+    arms = {"dimension": job.carry.get("dimension"), "learned": job.carry.get("learned", False)}
+    async with ports.catalogue.hold(index.tenant, index.collection, index.generation, **arms) as named:
+        if not named:
+            raise LeftoverError
+        if make:
+            await ports.index.ensure(index, **arms)
+
+
+async def discard(job: StageJob, ports: Ports) -> None:
+    """Remove the blobs that the part's stages handed to each other."""
+    for key in job.carry["discard"]:
+        await ports.blobs.delete(key)
+
+
+async def drop_leftovers(tenant: str, collection: str, ports: Ports) -> None:
+    """Drop the indexes that no collection names any more; what breaks off is found again."""
+    for generation in await ports.catalogue.leftovers(tenant, collection):
+        await ports.index.drop(IndexName(tenant, collection, generation))
+        await ports.catalogue.let_go(tenant, collection, generation)

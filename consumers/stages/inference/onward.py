@@ -1,0 +1,39 @@
+"""Where an inference job goes with the passages that were found: on, or to its end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from consumers.stages.context import StageJob
+from schemas.kinds.inference import Citation, InferenceInput, InferenceResult
+from schemas.outcomes import Done, Next, Outcome
+from schemas.retrieval import Passage
+
+
+def onward(
+    job: StageJob,
+    request: InferenceInput,
+    passages: Sequence[Passage],
+    timings: Mapping[str, float],
+    *,
+    rerank: bool = False,
+) -> Outcome:
+    """To `rerank`, where there is something to rerank; to `generate`; or, when nothing is to be generated, `Done`."""
+    carry = {"passages": [asdict(passage) for passage in passages], "timings_ms": dict(timings)}
+    if rerank and passages:
+        return Next("rerank", carry)
+    if request.generate is not None:
+        return Next("generate", carry)
+    result = InferenceResult(
+        answer=None,
+        found=bool(passages),
+        citations=[Citation(**asdict(passage)) for passage in passages],
+        model=None,
+        timings_ms={**timings, "total": milliseconds(job.created_at, datetime.now(UTC))},
+    )
+    return Done(result.model_dump())
+
+
+def milliseconds(start: datetime, end: datetime) -> float:
+    """Between two moments; never below 0, for they may come from clocks of two machines."""
+    return max(0.0, round((end - start).total_seconds() * 1000, 3))

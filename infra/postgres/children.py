@@ -1,0 +1,39 @@
+"""The children of a fan-out: what the stage that sums them up asks of Postgres."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+from uuid import UUID
+
+import orjson
+
+from infra.postgres.database import Database
+from infra.postgres.queries import reading
+
+C = TypeVar("C")
+
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresChildren(Generic[C]):
+    """Reads the children of fan-outs back. `summary` builds what a stage calls a child's summary."""
+
+    database: Database
+    summary: Callable[..., C]
+
+    async def results(self, job_id: UUID) -> AsyncIterator[C]:
+        """Every child in the order they were made; no connection is held between pages."""
+        after: UUID | None = None
+        while True:
+            async with self.database.connection() as connection:
+                rows = await reading.child_results(connection, job_id, after, PAGE)
+            for row in rows:
+                yield self.summary(
+                    input=orjson.loads(row["input"]),
+                    result=orjson.loads(row["result"]) if row["result"] else None,
+                    error=orjson.loads(row["error"]) if row["error"] else None,
+                )
+            if len(rows) < PAGE:
+                return
+            after = rows[-1]["id"]

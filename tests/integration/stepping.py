@@ -1,0 +1,274 @@
+"""Indexing jobs a step at a time: every call of catalogue and index waits until the test lets it go, kills or loses it.
+
+The catalogue is the real one. The index is in memory, so that everything in it can be looked at after each step.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat as uuids
+
+from consumers.stages.context import StageJob
+from consumers.stages.ports import ChildSummary, Ports
+from consumers.stages.registry import stage
+from infra.postgres.catalogue import PostgresCatalogue
+from infra.postgres.database import Database
+from infra.postgres.queries.catalogue import CHUNKS
+from schemas.catalogue import stamp
+from schemas.errors import JobError
+from schemas.kinds.indexing import IndexingInput
+from schemas.outcomes import Done, Fail, FanOut, Next, Outcome, Snooze
+from schemas.retrieval import IndexName
+from tests.integration.jobs import Jobs
+from tests.unit.ports_in_memory import World
+
+TENANT = "default"
+NAME = "c"
+UNGATED = {"search", "current", "hold", "ensure"}
+"""`ensure` runs while its collection is held: a test that stopped there would stop the others at the lock."""
+
+
+class Killed(BaseException):
+    """The worker of a try is killed."""
+
+
+@dataclass
+class Gate:
+    """Where a try waits before each of its steps; `step` names the next one."""
+
+    step: str = ""
+    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    killed: bool = False
+
+    async def __call__(self, step: str) -> None:
+        self.step = step
+        self.waiting.set()
+        await self.go.wait()
+        self.go.clear()
+        if self.killed:
+            raise Killed
+
+
+class Stepped:
+    """A port of which every call waits at the gate first."""
+
+    def __init__(self, port: Any, gate: Gate) -> None:
+        self._port = port
+        self._gate = gate
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._port, name)
+        if name in UNGATED:
+            return method
+
+        async def stepped(*args: Any, **options: Any) -> Any:
+            await self._gate(name)
+            return await method(*args, **options)
+
+        return stepped
+
+
+@dataclass
+class Try:
+    """A try of a stage. `lost`: another worker has the job by now, and this one does not know it yet."""
+
+    job: StageJob
+    gate: Gate
+    task: "asyncio.Task[Outcome]"
+    parent: UUID | None
+    lost: bool = False
+
+
+@dataclass
+class Ended:
+    """How a submitted job ended."""
+
+    result: dict[str, Any] | None = None
+    error: JobError | None = None
+
+
+class Conductor:
+    """Jobs of one collection. `tries` stand at a gate each; `ended` are those that were submitted and are over."""
+
+    def __init__(self, database: Database) -> None:
+        self.world = World()
+        self.catalogue = PostgresCatalogue(database)
+        self.jobs = Jobs(database)
+        self.tries: list[Try] = []
+        self.ended: dict[UUID, Ended] = {}
+        self.requests: dict[UUID, IndexingInput] = {}
+        self._children: dict[UUID, list[ChildSummary]] = {}
+        self._numbers: dict[UUID, int] = {}
+        self._live: dict[UUID, int] = {}
+        self._then: dict[UUID, tuple[StageJob, FanOut]] = {}
+
+    async def results(self, job_id: UUID) -> AsyncIterator[ChildSummary]:
+        """What stages ask for: the children of a job. A lost try may meet those that live."""
+        for summary in self._children.get(job_id, []):
+            yield summary
+
+    async def submit(self, **request: Any) -> UUID:
+        """A job at its first gate."""
+        given = IndexingInput.model_validate({"collection": NAME, **request})
+        [job_id] = await self.jobs.submit(kind="indexing", stage="plan", input=given.model_dump_json())
+        self.requests[job_id] = given
+        [row] = await self.jobs.fetch(
+            "SELECT created_at, clock_timestamp() AS started_at FROM job WHERE id = $1", job_id
+        )
+        blank = self.world.job("indexing", "plan", json.loads(given.model_dump_json()))
+        await self._start(replace(blank, id=job_id, tenant=TENANT, **dict(row)))
+        return job_id
+
+    async def run(self, **request: Any) -> Ended:
+        """A job from its submission to its end, nothing else moving."""
+        job_id = await self.submit(**request)
+        while (one := self.at(job_id)) is not None:
+            await self.let_go(one)
+        return self.ended[job_id]
+
+    async def let_go(self, one: Try) -> None:
+        """One step of a try, to its next gate or its end."""
+        one.gate.waiting.clear()
+        one.gate.go.set()
+        await self._until_waiting(one)
+
+    async def kill(self, one: Try) -> None:
+        """Kill a try before its next step; the job's next try stands at its first gate."""
+        one.gate.killed = True
+        await self.let_go(one)
+
+    async def lose(self, one: Try) -> None:
+        """Give the job to another worker while this try goes on, and writes what it writes."""
+        one.lost = True
+        await self._start(self._again(one.job), one.parent)
+
+    async def cancel(self, job_id: UUID) -> None:
+        """Cancel a submitted job: its tries and those of its children end where they stand."""
+        await self.jobs.fetch("UPDATE job SET state = 'cancelled' WHERE id = $1", job_id)
+        self.ended[job_id] = Ended()
+        for one in [one for one in self.tries if job_id in (one.job.id, one.parent)]:
+            one.lost = True
+            await self.kill(one)
+
+    def at(self, job_id: UUID) -> Try | None:
+        """The try of a submitted job or of its children that is not lost."""
+        family = (one for one in self.tries if job_id in (one.job.id, one.parent) and not one.lost)
+        return next(family, None)
+
+    async def check(self) -> None:
+        """What the catalogue says is in the index that is searched, whole, at every moment."""
+        rows = await self.jobs.fetch(
+            f"SELECT c.generation, d.id, d.content_hash, d.written, {CHUNKS} AS chunks FROM collection c"
+            " JOIN document d ON d.collection = c.name AND d.tenant = c.tenant WHERE NOT d.deleted"
+        )
+        for row in rows:
+            index = self.world.index.points.get(IndexName(TENANT, NAME, row["generation"]), {})
+            wanted = (row["id"], stamp(row["content_hash"], row["written"]))
+            found = sum((point.document_id, point.content_hash) == wanted for point in index.values())
+            assert found == row["chunks"] > 0, f"a gap: {found} of {row['chunks']} chunks of {row['id']}"
+
+    async def texts(self) -> dict[str, str]:
+        """Each document as it is found now that all is over; fails where anything else has been left."""
+        await self.check()
+        rows = await self.jobs.fetch("SELECT generation, building FROM collection")
+        generations = {row["generation"] for row in rows}
+        assert not any(row["building"] for row in rows)
+        assert {row["id"] for row in await self.jobs.fetch("SELECT id FROM generation")} == generations
+        points = self.world.index.points
+        assert {index.generation for index in points} <= generations, "an index that nobody names"
+        rows = await self.jobs.fetch("SELECT id, content_hash, written, source_blob FROM document WHERE NOT deleted")
+        held = {row["id"]: stamp(row["content_hash"], row["written"]) for row in rows}
+        found: dict[str, str] = {}
+        for point in sorted((p for index in points.values() for p in index.values()), key=lambda p: p.start):
+            assert held.get(point.document_id) == point.content_hash, f"an orphan: {point}"
+            found[point.document_id] = f"{found.get(point.document_id, '')} {point.text}".strip()
+        named = {row["source_blob"] for row in rows}
+        garbage = {row["blob"] for row in await self.jobs.fetch("SELECT blob FROM blob_garbage")}
+        kept = {key for key in self.world.blobs.data if "/collections/" in key}
+        assert named <= kept, "a text that is gone"
+        assert not named & garbage, "a text that is about to go"
+        assert all(any(key == g or key.startswith(f"{g}/") for g in garbage) for key in kept - named), "a text for ever"
+        return found
+
+    async def _start(self, job: StageJob, parent: UUID | None = None) -> None:
+        gate = Gate()
+        ports = self.world.ports
+        stepped = replace(
+            ports,
+            catalogue=Stepped(self.catalogue, gate),
+            index=Stepped(ports.index, gate),
+            children=self,
+        )
+        one = Try(job, gate, asyncio.create_task(self._stage(job, stepped, gate)), parent)
+        self.tries.append(one)
+        await self._until_waiting(one)
+
+    async def _stage(self, job: StageJob, ports: Ports, gate: Gate) -> Outcome:
+        outcome = await stage(job.kind, job.stage)(job, ports)
+        await gate("outcome")
+        return outcome
+
+    async def _until_waiting(self, one: Try) -> None:
+        waits = asyncio.create_task(one.gate.waiting.wait())
+        done, _ = await asyncio.wait({waits, one.task}, return_when=asyncio.FIRST_COMPLETED, timeout=30)
+        assert done, f"{one.job.stage} is stuck after {one.gate.step}"
+        waits.cancel()
+        if one.task.done():
+            self.tries.remove(one)
+            await self._end(one)
+
+    async def _end(self, one: Try) -> None:
+        error = one.task.exception()
+        if isinstance(error, Killed):
+            if not one.lost:
+                await self._start(self._again(one.job), one.parent)
+            return
+        if error is not None and not isinstance(error, JobError):
+            raise error
+        if one.lost:
+            return
+        job = one.job
+        match Fail(error) if isinstance(error, JobError) else one.task.result():
+            case Next(stage=name, carry=carry):
+                following = replace(self._again(job), stage=name, carry=json.loads(json.dumps(carry)))
+                await self._start(following, one.parent)
+            case Snooze():
+                await self._start(self._again(job), one.parent)
+            case FanOut() as fan:
+                summaries = self._children.setdefault(job.id, [])
+                self._then[job.id] = (job, fan)
+                first = len(summaries)
+                summaries.extend(ChildSummary(child.input, None, None) for child in fan.children)
+                self._live[job.id] = len(fan.children)
+                for number, child in enumerate(fan.children, start=first):
+                    made = replace(job, id=uuids.uuid7(), stage=child.stage, input=child.input, carry={}, epoch=1)
+                    self._numbers[made.id] = number
+                    await self._start(made, job.id)
+            case Done(result=result):
+                await self._over(one, Ended(result=result))
+            case Fail(error=failed):
+                await self._over(one, Ended(error=failed))
+            case other:
+                raise AssertionError(other)
+
+    async def _over(self, one: Try, ended: Ended) -> None:
+        if one.parent is None:
+            self.ended[one.job.id] = ended
+            await self.jobs.fetch("UPDATE job SET state = 'succeeded' WHERE id = $1", one.job.id)
+            return
+        error = ended.error
+        told = None if error is None else {"code": error.reason, "message": error.message}
+        summaries = self._children[one.parent]
+        summaries[self._numbers[one.job.id]] = ChildSummary(one.job.input, ended.result, told)
+        self._live[one.parent] -= 1
+        if not self._live[one.parent]:
+            job, fan = self._then.pop(one.parent)
+            await self._start(replace(self._again(job), stage=fan.then, carry=json.loads(json.dumps(fan.carry))))
+
+    def _again(self, job: StageJob) -> StageJob:
+        return replace(job, epoch=job.epoch + 1, attempt=job.attempt + 1)
