@@ -1,1 +1,1 @@
-"""Korean text without a model: parsing, sentences, and term weights from Kiwi morphemes and character bigrams."""
+"""Korean text without a model: sentences, and term weights from Kiwi morphemes and character bigrams."""

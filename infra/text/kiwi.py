@@ -1,38 +1,47 @@
-"""The one Kiwi analyser of a process, under the sparse encoder, the sentence splitter and the extractive generator."""
+"""The one Kiwi analyser of a process, under the sparse encoder and the extractive generator."""
 
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
 from threading import Lock
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from kiwipiepy import Kiwi
+from kiwipiepy import Kiwi, Token
 
 from schemas.errors import DependencyUnavailable
 
-WINDOW_CHARS = 8_000
+WINDOW_CHARS: Final = 8_000
 """Kiwi builds a lattice over all it is given: longer text is handed over in windows, so that memory stays flat."""
 
-_BLANK = re.compile(r"\s")
-_UNREADABLE = re.compile("[\x00\ud800-\udfff]")
+MAX_WORKERS: Final = 8
+"""One thread of Python takes what the workers make: with more of them it would be what they wait for."""
+
+Spans = list[tuple[int, int, str]]
+"""Stretches of a text that are one morpheme each: start, end and tag."""
+
+_SENTENCE_END: Final = re.compile(r"\n\s*|[.?!…][\"')\]’”]*\s+")
+_BLANK: Final = re.compile(r"\s")
 
 
-class Morpheme(NamedTuple):
-    """A morpheme: its dictionary form and its tag in Kiwi's tag set (Sejong, extended)."""
+class Window(NamedTuple):
+    """A stretch of the text with that number: its half-open offsets, and its tokens with offsets from `start`."""
 
-    form: str
-    tag: str
+    text: int
+    start: int
+    end: int
+    tokens: list[Token]
 
 
 class KiwiAnalyser:
     """Kiwi, loaded at first use (about 2.5 s, 0.5 GB) and safe to call from any number of threads.
 
-    Kiwi lets go of the interpreter lock while it works. `workers`: threads of its own for a batch.
+    Kiwi lets go of the interpreter lock while it works. `workers`: threads of its own for a batch, by default one for
+    each core that this process may use, up to `MAX_WORKERS`.
     """
 
-    def __init__(self, workers: int = 2) -> None:
-        self._workers = workers
+    def __init__(self, workers: int | None = None) -> None:
+        self._workers = workers or min(_cores(), MAX_WORKERS)
         self._kiwi: Kiwi | None = None
         self._lock = Lock()
 
@@ -50,17 +59,22 @@ class KiwiAnalyser:
                     self._kiwi = kiwi
         return self._kiwi
 
-    def morphemes(self, texts: Sequence[str]) -> Iterator[list[Morpheme]]:
-        """The morphemes of each text, in order; one text of any length costs memory for a few windows only."""
+    def windows(self, texts: Sequence[str], known: Callable[[str], Spans] | None = None) -> Iterator["Window"]:
+        """The texts window by window, in order, so that memory is flat in their length. An empty text has none.
+
+        `known` names the stretches of a window that are one morpheme whatever Kiwi thinks.
+        """
         kiwi = self.load()
-        spans = [windows(text) for text in texts]
-        pieces = (text[start:end] for text, cuts in zip(texts, spans, strict=True) for start, end in cuts)
-        tokenised: Iterable[list[Morpheme]] = (
-            [Morpheme(token.form, str(token.tag)) for token in tokens] for tokens in kiwi.tokenize(pieces)
-        )
-        analysed = iter(tokenised)
-        for cuts in spans:
-            yield [morpheme for tokens in islice(analysed, len(cuts)) for morpheme in tokens]
+        cuts = [(number, *span) for number, text in enumerate(texts) for span in windows(text)]
+        pieces = (texts[number][start:end] for number, start, end in cuts)
+        analysed: Iterable[list[Token]]
+        if len(cuts) == 1:
+            # The way to a worker and back takes as long as a question does.
+            analysed = (kiwi.tokenize(piece, pretokenized=known) for piece in pieces)
+        else:
+            analysed = kiwi.tokenize(pieces, pretokenized=known)
+        for cut, tokens in zip(cuts, analysed, strict=True):
+            yield Window(*cut, tokens)
 
 
 @lru_cache(maxsize=1)
@@ -69,23 +83,26 @@ def shared_analyser() -> KiwiAnalyser:
     return KiwiAnalyser()
 
 
-def readable(text: str) -> str:
-    """`text` with a blank for each NUL and lone surrogate, which Kiwi cannot read; of the same length."""
-    return _UNREADABLE.sub(" ", text)
-
-
 def windows(text: str, size: int = WINDOW_CHARS) -> list[tuple[int, int]]:
-    """Half-open offsets that cover `text` in pieces of at most `size` characters, cut at white space if there is any.
+    """Half-open offsets that cover `text` in pieces of at most `size` characters.
 
-    White space is looked for in the last quarter of a piece; a piece without any is cut at `size`.
+    A piece ends where a sentence or a line seems to end in its last quarter, else at white space there, else at `size`.
     """
     cuts: list[tuple[int, int]] = []
     start = 0
     while start < len(text):
         end = min(start + size, len(text))
         if end < len(text):
-            blanks = list(_BLANK.finditer(text, end - size // 4, end))
-            end = blanks[-1].end() if blanks else end
+            end = _last(_SENTENCE_END, text, end - size // 4, end) or _last(_BLANK, text, end - size // 4, end) or end
         cuts.append((start, end))
         start = end
     return cuts
+
+
+def _last(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
+    """The end of the pattern's last match in `text[start:end]`, 0 where there is none."""
+    return max((match.end() for match in pattern.finditer(text, start, end)), default=0)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,27 +1,26 @@
-"""What every stage relies on from the Korean text tools: offsets, weights, and surviving any input."""
+"""What every stage relies on from the Korean text tools: offsets, terms, weights, and surviving any input."""
 
-import contextlib
 import math
 import threading
 import time
 import unicodedata
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.text.encodings import decode, looks_binary
 from infra.text.kiwi import WINDOW_CHARS, windows
-from infra.text.parsing import MAX_TITLE_CHARS, TextParser
-from infra.text.sentences import KiwiSentenceSplitter
-from infra.text.sparse import KiwiSparseEncoder, term_id
-from schemas.errors import DocumentRefused
-from schemas.retrieval import SparseVector
+from infra.text.sparse import KiwiSparseEncoder
+from infra.text.terms import bigram_id, bigram_ids, bigrams, morpheme_id
+from infra.text.tidying import tidied, tidy
+from schemas.collections import Chunking, SparseSettings
+from schemas.retrieval import Sentence, SparseVector
 
 ENCODER = KiwiSparseEncoder()
-SPLITTER = KiwiSentenceSplitter()
-PARSER = TextParser()
+SETTINGS = SparseSettings()
+CHUNKING = Chunking()
 
 WILD = [
     "",
@@ -37,77 +36,121 @@ WILD = [
     "\u200b",
     "?!",
     "가" * 50,
+    "İstanbul",
+    "\u0958\u212b\u0344",
+    "\u05e9\u05dc\u05d5\u05dd 안녕",
 ]
+WILDER = st.text(
+    alphabet="가나다요. ?!\n\x00\t|ㅋa1A😀\"'漢\u0301\u0323\u1100\u1161\u11a8İ\u212b\u0958\u05e9\ud83d\u200d",
+    max_size=200,
+)
 
 
-def shared(query: SparseVector, document: SparseVector) -> float:
+def encoded(*texts: str, given: SparseSettings = SETTINGS, encoder: KiwiSparseEncoder = ENCODER) -> list[SparseVector]:
+    return [
+        encoder.weigh([sentence.terms for sentence in found], given)
+        for found in encoder.analyse(texts, given, CHUNKING)
+    ]
+
+
+def asked(text: str, **given: object) -> dict[int, float]:
+    vector = ENCODER.encode_query(text, SparseSettings.model_validate(given))
+    return dict(zip(vector.indices, vector.values, strict=True))
+
+
+def shared(query: dict[int, float], document: SparseVector) -> float:
     weights = dict(zip(document.indices, document.values, strict=True))
-    return sum(weights.get(index, 0.0) for index in query.indices)
+    return sum(weights.get(index, 0.0) * value for index, value in query.items())
+
+
+def spans(text: str, chunking: Chunking | None = None) -> list[Sentence]:
+    (found,) = ENCODER.analyse([text], SETTINGS, chunking)
+    return found
+
+
+def written(text: str, chunking: Chunking | None = None) -> list[str]:
+    return [text[one.start : one.end] for one in spans(text, chunking)]
 
 
 class TestSparse:
     @pytest.mark.parametrize("text", WILD)
     def test_any_text_gives_a_well_formed_vector(self, text: str) -> None:
-        for vector in (*ENCODER.encode_documents([text]), ENCODER.encode_query(text)):
+        for vector in (*encoded(text), ENCODER.encode_query(text, SETTINGS)):
             assert list(vector.indices) == sorted(set(vector.indices))
             assert len(vector.indices) == len(vector.values)
             assert all(0 <= index < 2**32 for index in vector.indices)
             assert all(value > 0 for value in vector.values)
 
     def test_a_text_without_content_is_empty(self) -> None:
-        assert [list(ENCODER.encode_query(text).indices) for text in ("", " \n", "?!…")] == [[], [], []]
+        assert [asked(text) for text in ("", " \n", "?!…")] == [{}, {}, {}]
+        assert encoded("", "?!…") == [SparseVector([], []), SparseVector([], [])]
 
     def test_inflected_and_compound_words_meet(self) -> None:
-        stored, other = ENCODER.encode_documents(["로마제국은 여러 지방을 다스렸다.", "비글은 넓은 공간에서 뛰어논다."])
-        question = ENCODER.encode_query("로마 제국이 다스린 지방은?")
+        stored, other = encoded("로마제국은 여러 지방을 다스렸다.", "비글은 넓은 공간에서 뛰어논다.")
+        question = asked("로마 제국이 다스린 지방은?")
         assert shared(question, stored) > shared(question, other)
 
     def test_terms_have_the_same_ids_in_every_process(self) -> None:
-        assert term_id("m", "한국") == 4291183869
-        assert term_id("m", "한국") != term_id("2", "한국")
+        assert morpheme_id("한국") == 4291183869
+        assert bigram_id("한국") == 4209876100
+        assert bigram_id("한") == 2546988256
 
     def test_composed_and_decomposed_hangul_are_the_same(self) -> None:
         text = "서울특별시 GDP 통계"
-        assert ENCODER.encode_query(text) == ENCODER.encode_query(unicodedata.normalize("NFD", text.upper()))
+        assert asked(text) == asked(unicodedata.normalize("NFD", text.upper()))
 
     def test_weights_are_bm25_term_frequencies(self) -> None:
         k1, b, average = 0.9, 0.3, 10.0
-        encoder = KiwiSparseEncoder(k1, b, average)
-        (vector,) = encoder.encode_documents(["사과 사과 배"])
+        (vector,) = encoded("사과 사과 배", given=SparseSettings(k1=k1, b=b), encoder=KiwiSparseEncoder(average))
         length = 3 + 2 + 1  # morphemes; bigrams of 사과 twice; 배 itself
         norm = k1 * (1 - b + b * length / average)
         weights = dict(zip(vector.indices, vector.values, strict=True))
-        assert math.isclose(weights[term_id("m", "사과")], 2 * (k1 + 1) / (2 + norm))
-        assert math.isclose(weights[term_id("m", "배")], (k1 + 1) / (1 + norm))
+        assert math.isclose(weights[morpheme_id("사과")], 2 * (k1 + 1) / (2 + norm))
+        assert math.isclose(weights[bigram_id("배")], (k1 + 1) / (1 + norm))
 
-    def test_query_weights_are_one_for_each_distinct_term(self) -> None:
-        vector = ENCODER.encode_query("사과 사과 배")
-        assert set(vector.values) == {1.0}
-        assert term_id("m", "사과") in vector.indices
+    def test_pieces_are_weighed_together(self) -> None:
+        pieces = [sentence.terms for sentence in spans("사과가 있다. 배가 있다.")]
+        assert len(pieces) == 2
+        assert ENCODER.weigh(pieces, SETTINGS) == ENCODER.weigh([[*pieces[1], *pieces[0]]], SETTINGS)
+        once, twice = (ENCODER.weigh(piece, SETTINGS) for piece in (pieces[:1], pieces[:1] * 2))
+        assert once.indices == twice.indices
+        assert all(a < b for a, b in zip(once.values, twice.values, strict=True))
 
-    def test_the_name_tells_every_setting(self) -> None:
-        names = {KiwiSparseEncoder(*settings).name for settings in [(0.6,), (0.7,), (0.6, 0.5), (0.6, 0.4, 99)]}
-        assert len(names) == 4
+    def test_a_question_weighs_what_it_names_more_than_how_it_asks(self) -> None:
+        weights = asked("태종은 왕인가요? 왕인가요")
+        assert weights[morpheme_id("태종")] == weights[bigram_id("태종")] == 1
+        assert weights[bigram_id("왕인")] == 0.5
+        assert weights[bigram_id("가요")] == 0.25
+
+    def test_the_name_tells_what_is_no_collections_own(self) -> None:
+        assert KiwiSparseEncoder().name != KiwiSparseEncoder(99).name
 
     def test_a_batch_equals_its_texts_one_by_one(self) -> None:
-        texts = [*(text for text in WILD), "학교에 갔다. " * 3_000]
-        assert ENCODER.encode_documents(texts) == [ENCODER.encode_documents([text])[0] for text in texts]
+        texts = [*WILD, "학교에 갔다. " * 3_000]
+        assert ENCODER.analyse(texts, SETTINGS) == [spans(text) for text in texts]
 
     def test_threads_agree(self) -> None:
-        texts = [f"제{n}조 회사는 계약을 해지할 수 있다." for n in range(40)]
-        expected = ENCODER.encode_documents(texts)
-        found: list[list[SparseVector]] = []
-        threads = [threading.Thread(target=lambda: found.append(ENCODER.encode_documents(texts))) for _ in range(4)]
+        texts = [f"제{n}조 위립은 계약을 해지할 수 있다." for n in range(40)]
+        own = SparseSettings(words=("위립", "계약"))
+        expected = ENCODER.analyse(texts, SETTINGS), ENCODER.analyse(texts, own)
+        found: list[object] = []
+
+        def work() -> None:
+            found.append((ENCODER.analyse(texts, SETTINGS), ENCODER.analyse(texts, own)))
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        assert expected[0] != expected[1]
         assert found == [expected] * 4
 
     def test_a_megabyte_without_a_blank_is_encoded_in_bounded_time(self) -> None:
         began = time.monotonic()
-        (vector,) = ENCODER.encode_documents(["대한민국헌법" * 60_000])
-        assert vector.indices
+        found = spans("대한민국헌법" * 60_000, CHUNKING)
+        assert max(one.end - one.start for one in found) <= CHUNKING.max_chars
+        assert sum(one.end - one.start for one in found) == 360_000
         assert time.monotonic() - began < 60
 
 
@@ -118,131 +161,103 @@ def test_windows_cover_the_text_without_gap(text: str, size: int) -> None:
     assert all(0 < end - start <= size for start, end in cuts)
 
 
+@given(WILDER)
+def test_bigrams_of_an_array_are_those_of_the_text(text: str) -> None:
+    clean = tidy(text)
+    ids, offsets = bigram_ids(clean)
+    assert ids.tolist() == [bigram_id(pair) for pair in bigrams(clean)]
+    assert all(clean[at].isalnum() for at in offsets.tolist())
+
+
+class TestTidying:
+    @given(WILDER | st.text(max_size=60))
+    def test_each_character_knows_where_it_comes_from(self, text: str) -> None:
+        clean = tidied(text)
+        assert clean.text == tidy(text)
+        at = clean.original(np.arange(len(clean.text) + 1)).tolist()
+        assert at == sorted(at)
+        assert at[-1] == len(text)
+        for first, end in pairwise(sorted(set(at))):
+            assert tidy(text[first:end]) == clean.text[at.index(first) : at.index(end)]
+
+    @given(st.text(max_size=60))
+    def test_tidy_text_stays_as_it_is(self, text: str) -> None:
+        assert tidy(tidy(text)) == tidy(text)
+
+
 class TestSentences:
     def test_sentences_of_korean(self) -> None:
-        text = "서울은 수도이다. 인구는 많다! 3.14는 원주율이죠?\n\n끝"
-        assert [text[s:e] for s, e in SPLITTER.split(text)] == [
+        assert written("서울은 수도이다. 인구는 많다! 3.14는 원주율이죠?\n\n끝") == [
             "서울은 수도이다.",
             "인구는 많다!",
             "3.14는 원주율이죠?",
             "끝",
         ]
 
+    def test_a_sentence_has_its_own_terms_and_no_others(self) -> None:
+        text = "사과가 있다. 배는 크다."
+        apart = [found.terms for part in ("사과가 있다.", "배는 크다.") for found in spans(part)]
+        assert [found.terms for found in spans(text)] == apart
+
+    @settings(max_examples=150, deadline=None)
+    @given(WILDER, st.none() | st.builds(Chunking, max_chars=st.just(50), max_tokens=st.none() | st.just(16)))
+    def test_every_character_lies_in_one_sentence(self, text: str, chunking: Chunking | None) -> None:
+        found = spans(text, chunking)
+        assert all(before.end <= after.start for before, after in pairwise(found))
+        covered = {at for one in found for at in range(one.start, one.end)}
+        assert {at for at, character in enumerate(text) if not character.isspace()} <= covered
+        for one in found:
+            assert text[one.start : one.end] == text[one.start : one.end].strip() != ""
+            if chunking:
+                assert one.end - one.start <= chunking.max_chars
+                assert one.tokens <= (chunking.max_tokens or one.tokens)
+
     @settings(max_examples=60, deadline=None)
-    @given(st.text(alphabet="가나다요. ?!\n\x00ㅋa1😀\"'漢\u0301", max_size=200))
-    def test_offsets_are_ordered_disjoint_and_lose_nothing(self, text: str) -> None:
-        spans = SPLITTER.split(text)
-        assert all(s < e for s, e in spans)
-        assert all(before[1] <= after[0] for before, after in pairwise(spans))
-        covered = {at for s, e in spans for at in range(s, e)}
-        assert all(at in covered for at, c in enumerate(text) if c.isalnum())
+    @given(WILDER)
+    def test_cutting_loses_no_term(self, text: str) -> None:
+        whole, cut = (
+            sorted(term for one in spans(text, chunking) for term in one.terms)
+            for chunking in (None, Chunking(max_chars=50, max_tokens=16))
+        )
+        assert whole == cut
 
     def test_a_text_of_many_windows_keeps_its_offsets(self) -> None:
-        text = "나는 학교에 갔다. " * (WINDOW_CHARS // 3)
-        spans = SPLITTER.split(text)
-        whole = sum(text[s:e] == "나는 학교에 갔다." for s, e in spans)
-        assert whole > 0.98 * (WINDOW_CHARS // 3)
+        found = written("나는 학교에 갔다. " * (WINDOW_CHARS // 3))
+        assert found == ["나는 학교에 갔다."] * (WINDOW_CHARS // 3)
+
+    def test_decomposed_text_keeps_its_offsets(self) -> None:
+        text = unicodedata.normalize("NFD", "서울은 수도이다. 부산은 항구이다.")
+        assert [unicodedata.normalize("NFC", part) for part in written(text)] == [
+            "서울은 수도이다.",
+            "부산은 항구이다.",
+        ]
+
+    def test_a_row_of_a_table_is_a_sentence(self) -> None:
+        table = "이름 | 설명 | 값\n사과 | 과일이다. 맛있다. | 3\n배 | 물이 많다. | 4"
+        assert written(f"표는 다음과 같다.\n{table}\n이상이다.", CHUNKING) == [
+            "표는 다음과 같다.",
+            *table.split("\n"),
+            "이상이다.",
+        ]
+
+    def test_a_row_longer_than_a_chunk_is_cut_like_text(self) -> None:
+        row = "이름 | " + "이 사과는 아주 맛있다. " * 9
+        assert all(len(part) <= 50 for part in written(row, Chunking(max_chars=50)))
+
+    def test_a_long_sentence_is_cut_at_lines_then_blanks_then_morphemes(self) -> None:
+        lines = ["사과나무" * 10, "배나무 " * 30, "감나무" * 40]
+        found = written("\n".join(lines), Chunking(max_chars=50))
+        assert found[0] == lines[0]
+        assert all(part.startswith("배나무") and part.endswith("배나무") for part in found if "배" in part)
+        assert [part for part in found if "감" in part] == ["감나무" * 16] * 2 + ["감나무" * 8]
+
+    def test_a_sentence_of_many_morphemes_is_cut(self) -> None:
+        found = spans("사과와 배와 감과 귤과 " * 20, Chunking(max_tokens=16))
+        assert all(0 < one.tokens <= 16 for one in found)
+        assert sum(one.tokens for one in found) == sum(one.tokens for one in spans("사과와 배와 감과 귤과 " * 20))
 
 
-class TestParsing:
-    def parse(
-        self, data: bytes | str, format: str | None = None, filename: str | None = None
-    ) -> tuple[str | None, str]:
-        parsed = PARSER.parse(data, format=format, filename=filename)
-        return parsed.title, parsed.text
-
-    def refusal(self, data: bytes | str, format: str | None = None, filename: str | None = None) -> str:
-        with pytest.raises(DocumentRefused) as caught:
-            PARSER.parse(data, format=format, filename=filename)
-        return caught.value.reason
-
-    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp949", "euc-kr"])
-    def test_korean_encodings(self, encoding: str) -> None:
-        assert self.parse("안녕하세요, 대한민국 123".encode(encoding), filename="a.txt") == (
-            None,
-            "안녕하세요, 대한민국 123",
-        )
-
-    def test_an_html_page_may_declare_its_encoding(self) -> None:
-        page = "<meta charset=EUC-KR><p>ABC 가</p>".encode("euc-kr")
-        assert self.parse(page, filename="a.html") == (None, "ABC 가")
-
-    def test_western_legacy_is_not_read_as_korean(self) -> None:
-        assert decode("déjà vu à la carte, café crème".encode("cp1252")) == "déjà vu à la carte, café crème"
-
-    def test_markdown_keeps_headings_lists_and_tables_readable(self) -> None:
-        source = "---\nx: 1\n---\n# 제목 *하나*\n\n첫 줄\n이어서 [링크](http://x).\n\n- 가\n- 나\n\n"
-        source += "|이름|값|\n|-|-|\n|a|1|\n"
-        assert self.parse(source, filename="a.md") == (
-            "제목 하나",
-            "제목 하나\n\n첫 줄 이어서 링크.\n\n- 가\n- 나\n\n이름 | 값\na | 1",
-        )
-
-    def test_html_drops_noise_and_decodes_entities(self) -> None:
-        page = (
-            "<html><head><title>문서 &amp; 제목</title><style>p{}</style></head><body><nav>메뉴</nav>"
-            "<h1>머리</h1><script>alert(1)</script><p hidden>숨김</p>"
-            "<div>하나<br>둘 <b>셋</b></div><table><tr><td>가<td>나</table>"
-        )
-        assert self.parse(page, filename="a.htm") == ("문서 & 제목", "머리\n\n하나\n둘 셋\n\n가 | 나")
-
-    @pytest.mark.timeout(20)
-    def test_a_page_of_blanks_is_read_in_one_pass(self) -> None:
-        blanks = " " * 1_000_000
-        assert self.parse(f"<pre>가{blanks}나</pre><table><tr><td>다<td><td>라</table>", "html")[1].split() == list(
-            "가나다|라"
-        )
-
-    def test_the_first_heading_is_the_title_of_a_page_without_one(self) -> None:
-        assert self.parse("<h1>머리 <i>말</i></h1>본문", "html")[0] == "머리 말"
-
-    def test_a_page_nested_deeper_than_python_recurses(self) -> None:
-        assert self.parse("<div>" * 20_000 + "깊다", "html")[1] == "깊다"
-        assert self.refusal("<div>" * 1_000_000 + "깊다", "html") == "document_too_deep"
-        assert self.parse("<p>가" * 30_000, "html")[1].count("가") == 30_000
-
-    def test_text_is_normalised(self) -> None:
-        assert (
-            self.parse("\ufeff" + unicodedata.normalize("NFD", "각") + "\r\n나\x00\ud800\x0c다 ")[1]
-            == "각\n나\ufffd\n다"
-        )
-
-    def test_titles_are_bounded(self) -> None:
-        title, _ = self.parse("# " + "가" * 900, "markdown")
-        assert title is not None
-        assert len(title) == MAX_TITLE_CHARS
-
-    def test_a_named_format_overrides_the_file_name(self) -> None:
-        assert self.parse("<p>가</p>", "html", "a.docx")[1] == "가"
-
-    @pytest.mark.parametrize("data", ["", " \n\t", b"", b"\xef\xbb\xbf", "\x00\x00"])
-    def test_empty_documents_are_refused(self, data: bytes | str) -> None:
-        assert self.refusal(data) == "document_empty"
-
-    def test_a_page_of_scripts_alone_is_empty(self) -> None:
-        assert self.refusal("<script>x()</script>", "html") == "document_empty"
-
-    def test_damaged_utf8_is_refused_not_guessed(self) -> None:
-        data = "우리는 민족 중흥의 역사적 사명을 띠고 이 땅에 태어났다".encode()
-        assert self.refusal(data[:20] + b"\xff\xfe" + data[22:]) == "document_undecodable"
-
-    def test_bytes_that_no_encoding_explains_are_refused(self) -> None:
-        assert self.refusal(bytes(range(128, 256)) * 5) == "document_undecodable"
-
-    @pytest.mark.parametrize(
-        ("data", "filename"),
-        [(b"%PDF-1.7 x", None), (b"PK\x03\x04zip", "a.txt"), (bytes(range(32)) * 9, None), (b"text", "a.docx")],
-    )
-    def test_other_formats_are_refused(self, data: bytes, filename: str | None) -> None:
-        assert self.refusal(data, filename=filename) == "document_format_unknown"
-
-    @given(st.binary(max_size=400), st.sampled_from(["text", "markdown", "html"]))
-    def test_any_bytes_give_clean_text_or_a_refusal(self, data: bytes, kind: str) -> None:
-        with contextlib.suppress(DocumentRefused):
-            text = PARSER.parse(data, format=kind, filename=None).text
-            assert text == text.strip() != ""
-            assert not set(text) & {"\x00", "\r"}
-            text.encode()
-
-    def test_a_stray_nul_does_not_make_text_binary(self) -> None:
-        assert not looks_binary(b"a" * 500 + b"\x00")
+def test_a_text_in_any_alphabet_is_found_by_its_own_words() -> None:
+    for text in ("שלום עולם", "Ünïcödé straße", "大韓民國 憲法", "😀 emoji 👩‍👩‍👧", "ᄀᆞᆷ 옛말"):
+        (vector,) = encoded(text)
+        assert shared(asked(text), vector) > 0

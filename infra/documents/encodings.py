@@ -6,7 +6,7 @@ from typing import Final
 
 from charset_normalizer import from_bytes
 
-from schemas.errors import DocumentRefused
+from infra.documents.refusals import refused
 
 _MARKS: Final = (
     # UTF-32's little-endian mark begins with UTF-16's: the longer one is tried first.
@@ -15,16 +15,6 @@ _MARKS: Final = (
     (BOM_UTF16_LE, "utf-16"),
     (BOM_UTF16_BE, "utf-16"),
     (BOM_UTF8, "utf-8-sig"),
-)
-_MAGIC: Final = (
-    b"%PDF",
-    b"PK\x03\x04",
-    b"\xd0\xcf\x11\xe0",
-    b"\x89PNG",
-    b"\xff\xd8\xff",
-    b"GIF8",
-    b"\x1f\x8b",
-    b"\x7fELF",
 )
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _CHARSET: Final = re.compile(rb"""<meta[^>]{0,200}charset\s*=\s*["']?\s*([\w-]{1,40})""", re.IGNORECASE)
@@ -47,9 +37,7 @@ _SAMPLE: Final = 64 * 1024
 
 
 def looks_binary(data: bytes) -> bool:
-    """Whether bytes are no text: a known signature, or over 1% control characters in the first 64 KiB."""
-    if data.startswith(_MAGIC):
-        return True
+    """Whether bytes are no text: over 1% control characters in the first 64 KiB."""
     if any(data.startswith(mark) for mark, _ in _MARKS):
         return False
     sample = data[:_SAMPLE]
@@ -59,7 +47,7 @@ def looks_binary(data: bytes) -> bool:
 def decode(data: bytes, *, html: bool = False) -> str:
     """The characters of `data`: by its byte order mark, an HTML page's `charset`, UTF-8, CP949, or a guess.
 
-    Raises `DocumentRefused` with code `document_undecodable`. CP949 (Microsoft's superset of EUC-KR) comes before the
+    Raises `DocumentRefused` (`document_undecodable`). CP949 (Microsoft's superset of EUC-KR) comes before the
     guess because in Korean archives it is the usual legacy, and short text gives a guesser little to go by.
     """
     for mark, encoding in _MARKS:
@@ -108,7 +96,4 @@ def _refuse(data: bytes) -> str:
         place = ""
     except UnicodeDecodeError as error:
         place = f"; as UTF-8 it breaks at byte {error.start}"
-    raise DocumentRefused(
-        f"the file's character encoding could not be read{place}. Save it as UTF-8 and upload it again",
-        code="document_undecodable",
-    )
+    raise refused("document_undecodable", f"the file's character encoding could not be read{place}")

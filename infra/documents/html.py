@@ -5,7 +5,8 @@ from typing import Final
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from schemas.errors import DocumentRefused
+from infra.documents.draft import REPEATED_CHARS, Draft, clean
+from infra.documents.refusals import refused
 
 MAX_DEPTH: Final = 20_000
 """Elements open at once. The parser's time grows with the square of it (50,000: 3 s); real pages stay below 100."""
@@ -62,6 +63,10 @@ _LINE: Final = frozenset(
     ["div", "li", "tr", "dt", "dd", "br", "caption", "figcaption", "details", "summary", "thead", "tbody", "tfoot"]
 )
 _CELL: Final = frozenset({"td", "th"})
+_HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+_MAX_SPANS: Final = 50
+"""Cells of a table that may span rows at a time: a small page must not become a large text."""
+
 _LEAVE: Final = object()
 
 _TAG: Final = re.compile(r"<(/?)([a-zA-Z][^\s/>]{0,40})")
@@ -74,36 +79,51 @@ _IMPLIED_END: Final = frozenset(
 _LINE_MARK: Final = "\x01"
 _PARAGRAPH_MARK: Final = "\x02"
 _CELL_MARK: Final = "\x03"
+_HEADING_MARK: Final = "\x04"
+_HEADING_END: Final = "\x05"
+_HEADING: Final = re.compile("(\x04[1-6][^\x04\x05]*\x05)")
 
 # Both begin only where a run of blanks begins and never give back: a page of blanks costs one pass, not n squared.
 _BREAK: Final = re.compile(r"(?<![\s\x03])[\s\x03]*+[\x01\x02][\s\x01-\x03]*+")
 _NEXT_CELL: Final = re.compile(r"(?<!\s)\s*+\x03[\s\x03]*+")
 
 
-def html_to_text(html: str) -> tuple[str, str | None, str | None]:
-    """The page's text, its `<title>` and its first heading (None where it has none). Entities are decoded.
+def read_html(html: str, draft: Draft) -> str | None:
+    """Add the page's text and headings to `draft`; returns its `<title>`. Entities are decoded.
 
-    Blocks are separated by a blank line, lines and table rows by a line break, table cells by ` | `. Raises
-    `DocumentRefused` (`document_too_deep`).
+    Blocks are separated by a blank line, lines and table rows by a line break, table cells by ` | `. A cell that spans
+    rows stands in each of them. Raises `DocumentRefused` (`document_too_deep`, `document_too_large`).
     """
     if _depth(html) > MAX_DEPTH:
-        raise DocumentRefused(
-            f"the page nests more than {MAX_DEPTH:,} elements; check what made it", code="document_too_deep"
-        )
+        raise refused("document_too_deep", f"the page nests more than {MAX_DEPTH:,} elements")
     tree = LexborHTMLParser(html)
     title = tree.css_first("head > title")
-    heading = tree.css_first("h1") or tree.css_first("h2, h3, h4, h5, h6")
     pieces: list[str] = []
     if tree.body is not None:
         _collect(tree.body, pieces)
     text = _BREAK.sub(lambda run: "\n\n" if _PARAGRAPH_MARK in run.group() else "\n", "".join(pieces))
     text = _NEXT_CELL.sub(" | ", text)
     # A list item or cell that holds a paragraph would leave its mark alone on a line.
-    return re.sub(r"^- \n+", "- ", text, flags=re.MULTILINE).strip(), _line(title), _line(heading)
+    _add(re.sub(r"^- \n+", "- ", text, flags=re.MULTILINE), draft)
+    return title.text() if title is not None else None
 
 
-def _line(node: LexborNode | None) -> str | None:
-    return (" ".join(node.text().split()) or None) if node is not None else None
+def _add(text: str, draft: Draft) -> None:
+    """One block, cleaned piece by piece so that the places of its headings are known."""
+    pieces: list[str] = []
+    headings: list[tuple[int, int, str]] = []
+    length = 0
+    for piece in _HEADING.split(text.strip()):
+        level = int(piece[1]) if piece[:1] == _HEADING_MARK else None
+        words = clean(piece[2:-1]).strip() if level else clean(piece)
+        if level:
+            headings.append((length, level, words))
+        pieces.append(words)
+        length += len(words)
+    whole = "".join(pieces)
+    start = draft.add(whole) - (len(whole) - len(whole.lstrip()))
+    for offset, level, words in headings:
+        draft.mark(start + offset, level, words)
 
 
 def _depth(html: str) -> int:
@@ -116,15 +136,53 @@ def _depth(html: str) -> int:
     return deepest
 
 
+class _Table:
+    """Where the walk is in a table, and the cells from above that span its row: column -> rows left, text, columns."""
+
+    def __init__(self) -> None:
+        self.column = 0
+        self.spans: dict[int, tuple[int, str, int]] = {}
+
+    def enter(self, pieces: list[str], *, row_ends: bool = False) -> None:
+        """Say again what spans the columns before the next cell, or before the row's end."""
+        while self.column in self.spans or (row_ends and any(column > self.column for column in self.spans)):
+            column = min(column for column in self.spans if column >= self.column)
+            left, text, width = self.spans.pop(column)
+            pieces += [text, _CELL_MARK]
+            self.column = column + width
+            if left > 1:
+                self.spans[column] = (left - 1, text, width)
+
+    def leave(self, node: LexborNode, text: str) -> None:
+        """Remember a cell that spans rows below."""
+        rows, width = _number(node, "rowspan"), _number(node, "colspan")
+        if rows > 1 and len(text) <= REPEATED_CHARS and len(self.spans) < _MAX_SPANS:
+            self.spans[self.column] = (rows - 1, " ".join(re.sub("[\x01-\x05]", " ", text).split()), width)
+        self.column += width
+
+
+def _number(node: LexborNode, name: str) -> int:
+    value = node.attributes.get(name) or ""
+    return max(1, min(int(value), 1000)) if value.isascii() and value.isdecimal() else 1
+
+
 def _collect(root: LexborNode, pieces: list[str]) -> None:
     """Walk with a stack of its own: a page may be nested deeper than Python recurses."""
     stack: list[tuple[LexborNode, object]] = [(root, None)]
+    tables: list[_Table] = []
+    cells: list[int] = []
     preformatted = 0
     while stack:
         node, leaving = stack.pop()
         tag = node.tag or ""
         if leaving is _LEAVE:
             preformatted -= tag == "pre"
+            if tag == "table":
+                tables.pop()
+            elif tag == "tr" and tables:
+                tables[-1].enter(pieces, row_ends=True)
+            elif tag in _CELL and tables:
+                tables[-1].leave(node, "".join(pieces[cells.pop() :]))
             pieces.append(_after(tag))
         elif node.is_text_node:
             text = node.text_content or ""
@@ -132,6 +190,13 @@ def _collect(root: LexborNode, pieces: list[str]) -> None:
         elif node.is_element_node and not _is_noise(node, tag):
             preformatted += tag == "pre"
             pieces.append(_before(tag))
+            if tag == "table":
+                tables.append(_Table())
+            elif tag == "tr" and tables:
+                tables[-1].column = 0
+            elif tag in _CELL and tables:
+                tables[-1].enter(pieces)
+                cells.append(len(pieces))
             stack.append((node, _LEAVE))
             stack.extend((child, None) for child in reversed(list(node.iter(include_text=True))))
 
@@ -144,6 +209,8 @@ def _is_noise(node: LexborNode, tag: str) -> bool:
 
 
 def _before(tag: str) -> str:
+    if tag in _HEADINGS:
+        return f"{_PARAGRAPH_MARK}{_HEADING_MARK}{tag[1]}"
     if tag in _PARAGRAPH:
         return _PARAGRAPH_MARK
     if tag == "li":
@@ -152,6 +219,8 @@ def _before(tag: str) -> str:
 
 
 def _after(tag: str) -> str:
+    if tag in _HEADINGS:
+        return _HEADING_END + _PARAGRAPH_MARK
     if tag in _PARAGRAPH:
         return _PARAGRAPH_MARK
     if tag in _CELL:

@@ -1,0 +1,126 @@
+"""A document's text while it is put together, block by block, with where its headings and pages begin."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+from unicodedata import normalize
+
+from infra.documents.refusals import refused
+from schemas.retrieval import Heading, ParsedDocument
+
+MAX_TITLE_CHARS: Final = 500
+MAX_HEADING_CHARS: Final = 200
+"""What is longer was styled as a heading, but is none."""
+
+REPEATED_CHARS: Final = 200
+"""A cell that spans rows is said again in each of them up to this length: each line of a table is read by itself."""
+
+_LINE_BREAK: Final = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+_INVISIBLE: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f\ufeff]")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+# What programs put where nobody named the document.
+_NO_TITLE: Final = re.compile(
+    r"untitled|document ?\d*|문서 ?\d*|제목 ?없음|빈 문서.*|microsoft \w+ - .*|powerpoint .*"
+    r"|.*\.(docx?|hwpx?|pdf|html?|md|txt)",
+    re.IGNORECASE,
+)
+
+
+def clean(text: str) -> str:
+    """NFC, one kind of line break, no control characters; a lone surrogate becomes U+FFFD."""
+    text = _INVISIBLE.sub("", _LINE_BREAK.sub("\n", text))
+    return normalize("NFC", _SURROGATE.sub("\ufffd", text))
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of a table by the row and column of its upper left corner, from 0, and how many of each it spans."""
+
+    row: int
+    column: int
+    text: str
+    rows: int = 1
+
+
+def table_text(cells: Iterable[Cell]) -> str:
+    """A row a line, its cells joined by ` | `. A cell that spans rows stands in each, one that spans columns once."""
+    lines: dict[int, dict[int, str]] = {}
+    placed = list(cells)
+    height = max((cell.row for cell in placed), default=0) + 1
+    for cell in placed:
+        text = " ".join(cell.text.split())
+        rows = cell.rows if len(text) <= REPEATED_CHARS else 1
+        for row in range(cell.row, min(cell.row + rows, height)):
+            lines.setdefault(row, {})[cell.column] = text
+    joined = (" | ".join(row[column] for column in sorted(row)) for _, row in sorted(lines.items()))
+    return "\n".join(line for line in (line.rstrip(" |") for line in joined) if line.strip(" |"))
+
+
+class Draft:
+    """Blocks of text as they come. Raises `DocumentRefused` (`document_too_large`) past `max_chars` characters."""
+
+    def __init__(self, max_chars: int) -> None:
+        self._max_chars = max_chars
+        self._pieces: list[str] = []
+        self._length = 0
+        self._headings: list[Heading] = []
+        self._pages: list[int] = []
+        self._pages_to_come = 0
+
+    @property
+    def length(self) -> int:
+        """Characters so far."""
+        return self._length
+
+    def add(self, text: str, *, level: int | None = None, gap: str = "\n\n") -> int:
+        """Append a block `gap` after the one before, as a heading when it has a `level`; returns where it begins."""
+        text = clean(text).strip()
+        if not text:
+            return self._length
+        if self._pieces:
+            self._append(gap)
+        start = self._length
+        self._pages += [start] * self._pages_to_come
+        self._pages_to_come = 0
+        if level is not None:
+            self.mark(start, level, text)
+        self._append(text)
+        return start
+
+    def mark(self, start: int, level: int, text: str) -> None:
+        """Make what begins at `start` a heading. Headings may be marked in any order."""
+        words = " ".join(clean(text).split())
+        if 0 < len(words) <= MAX_HEADING_CHARS:
+            self._headings.append(Heading(start, max(1, level), words))
+
+    def page(self) -> None:
+        """Begin a page: the next block stands on it."""
+        self._pages_to_come += 1
+
+    def finished(self, *titles: str | None) -> ParsedDocument:
+        """The document, named by the first of `titles` that is one, or by its first heading of the highest level.
+
+        Raises `DocumentRefused` (`document_empty`).
+        """
+        if not self._pieces:
+            raise refused("document_empty", "there is no text in the document")
+        pages = [*self._pages, *[self._length] * self._pages_to_come]
+        if pages:
+            pages[0] = 0
+        headings = sorted(self._headings, key=lambda heading: heading.start)
+        highest = min(headings, key=lambda heading: heading.level, default=None)
+        names = [*titles, highest.text if highest else None]
+        title = next((name for name in map(_title, names) if name), None)
+        return ParsedDocument("".join(self._pieces), title, headings, pages)
+
+    def _append(self, piece: str) -> None:
+        self._length += len(piece)
+        if self._length > self._max_chars:
+            raise refused("document_too_large", f"it holds more than {self._max_chars:,} characters of text")
+        self._pieces.append(piece)
+
+
+def _title(name: str | None) -> str | None:
+    title = " ".join(clean(name or "").split())
+    return title[:MAX_TITLE_CHARS].strip() if title and not _NO_TITLE.fullmatch(title) else None
