@@ -1,1 +1,1 @@
-"""Engines that answer: `extractive` without a model, any OpenAI-compatible server; and dense embedders."""
+"""Models behind the ports: embedders, rerankers and generators, in this process or behind an HTTP endpoint."""

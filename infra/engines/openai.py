@@ -4,9 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-import httpx
-
-from schemas.errors import DependencyUnavailable, EngineOverloaded, JobError
+from infra.engines.endpoint import Endpoint, versioned
+from schemas.errors import DependencyUnavailable
 from schemas.retrieval import GeneratedAnswer, Passage, Usage
 
 NOT_FOUND: Final = "근거를 찾을 수 없습니다"
@@ -49,9 +48,7 @@ class OpenAIGenerator:
     ) -> None:
         self._model = model
         self._passage_chars = passage_chars
-        self._url = f"{base_url.rstrip('/').removesuffix('/v1')}/v1/chat/completions"
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx.AsyncClient(headers=headers, timeout=timeout)
+        self._endpoint = Endpoint(f"{versioned(base_url)}/chat/completions", api_key, timeout)
 
     @property
     def name(self) -> str:
@@ -61,13 +58,12 @@ class OpenAIGenerator:
     async def generate(self, question: str, passages: Sequence[Passage], options: _Options) -> GeneratedAnswer:
         """The model's answer, its `[n]` renumbered to the order of the citations; numbers of no passage are removed.
 
-        Raises `EngineOverloaded` (429, 503), `DependencyUnavailable` (no connection, timeout, other 5xx, an answer that
-        cannot be read) and `JobError` with code `engine_refused` and the server's message (4xx).
+        Raises what `Endpoint.post` raises, and `DependencyUnavailable` for an answer that cannot be read.
         """
         if not passages:
             return GeneratedAnswer(f"{NOT_FOUND}.", [], self._model, found=False)
         shown = _within(passages, self._passage_chars)
-        reply = await self._post(
+        reply = await self._endpoint.post(
             {
                 "model": self._model,
                 "messages": [
@@ -86,26 +82,7 @@ class OpenAIGenerator:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
-
-    async def _post(self, body: dict[str, Any]) -> Any:
-        try:
-            response = await self._client.post(self._url, json=body)
-        except httpx.TimeoutException as error:
-            raise DependencyUnavailable("the engine did not answer in time") from error
-        except httpx.TransportError as error:
-            raise DependencyUnavailable(f"the engine cannot be reached: {error or type(error).__name__}") from error
-        if response.is_success:
-            try:
-                return response.json()
-            except ValueError as error:
-                raise DependencyUnavailable("the engine's answer is no JSON") from error
-        message = f"the engine answered {response.status_code}: {_complaint(response)}"
-        if response.status_code in (429, 503):
-            raise EngineOverloaded(message)
-        if response.status_code >= 500:
-            raise DependencyUnavailable(message)
-        raise JobError(message, code="engine_refused")
+        await self._endpoint.close()
 
 
 def _within(passages: Sequence[Passage], budget: int) -> list[str]:
@@ -150,13 +127,3 @@ def _renumber(text: str, count: int) -> tuple[str, list[int]]:
         return blank + "".join(f"[{order.index(index) + 1}]" for index in dict.fromkeys(known)) if known else ""
 
     return _CITATION.sub(renamed, text).strip(), order
-
-
-def _complaint(response: httpx.Response) -> str:
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
-    error = body.get("error", body) if isinstance(body, dict) else None
-    message = error.get("message") if isinstance(error, dict) else error
-    return str(message or response.text or response.reason_phrase)[:500]

@@ -1,67 +1,46 @@
 """Dense vectors from any sentence-transformers model, for deployments with the gpu group."""
 
 from collections.abc import Sequence
-from threading import Lock
 
-from schemas.errors import DependencyMissing, DependencyUnavailable
+from infra.engines.dense import embeddings
+from infra.engines.loading import loaded
+from schemas.retrieval import Embedding
 
 
-class SentenceTransformerEmbedder:
+class SentenceTransformerModel:
     """A model by hub name or folder, loaded when this is constructed. Texts beyond the model's length are cut by it.
 
-    `device` as in torch (None: the best there is). `query_prefix` and `document_prefix` are put in front of every text,
-    for models that were trained so (E5: `query: ` and `passage: `). Raises `DependencyMissing` without the gpu group
-    and `DependencyUnavailable` when the model cannot be loaded.
+    `device` as in torch (None: the best there is). `dimension` cuts the vectors of models that were trained for it
+    (Matryoshka). The prefixes go in front of every text; None leaves them to the model's own prompts.
+    Raises `DependencyMissing` without the gpu group and `DependencyUnavailable` when the model cannot be loaded.
     """
 
     def __init__(
         self,
         model_name_or_path: str,
         device: str | None = None,
-        batch_size: int = 32,
-        query_prefix: str = "",
-        document_prefix: str = "",
+        *,
+        dimension: int | None = None,
+        query_prefix: str | None = None,
+        document_prefix: str | None = None,
     ) -> None:
-        try:
+        with loaded(model_name_or_path):
             from sentence_transformers import SentenceTransformer
-        except ImportError as error:
-            raise DependencyMissing("dense vectors need the gpu group: pip install 'welip[gpu]'") from error
-        try:
-            self._model = SentenceTransformer(model_name_or_path, device=device)
-        except (OSError, ValueError) as error:
-            raise DependencyUnavailable(f"the model {model_name_or_path!r} could not be loaded: {error}") from error
-        self._path = model_name_or_path
-        self._batch_size = batch_size
-        self._query_prefix = query_prefix
-        self._document_prefix = document_prefix
-        # Fast tokenizers refuse to be used by two threads at once.
-        self._lock = Lock()
-        self._dimension = len(self._encode(["차원"])[0])
 
-    @property
-    def name(self) -> str:
-        """The model's name, with its prefixes where it has any, because they change its vectors."""
-        prefixes = self._query_prefix, self._document_prefix
-        return f"{self._path}{prefixes}" if any(prefixes) else self._path
-
-    @property
-    def dimension(self) -> int:
-        """Length of each vector."""
-        return self._dimension
-
-    def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector of length 1 a text. Blocking."""
-        return self._encode([self._document_prefix + text for text in texts])
-
-    def embed_query(self, text: str) -> list[float]:
-        """The vector of a query, of length 1. Blocking."""
-        return self._encode([self._query_prefix + text])[0]
-
-    def _encode(self, texts: list[str]) -> list[list[float]]:
-        if not texts:
-            return []
-        with self._lock:
-            vectors = self._model.encode(
-                texts, batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
+            self._model = SentenceTransformer(model_name_or_path, device=device, truncate_dim=dimension)
+            prompts = self._model.prompts
+            self.query_prefix = prompts.get("query") or "" if query_prefix is None else query_prefix
+            self.document_prefix = (
+                prompts.get("document") or prompts.get("passage") or "" if document_prefix is None else document_prefix
             )
-        return [[float(value) for value in vector] for vector in vectors]
+            self.learned = False
+            # The first pass is the slow one: here, not in somebody's job.
+            self.dimension = len(self.encode(["차원"])[0].dense)
+
+    def encode(self, texts: Sequence[str]) -> list[Embedding]:
+        """One embedding a text, in one pass. Blocking."""
+        vectors = self._model.encode(list(texts), prompt="", batch_size=max(1, len(texts)), show_progress_bar=False)
+        return embeddings(vectors)
+
+    async def close(self) -> None:
+        """Nothing is held but the model."""

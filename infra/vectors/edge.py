@@ -1,19 +1,25 @@
-"""The vector index in this process: Qdrant Edge, a shard a collection; the embedded default, for one worker process."""
+"""The vector index in this process: Qdrant Edge, a shard an index; the embedded default, for one worker process."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
 
 import qdrant_edge as qe
 
 from infra.vectors import points as p
-from infra.vectors.fusion import ARM_DEPTH
-from infra.vectors.shards import Shard, Shards
-from schemas.errors import Conflict, DependencyUnavailable, InvalidInput
-from schemas.retrieval import Passage, Point, SparseVector
+from infra.vectors.conditions import of_tenant, outdated
+from infra.vectors.fusion import DENSE, LEARNED, SPARSE
+from infra.vectors.optimiser import Optimiser
+from infra.vectors.shard import Shard
+from infra.vectors.shards import Shards
+from schemas.collections import FusionSettings
+from schemas.errors import DependencyUnavailable, InvalidInput
+from schemas.filters import Condition
+from schemas.retrieval import DocumentVersion, IndexName, Passage, Point, Query, SparseVector
 
 T = TypeVar("T")
 READERS: Final = 4
@@ -22,107 +28,105 @@ READERS: Final = 4
 class EdgeIndex:
     """Implements `VectorIndex` under the folder `root`, which one process may use at a time (`Conflict` otherwise).
 
-    Searches run in a few threads beside one another and beside the writer; all writes take turns in one thread.
+    Searches run in a few threads beside one another and beside the writer; all writes take turns in one thread. The
+    engine keeps Python's global lock while it works, so a call should be short: what takes long, `Optimiser` does.
     """
 
     def __init__(self, root: Path, *, open_at_most: int = 32) -> None:
         self._shards = Shards(root.resolve(), open_at_most=open_at_most)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="welip-index-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="welip-index-write")
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By index, held by whoever writes: while an index is being optimised its writes wait, and no others."""
+        self._optimiser = Optimiser(self._shards, lambda work: self._run(self._writer, work), self._turn)
 
-    async def ensure(self, tenant: str, collection: str, *, dimension: int | None) -> None:
-        """Create the collection unless it exists. Raises `Conflict` when it exists with another dimension."""
-        name = p.index_name(tenant, collection)
-
-        def work() -> None:
-            self._shards.create(name, dimension=dimension, tenant=tenant, collection=collection)
-            with self._shard(name, collection) as shard:
-                if shard.dimension != dimension:
-                    raise Conflict(
-                        f"collection {collection!r} has dense vectors of length {shard.dimension}, not {dimension}"
-                    )
-
-        await self._run(self._writer, work)
-
-    async def upsert(self, tenant: str, collection: str, points: Sequence[Point]) -> None:
-        """Write points; on disk on return. Raises `NotFound` for an unknown collection."""
+    async def ensure(self, index: IndexName, *, dimension: int | None, learned: bool = False) -> None:
+        """Create the index unless it exists. Raises `Conflict` when it exists with other arms."""
+        name = p.index_name(index)
 
         def work() -> None:
+            self._shards.create(name, index, dimension=dimension, learned=learned)
+            with self._shard(index) as shard:
+                has = (shard.description.dimension, shard.description.learned)
+                if has != (dimension, learned):
+                    raise p.other_arms(index, has, (dimension, learned))
+
+        await self._write(name, work)
+
+    async def upsert(self, index: IndexName, points: Sequence[Point]) -> None:
+        """Write points; on disk on return. Raises `NotFound` for an unknown index."""
+        name = p.index_name(index)
+
+        def work() -> bool:
             p.check_points(points)
-            with self._shard(p.index_name(tenant, collection), collection) as shard:
+            with self._shard(index) as shard:
                 for point in points:
-                    _check_dimension(shard, point.dense)
+                    _check_arms(shard, point.dense, point.learned)
                 for first in range(0, len(points), p.UPSERT_BATCH):
-                    batch = [_engine_point(point) for point in points[first : first + p.UPSERT_BATCH]]
-                    shard.engine.update(qe.UpdateOperation.upsert_points(batch))
-                # The write-ahead log is in the page cache until a flush: it survives a crash of the process, not of
-                # the machine.
-                shard.engine.flush()
-                # Returns at once unless a segment has outgrown its threshold; searches go on meanwhile.
-                shard.engine.optimize()
+                    _upsert(shard, index.tenant, points[first : first + p.UPSERT_BATCH])
+                shard.persist(len(points))
+                return shard.due
 
-        await self._run(self._writer, work)
+        if await self._write(name, work):
+            self._optimiser.start(name)
 
-    async def delete_document(self, tenant: str, collection: str, document_id: str, *, keep: str | None = None) -> None:
-        """Remove a document's points, except those of content `keep`. Absent is no error."""
-        stale: list[qe.ConditionType] = [_holds("content_hash", [keep])] if keep is not None else []
-        doomed = qe.Filter(must=[_holds("document_id", [document_id])], must_not=stale)
+    async def prune(self, index: IndexName, documents: Sequence[DocumentVersion]) -> None:
+        """Of each document, remove the points of another content and a lower version. Absent is no error.
+
+        What a crash of the machine brings back is not shown, and the next prune of the document removes it.
+        """
+        name = p.index_name(index)
 
         def work() -> None:
-            with self._shards.use(p.index_name(tenant, collection)) as shard:
-                if shard:
-                    shard.engine.update(qe.UpdateOperation.delete_points_by_filter(doomed))
-                    shard.engine.flush()
+            with self._shards.use(name) as shard:
+                for first in range(0, len(documents) if shard else 0, p.PRUNE_BATCH):
+                    doomed = outdated(index.tenant, documents[first : first + p.PRUNE_BATCH], _DIALECT)
+                    assert shard is not None
+                    shard.engine.update(qe.UpdateOperation.delete_points_by_filter(qe.Filter(must=[doomed])))
 
-        await self._run(self._writer, work)
+        await self._write(name, work)
 
     async def search(
         self,
-        tenant: str,
-        collection: str,
+        index: IndexName,
+        query: Query,
         *,
-        sparse: SparseVector,
-        dense: Sequence[float] | None,
         top_k: int,
-        filter: Mapping[str, Any] | None = None,
+        fusion: FusionSettings,
+        filter: Condition | None = None,
     ) -> list[Passage]:
-        """The best chunks. Raises `NotFound` for an unknown collection, `InvalidInput` for a query that cannot be."""
-        p.check_query(sparse, dense, top_k)
-        wanted = p.wanted_facets(filter)
+        """The best chunks. Raises `NotFound` for an unknown index, `InvalidInput` for a query that cannot be."""
+        p.check_query(query, top_k)
+        vectors = p.arms_of(query, fusion)
 
         def work() -> list[Passage]:
-            with self._shard(p.index_name(tenant, collection), collection) as shard:
-                _check_dimension(shard, dense)
-                among = qe.Filter(must=[_holds("facets", group) for group in wanted]) if wanted else None
-
-                def arm(name: str, vector: Any, limit: int) -> list[p.Hit]:
-                    nearest = qe.Query.Nearest(vector, name)
-                    request = qe.QueryRequest(limit=limit, query=nearest, filter=among, with_payload=True)
-                    found = shard.engine.query(request)
-                    return [p.Hit(str(point.id), point.score, point.payload or {}) for point in found]
-
-                depth = top_k if dense is None else max(top_k, ARM_DEPTH)
-                arms: dict[str, list[p.Hit]] = {}
-                if sparse.indices:
-                    arms[p.SPARSE] = arm(p.SPARSE, qe.SparseVector(list(sparse.indices), list(sparse.values)), depth)
-                if dense is not None:
-                    arms[p.DENSE] = arm(p.DENSE, list(dense), depth)
-                return p.ranked(arms, top_k)
+            with self._shard(index) as shard:
+                _check_arms(shard, query.dense, query.learned)
+                among = qe.Filter(must=[of_tenant(index.tenant, filter, _DIALECT)])
+                found: list[Passage] = []
+                for depth in p.depths(fusion, top_k):
+                    arms = _best(shard, vectors, among, depth)
+                    found = p.passages(arms, fusion, top_k)
+                    if p.is_whole(arms, found, depth, top_k):
+                        break
+                return found
 
         return await self._run(self._readers, work)
 
-    async def count(self, tenant: str, collection: str) -> int:
-        """How many chunks the collection holds; 0 when it does not exist."""
+    async def count(self, index: IndexName) -> int:
+        """How many chunks the index holds; 0 when it does not exist."""
 
         def work() -> int:
-            with self._shards.use(p.index_name(tenant, collection)) as shard:
+            with self._shards.use(p.index_name(index)) as shard:
                 return shard.engine.count(qe.CountRequest(exact=True)) if shard else 0
 
         return await self._run(self._readers, work)
 
-    async def drop(self, tenant: str, collection: str) -> None:
-        """Remove the collection. Absent is no error."""
-        await self._run(self._writer, lambda: self._shards.remove(p.index_name(tenant, collection)))
+    async def drop(self, index: IndexName) -> None:
+        """Remove the index. Absent is no error."""
+        name = p.index_name(index)
+        await self._optimiser.stop(name)
+        await self._write(name, lambda: self._shards.remove(name))
 
     async def check(self) -> None:
         """Raise `DependencyUnavailable` when closed, or when the folder is gone."""
@@ -130,16 +134,24 @@ class EdgeIndex:
 
     async def close(self) -> None:
         """Wait for what runs, flush everything, and let another process have the folder."""
+        await self._optimiser.stop()
         await asyncio.to_thread(self._shards.close)
         for threads in (self._readers, self._writer):
             await asyncio.to_thread(threads.shutdown)
 
     @contextmanager
-    def _shard(self, name: str, collection: str) -> Iterator[Shard]:
-        with self._shards.use(name) as shard:
+    def _shard(self, index: IndexName) -> Iterator[Shard]:
+        with self._shards.use(p.index_name(index)) as shard:
             if shard is None:
-                raise p.absent(collection)
+                raise p.absent(index)
             yield shard
+
+    def _turn(self, name: str) -> asyncio.Lock:
+        return self._turns.setdefault(name, asyncio.Lock())
+
+    async def _write(self, name: str, work: Callable[[], T]) -> T:
+        async with self._turn(name):
+            return await self._run(self._writer, work)
 
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         self._shards.check()
@@ -153,18 +165,67 @@ class EdgeIndex:
             raise
 
 
-def _engine_point(point: Point) -> qe.Point:
-    vectors: dict[str, Any] = {p.SPARSE: qe.SparseVector(list(point.sparse.indices), list(point.sparse.values))}
-    if point.dense is not None:
-        vectors[p.DENSE] = list(point.dense)
-    return qe.Point(point.id, vectors, p.payload_of(point))
+class _Dialect:
+    def one_of(self, key: str, values: Sequence[str]) -> "qe.ConditionType":
+        return qe.FieldCondition(key=key, match=qe.MatchAny(list(values)))
+
+    def between(self, key: str, **bounds: float) -> "qe.ConditionType":
+        return qe.FieldCondition(key=key, range=qe.RangeFloat(**bounds))
+
+    def both(
+        self, must: Sequence["qe.ConditionType"], must_not: Sequence["qe.ConditionType"] = ()
+    ) -> "qe.ConditionType":
+        return qe.Filter(must=list(must), must_not=list(must_not))
+
+    def either(self, should: Sequence["qe.ConditionType"]) -> "qe.ConditionType":
+        return qe.Filter(should=list(should))
 
 
-def _holds(field: str, values: list[str]) -> qe.FieldCondition:
-    return qe.FieldCondition(key=field, match=qe.MatchAny(values))
+_DIALECT: Final = _Dialect()
 
 
-def _check_dimension(shard: Shard, dense: Sequence[float] | None) -> None:
-    if dense is not None and len(dense) != shard.dimension:
-        has = f"dense vectors of length {shard.dimension}" if shard.dimension else "no dense vectors"
-        raise InvalidInput(f"a dense vector of length {len(dense)} does not fit: the collection has {has}")
+def _upsert(shard: Shard, tenant: str, points: Sequence[Point]) -> None:
+    payloads = [p.payload_of(tenant, point) for point in points]
+    # Before the points: an index of a field that few points have is made in no time.
+    unknown = sorted(p.ordered_fields(payloads) - shard.ordered)
+    for field in unknown[: p.MOST_ORDERED_FIELDS - len(shard.ordered)]:
+        shard.engine.update(qe.UpdateOperation.create_field_index(field, qe.PayloadSchemaType.Float))
+        shard.ordered.add(field)
+    written = [qe.Point(point.id, _vectors(point), payload) for point, payload in zip(points, payloads, strict=True)]
+    shard.engine.update(qe.UpdateOperation.upsert_points(written))
+
+
+def _best(
+    shard: Shard, vectors: dict[str, SparseVector | Sequence[float]], among: qe.Filter, depth: int
+) -> dict[str, list[p.Hit]]:
+    requests = [
+        qe.QueryRequest(
+            limit=depth, query=qe.Query.Nearest(_engine_vector(vector), arm), filter=among, with_payload=True
+        )
+        for arm, vector in vectors.items()
+    ]
+    answers = shard.engine.query_batch(qe.QueryBatchRequest(requests)) if requests else []
+    return {
+        arm: [p.Hit(str(point.id), point.score, point.payload or {}) for point in answer]
+        for arm, answer in zip(vectors, answers, strict=True)
+    }
+
+
+def _vectors(point: Point) -> dict[str, Any]:
+    given = {SPARSE: point.sparse, DENSE: point.dense, LEARNED: point.learned}
+    return {arm: _engine_vector(vector) for arm, vector in given.items() if vector is not None}
+
+
+def _engine_vector(vector: SparseVector | Sequence[float]) -> Any:
+    if isinstance(vector, SparseVector):
+        return qe.SparseVector(list(vector.indices), list(vector.values))
+    return list(vector)
+
+
+def _check_arms(shard: Shard, dense: Sequence[float] | None, learned: SparseVector | None) -> None:
+    dimension = shard.description.dimension
+    if dense is not None and len(dense) != dimension:
+        has = f"dense vectors of length {dimension}" if dimension else "no dense vectors"
+        raise InvalidInput(f"a dense vector of length {len(dense)} does not fit: the index has {has}", field="dense")
+    if learned is not None and not shard.description.learned:
+        raise InvalidInput("the index has no learned sparse vectors", field="learned")

@@ -1,24 +1,78 @@
-"""Joins the answers of the sparse and the dense arm of one query into one ranking."""
+"""Joins what the arms of one query found into one ranking: scaled, weighed, mixed with the document, capped."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Final
 
-ARM_DEPTH: Final = 50
-"""How many of each arm's best take part, at least."""
+from schemas.collections import FusionSettings
+
+SPARSE: Final = "sparse"
+DENSE: Final = "dense"
+LEARNED: Final = "learned"
+
+Scores = Mapping[str, float]
+"""A score, higher is better, by chunk id."""
 
 
-def fuse(arms: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Mean over the arms of each one's scores, scaled to 0..1 by its lowest and highest; absent from an arm counts 0.
+def arms_that_count(present: Collection[str], settings: FusionSettings) -> dict[str, float]:
+    """The weight of each arm that takes part: those of weight 0 do not, unless there is no other."""
+    weights = {arm: float(getattr(settings.weights, arm)) for arm in present}
+    whole = sum(weights.values())
+    if not whole:
+        return {arm: 1 / len(weights) for arm in weights}
+    return {arm: weight / whole for arm, weight in weights.items() if weight}
 
-    Scaling first, because raw BM25 has no upper bound and would outweigh the cosine (Lee 1997, "Analyses of Multiple
-    Evidence Combination"). An arm whose scores are all equal gives 1 to each. `arms` is a score by chunk id by arm.
+
+def fuse(arms: Mapping[str, Scores], settings: FusionSettings) -> dict[str, float]:
+    """One score, >= 0, for each chunk that an arm found. What an arm did not find adds nothing.
+
+    A lone arm of term weights keeps its scores. Otherwise `minmax` scales each arm to 0..1 by its lowest and highest
+    (all 1 where they are equal), because raw BM25 has no upper bound and would outweigh the cosine (Lee 1997,
+    "Analyses of Multiple Evidence Combination"); `rrf` takes ranks (Cormack, Clarke and Buettcher 2009).
     """
+    weights = arms_that_count(arms, settings)
+    if len(weights) == 1 and DENSE not in weights:
+        return dict(arms[next(iter(weights))])
     fused: dict[str, float] = {}
-    for scores in arms.values():
-        if not scores:
-            continue
-        low, high = min(scores.values()), max(scores.values())
-        for chunk, score in scores.items():
-            scaled = (score - low) / (high - low) if high > low else 1.0
-            fused[chunk] = fused.get(chunk, 0.0) + scaled / len(arms)
+    for arm, weight in weights.items():
+        scores = arms[arm]
+        part = _scaled(scores) if settings.method == "minmax" else _reciprocal_ranks(scores, settings.rrf_k)
+        for chunk, score in part.items():
+            fused[chunk] = fused.get(chunk, 0.0) + weight * score
     return fused
+
+
+def ranked(scores: Scores, settings: FusionSettings, places: Mapping[str, tuple[str, int]]) -> list[tuple[str, float]]:
+    """Chunks with their final scores, best first. `places`: each chunk's document and where it begins, which part ties.
+
+    A chunk keeps `1 - document_share` of its score and takes the rest from the best of its document; a document gives
+    at most `per_document` chunks.
+    """
+    best: dict[str, float] = {}
+    for chunk, score in scores.items():
+        document = places[chunk][0]
+        best[document] = max(score, best.get(document, score))
+    share = settings.document_share
+    mixed = {chunk: (1 - share) * score + share * best[places[chunk][0]] for chunk, score in scores.items()}
+    ordered = sorted(mixed.items(), key=lambda item: (-item[1], places[item[0]], item[0]))
+    if settings.per_document is None:
+        return ordered
+    given: Counter[str] = Counter()
+    kept = []
+    for chunk, score in ordered:
+        given[places[chunk][0]] += 1
+        if given[places[chunk][0]] <= settings.per_document:
+            kept.append((chunk, score))
+    return kept
+
+
+def _scaled(scores: Scores) -> Scores:
+    if not scores:
+        return {}
+    low, high = min(scores.values()), max(scores.values())
+    return {chunk: (score - low) / (high - low) if high > low else 1.0 for chunk, score in scores.items()}
+
+
+def _reciprocal_ranks(scores: Scores, k: int) -> Scores:
+    ordered = sorted(scores, key=lambda chunk: (-scores[chunk], chunk))
+    return {chunk: 1 / (rank + k) for rank, chunk in enumerate(ordered, start=1)}

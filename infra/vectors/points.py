@@ -1,27 +1,33 @@
-"""What every vector index agrees on: collection names, payloads, filters, and the way from hits to passages."""
+"""What every vector index agrees on: names, payloads, what is refused, and the way from hits to passages."""
 
 import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID
 
-from infra.vectors.fusion import fuse
-from schemas.errors import InvalidInput, NotFound
-from schemas.retrieval import Passage, Point, SparseVector
+from infra.vectors.fusion import DENSE, LEARNED, SPARSE, arms_that_count, fuse, ranked
+from infra.vectors.metadata import FACETS, ORDERS, filterable
+from schemas.collections import FusionSettings
+from schemas.errors import Conflict, InvalidInput, NotFound
+from schemas.retrieval import IndexName, Passage, Point, Query, SparseVector
 
-SPARSE: Final = "sparse"
-DENSE: Final = "dense"
 UPSERT_BATCH: Final = 500
+PRUNE_BATCH: Final = 100
+FULL_SCAN_BELOW: Final = 100
+"""A filter that leaves fewer chunks has them scored one by one. With Qdrant's default, 5,000, filters of a few per cent
+were ten times slower: reading a stored sparse vector costs more than passing over it in the inverted index."""
 
-INDEXED: Final = ("document_id", "facets")
-"""Payload fields with a keyword index: what deletes and filters ask for."""
+MOST_ORDERED_FIELDS: Final = 100
+"""Fields of numbers or dates that get an index of their own; those beyond are compared one by one."""
 
-_READABLE_FACET: Final = 128
+KEYWORDS: Final = ("tenant", "document_id", FACETS)
+"""Payload fields with a keyword index: what every search, prune and filter asks for."""
+
+_DEEPEST: Final = 4_000
 _MAX_TERM: Final = 2**32 - 1
 
 
@@ -34,60 +40,51 @@ class Hit:
     payload: Mapping[str, Any]
 
 
-def index_name(tenant: str, collection: str) -> str:
-    """The name of a collection in the engine: readable, safe as a folder, different for every (tenant, collection)."""
-    digest = hashlib.blake2b(json.dumps([tenant, collection]).encode(), digest_size=16).hexdigest()
-    readable = re.sub(r"[^a-z0-9_-]", "", collection)[:63]
-    return f"welip-{readable}-{digest}"
+def index_name(index: IndexName) -> str:
+    """The name of an index in the engine: readable, safe as a folder, different for every index."""
+    exact = json.dumps([index.tenant, index.collection, index.generation]).encode()
+    digest = hashlib.blake2b(exact, digest_size=16).hexdigest()
+    tenant, collection = (re.sub(r"[^a-z0-9_-]", "", name)[:40] for name in (index.tenant, index.collection))
+    return f"welip-{tenant}-{collection}-{index.generation}-{digest}"
 
 
-def absent(collection: str) -> NotFound:
-    """The error for a collection that does not exist."""
-    return NotFound(f"there is no collection {collection!r}: index documents into it first", field="collection")
+def absent(index: IndexName) -> NotFound:
+    """The error for an index that does not exist."""
+    return NotFound(f"there is no index of {index.collection!r}: index documents into it first", field="collection")
 
 
-def payload_of(point: Point) -> dict[str, Any]:
-    """What is stored beside a point's vectors. `facets` repeats the metadata in the form that filters match."""
+def other_arms(index: IndexName, has: tuple[int | None, bool], asked: tuple[int | None, bool]) -> Conflict:
+    """The error for an index that exists with other arms: lengths of dense vectors, and whether it has learned ones."""
+
+    def told(dimension: int | None, learned: bool) -> str:
+        return f"{f'dense vectors of length {dimension}' if dimension else 'no dense vectors'}" + (
+            " and learned ones" if learned else ""
+        )
+
+    return Conflict(f"the index of {index.collection!r} has {told(*has)}, not {told(*asked)}", field="collection")
+
+
+def payload_of(tenant: str, point: Point) -> dict[str, Any]:
+    """What is stored beside a point's vectors."""
     return {
+        "tenant": tenant,
         "document_id": point.document_id,
         "content_hash": point.content_hash,
+        "version": point.version,
         "title": point.title,
         "text": point.text,
         "start": point.start,
         "end": point.end,
+        "heading": point.heading,
+        "page": point.page,
         "metadata": point.metadata,
-        "facets": [
-            facet(field, value)
-            for field, held in point.metadata.items()
-            for value in (held if isinstance(held, list) else [held])
-            if not isinstance(value, dict | list)
-        ],
+        **filterable(point.metadata),
     }
 
 
-def facet(field: str, value: object) -> str:
-    """One keyword for "this field holds this value".
-
-    The engines compare booleans, fractions, mixed lists and field names with spaces each in its own way or not at all;
-    keywords they all compare alike. 1 equals 1.0 and differs from true and "1", as in JSON.
-    """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = json.dumps([field, value], ensure_ascii=False)
-    if len(text) <= _READABLE_FACET:
-        return text
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def wanted_facets(filter: Mapping[str, Any] | None) -> list[list[str]]:
-    """A filter as groups of facets: of each group, one must be there. Raises `InvalidInput`."""
-    groups = []
-    for field, wanted in (filter or {}).items():
-        values = list(wanted) if isinstance(wanted, list | tuple) else [wanted]
-        if not all(value is None or isinstance(value, str | int | float) for value in values):
-            raise InvalidInput(f"filter.{field} must be a string, number or boolean, or a list of them", field="filter")
-        groups.append([facet(field, value) for value in values])
-    return groups
+def ordered_fields(payloads: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The payload fields of these points that `gt` and its like compare."""
+    return {f"{kind}.{key}" for payload in payloads for kind in ORDERS.values() for key in payload.get(kind, ())}
 
 
 def check_points(points: Sequence[Point]) -> None:
@@ -97,51 +94,88 @@ def check_points(points: Sequence[Point]) -> None:
             UUID(point.id)
         except ValueError as error:
             raise InvalidInput(f"{point.id!r} is no UUID", field="id") from error
-        _check_sparse(point.sparse)
+        for vector in (point.sparse, point.learned):
+            _check_terms(vector)
         _check_dense(point.dense)
+        if any(isinstance(value, float) and not math.isfinite(value) for value in point.metadata.values()):
+            raise InvalidInput(f"document {point.document_id!r} has a number that is not finite", field="metadata")
 
 
-def check_query(sparse: SparseVector, dense: Sequence[float] | None, top_k: int) -> None:
+def check_query(query: Query, top_k: int) -> None:
     """Raise `InvalidInput` for a query that no engine can answer."""
     if top_k < 1:
         raise InvalidInput(f"top_k must be at least 1, not {top_k}", field="top_k")
-    _check_sparse(sparse)
-    _check_dense(dense)
+    for vector in (query.sparse, query.learned):
+        _check_terms(vector)
+    _check_dense(query.dense)
 
 
-def ranked(arms: Mapping[str, Sequence[Hit]], top_k: int) -> list[Passage]:
-    """The `top_k` best passages. A lone sparse arm keeps its scores; otherwise arms are fused. Ties: by document."""
+def arms_of(query: Query, fusion: FusionSettings) -> dict[str, SparseVector | Sequence[float]]:
+    """The vectors to search by: those the query has, terms that are none left out, of arms that count."""
+    given = {SPARSE: query.sparse, DENSE: query.dense, LEARNED: query.learned}
+    vectors = {
+        arm: vector
+        for arm, vector in given.items()
+        if vector is not None and not (isinstance(vector, SparseVector) and not vector.indices)
+    }
+    return {arm: vectors[arm] for arm in arms_that_count(vectors, fusion)}
+
+
+def depths(fusion: FusionSettings, top_k: int) -> Iterator[int]:
+    """How many of each arm's best to ask for: deeper and deeper, for when a few documents hold all of them."""
+    depth = max(fusion.depth, top_k)
+    yield depth
+    while depth < _DEEPEST:
+        depth *= 4
+        yield depth
+
+
+def is_whole(arms: Mapping[str, Sequence[Hit]], found: Sequence[Passage], depth: int, top_k: int) -> bool:
+    """Whether asking deeper can find no more."""
+    return len(found) >= top_k or all(len(hits) < depth for hits in arms.values())
+
+
+def passages(arms: Mapping[str, Sequence[Hit]], fusion: FusionSettings, top_k: int) -> list[Passage]:
+    """The `top_k` best passages of what the arms found."""
     raw = {arm: {hit.id: hit.score for hit in hits} for arm, hits in arms.items()}
-    scores = raw[SPARSE] if set(arms) == {SPARSE} else fuse(raw)
     payloads = {hit.id: hit.payload for hits in arms.values() for hit in hits}
-    passages = [
-        Passage(
-            document_id=payload["document_id"],
-            chunk_id=chunk,
-            title=payload["title"],
-            text=payload["text"],
-            start=payload["start"],
-            end=payload["end"],
-            score=scores[chunk],
-            scores={arm: by_id[chunk] for arm, by_id in raw.items() if chunk in by_id},
-            metadata=dict(payload["metadata"]),
-        )
-        for chunk, payload in payloads.items()
-    ]
-    passages.sort(key=lambda passage: (-passage.score, passage.document_id, passage.start))
-    return passages[:top_k]
+    places = {chunk: (payload["document_id"], payload["start"]) for chunk, payload in payloads.items()}
+    best = ranked(fuse(raw, fusion), fusion, places)[:top_k]
+    return [_passage(chunk, score, raw, payloads[chunk]) for chunk, score in best]
 
 
-def _check_sparse(vector: SparseVector) -> None:
-    indices, values = vector.indices, vector.values
+def _passage(chunk: str, score: float, raw: Mapping[str, Mapping[str, float]], payload: Mapping[str, Any]) -> Passage:
+    return Passage(
+        document_id=payload["document_id"],
+        chunk_id=chunk,
+        title=payload["title"],
+        text=payload["text"],
+        start=payload["start"],
+        end=payload["end"],
+        score=score,
+        scores={arm: scores[chunk] for arm, scores in raw.items() if chunk in scores},
+        metadata=dict(payload["metadata"]),
+        heading=payload["heading"],
+        page=payload["page"],
+        content_hash=payload["content_hash"],
+    )
+
+
+def _check_terms(vector: SparseVector | None) -> None:
+    if vector is None:
+        return
+    indices, values = list(vector.indices), vector.values
     if len(indices) != len(values):
         raise InvalidInput(f"{len(indices)} terms have {len(values)} weights", field="sparse")
-    if any(a >= b for a, b in pairwise(indices)) or (indices and not 0 <= indices[0] <= indices[-1] <= _MAX_TERM):
+    if not indices:
+        return
+    # In loops that run in C: a corpus has hundreds of millions of terms.
+    if indices != sorted(set(indices)) or not 0 <= indices[0] <= indices[-1] <= _MAX_TERM:
         raise InvalidInput("terms must be ascending 32-bit ids, each once", field="sparse")
-    if not all(value > 0 and math.isfinite(value) for value in values):
+    if not (min(values) > 0 and math.isfinite(sum(values))):
         raise InvalidInput("weights must be finite and above 0", field="sparse")
 
 
 def _check_dense(vector: Sequence[float] | None) -> None:
-    if vector is not None and not all(map(math.isfinite, vector)):
+    if vector is not None and not math.isfinite(sum(vector)):
         raise InvalidInput("a dense vector must be finite", field="dense")

@@ -1,4 +1,4 @@
-"""The vector index on a Qdrant server: for more than one worker process; a Qdrant collection a collection."""
+"""The vector index on a Qdrant server: for more than one worker process; a Qdrant collection an index."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,11 +9,22 @@ from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from infra.vectors import points as p
-from infra.vectors.fusion import ARM_DEPTH
-from schemas.errors import Conflict, DependencyUnavailable, InvalidInput, NotFound
-from schemas.retrieval import Passage, Point, SparseVector
+from infra.vectors.conditions import of_tenant, outdated
+from infra.vectors.fusion import DENSE, LEARNED, SPARSE
+from schemas.collections import FusionSettings
+from schemas.errors import DependencyUnavailable, InvalidInput, NotFound
+from schemas.filters import Condition
+from schemas.retrieval import DocumentVersion, IndexName, Passage, Point, Query, SparseVector
 
 _REQUEST_AT_FAULT: Final = frozenset({400, 413, 422})
+
+INDEXED: Final[Mapping[str, models.PayloadSchemaType | models.KeywordIndexParams]] = {
+    **dict.fromkeys(p.KEYWORDS, models.PayloadSchemaType.KEYWORD),
+    "tenant": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
+    # Asked for by `prune` only, of few points: a server in strict mode refuses to filter by what has no index.
+    "content_hash": models.PayloadSchemaType.KEYWORD,
+    "version": models.PayloadSchemaType.INTEGER,
+}
 
 
 class QdrantIndex:
@@ -34,131 +45,172 @@ class QdrantIndex:
         self._client = client or AsyncQdrantClient(
             url=url, api_key=api_key, timeout=timeout_s, check_compatibility=False
         )
+        self._ordered: dict[str, set[str]] = {}
+        """By index, the payload fields that are known to have an index of numbers."""
 
-    async def ensure(self, tenant: str, collection: str, *, dimension: int | None) -> None:
-        """Create the collection unless it exists. Raises `Conflict` when it exists with another dimension."""
-        name = p.index_name(tenant, collection)
-        with _translated(collection):
+    async def ensure(self, index: IndexName, *, dimension: int | None, learned: bool = False) -> None:
+        """Create the index unless it exists. Raises `Conflict` when it exists with other arms."""
+        name = p.index_name(index)
+        with _translated(index):
             try:
                 info = await self._client.get_collection(name)
             except (UnexpectedResponse, ValueError) as error:
                 if not _means_absent(error):
                     raise
-                await self._create(name, dimension)
+                self._ordered.pop(name, None)
+                await self._create(name, dimension, learned=learned)
                 info = await self._client.get_collection(name)
-            vectors = info.config.params.vectors
-            dense = vectors.get(p.DENSE) if isinstance(vectors, dict) else None
-            has = dense.size if dense else None
-            if has != dimension:
-                raise Conflict(f"collection {collection!r} has dense vectors of length {has}, not {dimension}")
-            for field in p.INDEXED:
+            _check_arms(index, info.config.params, dimension, learned=learned)
+            for field, schema in INDEXED.items():
                 if field not in info.payload_schema:
-                    await self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
+                    await self._client.create_payload_index(name, field, schema)
 
-    async def upsert(self, tenant: str, collection: str, points: Sequence[Point]) -> None:
-        """Write points; each request returns when they are applied. Raises `NotFound` for an unknown collection."""
+    async def upsert(self, index: IndexName, points: Sequence[Point]) -> None:
+        """Write points; each request returns when they are applied. Raises `NotFound` for an unknown index."""
         p.check_points(points)
-        with _translated(collection):
+        name = p.index_name(index)
+        with _translated(index):
             for first in range(0, len(points), p.UPSERT_BATCH):
-                batch = [_server_point(point) for point in points[first : first + p.UPSERT_BATCH]]
-                await self._client.upsert(p.index_name(tenant, collection), batch, wait=True)
+                batch = points[first : first + p.UPSERT_BATCH]
+                payloads = [p.payload_of(index.tenant, point) for point in batch]
+                written = [_server_point(point, payload) for point, payload in zip(batch, payloads, strict=True)]
+                await self._client.upsert(name, written, wait=True)
+                await self._index_order(name, p.ordered_fields(payloads))
 
-    async def delete_document(self, tenant: str, collection: str, document_id: str, *, keep: str | None = None) -> None:
-        """Remove a document's points, except those of content `keep`. Absent is no error."""
-        stale = [_holds("content_hash", [keep])] if keep is not None else None
-        doomed = models.Filter(must=[_holds("document_id", [document_id])], must_not=stale)
+    async def prune(self, index: IndexName, documents: Sequence[DocumentVersion]) -> None:
+        """Of each document, remove the points of another content and a lower version. Absent is no error."""
         try:
-            with _translated(collection):
-                await self._client.delete(p.index_name(tenant, collection), models.FilterSelector(filter=doomed))
+            with _translated(index):
+                for first in range(0, len(documents), p.PRUNE_BATCH):
+                    doomed = outdated(index.tenant, documents[first : first + p.PRUNE_BATCH], _DIALECT)
+                    selector = models.FilterSelector(filter=models.Filter(must=[doomed]))
+                    await self._client.delete(p.index_name(index), selector)
         except NotFound:
             return
 
     async def search(
         self,
-        tenant: str,
-        collection: str,
+        index: IndexName,
+        query: Query,
         *,
-        sparse: SparseVector,
-        dense: Sequence[float] | None,
         top_k: int,
-        filter: Mapping[str, Any] | None = None,
+        fusion: FusionSettings,
+        filter: Condition | None = None,
     ) -> list[Passage]:
-        """The best chunks. Raises `NotFound` for an unknown collection, `InvalidInput` for a query that cannot be."""
-        p.check_query(sparse, dense, top_k)
-        groups = p.wanted_facets(filter)
-        among = models.Filter(must=[_holds("facets", group) for group in groups]) if groups else None
-        depth = top_k if dense is None else max(top_k, ARM_DEPTH)
-        vectors: dict[str, Any] = {}
-        if sparse.indices:
-            vectors[p.SPARSE] = models.SparseVector(indices=list(sparse.indices), values=list(sparse.values))
-        if dense is not None:
-            vectors[p.DENSE] = list(dense)
-        name = p.index_name(tenant, collection)
-        with _translated(collection):
+        """The best chunks. Raises `NotFound` for an unknown index, `InvalidInput` for a query that cannot be."""
+        p.check_query(query, top_k)
+        name = p.index_name(index)
+        vectors = {arm: _server_vector(vector) for arm, vector in p.arms_of(query, fusion).items()}
+        among = models.Filter(must=[of_tenant(index.tenant, filter, _DIALECT)])
+        found: list[Passage] = []
+        with _translated(index):
             if not vectors:
-                await self._client.get_collection(name)  # an unknown collection is an error all the same
+                await self._client.get_collection(name)  # an unknown index is an error all the same
                 return []
-            requests = [
-                models.QueryRequest(query=vector, using=arm, filter=among, limit=depth, with_payload=True)
-                for arm, vector in vectors.items()
-            ]
-            answers = await self._client.query_batch_points(name, requests)
-        arms = {
-            arm: [p.Hit(str(point.id), point.score, point.payload or {}) for point in answer.points]
-            for arm, answer in zip(vectors, answers, strict=True)
-        }
-        return p.ranked(arms, top_k)
+            for depth in p.depths(fusion, top_k):
+                requests = [
+                    models.QueryRequest(query=vector, using=arm, filter=among, limit=depth, with_payload=True)
+                    for arm, vector in vectors.items()
+                ]
+                answers = await self._client.query_batch_points(name, requests)
+                arms = {
+                    arm: [p.Hit(str(point.id), point.score, point.payload or {}) for point in answer.points]
+                    for arm, answer in zip(vectors, answers, strict=True)
+                }
+                found = p.passages(arms, fusion, top_k)
+                if p.is_whole(arms, found, depth, top_k):
+                    break
+        return found
 
-    async def count(self, tenant: str, collection: str) -> int:
-        """How many chunks the collection holds; 0 when it does not exist."""
+    async def count(self, index: IndexName) -> int:
+        """How many chunks the index holds; 0 when it does not exist."""
         try:
-            with _translated(collection):
-                return (await self._client.count(p.index_name(tenant, collection), exact=True)).count
+            with _translated(index):
+                return (await self._client.count(p.index_name(index), exact=True)).count
         except NotFound:
             return 0
 
-    async def drop(self, tenant: str, collection: str) -> None:
-        """Remove the collection. Absent is no error."""
+    async def drop(self, index: IndexName) -> None:
+        """Remove the index. Absent is no error."""
+        name = p.index_name(index)
+        self._ordered.pop(name, None)
         try:
-            with _translated(collection):
-                await self._client.delete_collection(p.index_name(tenant, collection))
+            with _translated(index):
+                await self._client.delete_collection(name)
         except NotFound:
             return
 
     async def check(self) -> None:
         """Raise `DependencyUnavailable` unless the server answers and takes the key."""
-        with _translated("any"):
+        with _translated(IndexName("", "", 0)):
             await self._client.get_collections()
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
-    async def _create(self, name: str, dimension: int | None) -> None:
+    async def _create(self, name: str, dimension: int | None, *, learned: bool) -> None:
+        postings = models.SparseIndexParams(full_scan_threshold=p.FULL_SCAN_BELOW)
+        sparse = {SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF, index=postings)}
+        if learned:
+            sparse[LEARNED] = models.SparseVectorParams(index=postings)
         try:
             await self._client.create_collection(
                 name,
-                vectors_config={p.DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE)}
+                vectors_config={DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE)}
                 if dimension
                 else {},
-                sparse_vectors_config={p.SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+                sparse_vectors_config=sparse,
             )
         except (UnexpectedResponse, ValueError) as error:
             if not await self._client.collection_exists(name):  # else another process was first
                 raise error
 
+    async def _index_order(self, name: str, fields: set[str]) -> None:
+        """Make the payload indexes that ranges of these fields need. One that exists is no error."""
+        known = self._ordered.setdefault(name, set())
+        for field in sorted(fields - known)[: p.MOST_ORDERED_FIELDS - len(known)]:
+            await self._client.create_payload_index(name, field, models.PayloadSchemaType.FLOAT)
+            known.add(field)
 
-def _server_point(point: Point) -> models.PointStruct:
-    vectors: dict[str, Any] = {
-        p.SPARSE: models.SparseVector(indices=list(point.sparse.indices), values=list(point.sparse.values))
-    }
+
+class _Dialect:
+    def one_of(self, key: str, values: Sequence[str]) -> models.Condition:
+        return models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
+
+    def between(self, key: str, **bounds: float) -> models.Condition:
+        return models.FieldCondition(key=key, range=models.Range(**bounds))
+
+    def both(self, must: Sequence[models.Condition], must_not: Sequence[models.Condition] = ()) -> models.Condition:
+        return models.Filter(must=list(must), must_not=list(must_not))
+
+    def either(self, should: Sequence[models.Condition]) -> models.Condition:
+        return models.Filter(should=list(should))
+
+
+_DIALECT: Final = _Dialect()
+
+
+def _server_point(point: Point, payload: Mapping[str, Any]) -> models.PointStruct:
+    vectors: dict[str, Any] = {SPARSE: _server_vector(point.sparse)}
     if point.dense is not None:
-        vectors[p.DENSE] = list(point.dense)
-    return models.PointStruct(id=point.id, vector=vectors, payload=p.payload_of(point))
+        vectors[DENSE] = list(point.dense)
+    if point.learned is not None:
+        vectors[LEARNED] = _server_vector(point.learned)
+    return models.PointStruct(id=point.id, vector=vectors, payload=dict(payload))
 
 
-def _holds(field: str, values: list[str]) -> models.FieldCondition:
-    return models.FieldCondition(key=field, match=models.MatchAny(any=values))
+def _server_vector(vector: SparseVector | Sequence[float]) -> models.SparseVector | list[float]:
+    if isinstance(vector, SparseVector):
+        return models.SparseVector(indices=list(vector.indices), values=list(vector.values))
+    return list(vector)
+
+
+def _check_arms(index: IndexName, params: models.CollectionParams, dimension: int | None, *, learned: bool) -> None:
+    dense = params.vectors.get(DENSE) if isinstance(params.vectors, dict) else None
+    has = (dense.size if dense else None, LEARNED in (params.sparse_vectors or {}))
+    if has != (dimension, learned):
+        raise p.other_arms(index, has, (dimension, learned))
 
 
 def _means_absent(error: Exception) -> bool:
@@ -169,12 +221,12 @@ def _means_absent(error: Exception) -> bool:
 
 
 @contextmanager
-def _translated(collection: str) -> Iterator[None]:
+def _translated(index: IndexName) -> Iterator[None]:
     try:
         yield
     except (UnexpectedResponse, ValueError) as error:
         if _means_absent(error):
-            raise p.absent(collection) from error
+            raise p.absent(index) from error
         if isinstance(error, UnexpectedResponse) and error.status_code not in _REQUEST_AT_FAULT:
             raise DependencyUnavailable(f"the Qdrant server answers {error.status_code}: {error}") from error
         raise InvalidInput(f"the vector index refused the request: {error}") from error

@@ -1,43 +1,24 @@
 """The shards of the embedded index: a folder each, opened when asked for, the least recently used closed."""
 
 import fcntl
-import json
 import os
 import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Final
 from uuid import uuid4
 
-from qdrant_edge import (
-    Distance,
-    EdgeConfig,
-    EdgeShard,
-    EdgeSparseVectorParams,
-    EdgeVectorParams,
-    Modifier,
-    PayloadSchemaType,
-    UpdateOperation,
-)
+from qdrant_edge import CountRequest
 
-from infra.vectors.points import DENSE, INDEXED, SPARSE
+from infra.vectors.shard import Description, Shard, close, describe, described_in, make, opened
 from schemas.errors import Conflict, DependencyUnavailable
+from schemas.retrieval import IndexName
 
-DESCRIPTION: Final = "collection.json"
 UNFINISHED: Final = ".unfinished-"
-
-
-@dataclass(slots=True)
-class Shard:
-    """An open shard, the length of its dense vectors, and how many calls use it now."""
-
-    engine: EdgeShard
-    dimension: int | None
-    users: int = 0
 
 
 class Shards:
@@ -57,7 +38,7 @@ class Shards:
         root.mkdir(parents=True, exist_ok=True)
         self._lock_file = _lock(root)
         for leftover in root.glob(f"{UNFINISHED}*"):
-            shutil.rmtree(leftover)
+            shutil.rmtree(leftover, ignore_errors=True)
 
     @contextmanager
     def use(self, name: str) -> Iterator[Shard | None]:
@@ -72,33 +53,47 @@ class Shards:
                     self._changed.notify_all()
                 self._close_surplus()
 
-    def create(self, name: str, *, dimension: int | None, tenant: str, collection: str) -> None:
+    def create(self, name: str, index: IndexName, *, dimension: int | None, learned: bool) -> None:
         """Make an empty shard unless there is one. Seen whole or not at all, also after a crash."""
         with self._transit(name):
             if self._folder(name).exists():
                 return
-            folder = self._root / f"{UNFINISHED}{uuid4().hex}"
-            folder.mkdir()
-            config = EdgeConfig(
-                vectors={DENSE: EdgeVectorParams(size=dimension, distance=Distance.Cosine)} if dimension else None,
-                sparse_vectors={SPARSE: EdgeSparseVectorParams(modifier=Modifier.Idf)},
-            )
-            engine = EdgeShard.create(str(folder / "shard"), config)
-            for field in INDEXED:
-                engine.update(UpdateOperation.create_field_index(field, PayloadSchemaType.Keyword))
-            engine.flush()
-            engine.close()
-            described = {"tenant": tenant, "collection": collection, "dimension": dimension}
-            (folder / DESCRIPTION).write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
+            folder = self.unfinished()
+            make(folder, Description(index.tenant, index.collection, index.generation, dimension, learned, "shard"))
             folder.rename(self._folder(name))
+
+    def unfinished(self) -> Path:
+        """A new name for a folder that the next start removes."""
+        return self._root / f"{UNFINISHED}{uuid4().hex}"
+
+    def copy(self, name: str, to: Path) -> int | None:
+        """Copy a shard's files; how many points they hold, None where there is no such shard.
+
+        Nobody may write to it meanwhile.
+        """
+        with self.use(name) as shard:
+            if shard is None:
+                return None
+            shard.engine.flush()
+            shutil.copytree(shard.folder, to)
+            return shard.engine.count(CountRequest(exact=True))
+
+    def replace(self, name: str, copy: Path, points: int) -> None:
+        """Put an optimised copy of so many points in the place of a shard, at once, also after a crash."""
+        with self._transit(name):
+            folder = self._folder(name)
+            old = described_in(folder)
+            new = replace(old, shard=f"shard-{uuid4().hex}", optimised=points)
+            copy.rename(folder / new.shard)
+            describe(folder, new)
+            shutil.rmtree(folder / old.shard, ignore_errors=True)
 
     def remove(self, name: str) -> None:
         """Close and delete a shard; no error when there is none."""
         with self._transit(name):
             folder = self._folder(name)
             if folder.exists():
-                doomed = folder.rename(self._root / f"{UNFINISHED}{uuid4().hex}")
-                shutil.rmtree(doomed)
+                shutil.rmtree(folder.rename(self.unfinished()))
 
     def check(self) -> None:
         """Raise `DependencyUnavailable` when closed, or when the folder is gone."""
@@ -115,7 +110,7 @@ class Shards:
             self._closed = True
             self._changed.wait_for(lambda: not self._in_transit and not any(s.users for s in self._open.values()))
             for shard in self._open.values():
-                _close(shard)
+                close(shard)
             self._open.clear()
         self._lock_file.close()
 
@@ -135,8 +130,8 @@ class Shards:
                 return None
             self._in_transit.add(name)
         try:
-            dimension = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["dimension"]
-            shard = Shard(EdgeShard.load(str(folder / "shard")), dimension, users=1)
+            shard = opened(folder)
+            shard.users = 1
             with self._changed:
                 self._open[name] = shard
             return shard
@@ -157,7 +152,7 @@ class Shards:
             shard = self._open.pop(name, None)
         try:
             if shard:
-                _close(shard)
+                close(shard)
             yield
         finally:
             self._arrive(name)
@@ -179,14 +174,9 @@ class Shards:
             self._in_transit.update(surplus)
         for name, shard in zip(surplus, shards, strict=True):
             try:
-                _close(shard)
+                close(shard)
             finally:
                 self._arrive(name)
-
-
-def _close(shard: Shard) -> None:
-    shard.engine.flush()
-    shard.engine.close()
 
 
 def _lock(root: Path) -> IO[str]:

@@ -1,0 +1,117 @@
+"""Many jobs, full batches: what jobs want of a model at the same moment goes through it together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from infra.metrics import MODEL_BATCH
+from schemas.errors import DependencyUnavailable
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Run = Callable[[Sequence[T]], Awaitable[Sequence[R]]]
+
+
+def in_thread(run: Callable[[Sequence[T]], Sequence[R]], thread: Executor) -> Run[T, R]:
+    """A blocking model as a coroutine."""
+
+    async def threaded(items: Sequence[T]) -> Sequence[R]:
+        return await asyncio.get_running_loop().run_in_executor(thread, run, items)
+
+    return threaded
+
+
+@dataclass(slots=True, eq=False)
+class _Wanted(Generic[T, R]):
+    item: T
+    size: int
+    answer: asyncio.Future[R]
+
+
+class Batcher(Generic[T, R]):
+    """Hands items to `run` in batches of at most `limit`, `lanes` batches at a time. `model` names it in metrics.
+
+    Urgent items go first, yet leave a quarter of a batch to the others, so that neither starves. The others go with
+    those of like size, for a batch costs what its longest item costs, and the one that waited longest is among them.
+
+    A batch that fails is halved until the item at fault is alone, so one caller never spoils another's work;
+    `DependencyUnavailable` goes to all of the batch at once instead. Items whose caller has gone are not computed.
+    """
+
+    def __init__(
+        self, run: Run[T, R], *, limit: int, size: Callable[[T], int], lanes: int = 1, model: str = "model"
+    ) -> None:
+        self._run = run
+        self._limit = limit
+        self._size = size
+        self._lanes = lanes
+        self._batch_items = MODEL_BATCH.labels(model)
+        self._urgent: list[_Wanted[T, R]] = []
+        self._patient: list[_Wanted[T, R]] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def call(self, items: Sequence[T], *, urgent: bool = False) -> list[R]:
+        """The answers to `items`, in their order, or the exception that one of them raised."""
+        loop = asyncio.get_running_loop()
+        wanted: list[_Wanted[T, R]] = [_Wanted(item, self._size(item), loop.create_future()) for item in items]
+        (self._urgent if urgent else self._patient).extend(wanted)
+        while len(self._running) < min(self._lanes, len(self._urgent) + len(self._patient)):
+            self._running.add(asyncio.create_task(self._drain()))
+        try:
+            return await asyncio.gather(*(one.answer for one in wanted))
+        finally:
+            for one in wanted:
+                one.answer.cancel()
+
+    async def _drain(self) -> None:
+        try:
+            await asyncio.sleep(0)  # callers of this turn of the loop join the first batch
+            while batch := self._next():
+                await self._send(batch)
+        finally:
+            # In this same turn, not in a callback of the task: a call in between would wait for a drain that is over.
+            task = asyncio.current_task()
+            assert task is not None
+            self._running.discard(task)
+
+    def _next(self) -> list[_Wanted[T, R]]:
+        urgent = [one for one in self._urgent if not one.answer.done()]
+        patient = [one for one in self._patient if not one.answer.done()]
+        first = urgent[: self._limit - min(self._limit // 4, len(patient))]
+        self._urgent = urgent[len(first) :]
+        others = _alike(patient, self._limit - len(first))
+        taken = {id(one) for one in others}
+        self._patient = [one for one in patient if id(one) not in taken]
+        return first + others
+
+    async def _send(self, batch: list[_Wanted[T, R]]) -> None:
+        try:
+            answered = list(zip(batch, await self._run([one.item for one in batch]), strict=True))
+        except Exception as error:  # noqa: BLE001 - every caller must hear of it
+            if len(batch) == 1 or isinstance(error, DependencyUnavailable):
+                for one in batch:
+                    if not one.answer.done():
+                        one.answer.set_exception(error)
+            else:
+                half = len(batch) // 2
+                await self._send(batch[:half])
+                await self._send(batch[half:])
+            return
+        self._batch_items.observe(len(batch))
+        for one, answer in answered:
+            if not one.answer.done():
+                one.answer.set_result(answer)
+
+
+def _alike(waiting: list[_Wanted[T, R]], room: int) -> list[_Wanted[T, R]]:
+    """At most `room` of those that wait: the oldest, and others whose sizes lie closest together."""
+    if len(waiting) <= room or not room:
+        return waiting[:room]
+    by_size = sorted(waiting, key=lambda one: one.size)
+    oldest = by_size.index(waiting[0])
+    starts = range(max(0, oldest - room + 1), min(oldest, len(by_size) - room) + 1)
+    start = min(starts, key=lambda at: by_size[at + room - 1].size - by_size[at].size)
+    return by_size[start : start + room]

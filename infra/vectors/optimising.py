@@ -1,0 +1,21 @@
+"""Optimises a copy of a shard: `python -m infra.vectors.optimising FOLDER`.
+
+A process of its own, because the engine keeps Python's global lock for as long as it takes, seconds to minutes: in the
+worker's process nothing else would run, heartbeats included.
+"""
+
+import sys
+
+from qdrant_edge import EdgeShard
+
+
+def main() -> None:
+    """Merge segments, build their indexes, drop what was deleted."""
+    shard = EdgeShard.load(sys.argv[1])
+    shard.optimize()
+    shard.flush()
+    shard.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""One shard of the embedded index: its files, what is written beside them, and how it is made, opened and closed."""
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from qdrant_edge import (
+    CountRequest,
+    Distance,
+    EdgeConfig,
+    EdgeShard,
+    EdgeSparseVectorParams,
+    EdgeVectorParams,
+    Modifier,
+    PayloadSchemaType,
+    UpdateOperation,
+)
+
+from infra.vectors.fusion import DENSE, LEARNED, SPARSE
+from infra.vectors.points import FULL_SCAN_BELOW, KEYWORDS
+from schemas.errors import DependencyUnavailable
+
+DESCRIPTION: Final = "index.json"
+OPTIMISE_AFTER: Final = 20_000
+FLUSH_AFTER: Final = 5_000
+"""Points. Until a flush the log grows, by about 4 KB a point, and opening the shard again repeats what is in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What lies beside an index's files. `shard` is the folder they are in, `optimised` how many points it had then."""
+
+    tenant: str
+    collection: str
+    generation: int
+    dimension: int | None
+    learned: bool
+    shard: str
+    optimised: int = 0
+
+
+@dataclass(slots=True)
+class Shard:
+    """An open shard, the points written since it was optimised, and how many calls use it now.
+
+    `ordered` are the payload fields with an index of numbers, `unflushed` the points that only the log holds.
+    """
+
+    engine: EdgeShard
+    folder: Path
+    description: Description
+    written: int
+    ordered: set[str]
+    unflushed: int = 0
+    users: int = 0
+
+    @property
+    def due(self) -> bool:
+        """Whether so much was written that optimising is worth it: each time the index has grown by half."""
+        return self.written >= max(OPTIMISE_AFTER, self.description.optimised // 2)
+
+    def persist(self, points: int) -> None:
+        """Put so many points, just written, on disk, where a crash of the machine leaves them.
+
+        By way of the engine's write-ahead log: a flush of all its files takes five times as long, and keeps Python's
+        global lock meanwhile.
+        """
+        self.written += points
+        self.unflushed += points
+        if self.unflushed < FLUSH_AFTER:
+            with suppress(FileNotFoundError):  # the engine was just exchanging one file of its log for another
+                log = self.folder / "wal"
+                for path in (*log.iterdir(), log):
+                    _sync(path)
+                return
+        self.engine.flush()
+        self.unflushed = 0
+
+
+def make(folder: Path, described: Description) -> None:
+    """An empty shard with its description, in a folder that is not there yet."""
+    folder.mkdir()
+    sparse = {SPARSE: EdgeSparseVectorParams(modifier=Modifier.Idf, full_scan_threshold=FULL_SCAN_BELOW)}
+    if described.learned:
+        sparse[LEARNED] = EdgeSparseVectorParams(full_scan_threshold=FULL_SCAN_BELOW)
+    dense = (
+        {DENSE: EdgeVectorParams(size=described.dimension, distance=Distance.Cosine)} if described.dimension else None
+    )
+    engine = EdgeShard.create(str(folder / described.shard), EdgeConfig(vectors=dense, sparse_vectors=sparse))
+    for field in KEYWORDS:
+        engine.update(UpdateOperation.create_field_index(field, PayloadSchemaType.Keyword))
+    engine.flush()
+    engine.close()
+    describe(folder, described)
+
+
+def opened(folder: Path) -> Shard:
+    """The shard in `folder`, open. Raises `DependencyUnavailable` when it is damaged."""
+    described = described_in(folder)
+    for other in folder.glob("shard*"):
+        if other.name != described.shard:  # a crash came between the description and the removal of the old files
+            shutil.rmtree(other, ignore_errors=True)
+    engine = EdgeShard.load(str(folder / described.shard))
+    ordered = {field for field in engine.info().payload_schema if field not in KEYWORDS}
+    written = engine.count(CountRequest(exact=True)) - described.optimised
+    return Shard(engine, folder / described.shard, described, max(0, written), ordered)
+
+
+def described_in(folder: Path) -> Description:
+    """Raises `DependencyUnavailable` when the description is damaged."""
+    try:
+        return Description(**json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError) as error:
+        raise DependencyUnavailable(
+            f"the embedded index in {folder} is damaged ({error}): stop the worker, remove the folder, and rebuild the "
+            "collection"
+        ) from error
+
+
+def describe(folder: Path, described: Description) -> None:
+    """Write it whole or not at all: of two shards in a folder, the description says which one counts."""
+    unfinished = folder / f"{DESCRIPTION}.new"
+    with unfinished.open("w", encoding="utf-8") as file:
+        json.dump(asdict(described), file, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(folder / DESCRIPTION)
+
+
+def close(shard: Shard) -> None:
+    """Flush, and let go of the files."""
+    shard.engine.flush()
+    shard.engine.close()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
