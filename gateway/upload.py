@@ -4,6 +4,7 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Final
 
 from python_multipart.exceptions import FormParserError
@@ -15,6 +16,23 @@ MAX_FIELD_BYTES: Final = 4096
 MAX_FIELDS: Final = 16
 MEDIA_TYPE: Final = re.compile(rb"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:;[ -~]*)?")
 """RFC 6838 names; what a part calls its content goes into a header of every download."""
+
+UNKNOWN: Final = "application/octet-stream"
+TYPES: Final = {
+    ".csv": "text/csv",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".htm": "text/html",
+    ".html": "text/html",
+    ".hwp": "application/x-hwp",
+    ".hwpx": "application/hwp+zip",
+    ".jsonl": "application/jsonl",
+    ".md": "text/markdown",
+    ".parquet": "application/vnd.apache.parquet",
+    ".pdf": "application/pdf",
+    ".tsv": "text/tab-separated-values",
+    ".txt": "text/plain",
+}
+"""What a file holds by the ending of its name, where the client does not say it. Few clients know Hangul's formats."""
 
 
 @dataclass(slots=True)
@@ -51,14 +69,10 @@ class _Reader:
 
     def headers_finished(self) -> None:
         _, options = parse_options_header(self.headers.get("content-disposition", b""))
-        filename = options.get(b"filename")
-        self.parts.append(
-            Part(
-                options.get(b"name", b"").decode("utf-8", "replace"),
-                None if filename is None else filename.decode("utf-8", "replace"),
-                _media_type(self.headers.get("content-type", b"")),
-            )
-        )
+        given = options.get(b"filename")
+        filename = None if given is None else given.decode("utf-8", "replace")
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        self.parts.append(Part(name, filename, _media_type(self.headers.get("content-type", b""), filename or "")))
 
     def part_data(self, data: bytes, start: int, end: int) -> None:
         self.parts.append(data[start:end])
@@ -155,5 +169,6 @@ class Form:
         return self._reader.parts.popleft()
 
 
-def _media_type(given: bytes) -> str:
-    return given.decode("ascii") if MEDIA_TYPE.fullmatch(given) else "application/octet-stream"
+def _media_type(given: bytes, filename: str) -> str:
+    said = given.decode("ascii") if MEDIA_TYPE.fullmatch(given) else UNKNOWN
+    return TYPES.get(PurePath(filename.lower()).suffix, UNKNOWN) if said == UNKNOWN else said

@@ -101,9 +101,25 @@ def collection_view(row: Row) -> dict[str, Any]:
         "documents": row["documents"],
         "chunks": row["chunks"],
         "bytes": row["bytes"],
-        "encoder": {"sparse": row["encoder"], "dense": row["embedder"]},
+        "encoder": {
+            "sparse": row["encoder"],
+            "dense": row["embedder"],
+            "dimension": row["dimension"],
+            "learned": row["learned"],
+        },
+        "settings": _loads(row["settings"]),
+        "generation": row["generation"],
+        "rebuild": _rebuild(row["building_job"], row["building_settings"]),
+        "fields": sorted(row["fields"]),
         "created_at": row["created_at"],
     }
+
+
+def _rebuild(job_id: UUID | None, settings: str | None) -> dict[str, Any] | None:
+    if job_id is None:
+        return None
+    job = shown("job", job_id)
+    return {"job": job, "settings": _loads(settings), "links": {"job": f"/v1/jobs/{job}"}}
 
 
 def event_view(job_id: UUID, id: int, type: str, at: datetime, data: Any) -> dict[str, Any]:

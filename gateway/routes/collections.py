@@ -1,46 +1,83 @@
-"""`/v1/collections`: look, search, delete. What touches the index is a job like any other: the gateway waits for it."""
+"""`/v1/collections`: look, change, search, delete. What touches the index is a job like any other.
 
-from typing import Annotated, Any, Final
+Of a search and of a delete the gateway waits for the job; a change is answered with the job that does it.
+"""
 
-import orjson
+import json as jsonlib
+from typing import Annotated, Any
+
+import asyncpg
 from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from gateway.answers import json
 from gateway.bodies import JsonRoute
-from gateway.content import file_bytes
-from gateway.problems import NotDoneYet
-from gateway.routes.jobs import problems, view
+from gateway.internal_jobs import done
+from gateway.routes.jobs import problems
 from gateway.services import Parts, Services, Tenant
-from gateway.views import collection_view
-from infra.postgres.queries import cancel, catalogue
-from schemas.errors import Conflict, JobError, NotFound
-from schemas.ids import parsed
-from schemas.jobs import CollectionList, CollectionView, Deleted, Submission
+from gateway.views import Row, collection_view
+from infra.postgres.queries import catalogue
+from schemas.collections import CollectionSettings
+from schemas.errors import NotFound
+from schemas.filters import Filter
+from schemas.jobs import CollectionList, CollectionView, Deleted, JobView, Submission
 from schemas.kinds.indexing import IndexingInput
-from schemas.kinds.inference import InferenceInput, Question, Rerank, Scalar
-from schemas.lifecycle import JobState
+from schemas.kinds.inference import InferenceInput, Question
 from schemas.names import CollectionName, DocumentId
+from schemas.topics import Lane
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"], route_class=JsonRoute)
 
 Name = Annotated[CollectionName, Path()]
-ANSWER_WITHIN_S: Final = 30
+
+
+def _read_as_json(value: object) -> object:
+    """JSON's types, strictly; and only what was sent is set. Raises `pydantic.ValidationError`."""
+    return (
+        CollectionSettings.model_validate_json(jsonlib.dumps(value), strict=True) if isinstance(value, dict) else value
+    )
+
+
+class ChangeBody(BaseModel):
+    """Settings to change; those that are left out stay. `rebuild`: index all documents again in any case."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"example": {"settings": {"sparse": {"k1": 0.9}, "fusion": {"per_document": 2}}}},
+    )
+
+    settings: Annotated[CollectionSettings | None, BeforeValidator(_read_as_json)] = None
+    rebuild: bool = False
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> "ChangeBody":
+        if self.settings is None and not self.rebuild:
+            raise ValueError("nothing to do: give `settings`, or `rebuild`: true")
+        return self
 
 
 class SearchBody(BaseModel):
-    """A query; `filter` as for inference."""
+    """A query; `filter` and `rerank` as for inference."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"example": {"query": "출장 숙박비", "top_k": 5, "filter": {"year": {"gte": 2020}}}},
+    )
 
     query: Question
     top_k: int = Field(5, ge=1, le=100)
-    filter: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict, max_length=16)
-    rerank: Rerank = False
+    filter: Filter = Field(default_factory=dict)
+    rerank: bool | None = Field(None, description="null: where the deployment has a reranker.")
 
 
 class Hit(BaseModel):
-    """A chunk that answers; `start`/`end` are character offsets in its document."""
+    """A chunk that answers; `start`/`end` are character offsets in its document.
+
+    `heading` is the path of headings it stands under, `page` the 1-based page it begins on.
+    """
 
     document_id: str
     chunk_id: str
@@ -51,6 +88,8 @@ class Hit(BaseModel):
     start: int
     end: int
     metadata: dict[str, Any]
+    heading: str | None
+    page: int | None
 
 
 class Hits(BaseModel):
@@ -69,19 +108,32 @@ async def collections(parts: Parts, tenant: Tenant) -> Response:
 
 @router.get("/{name}", summary="Look at a collection", response_model=CollectionView, responses=problems(404, 422))
 async def collection(name: Name, parts: Parts, tenant: Tenant) -> Response:
-    """A collection."""
-    async with parts.database.connection() as connection:
-        rows = await catalogue.collections(connection, tenant, name)
-    if not rows:
-        raise _unknown(name)
-    return json(collection_view(rows[0]))
+    """What it holds, its encoders and settings, the metadata it can be filtered by, and whether it is being rebuilt."""
+    return json(collection_view(await _row(parts, tenant, name)))
+
+
+@router.patch(
+    "/{name}",
+    summary="Change a collection",
+    status_code=202,
+    response_model=JobView,
+    responses=problems(400, 404, 413, 422, 429),
+)
+async def change(name: Name, body: ChangeBody, parts: Parts, tenant: Tenant) -> Response:
+    """Change settings, or index all documents again: 202, and the job that does it. Searches go on meanwhile."""
+    rebuilds = _check(body, await _row(parts, tenant, name)) or body.rebuild
+    await parts.limits.submission(tenant)
+    wanted = IndexingInput(collection=name, settings=body.settings, rebuild=body.rebuild)
+    lane = Lane.BULK if rebuilds else Lane.INTERACTIVE
+    accepted = await parts.submitter.submit(tenant, Submission(kind="indexing", input=wanted, lane=lane))
+    return json(accepted.view, 202, {"Location": accepted.view["links"]["self"]})
 
 
 @router.delete("/{name}", summary="Remove a collection", response_model=Deleted, responses=problems(404, 422, 429))
 async def drop(name: Name, parts: Parts, tenant: Tenant) -> Response:
     """Remove a collection with everything in it."""
     await _known(parts, tenant, name)
-    await _done(parts, tenant, "indexing", IndexingInput(collection=name, drop=True))
+    await done(parts, tenant, "indexing", IndexingInput(collection=name, drop=True))
     return json({"id": name, "object": "collection", "deleted": True})
 
 
@@ -94,7 +146,7 @@ async def drop(name: Name, parts: Parts, tenant: Tenant) -> Response:
 async def forget(name: Name, id: Annotated[DocumentId, Path()], parts: Parts, tenant: Tenant) -> Response:
     """Remove a document from a collection."""
     await _known(parts, tenant, name)
-    result = await _done(parts, tenant, "indexing", IndexingInput(collection=name, delete=[id]))
+    result = await done(parts, tenant, "indexing", IndexingInput(collection=name, delete=[id]))
     if not result["documents"]["deleted"]:
         raise NotFound(f"there is no document {id!r} in {name!r}", code="document_not_found", field="id")
     return json({"id": id, "object": "document", "deleted": True})
@@ -111,37 +163,36 @@ async def search(name: Name, body: SearchBody, parts: Parts, tenant: Tenant) -> 
     wanted = InferenceInput(
         collection=name, question=body.query, top_k=body.top_k, filter=body.filter, rerank=body.rerank, generate=None
     )
-    result = await _done(parts, tenant, "inference", wanted)
+    result = await done(parts, tenant, "inference", wanted)
     return json({"data": result["citations"]})
 
 
-async def _done(parts: Services, tenant: str, kind: str, input: BaseModel) -> dict[str, Any]:
-    """The result of an internal job in the interactive lane; its error, raised, when it fails."""
-    await parts.limits.submission(tenant)
-    accepted = await parts.submitter.submit(
-        tenant, Submission(kind=kind, input=input, timeout_s=ANSWER_WITHIN_S, expires_in_s=ANSWER_WITHIN_S)
-    )
-    if not await parts.endings.wait(accepted.id, ANSWER_WITHIN_S):
-        async with parts.database.connection() as connection:
-            await cancel.cancel(connection, accepted.id, tenant)
-        raise NotDoneYet(f"no worker answered within {ANSWER_WITHIN_S} s; is a worker of pool `cpu` running?")
-    job = await view(parts, accepted.id, tenant)
-    if job["state"] != JobState.SUCCEEDED:
-        raise _as_error(job["error"] or {"code": "job_cancelled", "message": "the job was cancelled"})
-    result: dict[str, Any] = job["result"]
-    if set(result) == {"file"}:
-        result = orjson.loads(await file_bytes(parts, tenant, parsed("file", result["file"])))
-    return result
+def _check(body: ChangeBody, row: Row) -> bool:
+    """Whether the change needs all documents indexed again. Raises `RequestValidationError` for a whole not valid.
 
-
-def _as_error(error: dict[str, Any]) -> JobError:
-    kinds: dict[str, type[JobError]] = {"collection_not_found": NotFound, "collection_empty": Conflict}
-    kind = kinds.get(error["code"], NotDoneYet if error["code"] in ("expired", "timeout") else JobError)
-    return kind(error["message"], code=error["code"], field="name" if kind in (NotFound, Conflict) else None)
+    Of two changes at once each may be valid alone; the job that comes second then fails.
+    """
+    if body.settings is None:
+        return False
+    now = CollectionSettings.model_validate_json(row["settings"])
+    try:
+        changed = now.changed(body.settings.model_dump(exclude_unset=True))
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_input=False)
+        raise RequestValidationError([{**one, "loc": ("body", "settings", *one["loc"])} for one in errors]) from error
+    return changed.shapes_vectors() != now.shapes_vectors()
 
 
 def _unknown(name: str) -> NotFound:
     return NotFound(f"there is no collection {name!r}", code="collection_not_found", field="name")
+
+
+async def _row(parts: Services, tenant: str, name: str) -> asyncpg.Record:
+    async with parts.database.connection() as connection:
+        rows = await catalogue.collections(connection, tenant, name)
+    if not rows:
+        raise _unknown(name)
+    return rows[0]
 
 
 async def _known(parts: Services, tenant: str, name: str) -> None:

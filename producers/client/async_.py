@@ -162,6 +162,12 @@ class AsyncWelip:
         """As `Welip.collection`."""
         return await self._send(requests.collection(name))
 
+    async def change_collection(
+        self, name: str, settings: Mapping[str, Any] | None = None, *, rebuild: bool = False
+    ) -> Job:
+        """As `Welip.change_collection`."""
+        return await self._send(requests.change_collection(name, settings, rebuild=rebuild))
+
     async def delete_collection(self, name: str) -> Deleted:
         """As `Welip.delete_collection`."""
         return await self._send(requests.delete_collection(name))
@@ -171,10 +177,16 @@ class AsyncWelip:
         return await self._send(requests.delete_document(collection, id))
 
     async def search(
-        self, collection: str, query: str, *, top_k: int = 5, filter: Mapping[str, Any] | None = None
+        self,
+        collection: str,
+        query: str,
+        *,
+        top_k: int = 5,
+        filter: Mapping[str, Any] | None = None,
+        rerank: bool | None = None,
     ) -> list[SearchHit]:
         """As `Welip.search`."""
-        return await self._send(requests.search(collection, query, top_k=top_k, filter=filter))
+        return await self._send(requests.search(collection, query, top_k=top_k, filter=filter, rerank=rerank))
 
     async def ask(
         self,
@@ -183,6 +195,7 @@ class AsyncWelip:
         *,
         top_k: int = 5,
         filter: Mapping[str, Any] | None = None,
+        rerank: bool | None = None,
         generate: Mapping[str, Any] | None = None,
         timeout: float = 120.0,
         on_submit: JobWatcher | None = None,
@@ -194,6 +207,7 @@ class AsyncWelip:
                 question,
                 top_k=top_k,
                 filter=filter,
+                rerank=rerank,
                 generate=generate,
                 timeout=timeout,
                 on_submit=on_submit,
@@ -206,12 +220,16 @@ class AsyncWelip:
         documents: Iterable[Mapping[str, Any]],
         *,
         chunking: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
         on_submit: JobWatcher | None = None,
         **options: Unpack[SubmitOptions],
     ) -> list[Job]:
         """As `Welip.index_documents`."""
-        flow = flows.index_documents(collection, documents, chunking=chunking, options=options, on_submit=on_submit)
-        return await self._run(flow)
+        return await self._run(
+            flows.index_documents(
+                collection, documents, chunking=chunking, settings=settings, options=options, on_submit=on_submit
+            )
+        )
 
     async def index_corpus(
         self,
@@ -220,6 +238,7 @@ class AsyncWelip:
         columns: Mapping[str, Any],
         *,
         chunking: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
         filename: str | None = None,
         progress: SentWatcher | None = None,
         **options: Unpack[SubmitOptions],
@@ -227,7 +246,9 @@ class AsyncWelip:
         """As `Welip.index_corpus`."""
         with uploads.opened(source, filename, progress) as (name, file):
             upload = requests.upload(name, file, "corpus")
-            return await self._run(flows.index_corpus(collection, upload, columns, chunking=chunking, options=options))
+            return await self._run(
+                flows.index_corpus(collection, upload, columns, chunking=chunking, settings=settings, options=options)
+            )
 
     async def _run(self, flow: Flow[T]) -> T:
         try:

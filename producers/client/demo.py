@@ -170,7 +170,8 @@ def _told_answer(one: Asked) -> Text:
         text.highlight_words([one.question["answer"]], style="bold green")
     if answer.found and answer.citations:
         source = answer.citations[0]
-        text.append(f"\n← {source.title} ({source.document_id})", style="cyan")
+        where = "".join(f" · {one}" for one in (source.heading, source.page and f"p. {source.page}") if one)
+        text.append(f"\n← {source.title}{where} ({source.document_id})", style="cyan")
         if one.right and not one.quoted:
             text.append(f", which also says: {one.question['answer']}", style="cyan")
     elif one.right:
@@ -235,7 +236,7 @@ def go_on(kept: Path | None) -> None:
     up = f"{welip} up --data {kept}" if kept else "make up"
     rows = {
         up: "the stack, until Ctrl-C; try the API at http://127.0.0.1:8080/docs",
-        f"{welip} index FOLDER": "your own .txt, .md and .html files",
+        f"{welip} index FOLDER": "your own .hwp, .hwpx, .pdf, .docx, .md, .html and .txt files",
         f"{welip} ask '...'": "an answer with its sources",
     }
     width = max(map(len, rows))

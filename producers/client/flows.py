@@ -83,6 +83,7 @@ def ask(
     *,
     top_k: int,
     filter: Mapping[str, Any] | None,
+    rerank: bool | None,
     generate: Mapping[str, Any] | None,
     timeout: float,
     on_submit: JobWatcher | None = None,
@@ -90,6 +91,7 @@ def ask(
     """Submit an inference job and wait for its answer."""
     asked: dict[str, Any] = {"collection": collection, "question": question, "top_k": top_k}
     asked |= {"filter": dict(filter)} if filter else {}
+    asked |= {"rerank": rerank} if rerank is not None else {}
     asked |= {"generate": dict(generate)} if generate is not None else {}
     # Whoever wants to know the job's id wants it before the answer, not with it.
     held = 0.0 if on_submit else min(float(requests.MAX_WAIT_S), timeout)
@@ -106,6 +108,7 @@ def index_documents(
     documents: Iterable[Mapping[str, Any]],
     *,
     chunking: Mapping[str, Any] | None,
+    settings: Mapping[str, Any] | None,
     options: SubmitOptions,
     on_submit: JobWatcher | None = None,
 ) -> Flow[list[Job]]:
@@ -113,6 +116,7 @@ def index_documents(
 
     A document whose text is larger is uploaded first.
     """
+    how = _how(chunking, settings)
     jobs: list[Job] = []
     batch: list[Mapping[str, Any]] = []
     size = 0
@@ -121,7 +125,7 @@ def index_documents(
         # One key names one body: each batch gets a key of its own, the same again when the whole call is repeated.
         key = options.get("idempotency_key")
         keyed: SubmitOptions = {**options, "idempotency_key": f"{key}-{len(jobs)}"} if key else options
-        jobs.append((yield _index(collection, {"documents": batch}, chunking, keyed)))
+        jobs.append((yield _index(collection, {"documents": batch}, how, keyed)))
         if on_submit:
             on_submit(jobs[-1])
 
@@ -148,19 +152,24 @@ def index_corpus(
     columns: Mapping[str, Any],
     *,
     chunking: Mapping[str, Any] | None,
+    settings: Mapping[str, Any] | None,
     options: SubmitOptions,
 ) -> Flow[Job]:
     """Upload a table of documents and submit it as one job."""
     uploaded = yield file
-    job: Job = yield _index(collection, {"corpus": {"file": uploaded.id, **columns}}, chunking, options)
+    corpus = {"corpus": {"file": uploaded.id, **columns}}
+    job: Job = yield _index(collection, corpus, _how(chunking, settings), options)
     return job
 
 
 def _index(
-    collection: str, work: Mapping[str, Any], chunking: Mapping[str, Any] | None, options: SubmitOptions
+    collection: str, work: Mapping[str, Any], how: Mapping[str, Mapping[str, Any]], options: SubmitOptions
 ) -> Request[Job]:
-    chunked = {"chunking": dict(chunking)} if chunking else {}
-    return requests.submit("indexing", {"collection": collection, **work, **chunked}, options)
+    return requests.submit("indexing", {"collection": collection, **work, **how}, options)
+
+
+def _how(chunking: Mapping[str, Any] | None, settings: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    return {name: value for name, value in (("chunking", chunking), ("settings", settings)) if value}
 
 
 def json_bytes(value: Any) -> int:

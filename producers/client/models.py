@@ -104,13 +104,35 @@ class File(Answered):
     created_at: datetime | None = None
 
 
+class Encoders(Answered):
+    """What a collection's vectors are made with; `dense` and `dimension` are None where it has no dense arm."""
+
+    sparse: str | None = None
+    dense: str | None = None
+    dimension: int | None = None
+    learned: bool = False
+
+
+class Rebuild(Answered):
+    """A collection's documents being indexed again: with which settings, and by which job."""
+
+    job: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
 class Collection(Answered):
-    """A collection of indexed documents; the encoder's settings are among the fields a server adds."""
+    """A collection of indexed documents. `generation` counts its rebuilds; `fields` can be filtered by."""
 
     name: str
     documents: int = 0
     chunks: int = 0
     bytes: int = 0
+    encoder: Encoders = Encoders()
+    settings: dict[str, Any] = Field(default_factory=dict)
+    generation: int = 0
+    rebuild: Rebuild | None = None
+    fields: list[str] = Field(default_factory=list)
+    created_at: datetime | None = None
 
 
 class SearchHit(Citation):

@@ -173,6 +173,12 @@ def collection(name: str) -> Request[Collection]:
     return Request("GET", path("collections", name), one(Collection))
 
 
+def change_collection(name: str, settings: Mapping[str, Any] | None, *, rebuild: bool) -> Request[Job]:
+    """`PATCH /v1/collections/{name}`. Settings may be sent twice; a rebuild that was asked for would be done twice."""
+    body = given(settings=settings, rebuild=rebuild or None)
+    return Request("PATCH", path("collections", name), one(Job), json=body, repeatable=not rebuild)
+
+
 def delete_collection(name: str) -> Request[Deleted]:
     """`DELETE /v1/collections/{name}`; the server answers when its removal is done."""
     return Request("DELETE", path("collections", name), one(Deleted), patience_s=60.0)
@@ -183,12 +189,14 @@ def delete_document(collection: str, id: str) -> Request[Deleted]:
     return Request("DELETE", path("collections", collection, "documents", id), one(Deleted), patience_s=60.0)
 
 
-def search(collection: str, query: str, *, top_k: int, filter: Mapping[str, Any] | None) -> Request[list[SearchHit]]:
+def search(
+    collection: str, query: str, *, top_k: int, filter: Mapping[str, Any] | None, rerank: bool | None
+) -> Request[list[SearchHit]]:
     """`POST /v1/collections/{name}/search`; changes nothing, so it may be repeated."""
     return Request(
         "POST",
         path("collections", collection, "search"),
         lambda response: Page[SearchHit].model_validate_json(response.content).data,
-        json=given(query=query, top_k=top_k, filter=filter),
+        json=given(query=query, top_k=top_k, filter=filter, rerank=rerank),
         patience_s=60.0,
     )

@@ -169,6 +169,13 @@ class Welip:
         """What is known of a collection."""
         return self._send(requests.collection(name))
 
+    def change_collection(self, name: str, settings: Mapping[str, Any] | None = None, *, rebuild: bool = False) -> Job:
+        """Change a collection's settings, those named in `settings`; the job that does it.
+
+        Where vectors depend on them, or with `rebuild`, all documents are indexed again while searches go on.
+        """
+        return self._send(requests.change_collection(name, settings, rebuild=rebuild))
+
     def delete_collection(self, name: str) -> Deleted:
         """Remove a collection with all its documents."""
         return self._send(requests.delete_collection(name))
@@ -178,10 +185,19 @@ class Welip:
         return self._send(requests.delete_document(collection, id))
 
     def search(
-        self, collection: str, query: str, *, top_k: int = 5, filter: Mapping[str, Any] | None = None
+        self,
+        collection: str,
+        query: str,
+        *,
+        top_k: int = 5,
+        filter: Mapping[str, Any] | None = None,
+        rerank: bool | None = None,
     ) -> list[SearchHit]:
-        """The `top_k` (1 to 100) best chunks. `filter` maps metadata fields to a value, or to a list of values."""
-        return self._send(requests.search(collection, query, top_k=top_k, filter=filter))
+        """The `top_k` (1 to 100) best chunks.
+
+        `filter`: conditions on metadata, `{"year": {"gte": 2020}, "lang": "ko"}`. `rerank`: None, the server's choice.
+        """
+        return self._send(requests.search(collection, query, top_k=top_k, filter=filter, rerank=rerank))
 
     def ask(
         self,
@@ -190,6 +206,7 @@ class Welip:
         *,
         top_k: int = 5,
         filter: Mapping[str, Any] | None = None,
+        rerank: bool | None = None,
         generate: Mapping[str, Any] | None = None,
         timeout: float = 120.0,
         on_submit: JobWatcher | None = None,
@@ -204,6 +221,7 @@ class Welip:
                 question,
                 top_k=top_k,
                 filter=filter,
+                rerank=rerank,
                 generate=generate,
                 timeout=timeout,
                 on_submit=on_submit,
@@ -216,15 +234,20 @@ class Welip:
         documents: Iterable[Mapping[str, Any]],
         *,
         chunking: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
         on_submit: JobWatcher | None = None,
         **options: Unpack[SubmitOptions],
     ) -> list[Job]:
         """Submit documents (`id`, `text` or `file`, and `title`, `format`, `metadata`) as jobs of up to 1,000 of them.
 
-        A document of more than 900 KB is uploaded first. `on_submit` is told each job as it is made.
+        A document of more than 900 KB is uploaded first. `settings`: as for `change_collection`. `chunking`: for a new
+        collection, refused where an old one has another. `on_submit` is told each job as it is made.
         """
-        flow = flows.index_documents(collection, documents, chunking=chunking, options=options, on_submit=on_submit)
-        return self._run(flow)
+        return self._run(
+            flows.index_documents(
+                collection, documents, chunking=chunking, settings=settings, options=options, on_submit=on_submit
+            )
+        )
 
     def index_corpus(
         self,
@@ -233,17 +256,20 @@ class Welip:
         columns: Mapping[str, Any],
         *,
         chunking: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
         filename: str | None = None,
         progress: SentWatcher | None = None,
         **options: Unpack[SubmitOptions],
     ) -> Job:
         """Upload a table of documents, one a row, and submit it as one job.
 
-        `columns`: `format` (`tsv`, `csv`, `jsonl`) and which columns are `text`, `title`, `id` and `metadata`.
+        `columns`: `format` (`tsv`, `csv`, `jsonl`, `parquet`), and the names of `text`, `title`, `id` and `metadata`.
         """
         with uploads.opened(source, filename, progress) as (name, file):
             upload = requests.upload(name, file, "corpus")
-            return self._run(flows.index_corpus(collection, upload, columns, chunking=chunking, options=options))
+            return self._run(
+                flows.index_corpus(collection, upload, columns, chunking=chunking, settings=settings, options=options)
+            )
 
     def _run(self, flow: Flow[T]) -> T:
         try:

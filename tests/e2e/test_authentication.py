@@ -104,6 +104,7 @@ def named(path: str, job: str, owner: Owner) -> str:
 
 BODIES = {
     ("POST", "/v1/collections/{name}/search"): {"query": "소나무"},
+    ("PATCH", "/v1/collections/{name}"): {"settings": {"sparse": {"k1": 1}}},
     ("PATCH", "/v1/webhooks/{id}"): {"enabled": False},
     ("POST", "/v1/webhooks/{id}/replay"): {"since": "2026-01-01T00:00:00Z"},
 }
@@ -161,6 +162,7 @@ def test_no_route_gives_or_takes_anything_of_another_tenant(owners: tuple[Owner,
     assert ours.client.webhooks.endpoint(ours.webhook).enabled
     assert ours.client.webhooks.delivery(ours.delivery).endpoint == ours.webhook
     assert ours.client.search("ours", "소나무")[0].document_id == "only-ours"
+    assert ours.client.collection("ours").settings["sparse"]["k1"] == 0.6
 
 
 def test_lists_hold_ones_own_only(owners: tuple[Owner, Owner]) -> None:

@@ -72,12 +72,24 @@ FIELDS: Final[dict[str, tuple[Any, str, str]]] = {
     "question of 8,001 characters": (inference(question="가" * 8001), INVALID, "input.question"),
     "no collection": (inference(collection=None), INVALID, "input.collection"),
     "bad collection": (inference(collection="../other"), INVALID, "input.collection"),
-    "a reranker there is not": (inference(rerank=True), INVALID, "input.rerank"),
+    "rerank that is no truth": (inference(rerank="yes"), INVALID, "input.rerank"),
     "top_k of 0": (inference(top_k=0), INVALID, "input.top_k"),
     "top_k of 101": (inference(top_k=101), INVALID, "input.top_k"),
+    "top_k of 10,000": (inference(top_k=10_000), INVALID, "input.top_k"),
     "nothing to do": (indexing(), INVALID, "input"),
     "1,001 documents": (indexing(*(document(id=str(n)) for n in range(1001))), INVALID, "input.documents"),
-    "duplicate ids": (indexing(document(), document()), INVALID, "input"),
+    "unknown format": (indexing(document(format="word")), INVALID, "input.documents[0].format"),
+    "weight beyond 1": (
+        indexing(document(), settings={"fusion": {"weights": {"sparse": 2}}}),
+        INVALID,
+        "input.settings.fusion.weights.sparse",
+    ),
+    "no weight at all": (
+        indexing(document(), settings={"fusion": {"weights": {"sparse": 0, "dense": 0}}}),
+        INVALID,
+        "input.settings.fusion.weights",
+    ),
+    "unknown setting": (indexing(document(), settings={"colour": "red"}), INVALID, "input.settings.colour"),
     "NUL in an id": (indexing(document(id="a\0")), INVALID, "input.documents[0].id"),
     "empty id": (indexing(document(), document(id=" ")), INVALID, "input.documents[1].id"),
     "text and file": (indexing(document(file=NO_FILE)), INVALID, "input.documents[0]"),
@@ -106,7 +118,7 @@ def test_every_wrong_field_is_listed(http: httpx.Client) -> None:
 
 def test_what_is_known_is_named_in_the_message(http: httpx.Client) -> None:
     assert "'noop'" in http.post("/v1/jobs", json={"kind": "cooking", "input": {}}).json()["detail"]
-    assert "'d' is given twice" in http.post("/v1/jobs", json=indexing(document(), document())).json()["detail"]
+    assert "`rebuild`" in http.post("/v1/jobs", json=indexing()).json()["detail"]
 
 
 MALFORMED: Final = {
@@ -219,8 +231,11 @@ def test_a_wrong_idempotency_key_is_refused(http: httpx.Client, key: str) -> Non
         ({"query": ""}, "query"),
         ({"question": "무엇?"}, "query"),
         ({"query": "무엇?", "top_k": "many"}, "top_k"),
-        ({"query": "무엇?", "filter": {"k": {}}}, "filter.k.str"),
+        ({"query": "무엇?", "filter": {"k": {}}}, "filter"),
         ({"query": "무엇?", "filter": []}, "filter"),
+        ({"query": "무엇?", "filter": {"k": {"like": "x"}}}, "filter"),
+        ({"query": "무엇?", "filter": {"and": [{"k": None}]}}, "filter"),
+        ({"query": "무엇?", "filter": {"k": {"gt": "tall"}}}, "filter"),
         ({"query": "무엇?", "colour": "red"}, "colour"),
     ],
 )

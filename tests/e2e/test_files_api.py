@@ -116,7 +116,7 @@ def test_a_file_name_is_never_a_path(http: httpx.Client, name: str, kept: str) -
 
 
 def test_a_media_type_that_is_none_is_not_served_again(http: httpx.Client) -> None:
-    head = HEAD.replace(b"\r\n\r\n", b"\r\nContent-Type: text/\x01html\xff; x\r\n\r\n")
+    head = HEAD.replace(b".txt", b".xyz").replace(b"\r\n\r\n", b"\r\nContent-Type: text/\x01html\xff; x\r\n\r\n")
     file = http.post("/v1/files", content=head + b"x" + TAIL, headers=FORM).json()
     answer = http.get(f"/v1/files/{file['id']}/content")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/octet-stream")

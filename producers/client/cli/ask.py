@@ -1,11 +1,11 @@
 """`welip ask` and `welip search`: questions to a collection."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from producers.client.cli.failures import WrongUse
+from producers.client.cli.filters import FilterOption, parse_filter
 from producers.client.cli.output import JsonFlag, console, note, one_line, plain, print_json
 
 if TYPE_CHECKING:
@@ -18,8 +18,9 @@ MORE: Final = " …"
 
 CollectionOption = Annotated[str, typer.Option("--collection", "-c", help="The collection.")]
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=100, help="How many passages.")]
-FilterOption = Annotated[
-    list[str] | None, typer.Option("--filter", help="Only documents whose metadata match: name=value; may be repeated.")
+RerankOption = Annotated[
+    bool | None,
+    typer.Option("--rerank/--no-rerank", help="With a reranker or without. Default: with one where the server has it."),
 ]
 
 
@@ -35,6 +36,7 @@ def ask(
     collection: CollectionOption = "default",
     top_k: TopK = 5,
     filter: FilterOption = None,
+    rerank: RerankOption = None,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait for the answer.")] = 120.0,
     json: JsonFlag = False,
 ) -> None:
@@ -46,6 +48,7 @@ def ask(
             question,
             top_k=top_k,
             filter=parse_filter(filter),
+            rerank=rerank,
             timeout=timeout,
             on_submit=lambda job: session.watch(client, job),
         )
@@ -65,11 +68,12 @@ def search(
     collection: CollectionOption = "default",
     top_k: TopK = 5,
     filter: FilterOption = None,
+    rerank: RerankOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Find the passages that fit a query best; nothing is generated."""
     with ctx.obj.connect() as client:
-        hits = client.search(collection, query, top_k=top_k, filter=parse_filter(filter))
+        hits = client.search(collection, query, top_k=top_k, filter=parse_filter(filter), rerank=rerank)
     if json:
         print_json(plain(hits))
     elif hits:
@@ -79,12 +83,18 @@ def search(
 
 
 def print_passages(passages: "Sequence[Citation]") -> None:
-    """Each passage below its number, title, document id and score; its beginning where the terminal is narrow."""
+    """Each passage below its number, where it stands, and its score; its beginning where the terminal is narrow."""
     from rich.text import Text
 
     out = console()
     for number, passage in enumerate(passages, 1):
-        named = [(passage.title, "bold"), (passage.document_id, "cyan"), (f"score {passage.score:.2f}", "dim")]
+        named = [
+            (one_line(passage.title), "bold"),
+            (_below_title(passage), ""),
+            (f"p. {passage.page}" if passage.page else None, ""),
+            (passage.document_id, "cyan"),
+            (f"score {passage.score:.2f}", "dim"),
+        ]
         head = [Text(text, style) for text, style in named if text]
         out.print(Text(f"[{number}]  ") + Text(" · ").join(head))
         lines = Text(one_line(passage.text)).wrap(out, out.width - INDENT - len(MORE))
@@ -94,12 +104,7 @@ def print_passages(passages: "Sequence[Citation]") -> None:
             out.print(Text(" " * INDENT) + line)
 
 
-def parse_filter(given: list[str] | None) -> dict[str, Any] | None:
-    """`name=value` pairs as a filter; a name given twice means that one of its values must hold."""
-    filters: dict[str, Any] = {}
-    for pair in given or []:
-        name, equals, text = pair.partition("=")
-        if not (name and equals):
-            raise WrongUse(f"--filter {pair!r} is not name=value")
-        filters.setdefault(name, []).append(text)
-    return {name: values[0] if len(values) == 1 else values for name, values in filters.items()} or None
+def _below_title(passage: "Citation") -> str:
+    """The path of headings without the title, which often is the first of them."""
+    title, heading = one_line(passage.title), one_line(passage.heading)
+    return "" if heading == title else heading.removeprefix(f"{title} > ")

@@ -1,17 +1,19 @@
 """`welip index`: tables, files and folders into a collection, with progress and a summary."""
 
-import json as jsonlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
 
-from producers.client.cli.failures import JOB_FAILED, report
-from producers.client.cli.output import JsonFlag, note, plain, print_json, print_table, progress_bars
-from producers.client.cli.sources import FoundDocument, Sources, choose_columns, discover
-from producers.client.errors import JobFailed
+from producers.client.cli import indexed
+from producers.client.cli.choices import SettingsFile, given, read_settings
+from producers.client.cli.columns import choose_columns
+from producers.client.cli.failures import WrongUse
+from producers.client.cli.output import JsonFlag, note, plain, print_json, progress_bars
+from producers.client.cli.sources import TEXTUAL, FoundCorpus, FoundDocument, Sources, discover
+from producers.client.errors import ApiError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -20,8 +22,20 @@ if TYPE_CHECKING:
     from producers.client.models import Job
     from producers.client.sync import Welip
 
-COUNTS = ("added", "replaced", "unchanged", "failed")
-SHOWN_ERRORS = 50
+Columns = dict[str, object]
+Refusals = list[dict[str, str]]
+
+
+class How(TypedDict):
+    """How a collection is to be indexed."""
+
+    chunking: dict[str, Any] | None
+    settings: dict[str, Any] | None
+
+
+MAX_PREFIX_CHARS = 100
+REFUSED_BY_ITSELF = frozenset({413, 422})
+"""What the server answers to one upload that is wrong; the others go on."""
 
 
 def register(app: typer.Typer) -> None:
@@ -31,51 +45,78 @@ def register(app: typer.Typer) -> None:
 
 def index(
     ctx: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Tables, text files, folders.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Documents, tables, folders of both.")],
     collection: Annotated[str, typer.Option("--collection", "-c", help="Where to; made when it is new.")] = "default",
     text_column: Annotated[str | None, typer.Option(help="Of a table: the text. Guessed when it is plain.")] = None,
     title_column: Annotated[str | None, typer.Option(help="Of a table: the title.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Of a table: the document's id. Default: row number.")] = None,
     metadata_column: Annotated[list[str] | None, typer.Option(help="Of a table: kept for filters; repeat it.")] = None,
     format: Annotated[
-        str | None, typer.Option(help="tsv, csv, jsonl, text, markdown or html, when a name does not tell.")
+        str | None, typer.Option(help="pdf, docx, hwp, ..., csv, parquet: when a name does not tell.")
     ] = None,
-    max_chars: Annotated[int | None, typer.Option(min=50, max=4000, help="Characters of a chunk.")] = None,
-    overlap: Annotated[int | None, typer.Option(min=0, max=5, help="Sentences that chunks share.")] = None,
+    settings: SettingsFile = None,
+    max_chars: Annotated[
+        int | None, typer.Option(min=50, max=4000, help="Of a new collection: characters of a chunk.")
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(min=0, max=5, help="Of a new collection: sentences that chunks share.")
+    ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and leave.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Index documents: the rows of .tsv, .csv and .jsonl tables, and .txt, .md and .html files, also in folders.
+    """Index documents, tables of documents, and folders of both.
 
-    A document with a known id is replaced, and left alone when nothing changed.
+    Documents are .pdf, .docx, .hwp, .hwpx, .md, .html and .txt; tables are .tsv, .csv, .jsonl and .parquet.
+
+    One with a known id is replaced, and left alone when nothing changed. One that cannot be read is refused by itself.
     """
     sources = discover(paths, format)
-    columns = [
-        choose_columns(path, kind, text=text_column, title=title_column, id=id_column, metadata=metadata_column or [])
-        for path, kind in sources.corpora
-    ]
-    asked = {"max_chars": max_chars, "overlap_sentences": overlap}
-    chunking = {name: value for name, value in asked.items() if value is not None}
-    refused: list[dict[str, str]] = []
+    refused: Refusals = []
+    choose = partial(choose_columns, text=text_column, title=title_column, id=id_column, metadata=metadata_column or [])
+    tables = _tables(sources, choose, refused)
+    # Flags for a new collection; one that has other chunks already refuses them, rather than being indexed anew.
+    how: How = {
+        "chunking": given(max_chars=max_chars, overlap_sentences=overlap) or None,
+        "settings": read_settings(settings) if settings else None,
+    }
     session: Session = ctx.obj
     with session.connect() as client:
-        jobs = _submit(session, client, collection, sources, columns, chunking, refused, quiet=json)
+        jobs = _submit(session, client, collection, sources, tables, how, refused, quiet=json)
         if no_wait:
-            print_json({"collection": collection, "jobs": plain(jobs)}) if json else _print_submitted(jobs)
+            submitted = {"collection": collection, "jobs": plain(jobs), "errors": refused}
+            print_json(submitted) if json else indexed.print_submitted(jobs)
             return
-        ended = _wait(client, jobs, quiet=json)
-        summary = summarise(client, collection, ended, refused)
+        ended = indexed.wait(client, jobs, quiet=json)
+        summary = indexed.summarise(client, collection, ended, refused)
     if json:
         print_json(summary)
     else:
-        _print_summary(summary)
-        if sources.skipped:
-            note(f"left out of the folders: {sources.skipped} of another kind")
-    failed = [job for job in ended if job.state != "succeeded"]
-    for job in failed:
-        report(JobFailed(job))
-    if failed:
-        raise typer.Exit(JOB_FAILED)
+        indexed.print_summary(summary)
+        if left_out := sources.said_skipped():
+            note(left_out)
+    indexed.end_with(ended)
+
+
+def _tables(
+    sources: Sources, choose: Callable[[Path, str], Columns], refused: Refusals
+) -> list[tuple[FoundCorpus, Columns]]:
+    """The tables with their columns. One that was named must have them, one in a folder is refused by itself."""
+    tables = []
+    several = len(sources.corpora) > 1
+    for corpus in sources.corpora:
+        try:
+            columns = choose(corpus.path, corpus.format)
+        except WrongUse as error:
+            if corpus.named:
+                raise
+            message = f"{error}; {error.remedy}" if error.remedy else str(error)
+            refused.append({"id": corpus.id, "code": "columns_unknown", "message": message})
+            continue
+        if "id" not in columns and (several or not corpus.named):
+            # Row 1 of one table is not row 1 of another.
+            columns["id_prefix"] = f"{corpus.id[-MAX_PREFIX_CHARS + 1 :]}#"
+        tables.append((corpus, columns))
+    return tables
 
 
 def _submit(
@@ -83,9 +124,9 @@ def _submit(
     client: "Welip",
     collection: str,
     sources: Sources,
-    columns: list[dict[str, object]],
-    chunking: dict[str, int],
-    refused: list[dict[str, str]],
+    tables: Sequence[tuple[FoundCorpus, Columns]],
+    how: How,
+    refused: Refusals,
     *,
     quiet: bool,
 ) -> "list[Job]":
@@ -96,15 +137,16 @@ def _submit(
         session.watch(client, job)
 
     with progress_bars(quiet=quiet, bytes=True) as bars:
-        for (path, _), chosen in zip(sources.corpora, columns, strict=True):
+        for corpus, columns in tables:
+            path = corpus.path
             task = bars.add_task(f"uploading {path.name}", total=path.stat().st_size)
             sent = partial(_show_sent, bars, task)
-            submitted(client.index_corpus(collection, path, chosen, chunking=chunking, progress=sent, lane="bulk"))
+            submitted(client.index_corpus(collection, path, columns, **how, progress=sent, lane="bulk"))
     if sources.documents:
         with progress_bars(quiet=quiet) as bars:
             task = bars.add_task("reading documents", total=len(sources.documents))
             documents = _documents(client, sources.documents, refused, partial(bars.advance, task))
-            client.index_documents(collection, documents, chunking=chunking, on_submit=submitted, lane="bulk")
+            client.index_documents(collection, documents, **how, on_submit=submitted, lane="bulk")
     return jobs
 
 
@@ -113,11 +155,10 @@ def _show_sent(bars: "Progress", task: "TaskID", sent: int) -> None:
 
 
 def _documents(
-    client: "Welip", found: list[FoundDocument], refused: list[dict[str, str]], advance: Callable[[], None]
+    client: "Welip", found: list[FoundDocument], refused: Refusals, advance: Callable[[], None]
 ) -> Iterator[dict[str, Any]]:
     from pydantic import TypeAdapter, ValidationError
 
-    from producers.client.flows import MAX_INLINE_BYTES
     from schemas.names import DocumentId
 
     ids = TypeAdapter(DocumentId)
@@ -125,73 +166,28 @@ def _documents(
         advance()
         try:
             name = ids.validate_python(document.id)
-            size = document.path.stat().st_size
-            text = document.path.read_text("utf-8-sig") if size <= MAX_INLINE_BYTES else None
-        except UnicodeDecodeError:
-            text = None  # Another encoding: the server detects it from the bytes.
+            content = _content(client, document)
         except ValidationError as error:
             refused.append({"id": document.id, "code": "document_id", "message": error.errors()[0]["msg"]})
-            continue
         except OSError as error:
             refused.append({"id": document.id, "code": "unreadable", "message": str(error)})
-            continue
-        content = {"text": text} if text is not None else {"file": client.upload(document.path).id}
-        yield {"id": name, "format": document.format, **content}
+        except ApiError as error:
+            if error.status not in REFUSED_BY_ITSELF:
+                raise
+            refused.append({"id": document.id, "code": error.code, "message": error.message})
+        else:
+            yield {"id": name, **content}
 
 
-def _wait(client: "Welip", jobs: "list[Job]", *, quiet: bool) -> "list[Job]":
-    ended: list[Job] = []
-    with progress_bars(quiet=quiet) as bars:
-        task = bars.add_task("indexing", total=len(jobs))
+def _content(client: "Welip", document: FoundDocument) -> dict[str, Any]:
+    """A short text as it is; all else as an uploaded file, whose name and content tell the server what it is."""
+    from producers.client.flows import MAX_INLINE_BYTES
 
-        def show(job: "Job") -> None:
-            named = f"indexing {len(ended) + 1}/{len(jobs)}" if len(jobs) > 1 else "indexing"
-            # The parts alone: a bar that has been full once, after the first stage, would not move again.
-            parts = job.children
-            done = parts.ended / parts.total if parts and parts.total else 0.0
-            told = f"{parts.ended} of {parts.total} parts" if parts else job.progress.message or job.state
-            bars.update(task, completed=len(ended) + min(done, 0.99), description=f"{named} · {told}")
-
-        for job in jobs:
-            ended.append(client.wait(job.id, on_change=show))
-    return ended
-
-
-def summarise(client: "Welip", collection: str, jobs: "list[Job]", refused: list[dict[str, str]]) -> dict[str, Any]:
-    """The results of the jobs as one; `refused` are documents that were never submitted."""
-    documents = dict.fromkeys(COUNTS, 0)
-    documents["failed"] = len(refused)
-    summary: dict[str, Any] = {"collection": collection, "documents": documents, "chunks": 0, "errors": list(refused)}
-    for job in jobs:
-        if job.state != "succeeded":
-            continue
-        result = job.result
-        if result is None or "documents" not in result:
-            whole = client.result(job.id)
-            result = jsonlib.loads(whole) if isinstance(whole, bytes) else whole
-        for name in COUNTS:
-            documents[name] += int(result["documents"].get(name, 0))
-        summary["chunks"] += int(result["chunks"])
-        summary["errors"] += result["errors"]
-    summary["jobs"] = [{"id": job.id, "state": str(job.state)} for job in jobs]
-    return summary
-
-
-def _print_submitted(jobs: "list[Job]") -> None:
-    for job in jobs:
-        print(job.id)
-    note("follow with: welip job ID --follow")
-
-
-def _print_summary(summary: dict[str, Any]) -> None:
-    counts = summary["documents"]
-    print_table(
-        ["collection", *COUNTS, "chunks"],
-        [[summary["collection"], *(f"{counts[name]:,}" for name in COUNTS), f"{summary['chunks']:,}"]],
-    )
-    errors = summary["errors"]
-    if errors:
-        shown = [[e["id"], e["code"], e["message"]] for e in errors[:SHOWN_ERRORS]]
-        print_table(["document", "code", "message"], shown, title="\nRefused documents")
-    if len(errors) > SHOWN_ERRORS or len(errors) < counts["failed"]:
-        note(f"{min(len(errors), SHOWN_ERRORS)} of {counts['failed']} refused documents are shown")
+    path = document.path
+    if document.format in TEXTUAL and path.stat().st_size <= MAX_INLINE_BYTES:
+        try:
+            return {"format": document.format, "text": path.read_text("utf-8-sig")}
+        except UnicodeDecodeError:
+            pass  # another encoding: the server detects it from the bytes
+    told = {"format": document.format} if document.told else {}
+    return {**told, "file": client.upload(path).id}

@@ -1,10 +1,8 @@
-"""What `welip index` is given: which paths are tables and which documents, their ids, and the columns that count."""
+"""What `welip index` is given: which paths are tables and which documents, and the ids they get."""
 
-import csv
-import json
 import os
 import unicodedata
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +10,13 @@ from typing import Final
 
 from producers.client.cli.failures import WrongUse
 
-CORPUS_FORMATS: Final = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+CORPUS_FORMATS: Final = {
+    ".tsv": "tsv",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
 DOCUMENT_FORMATS: Final = {
     ".txt": "text",
     ".text": "text",
@@ -20,32 +24,56 @@ DOCUMENT_FORMATS: Final = {
     ".markdown": "markdown",
     ".html": "html",
     ".htm": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
+    ".docx": "docx",
+    ".hwp": "hwp",
+    ".hwpx": "hwpx",
 }
-FORMATS: Final = ("tsv", "csv", "jsonl", "text", "markdown", "html")
-TEXT_COLUMNS: Final = frozenset({"text", "content", "body", "본문", "내용"})
-"""Names, in lower case, of columns that are taken for the text of a document."""
+TEXTUAL: Final = frozenset({"text", "markdown", "html"})
+"""Formats whose files may travel as text inside the request."""
+
+FORMATS: Final = tuple(dict.fromkeys((*CORPUS_FORMATS.values(), *DOCUMENT_FORMATS.values())))
 
 
 @dataclass(frozen=True, slots=True)
 class FoundDocument:
-    """A document file, the id it gets and its format."""
+    """A document file, the id it gets and its format. `told`: the user named the format, so it is not guessed."""
 
     path: Path
     id: str
     format: str
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCorpus:
+    """A table of documents, one a row. `id`: what names it among other tables; `named`: given by itself."""
+
+    path: Path
+    id: str
+    format: str
+    named: bool
 
 
 @dataclass(slots=True)
 class Sources:
-    """What was found. `skipped`: files in folders that are no documents."""
+    """What was found. `skipped`: how many files in folders have an ending that is not read."""
 
-    corpora: list[tuple[Path, str]] = field(default_factory=list)
+    corpora: list[FoundCorpus] = field(default_factory=list)
     documents: list[FoundDocument] = field(default_factory=list)
-    skipped: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def said_skipped(self) -> str | None:
+        """The files that were left out, as one sentence."""
+        if not self.skipped:
+            return None
+        endings = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in self.skipped.most_common())
+        return f"left out of the folders, for their endings are not read: {endings}"
 
 
 def discover(paths: Iterable[Path], format: str | None) -> Sources:
-    """Sort the paths out; folders are searched for documents, hidden files left out. Raises `WrongUse`.
+    """Sort the paths out; folders are searched for all that is read, hidden files left out. Raises `WrongUse`.
 
     A document's id is its path below the folder that was given, or the file's name.
     """
@@ -60,17 +88,22 @@ def discover(paths: Iterable[Path], format: str | None) -> Sources:
         else:
             raise WrongUse(f"there is no file or folder {path}")
     if not found.corpora and not found.documents:
-        raise WrongUse("no document found", f"a folder is searched for {', '.join(DOCUMENT_FORMATS)}")
+        endings = ", ".join((*DOCUMENT_FORMATS, *CORPUS_FORMATS))
+        raise WrongUse("no document found", f"a folder is searched for {endings}")
     _check_ids(found.documents)
     return found
 
 
 def _add_folder(found: Sources, folder: Path) -> None:
     for file in _walk(folder):
-        if (kind := DOCUMENT_FORMATS.get(file.suffix.lower())) is None:
-            found.skipped += 1
+        suffix = file.suffix.lower()
+        name = document_id(file.relative_to(folder).as_posix())
+        if (kind := DOCUMENT_FORMATS.get(suffix)) is not None:
+            found.documents.append(FoundDocument(file, name, kind))
+        elif (kind := CORPUS_FORMATS.get(suffix)) is not None:
+            found.corpora.append(FoundCorpus(file, name, kind, named=False))
         else:
-            found.documents.append(FoundDocument(file, document_id(file.relative_to(folder).as_posix()), kind))
+            found.skipped[suffix] += 1
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -84,10 +117,11 @@ def _add_file(found: Sources, path: Path, format: str | None) -> None:
     kind = format or CORPUS_FORMATS.get(suffix) or DOCUMENT_FORMATS.get(suffix)
     if kind is None:
         raise WrongUse(f"what {path} holds cannot be told from its name", f"say --format {'|'.join(FORMATS)}")
+    name = document_id(path.name)
     if kind in CORPUS_FORMATS.values():
-        found.corpora.append((path, kind))
+        found.corpora.append(FoundCorpus(path, name, kind, named=True))
     else:
-        found.documents.append(FoundDocument(path, document_id(path.name), kind))
+        found.documents.append(FoundDocument(path, name, kind, told=format is not None))
 
 
 def document_id(name: str) -> str:
@@ -104,48 +138,3 @@ def _check_ids(documents: Sequence[FoundDocument]) -> None:
                 "index the folder that holds both, or one at a time into different collections",
             )
         seen[document.id] = document.path
-
-
-def read_columns(path: Path, format: str) -> list[str]:
-    """The names in the header of a table, or the keys of its first object. Raises `WrongUse`.
-
-    Read as the server reads it: UTF-8, CP949, or UTF-16 with a mark; TSV knows no quoting.
-    """
-    with path.open("rb") as start:
-        marked = start.read(2) in {BOM_UTF16_LE, BOM_UTF16_BE}
-    for encoding in ("utf-16",) if marked else ("utf-8-sig", "cp949"):
-        try:
-            with path.open(encoding=encoding, newline="") as file:
-                lines = (line for line in file if line.strip())
-                if format == "csv":
-                    return next(csv.reader(lines), [])
-                first = next(lines, "").rstrip("\r\n")
-                if format == "tsv":
-                    return first.split("\t")
-                row = json.loads(first or "{}")
-                return list(row) if isinstance(row, dict) else []
-        except UnicodeError:
-            continue
-        except (json.JSONDecodeError, csv.Error) as error:
-            raise WrongUse(f"{path} is not {format}: {error}", "say --format when its name misleads") from error
-    raise WrongUse(f"{path} is neither UTF-8 nor CP949 text", "convert it to UTF-8")
-
-
-def choose_columns(
-    path: Path, format: str, *, text: str | None, title: str | None, id: str | None, metadata: Sequence[str]
-) -> dict[str, object]:
-    """The columns as a submission names them, each one checked against the header. Raises `WrongUse`."""
-    columns = read_columns(path, format)
-    there = ", ".join(columns) or "none"
-    if text is None:
-        candidates = [name for name in columns if name.casefold() in TEXT_COLUMNS]
-        if len(candidates) != 1:
-            raise WrongUse(f"which column of {path.name} holds the text? It has: {there}", "say --text-column NAME")
-        text = candidates[0]
-    for name in filter(None, [text, title, id, *metadata]):
-        if name not in columns:
-            raise WrongUse(f"{path.name} has no column {name!r}; it has: {there}")
-    chosen: dict[str, object] = {"format": format, "text": text}
-    chosen |= {"title": title} if title else {}
-    chosen |= {"id": id} if id else {}
-    return chosen | ({"metadata": list(metadata)} if metadata else {})

@@ -1,0 +1,89 @@
+"""Whether memory stays flat: a large corpus streamed through a running stack, its worker and gateway watched."""
+
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.questions import succeeded
+from benchmarks.retrieval.generated import write_corpus
+from benchmarks.retrieval.stacks import running, submitted
+from consumers.tuning.judged import Judged
+from producers.client.models import Job
+from producers.client.sync import Welip
+
+MARKS = (10, 50, 100)
+"""Percent of the corpus at which the highest memory until then is told."""
+
+WATCHED = {"consumers": "worker", "gateway": "gateway"}
+MIB = 2**20
+
+
+class Watch(threading.Thread):
+    """Notes the highest resident memory of the stack's processes, five times a second, until it is left."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak = dict.fromkeys(WATCHED.values(), 0)
+        self._left = threading.Event()
+
+    def run(self) -> None:
+        """Look, until left."""
+        while not self._left.wait(0.2):
+            for process in psutil.Process().children(recursive=True):
+                try:
+                    name = next((name for module, name in WATCHED.items() if module in process.cmdline()), None)
+                    if name:
+                        self.peak[name] = max(self.peak[name], process.memory_info().rss)
+                except psutil.Error:
+                    continue
+
+    def mib(self) -> dict[str, int]:
+        """The peaks until now, in MiB."""
+        return {name: peak // MIB for name, peak in self.peak.items()}
+
+    def leave(self) -> None:
+        """Stop looking."""
+        self._left.set()
+        self.join()
+
+
+def memory(judged: Judged, *, megabytes: int) -> dict[str, Any]:
+    """Peaks of resident memory at each mark of a corpus of that size. `growth`: of the worker, first mark to last."""
+    at: dict[str, dict[str, int]] = {}
+    with tempfile.TemporaryDirectory(prefix="welip-bench-", ignore_cleanup_errors=True) as folder:
+        corpus = Path(folder) / "corpus.jsonl"
+        documents = write_corpus(corpus, judged, size=megabytes * 1_000_000)
+        with running(Path(folder) / "welip") as stack, Welip(stack.url) as client:
+            watch = Watch()
+            watch.start()
+            try:
+                began = time.perf_counter()
+                job = submitted(client, corpus, "benchmark")
+
+                def mark(seen: Job) -> None:
+                    done = (
+                        100 * seen.children.ended / seen.children.total if seen.children and seen.children.total else 0
+                    )
+                    for percent in MARKS:
+                        if done >= percent and str(percent) not in at:
+                            at[str(percent)] = watch.mib()
+
+                ended = client.wait(job.id, timeout=None, on_change=mark)
+                took = time.perf_counter() - began
+                succeeded(ended)
+                at[str(MARKS[-1])] = watch.mib()
+            finally:
+                watch.leave()
+    first, last = at.get(str(MARKS[0]), at[str(MARKS[-1])]), at[str(MARKS[-1])]
+    return {
+        "megabytes": megabytes,
+        "documents": documents,
+        "peak_mib_at_percent": at,
+        "growth": round(last["worker"] / max(1, first["worker"]), 3),
+        "docs_per_s": round(documents / took, 1),
+        "mb_per_s": round(megabytes / took, 2),
+    }

@@ -1,0 +1,131 @@
+"""How fast 50,000 chunks are searched: the embedded index with two arms and no encoders, and the whole HTTP call."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.retrieval.generated import texts, write_corpus
+from benchmarks.retrieval.ours import INDEX, UPSERT_AT_ONCE
+from benchmarks.retrieval.stacks import indexed, running
+from consumers.tuning.judged import Judged
+from infra.text.sparse import KiwiSparseEncoder
+from infra.vectors.edge import EdgeIndex
+from producers.client.async_ import AsyncWelip
+from producers.client.sync import Welip
+from schemas.collections import CollectionSettings
+from schemas.retrieval import Point, Query
+
+DIMENSION = 384
+CLUSTERS = 200
+TOP_K = 10
+AIM_MS = 20
+
+
+def searching(
+    judged: Judged, encoder: KiwiSparseEncoder, *, chunks: int, searches: int, at_once: int
+) -> dict[str, Any]:
+    """Both figures, the index's and the HTTP call's, over the same number of chunks."""
+    asked = [judged.questions[n % len(judged.questions)].text for n in range(searches)]
+    with tempfile.TemporaryDirectory(prefix="welip-bench-", ignore_cleanup_errors=True) as folder:
+        index = asyncio.run(_index(Path(folder) / "index", judged, encoder, chunks, asked))
+        corpus = Path(folder) / "corpus.jsonl"
+        write_corpus(corpus, judged, documents=chunks)
+        last = Path(folder) / "last.jsonl"
+        write_corpus(last, judged, documents=1, seed=1)
+        with running(Path(folder) / "welip") as stack, Welip(stack.url) as client:
+            indexed(client, corpus, "benchmark")
+            indexed(client, last, "benchmark")  # waits until the index is at rest
+            held = client.collection("benchmark").chunks
+            http = asyncio.run(_http(stack.url, asked, at_once))
+    return {
+        "index": {"chunks": chunks, "searches": searches, "aim_p95_ms": AIM_MS, **index},
+        "http": {"chunks": held, "searches": searches, "at_once": at_once, **http},
+    }
+
+
+async def _index(
+    folder: Path, judged: Judged, encoder: KiwiSparseEncoder, chunks: int, asked: Sequence[str]
+) -> dict[str, Any]:
+    """Sparse vectors of real text, and dense ones around random centres, as those of real texts lie."""
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((CLUSTERS, DIMENSION))
+    settings = CollectionSettings()
+    index = EdgeIndex(folder)
+    made = texts(judged)
+    try:
+        await index.ensure(INDEX, dimension=DIMENSION)
+        for first in range(0, chunks, UPSERT_AT_ONCE):
+            some = list(islice(made, min(UPSERT_AT_ONCE, chunks - first)))
+            vectors = _near(centres, len(some), random).tolist()
+            points = [
+                Point(
+                    id=str(uuid5(NAMESPACE_URL, str(first + offset))),
+                    document_id=str(first + offset),
+                    content_hash="",
+                    title=None,
+                    text=text,
+                    start=0,
+                    end=len(text),
+                    sparse=encoder.weigh([sentence.terms for sentence in sentences], settings.sparse),
+                    dense=dense,
+                )
+                for offset, (text, sentences, dense) in enumerate(
+                    zip(some, encoder.analyse(some, settings.sparse), vectors, strict=True)
+                )
+            ]
+            await index.upsert(INDEX, points)
+        for _ in range(2):  # a write waits for the optimiser, so after the second the index is at rest
+            await index.upsert(INDEX, points)
+        queries = [
+            Query(encoder.encode_query(text, settings.sparse), dense)
+            for text, dense in zip(asked, _near(centres, len(asked), random).tolist(), strict=True)
+        ]
+        for query in queries[:20]:  # what is read from disk once is read before the clock runs
+            await index.search(INDEX, query, top_k=TOP_K, fusion=settings.fusion)
+        took = []
+        for query in queries:
+            began = time.perf_counter()
+            await index.search(INDEX, query, top_k=TOP_K, fusion=settings.fusion)
+            took.append((time.perf_counter() - began) * 1000)
+    finally:
+        await index.close()
+    return percentiles(took)
+
+
+async def _http(url: str, asked: Sequence[str], at_once: int) -> dict[str, Any]:
+    """The search call, `at_once` under way at any moment, each by a client that waits for its answer."""
+    took: list[float] = []
+    waiting = iter(asked)
+
+    async def one_after_the_other(client: AsyncWelip, clock: list[float]) -> None:
+        for question in waiting:
+            began = time.perf_counter()
+            await client.search("benchmark", question, top_k=TOP_K)
+            clock.append((time.perf_counter() - began) * 1000)
+
+    async with AsyncWelip(url) as client:
+        for question in asked[:20]:
+            await client.search("benchmark", question, top_k=TOP_K)
+        began = time.perf_counter()
+        await asyncio.gather(*(one_after_the_other(client, took) for _ in range(at_once)))
+        whole = time.perf_counter() - began
+    return {**percentiles(took), "searches_per_s": round(len(took) / whole, 1)}
+
+
+def percentiles(took: Sequence[float]) -> dict[str, float]:
+    """p50, p95 and p99 of milliseconds."""
+    return {f"p{p}_ms": round(float(np.percentile(took, p)), 2) for p in (50, 95, 99)}
+
+
+def _near(centres: NDArray[np.float64], count: int, random: np.random.Generator) -> NDArray[np.float64]:
+    vectors = centres[random.integers(len(centres), size=count)] + random.standard_normal((count, DIMENSION)) * 0.5
+    normed: NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return normed

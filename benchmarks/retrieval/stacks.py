@@ -1,0 +1,36 @@
+"""A whole WeLIP in a folder of its own, and corpora indexed into it as its users do."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.questions import ELSEWHERE, READY_WITHIN_S, succeeded
+from infra.local.child import free_port
+from infra.local.stack import Stack, StackOptions
+from producers.client.models import Job
+from producers.client.sync import Welip
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Stack]:
+    """The embedded stack with a worker that has started. Settings that would put a part elsewhere do not count."""
+    for name in ELSEWHERE:
+        os.environ.pop(f"WELIP_{name}", None)
+    with Stack(StackOptions(data=folder, port=free_port())) as stack:
+        with Welip(stack.url) as client:
+            succeeded(client.wait(client.submit("noop", {}).id, timeout=READY_WITHIN_S))
+        yield stack
+
+
+def submitted(client: Welip, corpus: Path, collection: str) -> Job:
+    """The job that indexes a JSONL table of `id` and `text`."""
+    return client.index_corpus(collection, corpus, {"format": "jsonl", "text": "text", "id": "id"}, lane="bulk")
+
+
+def indexed(client: Welip, corpus: Path, collection: str) -> float:
+    """Seconds from the upload of a corpus to the end of its job. Raises `JobFailed`."""
+    began = time.perf_counter()
+    succeeded(client.wait(submitted(client, corpus, collection).id))
+    return time.perf_counter() - began

@@ -1,0 +1,12 @@
+"""`python -m consumers.tuning`: what `welip tune` becomes."""
+
+import sys
+
+from producers.client.cli.failures import INTERRUPTED
+
+try:
+    from consumers.tuning.command import app
+
+    app(prog_name="welip tune")
+except KeyboardInterrupt:  # before the command itself minds it
+    sys.exit(INTERRUPTED)

@@ -1,0 +1,56 @@
+"""Jobs that the gateway submits for a request and waits for: searches and deletes. Workers alone touch the index."""
+
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel
+
+from gateway.content import file_bytes
+from gateway.problems import NotDoneYet
+from gateway.routes.jobs import view
+from gateway.services import Services
+from infra.postgres.queries import cancel
+from schemas.errors import Conflict, InvalidInput, JobError, NotFound
+from schemas.ids import parsed
+from schemas.jobs import Submission
+from schemas.lifecycle import JobState
+
+ANSWER_WITHIN_S: Final = 30
+AT_FAULT: Final[dict[str, tuple[type[JobError], str]]] = {
+    "collection_not_found": (NotFound, "name"),
+    "collection_empty": (Conflict, "name"),
+    "embedder_missing": (Conflict, "name"),
+    "encoder_mismatch": (Conflict, "name"),
+    "index_missing": (Conflict, "name"),
+    "filter_field_unknown": (InvalidInput, "filter"),
+    "reranker_missing": (InvalidInput, "rerank"),
+}
+"""What a search's job fails with for the caller's sake: what that is, and the field as the caller wrote it."""
+
+
+async def done(parts: Services, tenant: str, kind: str, input: BaseModel) -> dict[str, Any]:
+    """The result of a job in the interactive lane; its error, raised, when it fails. Raises `NotDoneYet` after 30 s."""
+    await parts.limits.submission(tenant)
+    accepted = await parts.submitter.submit(
+        tenant, Submission(kind=kind, input=input, timeout_s=ANSWER_WITHIN_S, expires_in_s=ANSWER_WITHIN_S)
+    )
+    if not await parts.endings.wait(accepted.id, ANSWER_WITHIN_S):
+        async with parts.database.connection() as connection:
+            await cancel.cancel(connection, accepted.id, tenant)
+        raise NotDoneYet(f"no worker answered within {ANSWER_WITHIN_S} s; do workers of the pools `cpu` and `gpu` run?")
+    job = await view(parts, accepted.id, tenant)
+    if job["state"] != JobState.SUCCEEDED:
+        raise as_error(job["error"] or {"code": "job_cancelled", "message": "the job was cancelled"})
+    result: dict[str, Any] = job["result"]
+    if set(result) == {"file"}:
+        result = orjson.loads(await file_bytes(parts, tenant, parsed("file", result["file"])))
+    return result
+
+
+def as_error(error: dict[str, Any]) -> JobError:
+    """What a job failed with, as an error that names the part of this request at fault."""
+    code: str = error["code"]
+    if code == "expired" or error.get("retryable"):
+        return NotDoneYet(error["message"], code=code)
+    kind, field = AT_FAULT.get(code, (JobError, None))
+    return kind(error["message"], code=code, field=field)

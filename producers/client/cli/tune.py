@@ -1,0 +1,18 @@
+"""`welip tune`: settings for a collection, found on questions whose documents are known. Asks no server."""
+
+import typer
+
+from producers.client.cli.server import become
+
+PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(rich_help_panel="Documents", context_settings=PASS_ON, add_help_option=False)(tune)
+
+
+def tune(ctx: typer.Context) -> None:
+    """Find k1, b and the weights of the arms on questions whose documents are known."""
+    # Tuning encodes as a worker does, and commands do not import workers.
+    become("consumers.tuning", *ctx.args)
