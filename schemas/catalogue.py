@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from schemas.collections import CollectionSettings
 from schemas.retrieval import DocumentVersion
+
+MAX_FIELDS: Final = 1_000
+"""Metadata fields that are kept of a collection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ class CollectionRecord:
 
     While the collection is being rebuilt, `building` is the index that will be, filled by the job `building_job`.
     `documents`: whether it has any.
-    `fields` are the metadata fields its documents have had, 1,000 at most. `born` tells collections of one name apart.
+    `fields` are the metadata fields its documents have had, `MAX_FIELDS` at most. `born` tells collections of one name
+    apart.
     """
 
     name: str

@@ -64,6 +64,8 @@ def tune(
     with _guarded():
         if metric not in METRICS:
             raise WrongUse(f"--metric {metric!r} is not known", f"one of {', '.join(METRICS)}")
+        if out and not out.parent.is_dir():
+            raise WrongUse(f"there is no folder {out.parent} for the report")
         base = _settings(settings)
         judged = read_judged(corpus, questions, Columns(text, question, title, id, relevant))
         if (asked := len(judged.questions)) < folds:

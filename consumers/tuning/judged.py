@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Final
 from producers.client.cli.columns import read_columns
 from producers.client.cli.failures import WrongUse
 
-FORMATS: Final = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+FORMATS: Final = {".tsv": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _BETWEEN_IDS: Final = re.compile(r"[,;\s]+")
 _SHOWN: Final = 3
 
@@ -120,7 +121,8 @@ def _cell(row: Mapping[str, Any], column: str) -> str:
 def _ids(value: Any, known: Mapping[str, str]) -> list[str]:
     """Ids in a cell: a list, a JSON list as text, one id, or several between commas, semicolons or blanks."""
     if isinstance(value, str) and value.lstrip().startswith("["):
-        value = json.loads(value)
+        with suppress(json.JSONDecodeError):
+            value = json.loads(value)
     if isinstance(value, list):
         return [str(one) for one in value]
     text = "" if value is None else str(value).strip()
@@ -140,6 +142,11 @@ def _require(path: Path, *columns: str | None) -> None:
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     """The rows by column name, as indexing reads them: UTF-8 or CP949, and TSV knows no quoting. Raises `WrongUse`."""
+    if FORMATS[path.suffix.lower()] == "parquet":
+        from pyarrow import parquet
+
+        yield from parquet.read_table(path).to_pylist()
+        return
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig")
@@ -148,13 +155,22 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     lines = (line.rstrip("\r") for line in text.split("\n") if line.strip())
     match FORMATS[path.suffix.lower()]:
         case "jsonl":
-            try:
-                yield from (json.loads(line) for line in lines)
-            except json.JSONDecodeError as error:
-                raise WrongUse(f"{path} has a line that is no JSON: {error}") from error
+            for number, line in enumerate(lines, start=1):
+                row = _object(line)
+                if row is None:
+                    raise WrongUse(f"row {number} of {path} is no JSON object")
+                yield row
         case "tsv":
             header = next(lines, "").split("\t")
             yield from (dict(zip(header, line.split("\t"), strict=False)) for line in lines)
         case _:
             csv.field_size_limit(2**31 - 1)
             yield from csv.DictReader(StringIO(text, newline=""))
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None

@@ -24,7 +24,7 @@ def read(text: str, clean: Tidied, window: Window, vocabulary: Vocabulary, chunk
     A sentence reaches to where the next one begins, so that nothing lies between two; a morpheme or a pair belongs to
     the one it begins in.
     """
-    cuts, tokens = sentence_starts(clean, window)
+    cuts, tokens = _sentence_starts(clean, window)
     if chunking is not None:
         cuts = _fitting(text, _by_rows(text, cuts, chunking.max_chars), tokens.tolist(), chunking)
     terms = vocabulary.terms(window.tokens)
@@ -36,7 +36,7 @@ def read(text: str, clean: Tidied, window: Window, vocabulary: Vocabulary, chunk
     of_tokens, of_terms, of_pairs = (np.searchsorted(at, edges).tolist() for at in (tokens, terms_at, pairs_at))
     found: list[Sentence] = []
     for at in range(len(cuts) - 1):
-        first, last = strip(text, cuts[at], cuts[at + 1])
+        first, last = _strip(text, cuts[at], cuts[at + 1])
         if first < last:
             ids = array("I", terms[of_terms[at] : of_terms[at + 1]].tobytes())
             ids.frombytes(pairs[of_pairs[at] : of_pairs[at + 1]].tobytes())
@@ -47,7 +47,7 @@ def read(text: str, clean: Tidied, window: Window, vocabulary: Vocabulary, chunk
     return found
 
 
-def sentence_starts(clean: Tidied, window: Window) -> tuple[list[int], NDArray[np.int64]]:
+def _sentence_starts(clean: Tidied, window: Window) -> tuple[list[int], NDArray[np.int64]]:
     """Offsets in the original: where the window's sentences begin, with its end after the last, and its tokens."""
     # Kiwi may name a token before one that it reaches back over.
     starts = np.maximum.accumulate(np.fromiter([token.start for token in window.tokens], np.int64))
@@ -91,7 +91,7 @@ def _fitting(text: str, cuts: list[int], tokens: list[int], chunking: Chunking) 
 
 
 def _split(text: str, start: int, end: int, tokens: list[int], chunking: Chunking) -> Iterator[int]:
-    start, end = strip(text, start, end)
+    start, end = _strip(text, start, end)
     large = _limit(start, tokens, chunking) < end
     while large:
         line = text.find("\n", start, end)
@@ -102,7 +102,7 @@ def _split(text: str, start: int, end: int, tokens: list[int], chunking: Chunkin
             cut = _cut(text, start, limit, tokens)
         else:
             return
-        start, _ = strip(text, cut, end)
+        start, _ = _strip(text, cut, end)
         yield start
 
 
@@ -126,7 +126,7 @@ def _cut(text: str, start: int, limit: int, tokens: list[int]) -> int:
     return token if token > half else limit
 
 
-def strip(text: str, start: int, end: int) -> tuple[int, int]:
+def _strip(text: str, start: int, end: int) -> tuple[int, int]:
     """The offsets of `text[start:end]` without the white space around it."""
     while start < end and text[start].isspace():
         start += 1

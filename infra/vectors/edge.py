@@ -79,9 +79,10 @@ class EdgeIndex:
 
         def work() -> None:
             with self._shards.use(name) as shard:
-                for first in range(0, len(documents) if shard else 0, p.PRUNE_BATCH):
+                if shard is None:
+                    return
+                for first in range(0, len(documents), p.PRUNE_BATCH):
                     doomed = outdated(index.tenant, documents[first : first + p.PRUNE_BATCH], _DIALECT)
-                    assert shard is not None
                     shard.engine.update(qe.UpdateOperation.delete_points_by_filter(qe.Filter(must=[doomed])))
 
         await self._write(name, work)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import Table, parquet
 
 from consumers.tuning.choosing import choose, held_out
 from consumers.tuning.fusing import Joined, best
@@ -70,6 +71,21 @@ def test_cp949_is_read(tmp_path):
     table = tmp_path / "old.tsv"
     table.write_bytes("Text\tQuestion\n한글\t무엇?\n".encode("cp949"))
     assert read_judged([table], table, Columns("Text", "Question")).documents[0].text == "한글"
+
+
+def test_parquet_is_read(tmp_path):
+    table = tmp_path / "corpus.parquet"
+    rows = [{"id": 1, "text": "가", "question": "무엇?", "relevant": ["2", "1"]}, {"id": 2, "text": "나"}]
+    parquet.write_table(Table.from_pylist(rows), table)
+    found = read_judged([table], table, Columns(id="id", relevant="relevant"))
+    assert [document.id for document in found.documents] == ["1", "2"]
+    assert found.questions == [JudgedQuestion("무엇?", frozenset({"1", "2"}))]
+
+
+def test_a_line_that_is_no_json_object_is_named(tmp_path):
+    corpus = written(tmp_path / "corpus.jsonl", '{"text": "가"}\n\n[1]\n')
+    with pytest.raises(WrongUse, match=r"row 2 of .* is no JSON object"):
+        read_judged([corpus], corpus, Columns(question="text"))
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ def test_every_setting_of_the_grid_is_told(long_answers):
         (["--folds", "100"], "15 questions are too few for 100 folds"),
         (["--corpus", "nowhere.tsv"], "there is no file nowhere.tsv"),
         (["--corpus", "paper.pdf"], "no table that can be read here"),
+        (["--out", "nowhere/report.json"], "there is no folder nowhere"),
         (["--settings", "nowhere.json"], "nowhere.json cannot be read"),
     ],
 )

@@ -8,7 +8,7 @@ from consumers.stages.context import StageJob
 from consumers.stages.inference.onward import milliseconds, onward
 from consumers.stages.inference.visible import visible
 from consumers.stages.ports import Ports
-from schemas.catalogue import CollectionRecord
+from schemas.catalogue import MAX_FIELDS, CollectionRecord
 from schemas.errors import Conflict, DependencyMissing, InvalidInput, NotFound
 from schemas.filters import Condition, fields_of, parse_filter
 from schemas.kinds.inference import InferenceInput
@@ -99,7 +99,7 @@ def _reranks(request: InferenceInput, ports: Ports) -> bool:
 def _condition(request: InferenceInput, record: CollectionRecord) -> Condition | None:
     condition = parse_filter(request.filter)
     unknown = sorted(fields_of(condition) - record.fields)
-    if unknown:
+    if unknown and len(record.fields) < MAX_FIELDS:  # a full list does not know them all
         known = ", ".join(sorted(record.fields)) or "none"
         why = f"no document of the collection {record.name!r} has the field {unknown[0]!r}; there are: {known}"
         raise InvalidInput(why, code="filter_field_unknown", field=f"input.filter.{unknown[0]}")
