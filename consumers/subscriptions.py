@@ -45,11 +45,15 @@ CLAIM_ENDS_WITHIN_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """Topics of one lane that one consumer reads as one group."""
+    """Topics of one lane that one consumer reads as one group.
+
+    `ahead`: those of them whose messages go before the others', because they go on with what was begun.
+    """
 
     group: str
     topics: tuple[str, ...]
     lane: Lane
+    ahead: frozenset[str] = frozenset()
 
 
 def subscriptions(routes: Iterable[Route], *, embedded: bool) -> list[Subscription]:
@@ -61,8 +65,13 @@ def subscriptions(routes: Iterable[Route], *, embedded: bool) -> list[Subscripti
     found = list(routes)
     if not embedded:
         return [Subscription(route.topic, (route.topic,), route.lane) for route in found]
-    lanes = {route.lane: [r.topic for r in found if r.lane is route.lane] for route in found}
-    return [Subscription(f"welip.{lane}", tuple(topics), lane) for lane, topics in lanes.items()]
+    lanes = {route.lane: [r for r in found if r.lane is route.lane] for route in found}
+    return [
+        Subscription(
+            f"welip.{lane}", tuple(r.topic for r in mine), lane, frozenset(r.topic for r in mine if not r.begins)
+        )
+        for lane, mine in lanes.items()
+    ]
 
 
 def _subscriber(broker: KafkaBroker, wanted: Subscription, kafka: KafkaSettings) -> "LogicSubscriber[Any]":
@@ -151,7 +160,7 @@ class Consumers:
                 if resting:
                     progress.held_up()
                 try:
-                    polled = await consumer.getmany(timeout_ms=1_000, max_records=await slots.wait())
+                    polled = await _poll(consumer, subscription, await slots.wait())
                 except KafkaError as error:
                     log.warning("consumer.away", group=subscription.group, error=repr(error))
                     await asyncio.sleep(1)
@@ -241,6 +250,19 @@ class Consumers:
         if not task.cancelled() and task.exception() is not None:
             # The job is safe: its lease ends and the rescuer takes it.
             log.error("try.defect", exc_info=task.exception())
+
+
+async def _poll(
+    consumer: Any, subscription: Subscription, most: int
+) -> "dict[TopicPartition, list[ConsumerRecord[bytes | None, bytes | None]]]":
+    """At most so many messages, by partition; waits up to a second for the first.
+
+    What was begun goes first, or a fan-out would take all of its children through their first stage before one of them
+    ends. It cannot keep the rest from its turn: each of its messages needs a stage before it that had one.
+    """
+    ahead = [one for one in consumer.assignment() if one.topic in subscription.ahead]
+    polled = await consumer.getmany(*ahead, timeout_ms=0, max_records=most) if ahead else {}
+    return polled or await consumer.getmany(timeout_ms=1_000, max_records=most)
 
 
 async def _whole(claim: Coroutine[Any, Any, None]) -> None:

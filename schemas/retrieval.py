@@ -90,7 +90,10 @@ class IndexName:
 
 @dataclass(frozen=True, slots=True)
 class DocumentVersion:
-    """What holds of a document: its newest version and the hash of its content, None when it was deleted."""
+    """What holds of a document: its newest version, and the content hash by which points of a lower one still hold.
+
+    None when none of a lower version holds: the document was deleted, or all of its points were written by this one.
+    """
 
     id: str
     version: int

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from kiwipiepy import Kiwi
+from kiwipiepy import Kiwi, KiwiConfig
 
 from benchmarks.retrieval.data import read_folder
 from benchmarks.retrieval.indexing import indexing
@@ -75,8 +75,10 @@ def main() -> int:
 
 @cache
 def _kiwi() -> Kiwi:
-    """One of its own, which knows no words of ours, with as many threads as the encoder's."""
-    return KiwiAnalyser().load()
+    """One of its own at Kiwi's defaults, with as many threads as the encoder's."""
+    kiwi = KiwiAnalyser().load()
+    kiwi.global_config.cutoff_threshold = KiwiConfig().cutoff_threshold
+    return kiwi
 
 
 @cache

@@ -20,6 +20,7 @@ from infra.text.sparse import KiwiSparseEncoder
 from infra.vectors.edge import EdgeIndex
 from schemas.collections import CollectionSettings
 from schemas.retrieval import Embedding, IndexName, ParsedDocument, Point, Query, SparseVector
+from schemas.topics import Lane
 
 INDEX: Final = IndexName("benchmark", "retrieval", 1)
 UPSERT_AT_ONCE: Final = 256
@@ -97,7 +98,7 @@ async def made_points(
             content = Content(document.title, {}, ParsedDocument(document.text, document.title))
             yield Versioned(document.id, 1, "1", content)
 
-    async for lines in PointMaker(INDEX, settings, encoder).lines(documents()):
+    async for lines in PointMaker(INDEX, settings, encoder, Lane.BULK).lines(documents()):
         points = [point_from_line(line) for line in lines.splitlines()]
         for first in range(0, len(points), UPSERT_AT_ONCE):
             yield points[first : first + UPSERT_AT_ONCE]

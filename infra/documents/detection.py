@@ -69,7 +69,7 @@ def text_format(declared: str | None, filename: str | None, head: bytes = b"") -
         if declared not in TEXTS.values():
             raise _unknown(f"it was named {declared!r}, but its content is text")
         return declared
-    suffix = PurePosixPath(filename or "").suffix.lower()
+    suffix = PurePosixPath(filename).suffix.lower() if filename else ""
     if suffix in TEXTS:
         return TEXTS[suffix]
     if suffix and suffix not in _BINARY:

@@ -114,12 +114,12 @@ class PostgresRebuilds:
 
 def versions(rows: Sequence[asyncpg.Record]) -> list[DocumentVersion]:
     """What holds of documents, from rows of `catalogue.now`."""
-    return [
-        DocumentVersion(
-            row["id"], row["version"], None if row["deleted"] else stamp(row["content_hash"], row["written"])
-        )
-        for row in rows
-    ]
+
+    def kept(row: asyncpg.Record) -> str | None:
+        written_now = row["written"] == row["version"]
+        return None if row["deleted"] or written_now else stamp(row["content_hash"], row["written"])
+
+    return [DocumentVersion(row["id"], row["version"], kept(row)) for row in rows]
 
 
 def absent(name: str) -> NotFound:

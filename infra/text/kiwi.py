@@ -17,6 +17,10 @@ WINDOW_CHARS: Final = 8_000
 MAX_WORKERS: Final = 8
 """One thread of Python takes what the workers make: with more of them it would be what they wait for."""
 
+BEAM: Final = 5.0
+"""Kiwi's `cutoff_threshold`: readings that fall so far behind the best one are given up. Its default of 8 takes 16 %
+longer and finds the same morphemes but for 0.12 % (KoBEST BoolQ)."""
+
 Spans = list[tuple[int, int, str]]
 """Stretches of a text that are one morpheme each: start, end and tag."""
 
@@ -52,6 +56,7 @@ class KiwiAnalyser:
                 if self._kiwi is None:
                     try:
                         kiwi = Kiwi(num_workers=self._workers)
+                        kiwi.global_config.cutoff_threshold = BEAM
                         # Kiwi defers building its tables to the first analysis, which is not safe to do twice at once.
                         kiwi.tokenize("준비")
                     except (OSError, MemoryError) as error:

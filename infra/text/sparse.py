@@ -39,8 +39,8 @@ class KiwiSparseEncoder:
 
     @property
     def name(self) -> str:
-        """`kiwi-bigram-2`, with the setting that changes its vectors and is no collection's."""
-        return f"kiwi-bigram-2(average={self._average:g})"
+        """`kiwi-bigram-3`, with the setting that changes its vectors and is no collection's."""
+        return f"kiwi-bigram-3(average={self._average:g})"
 
     def analyse(
         self, texts: Sequence[str], settings: SparseSettings, chunking: Chunking | None = None

@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import lt
 from typing import Any, Final
 from uuid import UUID
 
@@ -164,13 +166,14 @@ def _passage(chunk: str, score: float, raw: Mapping[str, Mapping[str, float]], p
 def _check_terms(vector: SparseVector | None) -> None:
     if vector is None:
         return
-    indices, values = list(vector.indices), vector.values
+    indices, values = vector.indices, vector.values
     if len(indices) != len(values):
         raise InvalidInput(f"{len(indices)} terms have {len(values)} weights", field="sparse")
     if not indices:
         return
     # In loops that run in C: a corpus has hundreds of millions of terms.
-    if indices != sorted(set(indices)) or not 0 <= indices[0] <= indices[-1] <= _MAX_TERM:
+    ascending = all(map(lt, indices, islice(indices, 1, None)))
+    if not (ascending and indices[0] >= 0 and indices[-1] <= _MAX_TERM):
         raise InvalidInput("terms must be ascending 32-bit ids, each once", field="sparse")
     if not (min(values) > 0 and math.isfinite(sum(values))):
         raise InvalidInput("weights must be finite and above 0", field="sparse")

@@ -16,13 +16,14 @@ from schemas.topics import Lane, Pool, topic_name
 class Kind:
     """A kind of work: what it takes, what it gives, and the stages it goes through, each with the pool that runs it.
 
-    A job begins at the first stage; children of a fan-out begin where their parent says.
+    A job begins at the first stage; children of a fan-out begin where their parent says, which is one of `fan_out`.
     """
 
     name: str
     input: type[BaseModel]
     result: type[BaseModel] | None
     stages: Mapping[str, Pool]
+    fan_out: frozenset[str] = frozenset()
 
     @property
     def first_stage(self) -> str:
@@ -45,6 +46,7 @@ KINDS: Final[Mapping[str, Kind]] = {
                 "swap": Pool.CPU,
                 "report": Pool.CPU,
             },
+            fan_out=frozenset({"prepare"}),
         ),
         Kind(
             "inference",
@@ -65,6 +67,8 @@ class Route:
     stage: str
     lane: Lane
     pool: Pool
+    begins: bool
+    """Whether a job, or a child of one, begins here. The other stages go on with what was begun."""
 
     @property
     def topic(self) -> str:
@@ -77,4 +81,4 @@ def routes() -> Iterator[Route]:
     for kind in KINDS.values():
         for stage, pool in kind.stages.items():
             for lane in Lane:
-                yield Route(kind.name, stage, lane, pool)
+                yield Route(kind.name, stage, lane, pool, begins=stage == kind.first_stage or stage in kind.fan_out)

@@ -137,6 +137,15 @@ class TestWriting:
         await index.prune(ko, [DocumentVersion(f"d{n}", 2, "new") for n in range(240)])
         assert await index.count(ko) == 240 + 20
 
+    async def test_documents_of_several_versions_are_pruned_at_once(self, index: VectorIndex, ko: IndexName) -> None:
+        await index.ensure(ko, dimension=None)
+        points = [chunk(id, terms(1), content="old", version=v, position=v) for id in "abcd" for v in (1, 2, 3)]
+        await index.upsert(ko, points)
+        versions = [("a", 3, None), ("b", 2, None), ("c", 3, None), ("d", 3, "old")]
+        await index.prune(ko, [DocumentVersion(*one) for one in versions])
+        left = sorted((one.document_id, one.start) for one in await find(index, ko, 1))
+        assert left == [("a", 3), ("b", 2), ("b", 3), ("c", 3), ("d", 1), ("d", 2), ("d", 3)]
+
     @pytest.mark.parametrize("id", ["한글 문서/1", "🙂🧑‍🚀", 'a"b\\c', "a.b[0]", " ", "x" * 200, "*"])
     async def test_document_ids_may_hold_any_writing(self, index: VectorIndex, ko: IndexName, id: str) -> None:
         await index.ensure(ko, dimension=None)

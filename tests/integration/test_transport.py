@@ -24,6 +24,14 @@ async def test_submitted_jobs_succeed_at_the_first_try(house: House) -> None:
     assert await house.jobs.fetch("SELECT id FROM outbox") == []
 
 
+async def test_what_was_begun_ends_before_everything_is_begun(house: House) -> None:
+    ids = await house.submit(100, kind="trial", stage="act", input=json.dumps({"next_after_s": 0.05}))
+    await house.worker(concurrency=4)
+    rows = await house.until(ids)
+    first_end = min(row["finished_at"] for row in rows)
+    assert sum(row["started_at"] > first_end for row in rows) > 50
+
+
 async def test_messages_that_come_three_times_run_each_job_once(house: House) -> None:
     await house.worker()
     new = [new_job(traceparent=f"00-{n:032x}-{n:016x}-01" if n % 2 else None) for n in range(1, 51)]

@@ -47,6 +47,9 @@ async def act(job: StageJob, ports: Ports) -> Outcome:
             return Snooze(timedelta(milliseconds=1))
         case {"defect": True}:
             raise ZeroDivisionError
+        case {"next_after_s": float(seconds)}:
+            await asyncio.sleep(seconds)
+            return Next("sum", {"made": 0})
         case {"next": True}:
             return Next("sum", {"made": 0})
     return Done({"attempt": job.attempt, "epoch": job.epoch})

@@ -86,7 +86,7 @@ class _Preparation:
         # `born`: a collection that is dropped goes with its folder, and one of the same name has another.
         self.source = f"{job.tenant}/collections/{part.collection}/{record.born}/{job.id.hex}-{job.epoch}"
         index = IndexName(job.tenant, part.collection, record.generation)
-        self.maker = PointMaker(index, record.settings, ports.sparse)
+        self.maker = PointMaker(index, record.settings, ports.sparse, job.lane)
         self._job = job
         self._ports = ports
         self._part = part

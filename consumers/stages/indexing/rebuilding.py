@@ -52,7 +52,7 @@ async def prepare(job: StageJob, ports: Ports, part: RebuildInput) -> Outcome:
         last=part.last,
         limit=2 * PART_DOCUMENTS,
     )
-    maker = PointMaker(_index(job, part), building.settings, ports.sparse)
+    maker = PointMaker(_index(job, part), building.settings, ports.sparse, job.lane)
     key = f"{job.folder}/points.jsonl"
     contents = _contents(job, ports, part, [document for document in unbuilt if not document.deleted])
     await ports.blobs.put_stream(key, maker.lines(contents), content_type="application/jsonl")
