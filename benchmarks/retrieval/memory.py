@@ -23,7 +23,11 @@ MIB = 2**20
 
 
 class Watch(threading.Thread):
-    """Notes the highest resident memory of the stack's processes, five times a second, until it is left."""
+    """Notes the highest memory of the stack's processes, five times a second, until it is left.
+
+    Of their own, not of files: the pages of the index's files that a process looks at count as resident, too, and the
+    kernel takes them back when it needs them.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -37,7 +41,7 @@ class Watch(threading.Thread):
                 try:
                     name = next((name for module, name in WATCHED.items() if module in process.cmdline()), None)
                     if name:
-                        self.peak[name] = max(self.peak[name], process.memory_info().rss)
+                        self.peak[name] = max(self.peak[name], _own(process))
                 except psutil.Error:
                     continue
 
@@ -51,8 +55,14 @@ class Watch(threading.Thread):
         self.join()
 
 
+def _own(process: psutil.Process) -> int:
+    """Bytes of resident memory that no file stands behind."""
+    memory = process.memory_info()
+    return int(memory.rss - getattr(memory, "shared", 0))
+
+
 def memory(judged: Judged, *, megabytes: int) -> dict[str, Any]:
-    """Peaks of resident memory at each mark of a corpus of that size. `growth`: of the worker, first mark to last."""
+    """Peaks of resident memory but for files, at each mark of a corpus of that size. `growth`: of the worker, first mark to last."""
     at: dict[str, dict[str, int]] = {}
     with tempfile.TemporaryDirectory(prefix="welip-bench-", ignore_cleanup_errors=True) as folder:
         corpus = Path(folder) / "corpus.jsonl"

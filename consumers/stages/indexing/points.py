@@ -1,8 +1,7 @@
 """From documents to points: one pass of the analyser over a text, windows of its sentences, weights of their terms."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID, uuid5
@@ -10,20 +9,14 @@ from uuid import UUID, uuid5
 from consumers.stages.indexing.chunking import chunk
 from consumers.stages.indexing.lines import point_line
 from consumers.stages.indexing.sources import Content
+from consumers.stages.indexing.turns import ANALYSTS
 from consumers.stages.ports import SparseEncoder
 from schemas.collections import CollectionSettings
 from schemas.retrieval import Chunk, IndexName, ParsedDocument, Point, Sentence
 from schemas.topics import Lane
 
-CHARS_AT_ONCE: Final = 100_000
-"""Characters of one call of the analyser, which nothing can interrupt: a second or two."""
-
-ANALYSTS: Final[Mapping[Lane, Executor]] = {
-    lane: ThreadPoolExecutor(2, thread_name_prefix=f"welip-analyse-{lane}") for lane in Lane
-}
-"""Where texts are analysed, part after part: one call takes all cores, a second one stands ready. All parts of a worker
-at once would end at the same moment, and then wait together for the index; and they would hold the threads that
-questions and blobs are served by. A lane each, so that a bulk corpus is nothing that interactive work waits behind."""
+CHARS_AT_ONCE: Final = 25_000
+"""Characters of one call of the analyser, which nothing can interrupt: a quarter of a second on one core."""
 
 _POINTS: Final = UUID("6f0a3c1e-58c4-5d6b-9f0e-3f2b7a1d9c44")
 
@@ -47,6 +40,7 @@ class PointMaker:
         self._settings = settings
         self._sparse = sparse
         self._analysts = ANALYSTS[lane]
+        self._ticket = self._analysts.ticket()
         self._names: dict[str, list[Sequence[int]]] = {}
 
     async def lines(self, documents: AsyncIterator[Versioned]) -> AsyncIterator[bytes]:
@@ -77,8 +71,8 @@ class PointMaker:
         found: list[list[Sentence]] = [[] for _ in batch]
         for group in _groups(pieces):
             texts = [text for _, _, text in group]
-            analysed = await asyncio.get_running_loop().run_in_executor(
-                self._analysts, self._sparse.analyse, texts, self._settings.sparse, self._settings.chunking
+            analysed = await self._analysts.run(
+                self._ticket, self._sparse.analyse, texts, self._settings.sparse, self._settings.chunking
             )
             for (position, start, _), sentences in zip(group, analysed, strict=True):
                 found[position] += (
