@@ -7,8 +7,10 @@ polls and its single-message handler costs more than a whole no-op job.
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -31,7 +33,7 @@ from infra.postgres.queries import claim
 from infra.settings import KafkaSettings, WorkerSettings
 from schemas.kinds.registry import Route
 from schemas.messages import Summons
-from schemas.topics import Lane
+from schemas.topics import Lane, topic_name
 
 if TYPE_CHECKING:
     import asyncpg
@@ -106,6 +108,9 @@ class Consumers:
         self._worker_name = worker_name
         self._slots = {lane: Slots(worker.concurrency) for lane in Lane}
         self.progress = {subscription: Progress(self._slots[subscription.lane]) for subscription in wanted}
+        self._concurrency = worker.concurrency
+        self._under_way: Counter[str] = Counter()
+        """Stages by topic."""
         self._tries: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._subscribers = [
@@ -160,7 +165,7 @@ class Consumers:
                 if resting:
                     progress.held_up()
                 try:
-                    polled = await _poll(consumer, subscription, await slots.wait())
+                    polled = await self._poll(consumer, subscription, await slots.wait())
                 except KafkaError as error:
                     log.warning("consumer.away", group=subscription.group, error=repr(error))
                     await asyncio.sleep(1)
@@ -176,6 +181,21 @@ class Consumers:
                     offsets.passed(passed)
         finally:
             await offsets.close()
+
+    async def _poll(
+        self, consumer: Any, subscription: Subscription, most: int
+    ) -> "dict[TopicPartition, list[ConsumerRecord[bytes | None, bytes | None]]]":
+        """At most so many messages, by partition; waits up to a second for the first.
+
+        What was begun goes first, or a fan-out would take all of its children through their first stage before one of
+        them ends. It cannot keep the rest from its turn: each of its messages needs a stage before it that had one, and
+        where it waits for something itself, a quarter of the slots is left to the rest.
+        """
+        under_way = sum(self._under_way[topic] for topic in subscription.ahead)
+        ahead_first = under_way < max(1, self._concurrency * 3 // 4)
+        first = [one for one in consumer.assignment() if (one.topic in subscription.ahead) is ahead_first]
+        polled = await consumer.getmany(*first, timeout_ms=0, max_records=most) if subscription.ahead and first else {}
+        return polled or await consumer.getmany(timeout_ms=1_000, max_records=most)
 
     def _rest(self, consumer: Any, subscription: Subscription, before: set[str]) -> set[str]:
         """Leave the topics alone whose breaker is open, and take up those again whose has closed; which rest now.
@@ -221,13 +241,16 @@ class Consumers:
         """Begin the tries of claimed jobs, whose leases began when their claim was `asked` for, at the earliest."""
         gauge = IN_FLIGHT.labels(lane.value)
 
-        def stage_over() -> None:
+        def stage_over(topic: str) -> None:
             slots.give(1)
+            self._under_way[topic] -= 1
             gauge.dec()
 
         for row in rows:
+            topic = topic_name(row["kind"], row["stage"], lane)
+            self._under_way[topic] += 1
             gauge.inc()
-            task = asyncio.create_task(Try(self._executor, row, asked + self._lease).run(stage_over))
+            task = asyncio.create_task(Try(self._executor, row, asked + self._lease).run(partial(stage_over, topic)))
             self._tries.add(task)
             task.add_done_callback(self._ended)
 
@@ -250,19 +273,6 @@ class Consumers:
         if not task.cancelled() and task.exception() is not None:
             # The job is safe: its lease ends and the rescuer takes it.
             log.error("try.defect", exc_info=task.exception())
-
-
-async def _poll(
-    consumer: Any, subscription: Subscription, most: int
-) -> "dict[TopicPartition, list[ConsumerRecord[bytes | None, bytes | None]]]":
-    """At most so many messages, by partition; waits up to a second for the first.
-
-    What was begun goes first, or a fan-out would take all of its children through their first stage before one of them
-    ends. It cannot keep the rest from its turn: each of its messages needs a stage before it that had one.
-    """
-    ahead = [one for one in consumer.assignment() if one.topic in subscription.ahead]
-    polled = await consumer.getmany(*ahead, timeout_ms=0, max_records=most) if ahead else {}
-    return polled or await consumer.getmany(timeout_ms=1_000, max_records=most)
 
 
 async def _whole(claim: Coroutine[Any, Any, None]) -> None:

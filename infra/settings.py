@@ -137,7 +137,7 @@ class GatewaySettings(BaseSettings):
     agents: bool = True
     auth: Literal["on", "off"] = Field("on", validation_alias="WELIP_AUTH")
     max_body_bytes: int = Field(1024 * 1024, ge=1024)
-    max_file_bytes: int = Field(512 * 1024 * 1024, ge=1024)
+    max_file_bytes: int = Field(4 * 1024**3, ge=1024)
 
 
 class LimitSettings(BaseSettings):

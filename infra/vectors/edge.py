@@ -14,7 +14,7 @@ from infra.vectors import points as p
 from infra.vectors.conditions import of_tenant, outdated
 from infra.vectors.fusion import DENSE, LEARNED, SPARSE
 from infra.vectors.optimiser import Optimiser
-from infra.vectors.shard import Shard
+from infra.vectors.shard import Shard, order
 from infra.vectors.shards import Shards
 from schemas.collections import FusionSettings
 from schemas.errors import DependencyUnavailable, InvalidInput
@@ -190,8 +190,7 @@ def _upsert(shard: Shard, tenant: str, points: Sequence[Point]) -> None:
     # Before the points: an index of a field that few points have is made in no time.
     unknown = sorted(p.ordered_fields(payloads) - shard.ordered)
     for field in unknown[: p.MOST_ORDERED_FIELDS - len(shard.ordered)]:
-        shard.engine.update(qe.UpdateOperation.create_field_index(field, qe.PayloadSchemaType.Float))
-        shard.ordered.add(field)
+        order(shard, field)
     written = [qe.Point(point.id, _vectors(point), payload) for point, payload in zip(points, payloads, strict=True)]
     shard.engine.update(qe.UpdateOperation.upsert_points(written))
 

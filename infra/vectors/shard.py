@@ -15,8 +15,10 @@ from qdrant_edge import (
     EdgeShard,
     EdgeSparseVectorParams,
     EdgeVectorParams,
+    FloatIndexParams,
+    KeywordIndexParams,
+    Memory,
     Modifier,
-    PayloadSchemaType,
     UpdateOperation,
 )
 
@@ -26,6 +28,11 @@ from schemas.errors import DependencyUnavailable
 
 DESCRIPTION: Final = "index.json"
 OPTIMISE_AFTER: Final = 20_000
+OPTIMISE_AT_LATEST: Final = 200_000
+"""Points. Until then their inverted index lies in memory, about 3 KB a point; afterwards in files."""
+IN_FILES: Final = Memory.Cached
+"""Where an optimised shard keeps its indexes: mapped files, read ahead. As fast as pinned in memory, and the system can
+take the memory back."""
 FLUSH_AFTER: Final = 5_000
 """Points. Until a flush the log grows, by about 4 KB a point, and opening the shard again repeats what is in it."""
 
@@ -60,8 +67,8 @@ class Shard:
 
     @property
     def due(self) -> bool:
-        """Whether so much was written that optimising is worth it: each time the index has grown by half."""
-        return self.written >= max(OPTIMISE_AFTER, self.description.optimised // 2)
+        """Whether so much was written that optimising is worth it: when the index has grown by half, within limits."""
+        return self.written >= max(OPTIMISE_AFTER, min(self.description.optimised // 2, OPTIMISE_AT_LATEST))
 
     def persist(self, points: int) -> None:
         """Put so many points, just written, on disk, where a crash of the machine leaves them.
@@ -84,18 +91,29 @@ class Shard:
 def make(folder: Path, described: Description) -> None:
     """An empty shard with its description, in a folder that is not there yet."""
     folder.mkdir()
-    sparse = {SPARSE: EdgeSparseVectorParams(modifier=Modifier.Idf, full_scan_threshold=FULL_SCAN_BELOW)}
+    sparse = {SPARSE: _sparse_arm(Modifier.Idf)}
     if described.learned:
-        sparse[LEARNED] = EdgeSparseVectorParams(full_scan_threshold=FULL_SCAN_BELOW)
+        sparse[LEARNED] = _sparse_arm()
     dense = (
         {DENSE: EdgeVectorParams(size=described.dimension, distance=Distance.Cosine)} if described.dimension else None
     )
-    engine = EdgeShard.create(str(folder / described.shard), EdgeConfig(vectors=dense, sparse_vectors=sparse))
+    config = EdgeConfig(vectors=dense, sparse_vectors=sparse, id_tracker_memory=IN_FILES)
+    engine = EdgeShard.create(str(folder / described.shard), config)
     for field in KEYWORDS:
-        engine.update(UpdateOperation.create_field_index(field, PayloadSchemaType.Keyword))
+        engine.update(UpdateOperation.create_field_index(field, KeywordIndexParams(memory=IN_FILES)))
     engine.flush()
     engine.close()
     describe(folder, described)
+
+
+def order(shard: Shard, field: str) -> None:
+    """Let a payload field of numbers be compared by an index of its own."""
+    shard.engine.update(UpdateOperation.create_field_index(field, FloatIndexParams(memory=IN_FILES)))
+    shard.ordered.add(field)
+
+
+def _sparse_arm(modifier: Modifier | None = None) -> EdgeSparseVectorParams:
+    return EdgeSparseVectorParams(modifier=modifier, full_scan_threshold=FULL_SCAN_BELOW, memory=IN_FILES)
 
 
 def opened(folder: Path) -> Shard:

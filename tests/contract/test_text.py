@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kiwipiepy import KiwiConfig
 
-from infra.text.kiwi import WINDOW_CHARS, windows
+from infra.text.kiwi import BEAM, WINDOW_CHARS, shared_analyser, windows
 from infra.text.sparse import KiwiSparseEncoder
 from infra.text.terms import bigram_id, bigram_ids, bigrams, morpheme_id
 from infra.text.tidying import tidied, tidy
@@ -159,6 +160,15 @@ def test_windows_cover_the_text_without_gap(text: str, size: int) -> None:
     cuts = windows(text, size)
     assert "".join(text[start:end] for start, end in cuts) == text
     assert all(0 < end - start <= size for start, end in cuts)
+
+
+def test_readings_are_given_up_as_early_as_decided() -> None:
+    text = "가죽을 메운 장구와 북은 가락을 잘게 나누거나 묵직하게 받친다."
+    kiwi = shared_analyser().load()
+    [window] = shared_analyser().windows([text])
+    early, late = (kiwi.tokenize(text, override_config=KiwiConfig(cutoff_threshold=n)) for n in (BEAM, 8.0))
+    assert [token.form for token in window.tokens] == [token.form for token in early]
+    assert [token.form for token in early] != [token.form for token in late]
 
 
 @given(WILDER)

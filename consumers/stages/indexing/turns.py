@@ -5,12 +5,12 @@ import heapq
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
 from schemas.topics import Lane
 
-P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVarTuple("A")
 
 AT_ONCE: Final = 2
 """One call of the analyser takes all cores; a second one stands ready for when the first one ends."""
@@ -33,7 +33,7 @@ class Turns:
         """The next one: higher than all before."""
         return next(self._tickets)
 
-    async def run(self, ticket: int, work: Callable[P, T], *arguments: P.args, **_: P.kwargs) -> T:
+    async def run(self, ticket: int, work: Callable[[*A], T], *arguments: *A) -> T:
         """What `work` returns or raises, once it has had its turn."""
         await self._turn(ticket)
         try:
