@@ -25,7 +25,7 @@ from infra.artifacts import Artifacts
 from infra.kafka.broker import kafka_broker
 from infra.patience import patiently
 from infra.postgres.database import Database
-from infra.process import stopped_by_signal
+from infra.process import settle, stopped_by_signal
 from infra.settings import KafkaSettings, PostgresSettings, RelaySettings, WebhookSettings, WorkerSettings
 from producers.agents import Agents, connect_patiently
 from schemas.collections import SparseSettings
@@ -87,6 +87,7 @@ async def work(
         await connect_patiently(broker, kafka)
         heartbeat.start()
         loop_watch.start()
+        settle()
         async with agents:
             log.info(
                 "worker.started", worker=name, pools=[pool.value for pool in pools], concurrency=worker.concurrency

@@ -14,7 +14,7 @@ from gateway.head import LimitedHead
 from gateway.services import Services
 from infra.logging import configure_logging
 from infra.loopback import is_loopback
-from infra.process import end_within
+from infra.process import end_within, settle
 from infra.settings import (
     BlobsSettings,
     GatewaySettings,
@@ -74,6 +74,7 @@ def main() -> int:
         server_header=False,
     )
     server = _Server(config, app)
+    settle()
     try:
         server.run()
     finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -14,6 +15,16 @@ import structlog
 log = structlog.get_logger(__name__)
 
 TOLD_WITHIN_S: Final = 5
+
+
+def settle() -> None:
+    """Let the garbage collector pass over what the start has made, for good: it stays until the end.
+
+    A full collection walks through all objects, with nothing else running: 0.1 s for what a gateway has loaded, whenever
+    the collector thinks it is time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 async def stopped_by_signal(*work: Coroutine[Any, Any, None], ends_within_s: float | None = None) -> None:

@@ -62,7 +62,10 @@ def _own(process: psutil.Process) -> int:
 
 
 def memory(judged: Judged, *, megabytes: int) -> dict[str, Any]:
-    """Peaks of resident memory but for files, at each mark of a corpus of that size. `growth`: of the worker, first mark to last."""
+    """Peaks of resident memory but for files, at each mark of a corpus of that size.
+
+    `growth`: of the worker, from the first mark to the last.
+    """
     at: dict[str, dict[str, int]] = {}
     with tempfile.TemporaryDirectory(prefix="welip-bench-", ignore_cleanup_errors=True) as folder:
         corpus = Path(folder) / "corpus.jsonl"

@@ -251,6 +251,22 @@ class TestGrowth:
         assert sorted(documents(found)) == ["d599", "later"]
         await index.close()
 
+    async def test_an_optimised_shard_keeps_its_indexes_in_files(self, tmp_path: Path) -> None:
+        index = EdgeIndex(tmp_path)
+        await index.ensure(KO, dimension=None, learned=True)
+        await index.upsert(KO, [chunk(f"d{n}", terms(1), learned=terms(2)) for n in range(600)])
+        await until_optimised(index)
+        await index.close()
+        [written] = [json.loads(path.read_text()) for path in tmp_path.rglob("edge_config.json")]
+        assert {arm["memory"] for arm in written["sparse_vectors"].values()} == {"cached"}
+        assert (len(written["sparse_vectors"]), written["id_tracker_memory"]) == (2, "cached")
+
+    @pytest.mark.parametrize(("optimised", "due"), [(0, 500), (40_000, 20_000), (5_000_000, 200_000)])
+    def test_what_lies_in_memory_until_then_is_limited(self, optimised: int, due: int) -> None:
+        described = shard.Description("t", "c", 1, None, False, "shard", optimised)
+        for written in (due - 1, due):
+            assert shard.Shard(None, Path(), described, written, set()).due is (written == due)  # type: ignore[arg-type]
+
     async def test_writes_wait_for_the_swap_and_none_is_lost(self, tmp_path: Path) -> None:
         index = EdgeIndex(tmp_path)
         other = index_of("t", "other")
