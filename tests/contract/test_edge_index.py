@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -225,6 +226,12 @@ class TestCrashes:
         await index.close()
 
 
+def configured(root: Path) -> dict[str, Any]:
+    """What the engine wrote down of the one shard under `root`."""
+    [written] = [json.loads(path.read_text()) for path in root.rglob("edge_config.json")]
+    return cast(dict[str, Any], written)
+
+
 class TestGrowth:
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +264,7 @@ class TestGrowth:
         await index.upsert(KO, [chunk(f"d{n}", terms(1), learned=terms(2)) for n in range(600)])
         await until_optimised(index)
         await index.close()
-        [written] = [json.loads(path.read_text()) for path in tmp_path.rglob("edge_config.json")]
+        written = configured(tmp_path)
         assert {arm["memory"] for arm in written["sparse_vectors"].values()} == {"cached"}
         assert (len(written["sparse_vectors"]), written["id_tracker_memory"]) == (2, "cached")
 
