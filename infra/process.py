@@ -20,8 +20,8 @@ TOLD_WITHIN_S: Final = 5
 def settle() -> None:
     """Let the garbage collector pass over what the start has made, for good: it stays until the end.
 
-    A full collection walks through all objects, with nothing else running: for some 50 ms, whenever the collector thinks
-    it is time.
+    A full collection walks through all objects, with nothing else running: for some 50 ms, whenever it thinks it is
+    time.
     """
     gc.collect()
     gc.freeze()
