@@ -235,9 +235,7 @@ async def test_a_model_of_the_same_name_with_another_dimension_is_refused() -> N
 
 async def test_many_documents_become_parts() -> None:
     world = World()
-    outcome = await plan.run(
-        planning(world, documents=documents(**{f"d{n}": "글." for n in range(600)})), world.ports
-    )
+    outcome = await plan.run(planning(world, documents=documents(**{f"d{n}": "글." for n in range(600)})), world.ports)
     assert isinstance(outcome, FanOut)
     assert outcome.carry["sizes"] == [500, 100]
     long = documents(**{f"d{n}": "가" * 150_000 for n in range(5)})
