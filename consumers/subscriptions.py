@@ -191,11 +191,13 @@ class Consumers:
         them ends. It cannot keep the rest from its turn: each of its messages needs a stage before it that had one, and
         where it waits for something itself, a quarter of the slots is left to the rest.
         """
-        under_way = sum(self._under_way[topic] for topic in subscription.ahead)
-        ahead_first = under_way < max(1, self._concurrency * 3 // 4)
-        first = [one for one in consumer.assignment() if (one.topic in subscription.ahead) is ahead_first]
-        polled = await consumer.getmany(*first, timeout_ms=0, max_records=most) if subscription.ahead and first else {}
-        return polled or await consumer.getmany(timeout_ms=1_000, max_records=most)
+        if subscription.ahead:
+            under_way = sum(self._under_way[topic] for topic in subscription.ahead)
+            ahead_first = under_way < max(1, self._concurrency * 3 // 4)
+            first = [one for one in consumer.assignment() if (one.topic in subscription.ahead) is ahead_first]
+            if first and (polled := await consumer.getmany(*first, timeout_ms=0, max_records=most)):
+                return polled  # type: ignore[no-any-return]
+        return await consumer.getmany(timeout_ms=1_000, max_records=most)  # type: ignore[no-any-return]
 
     def _rest(self, consumer: Any, subscription: Subscription, before: set[str]) -> set[str]:
         """Leave the topics alone whose breaker is open, and take up those again whose has closed; which rest now.
