@@ -18,7 +18,7 @@ from producers.client.sync import Welip
 MARKS = (10, 50, 100)
 """Percent of the corpus at which the highest memory until then is told."""
 
-WATCHED = {"consumers": "worker", "gateway": "gateway"}
+WATCHED = {"consumers": "worker", "gateway": "gateway", "infra.vectors.optimising": "optimiser"}
 MIB = 2**20
 
 

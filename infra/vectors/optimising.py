@@ -5,16 +5,20 @@ worker's process nothing else would run, heartbeats included.
 """
 
 import sys
+from pathlib import Path
 
 from qdrant_edge import EdgeShard
 
+from infra.vectors.shard import sync_all
+
 
 def main() -> None:
-    """Merge segments, build their indexes, drop what was deleted."""
+    """Merge small segments, build their indexes, drop what was deleted. On disk on return."""
     shard = EdgeShard.load(sys.argv[1])
     shard.optimize()
     shard.flush()
     shard.close()
+    sync_all(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

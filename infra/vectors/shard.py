@@ -12,6 +12,7 @@ from qdrant_edge import (
     CountRequest,
     Distance,
     EdgeConfig,
+    EdgeOptimizersConfig,
     EdgeShard,
     EdgeSparseVectorParams,
     EdgeVectorParams,
@@ -28,13 +29,20 @@ from schemas.errors import DependencyUnavailable
 
 DESCRIPTION: Final = "index.json"
 OPTIMISE_AFTER: Final = 20_000
-OPTIMISE_AT_LATEST: Final = 200_000
-"""Points. Until then their inverted index lies in memory, about 3 KB a point; afterwards in files."""
+OPTIMISE_AT_LATEST: Final = 50_000
+"""Points. Until then their inverted index lies in memory, about 3 KB a point; afterwards in files. A segment takes about
+so many, and is then left as it is: time and memory of optimising depend on what is new, not on what is there."""
+SPARSE_BYTES: Final = 1024
+"""About what the engine counts for the sparse vector of a chunk."""
 IN_FILES: Final = Memory.Cached
 """Where an optimised shard keeps its indexes: mapped files, read ahead. As fast as pinned in memory, and the system can
 take the memory back."""
 FLUSH_AFTER: Final = 5_000
 """Points. Until a flush the log grows, by about 4 KB a point, and opening the shard again repeats what is in it."""
+SEALED: Final = "id_tracker.e2i"
+"""A file that only a segment has to which no points are added any more."""
+WRITTEN_ONCE: Final = ("inverted_index.dat", "page_*.dat", "matrix.dat")
+"""Nine tenths of a sealed segment: its texts and vectors. When a point is deleted, other files say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,13 @@ def make(folder: Path, described: Description) -> None:
     dense = (
         {DENSE: EdgeVectorParams(size=described.dimension, distance=Distance.Cosine)} if described.dimension else None
     )
-    config = EdgeConfig(vectors=dense, sparse_vectors=sparse, id_tracker_memory=IN_FILES)
+    point_bytes = max(SPARSE_BYTES, 4 * (described.dimension or 0))
+    config = EdgeConfig(
+        vectors=dense,
+        sparse_vectors=sparse,
+        id_tracker_memory=IN_FILES,
+        optimizers=EdgeOptimizersConfig(max_segment_size=OPTIMISE_AT_LATEST * point_bytes // 1024),
+    )
     engine = EdgeShard.create(str(folder / described.shard), config)
     for field in KEYWORDS:
         engine.update(UpdateOperation.create_field_index(field, KeywordIndexParams(memory=IN_FILES)))
@@ -147,6 +161,33 @@ def describe(folder: Path, described: Description) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(folder / DESCRIPTION)
+    _sync(folder)
+
+
+def copy_files(folder: Path, to: Path) -> None:
+    """Copy a shard's files, to be optimised there; nobody may write to it meanwhile.
+
+    What the engine does not write again is linked, where the file system can, so that copying and writing to disk take
+    their time for what is new.
+    """
+    sealed = {file.parent for file in folder.glob(f"segments/*/{SEALED}")}
+
+    def link_or_copy(source: str, target: str) -> None:
+        path = Path(source)
+        if any(path.match(name) for name in WRITTEN_ONCE) and not sealed.isdisjoint(path.parents):
+            with suppress(OSError):
+                os.link(source, target)
+                return
+        shutil.copyfile(source, target)
+
+    shutil.copytree(folder, to, copy_function=link_or_copy)
+
+
+def sync_all(folder: Path) -> None:
+    """Put all that lies in a folder on disk, where a crash of the machine leaves it."""
+    for inner, _, files in os.walk(folder):
+        for path in (*(Path(inner, name) for name in files), Path(inner)):
+            _sync(path)
 
 
 def close(shard: Shard) -> None:

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from qdrant_edge import CountRequest
 
-from infra.vectors.shard import Description, Shard, close, describe, described_in, make, opened
+from infra.vectors.shard import Description, Shard, close, copy_files, describe, described_in, make, opened
 from schemas.errors import Conflict, DependencyUnavailable
 from schemas.retrieval import IndexName
 
@@ -75,7 +75,7 @@ class Shards:
             if shard is None:
                 return None
             shard.engine.flush()
-            shutil.copytree(shard.folder, to)
+            copy_files(shard.folder, to)
             return shard.engine.count(CountRequest(exact=True))
 
     def replace(self, name: str, copy: Path, points: int) -> None:

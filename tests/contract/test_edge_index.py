@@ -1,6 +1,7 @@
 """What only the embedded index can do wrong: its folder, its crashes, and its shards as they grow."""
 
 import asyncio
+import hashlib
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -193,6 +195,7 @@ class TestCrashes:
         monkeypatch.setattr(shard, "_sync", recorded)
         index = EdgeIndex(tmp_path / "index")
         await index.ensure(KO, dimension=2)
+        synced.clear()
         for n in range(30):
             await index.upsert(KO, [chunk(f"d{n}", terms(1), dense=[1.0, 0.0], position=p) for p in range(5)])
         await index.prune(KO, [DocumentVersion("d3", 2, None)])
@@ -232,6 +235,23 @@ def configured(root: Path) -> dict[str, Any]:
     return cast(dict[str, Any], written)
 
 
+def written_once(root: Path) -> dict[str, tuple[int, str]]:
+    """Of each such file in a sealed segment, which file of the disk it is, and a digest of what is in it."""
+    return {
+        f"{segment.name}/{path.relative_to(segment)}": (
+            path.stat().st_ino,
+            hashlib.blake2b(path.read_bytes()).hexdigest(),
+        )
+        for segment in (file.parent for file in root.rglob(shard.SEALED))
+        for name in shard.WRITTEN_ONCE
+        for path in segment.rglob(name)
+    }
+
+
+def _no_links(source: str, target: str) -> None:
+    raise OSError("this file system has no links")
+
+
 class TestGrowth:
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,11 +288,37 @@ class TestGrowth:
         assert {arm["memory"] for arm in written["sparse_vectors"].values()} == {"cached"}
         assert (len(written["sparse_vectors"]), written["id_tracker_memory"]) == (2, "cached")
 
-    @pytest.mark.parametrize(("optimised", "due"), [(0, 500), (40_000, 20_000), (5_000_000, 200_000)])
+    @pytest.mark.parametrize(("optimised", "due"), [(0, 500), (40_000, 20_000), (5_000_000, 50_000)])
     def test_what_lies_in_memory_until_then_is_limited(self, optimised: int, due: int) -> None:
         described = shard.Description("t", "c", 1, None, False, "shard", optimised)
         for written in (due - 1, due):
             assert shard.Shard(None, Path(), described, written, set()).due is (written == due)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("links", [True, False])
+    async def test_a_full_segment_is_neither_written_nor_copied_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+    ) -> None:
+        """Where the file system has links; elsewhere it is copied, and works as well."""
+        monkeypatch.setattr(shard, "OPTIMISE_AT_LATEST", 10_000)
+        if not links:
+            monkeypatch.setattr(shard.os, "link", _no_links)
+        index = EdgeIndex(tmp_path)
+        await index.ensure(KO, dimension=None)
+        after = []
+        for name in ("a", "b", "c"):
+            await index.upsert(KO, [chunk(f"{name}{n}", terms(*range(3_000), 10_000 + n)) for n in range(700)])
+            await until_optimised(index)
+            await index.prune(KO, [DocumentVersion(f"{name}3", 2, None)])
+            after.append(written_once(tmp_path))
+        found = await index.search(KO, query(10_007), top_k=9, fusion=FUSION)
+        assert sorted(documents(found)) == ["a7", "b7", "c7"]
+        assert await index.count(KO) == 3 * 699
+        await index.close()
+        for before, later in pairwise(after):
+            assert before
+            assert set(before) < set(later)
+            for file, (number, digest) in before.items():
+                assert (later[file][0] == number, later[file][1]) == (links, digest)
 
     async def test_writes_wait_for_the_swap_and_none_is_lost(self, tmp_path: Path) -> None:
         index = EdgeIndex(tmp_path)
