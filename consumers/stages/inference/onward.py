@@ -19,7 +19,8 @@ def onward(
     rerank: bool = False,
 ) -> Outcome:
     """To `rerank`, where there is something to rerank; to `generate`; or, when nothing is to be generated, `Done`."""
-    carry = {"passages": [asdict(passage) for passage in passages], "timings_ms": dict(timings)}
+    fields = [asdict(passage) for passage in passages]
+    carry = {"passages": fields, "timings_ms": dict(timings)}
     if rerank and passages:
         return Next("rerank", carry)
     if request.generate is not None:
@@ -27,7 +28,7 @@ def onward(
     result = InferenceResult(
         answer=None,
         found=bool(passages),
-        citations=[Citation(**asdict(passage)) for passage in passages],
+        citations=[Citation(**passage) for passage in fields],
         model=None,
         timings_ms={**timings, "total": milliseconds(job.created_at, datetime.now(UTC))},
     )
