@@ -12,7 +12,7 @@ from consumers.bootstrap import AdapterSettings
 from consumers.liveness import ConsumerStuck
 from consumers.webhooks.process import deliver
 from infra.logging import configure_logging
-from infra.process import limit_arenas
+from infra.process import cores, limit_arenas
 from infra.settings import (
     BlobsSettings,
     EmbedderSettings,
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--concurrency", type=int, help="jobs at once in each lane")
     given = parser.parse_args(arguments)
-    limit_arenas(os.cpu_count() or 1)
+    limit_arenas(cores())
     worker = WorkerSettings()
     if given.concurrency is not None:
         worker = WorkerSettings(concurrency=given.concurrency)

@@ -1,6 +1,5 @@
 """The one Kiwi analyser of a process, under the sparse encoder and the extractive generator."""
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -9,6 +8,7 @@ from typing import Final, NamedTuple
 
 from kiwipiepy import Kiwi, Token
 
+from infra.process import cores
 from schemas.errors import DependencyUnavailable
 
 WINDOW_CHARS: Final = 8_000
@@ -45,7 +45,7 @@ class KiwiAnalyser:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self._workers = workers or min(_cores(), MAX_WORKERS)
+        self._workers = workers or min(cores(), MAX_WORKERS)
         self._kiwi: Kiwi | None = None
         self._lock = Lock()
 
@@ -107,7 +107,3 @@ def windows(text: str, size: int = WINDOW_CHARS) -> list[tuple[int, int]]:
 def _last(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
     """The end of the pattern's last match in `text[start:end]`, 0 where there is none."""
     return max((match.end() for match in pattern.finditer(text, start, end)), default=0)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

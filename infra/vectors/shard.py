@@ -31,7 +31,7 @@ DESCRIPTION: Final = "index.json"
 OPTIMISE_AFTER: Final = 20_000
 OPTIMISE_AT_LATEST: Final = 50_000
 """Points. Until then their inverted index lies in memory, about 3 KB a point; then in files. A segment takes about
-so many, and is then left as it is: time and memory of optimising depend on what is new, not on what is there."""
+so many, and is then left as it is: what optimising takes depends on what is new, and little on what is there."""
 SPARSE_BYTES: Final = 1024
 """About what the engine counts for the sparse vector of a chunk."""
 IN_FILES: Final = Memory.Cached

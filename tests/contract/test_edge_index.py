@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import pytest
 
-from infra.vectors import optimiser, shard
+from infra.vectors import optimiser, optimising, shard
 from infra.vectors.edge import EdgeIndex
 from infra.vectors.points import index_name
 from schemas.errors import Conflict, DependencyUnavailable, NotFound
@@ -207,6 +207,21 @@ class TestCrashes:
         assert len(await find(copy, top_k=200)) == 29 * 5
         await copy.close()
         await index.close()
+
+    async def test_what_was_optimised_lies_on_disk_when_its_process_ends(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        index = EdgeIndex(tmp_path / "index")
+        await index.ensure(KO, dimension=None)
+        await index.upsert(KO, [chunk(f"d{n}", terms(*range(3_000))) for n in range(700)])
+        await index.close()
+        folder = tmp_path / "index" / index_name(KO) / "shard"
+        synced: set[Path] = set()
+        monkeypatch.setattr(shard, "_sync", synced.add)
+        monkeypatch.setattr(sys, "argv", ["", str(folder)])
+        optimising.main()
+        assert list(folder.glob(f"segments/*/{shard.SEALED}"))
+        assert synced == {folder, *folder.rglob("*")}
 
     async def test_an_index_whose_making_was_killed_is_removed(self, tmp_path: Path) -> None:
         (tmp_path / ".unfinished-1" / "shard").mkdir(parents=True)
