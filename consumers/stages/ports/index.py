@@ -1,0 +1,47 @@
+"""Where chunks are found."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from schemas.collections import FusionSettings
+from schemas.filters import Condition
+from schemas.retrieval import DocumentVersion, IndexName, Passage, Point, Query
+
+
+class VectorIndex(Protocol):
+    """Chunks by physical index. An index belongs to one tenant and is invisible to others."""
+
+    async def ensure(self, index: IndexName, *, dimension: int | None, learned: bool = False) -> None:
+        """Create the index unless it exists. `dimension` is that of its dense vectors, None for sparse only.
+
+        Raises `Conflict` when it exists with other arms.
+        """
+
+    async def upsert(self, index: IndexName, points: Sequence[Point]) -> None:
+        """Write points; one with a known id replaces it. Durable on return. Raises `NotFound`."""
+
+    async def prune(self, index: IndexName, documents: Sequence[DocumentVersion]) -> None:
+        """Of each document, remove the points of another content and a lower version. Absent is no error."""
+
+    async def search(
+        self,
+        index: IndexName,
+        query: Query,
+        *,
+        top_k: int,
+        fusion: FusionSettings,
+        filter: Condition | None = None,
+    ) -> list[Passage]:
+        """The `top_k` best chunks, best first. An index that does not exist raises `NotFound`."""
+
+    async def count(self, index: IndexName) -> int:
+        """How many chunks the index holds; 0 when it does not exist."""
+
+    async def drop(self, index: IndexName) -> None:
+        """Remove the index. Absent is no error."""
+
+    async def check(self) -> None:
+        """Raise `DependencyUnavailable` unless the index answers."""
+
+    async def close(self) -> None:
+        """Flush and let go of what is held."""

@@ -1,0 +1,69 @@
+"""What turns text into vectors or scores it: encoders, embedding models, rerankers."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from schemas.collections import Chunking, SparseSettings
+from schemas.retrieval import Embedding, Sentence, SparseVector
+
+
+class SparseEncoder(Protocol):
+    """Turns text into term weights whose dot product, with IDF from the index, is BM25."""
+
+    @property
+    def name(self) -> str:
+        """Names the way terms are taken from text; recorded with a collection."""
+
+    def analyse(
+        self, texts: Sequence[str], settings: SparseSettings, chunking: Chunking | None = None
+    ) -> list[list[Sentence]]:
+        """The sentences of each text with their terms, in one pass of the analyser, on all cores it was given.
+
+        Every character that is not white space lies in exactly one sentence. Given `chunking`, which `chunk` needs,
+        a sentence that is larger than a chunk may be comes as several. Blocking and CPU-bound.
+        """
+
+    def weigh(self, pieces: Iterable[Sequence[int]], settings: SparseSettings) -> SparseVector:
+        """Saturated term frequencies of a chunk: of the terms of its sentences, title and heading together."""
+
+    def encode_query(self, text: str, settings: SparseSettings) -> SparseVector:
+        """A weight for each distinct term, synonyms included. Empty when the text holds no content. Blocking."""
+
+
+class Embedder(Protocol):
+    """Turns text into unit-length dense vectors, many jobs' texts in one batch."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, with every setting that changes its vectors; recorded with a collection."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of each dense vector."""
+
+    @property
+    def learned(self) -> bool:
+        """Whether the model gives sparse vectors of its own too."""
+
+    async def embed_documents(self, texts: Sequence[str]) -> list[Embedding]:
+        """One embedding a text. What was embedded before comes from the cache."""
+
+    async def embed_query(self, text: str) -> Embedding:
+        """The embedding of a query."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class Reranker(Protocol):
+    """Reads question and passage together, for a better order of few passages."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    async def rerank(self, question: str, texts: Sequence[str]) -> list[float]:
+        """A relevance in 0..1 for each text. Pairs of several jobs share a batch."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
