@@ -28,7 +28,7 @@ def test_a_stage_that_nobody_registered_is_an_error() -> None:
 
 def test_every_folder_of_stages_is_a_kind() -> None:
     folders = {module.name for module in pkgutil.iter_modules(consumers.stages.__path__) if module.ispkg}
-    assert folders == set(KINDS)
+    assert folders - {"ports"} == set(KINDS)
 
 
 def test_every_stage_has_a_topic_of_its_own_in_each_lane() -> None:
