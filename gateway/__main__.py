@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.app import create_app
-from gateway.head import LimitedHead
+from gateway.http.head import LimitedHead
 from gateway.services import Services
 from infra.logging import configure_logging
 from infra.loopback import is_loopback

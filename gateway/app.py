@@ -7,16 +7,22 @@ from collections.abc import AsyncIterator
 import structlog
 from fastapi import FastAPI
 
-from gateway import openapi, problems
-from gateway.auth import Keys
-from gateway.ending import Endings
-from gateway.limits import Limits
-from gateway.local import LocalOnly
-from gateway.middleware import BodyLimit, Measured
-from gateway.receivers import Receivers
-from gateway.routes import collections, dead, deliveries, files, health, jobs, pages, webhooks
+from gateway.collections import routes as collections
+from gateway.dead import routes as dead
+from gateway.files import routes as files
+from gateway.health import routes as health
+from gateway.http import openapi, problems
+from gateway.http.auth import Keys
+from gateway.http.limits import Limits
+from gateway.http.local import LocalOnly
+from gateway.http.middleware import BodyLimit, Measured
+from gateway.jobs import routes as jobs
+from gateway.jobs.ending import Endings
+from gateway.jobs.submit import Submitter
+from gateway.pages import routes as pages
 from gateway.services import Services
-from gateway.submit import Submitter
+from gateway.webhooks import deliveries, endpoints
+from gateway.webhooks.receivers import Receivers
 from infra.blobs.open import open_blobs
 from infra.kafka.broker import kafka_broker
 from infra.patience import patiently
@@ -108,7 +114,7 @@ def create_app(
         keys=Keys(database, gateway),
         limits=limits,
     )
-    for module in (jobs, files, collections, deliveries, webhooks, dead, health, pages):
+    for module in (jobs, files, collections, deliveries, endpoints, dead, health, pages):
         # Not `include_router`, which would match every request a second time, against a tree of routers.
         app.router.routes.extend(module.router.routes)
     pages.mount_assets(app)

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from faststream.kafka import KafkaBroker
 
-from gateway.auth import Asker, Keys
-from gateway.ending import Endings
-from gateway.limits import Limits
-from gateway.receivers import Receivers
-from gateway.submit import Submitter
+from gateway.http.auth import Asker, Keys
+from gateway.http.limits import Limits
+from gateway.jobs.ending import Endings
+from gateway.jobs.submit import Submitter
+from gateway.webhooks.receivers import Receivers
 from infra.blobs.folder import FolderBlobs
 from infra.blobs.s3 import MinioBlobs
 from infra.postgres.database import Database

@@ -12,9 +12,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-import gateway.auth
-from gateway.auth import Keys
-from gateway.problems import Unauthenticated
+import gateway.http.auth
+from gateway.http.auth import Keys
+from gateway.http.problems import Unauthenticated
 from infra.postgres.database import Database
 from infra.postgres.keys import create_key, list_keys, revoke_key
 from infra.settings import GatewaySettings
@@ -246,7 +246,7 @@ def test_a_revoked_key_opens_nothing(guarded: Up, database_url_of_stack: str) ->
 async def test_a_key_that_was_used_is_forgotten_after_its_revocation(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway.auth, "REMEMBER_S", 0.3)
+    monkeypatch.setattr(gateway.http.auth, "REMEMBER_S", 0.3)
     keys = Keys(database, GatewaySettings.model_validate({"WELIP_AUTH": "on"}))
     key = await asyncio.to_thread(create_key, database_url, "gone", "")
     assert await keys.tenant(f"bearer  {key} ") == "gone"

@@ -9,9 +9,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-import gateway.limits
+import gateway.http.limits
 from gateway.app import create_app
-from gateway.limits import Limits, QueueFull, RateLimited
+from gateway.http.limits import Limits, QueueFull, RateLimited
 from infra.postgres.database import Database
 from infra.postgres.keys import digest
 from infra.postgres.queries import keys
@@ -101,7 +101,7 @@ async def test_the_client_waits_as_long_as_it_is_told(jobs: Jobs, postgres: Post
 async def test_a_full_queue_takes_nothing_until_there_is_room(
     jobs: Jobs, postgres: PostgresSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway.limits, "COUNT_EVERY_S", 0.05)
+    monkeypatch.setattr(gateway.http.limits, "COUNT_EVERY_S", 0.05)
     waiting = await jobs.submit(2, tenant="ours")
     retried, _ = await jobs.running(tenant="ours")
     await jobs.fetch(

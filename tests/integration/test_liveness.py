@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.consumer.fetcher import Fetcher
 
 from consumers.liveness import TIMES, ConsumerStuck, ConsumerWatch
-from gateway.routes import health
+from gateway.health import routes as health
 from gateway.services import Services
 from infra.kafka import broker as broker_module
 from infra.local.kafka import KafkaServer

@@ -8,8 +8,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from gateway.receivers import Receivers
-from gateway.submit import Submitter
+from gateway.jobs.submit import Submitter
+from gateway.webhooks.receivers import Receivers
 from infra.settings import WebhookSettings
 from infra.telemetry import current_traceparent, span, stop_tracing, use_provider
 from schemas.jobs import Submission

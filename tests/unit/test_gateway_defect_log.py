@@ -11,7 +11,7 @@ import asyncio, sys
 from infra.logging import configure_logging
 from infra.settings import LogSettings
 configure_logging(LogSettings(format=sys.argv[1]), process="test")
-from gateway.problems import _defect
+from gateway.http.problems import _defect
 from starlette.requests import Request
 
 def route(key):

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.content import byte_range
-from gateway.internal_jobs import AT_FAULT, as_error
-from gateway.problems import RangeUnsatisfiable, _invalid, status_of
-from gateway.routes.collections import SearchBody
-from gateway.routes.jobs import preferred_wait
+from gateway.collections.routes import SearchBody
+from gateway.files.content import byte_range
+from gateway.http.problems import RangeUnsatisfiable, _invalid, status_of
+from gateway.jobs.internal import AT_FAULT, as_error
+from gateway.jobs.routes import preferred_wait
 from schemas import errors
 from schemas.jobs import SubmitJob
 

@@ -9,11 +9,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from gateway import problems
-from gateway.limits import Limits
-from gateway.routes import jobs
+from gateway.http import problems
+from gateway.http.limits import Limits
+from gateway.jobs import routes as jobs
+from gateway.jobs.submit import Accepted
 from gateway.services import Services
-from gateway.submit import Accepted
 from infra.postgres.database import Database
 from infra.settings import LimitSettings, PostgresSettings
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upload import MAX_FIELDS, TYPES, Form
+from gateway.files.form import MAX_FIELDS, TYPES, Form
 from schemas.errors import InvalidInput
 
 BOUNDARY = b"----part"

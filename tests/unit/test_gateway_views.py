@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from gateway.views import collection_view, event_view, file_view, fresh_view, job_view
+from gateway.jobs.views import collection_view, event_view, file_view, fresh_view, job_view
 from infra.postgres.queries.submit import Made, NewJob
 from schemas.collections import CollectionSettings
 from schemas.ids import parsed, shown

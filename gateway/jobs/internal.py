@@ -5,9 +5,9 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel
 
-from gateway.content import file_bytes
-from gateway.problems import NotDoneYet
-from gateway.routes.jobs import view
+from gateway.files.content import file_bytes
+from gateway.http.problems import NotDoneYet
+from gateway.jobs.routes import view
 from gateway.services import Services
 from infra.postgres.queries import cancel
 from schemas.errors import Conflict, InvalidInput, JobError, NotFound

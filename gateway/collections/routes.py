@@ -11,12 +11,12 @@ from fastapi import APIRouter, Path, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from gateway.answers import json
-from gateway.bodies import JsonRoute
-from gateway.internal_jobs import done
-from gateway.routes.jobs import problems
+from gateway.http.answers import json
+from gateway.http.bodies import JsonRoute
+from gateway.jobs.internal import done
+from gateway.jobs.routes import problems
+from gateway.jobs.views import Row, collection_view
 from gateway.services import Parts, Services, Tenant
-from gateway.views import Row, collection_view
 from infra.postgres.queries import catalogue
 from schemas.collections import CollectionSettings
 from schemas.errors import NotFound

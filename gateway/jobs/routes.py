@@ -10,12 +10,12 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import WithJsonSchema
 from sse_starlette import EventSourceResponse
 
-from gateway import events
-from gateway.answers import json, page
-from gateway.bodies import JsonRoute, SubmitRoute
-from gateway.content import file_response
+from gateway.files.content import file_response
+from gateway.http.answers import json, page
+from gateway.http.bodies import JsonRoute, SubmitRoute
+from gateway.jobs import events
+from gateway.jobs.views import job_view
 from gateway.services import Parts, Services, Tenant
-from gateway.views import job_view
 from infra.postgres.queries import cancel as cancelling
 from infra.postgres.queries import moves, reading
 from schemas.errors import Conflict, InvalidInput, NotFound

@@ -8,13 +8,13 @@ from typing import Annotated, Final
 import uuid_utils.compat as uuids
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from gateway.answers import json, page
-from gateway.content import file_response
-from gateway.problems import TooLarge
-from gateway.routes.jobs import problems
+from gateway.files.content import file_response
+from gateway.files.form import Form
+from gateway.http.answers import json, page
+from gateway.http.problems import TooLarge
+from gateway.jobs.routes import problems
+from gateway.jobs.views import file_view
 from gateway.services import Parts, Tenant
-from gateway.upload import Form
-from gateway.views import file_view
 from infra.postgres.queries import files
 from schemas.errors import DependencyUnavailable, InvalidInput, NotFound
 from schemas.ids import parsed, shown

@@ -1,4 +1,4 @@
-"""Dead letters: how they are shown, and how one goes back to work. Routes in `gateway/routes/dead.py`."""
+"""Dead letters: how they are shown, and how one goes back to work. Routes in `gateway/dead/routes.py`."""
 
 import base64
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ import orjson
 import uuid_utils.compat as uuids
 from pydantic import ValidationError
 
-from gateway.auth import Asker
-from gateway.problems import LimitReached
+from gateway.http.auth import Asker
+from gateway.http.problems import LimitReached
+from gateway.jobs.views import Row, job_view
 from gateway.services import Services
-from gateway.views import Row, job_view
 from infra.metrics import SUBMITTED
 from infra.postgres.queries import dead, reading
 from infra.postgres.queries.dead import Wanted

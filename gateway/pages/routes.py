@@ -15,7 +15,7 @@ from faststream.kafka import KafkaBroker
 from faststream.specification import AsyncAPI
 from starlette.staticfiles import StaticFiles
 
-from gateway.answers import json
+from gateway.http.answers import json
 from schemas.kinds.registry import routes
 from schemas.messages import Summons
 

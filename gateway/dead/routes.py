@@ -4,12 +4,12 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Response
 
-from gateway.answers import json, page
-from gateway.auth import Asker
-from gateway.bodies import JsonRoute
-from gateway.dead import find, letter_detail, letter_view, letters, requeue, requeue_page
-from gateway.problems import Forbidden
-from gateway.routes.jobs import problems
+from gateway.dead.requeue import find, letter_detail, letter_view, letters, requeue, requeue_page
+from gateway.http.answers import json, page
+from gateway.http.auth import Asker
+from gateway.http.bodies import JsonRoute
+from gateway.http.problems import Forbidden
+from gateway.jobs.routes import problems
 from gateway.services import Asking, Parts
 from infra.postgres.queries import dead
 from infra.postgres.queries.dead import Wanted

@@ -6,12 +6,12 @@ from uuid import UUID
 import asyncpg
 from fastapi import APIRouter, Path, Query, Response
 
-from gateway.answers import json, page
-from gateway.bodies import JsonRoute
-from gateway.routes.jobs import JOB_ID, problems
-from gateway.routes.webhooks import EndpointId, known
+from gateway.http.answers import json, page
+from gateway.http.bodies import JsonRoute
+from gateway.jobs.routes import JOB_ID, problems
 from gateway.services import Parts, Services, Tenant
-from gateway.webhook_views import delivery_log, delivery_view
+from gateway.webhooks.endpoints import EndpointId, known
+from gateway.webhooks.views import delivery_log, delivery_view
 from infra.postgres.queries import webhooks
 from schemas.errors import Conflict, NotFound
 from schemas.ids import parsed, shown

@@ -7,7 +7,7 @@ from typing import Final
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.answers import json
+from gateway.http.answers import json
 from gateway.services import Parts, Services
 from infra.metrics import DEAD_LETTERS, OUTBOX, OUTBOX_AGE, QUEUE_AGE, QUEUED, RUNNING
 from infra.postgres.queries import dead, outbox, reading

@@ -9,8 +9,8 @@ from uuid import UUID
 import orjson
 import uuid_utils.compat as uuids
 
-from gateway.receivers import Receivers
-from gateway.views import fresh_view, job_view
+from gateway.jobs.views import fresh_view, job_view
+from gateway.webhooks.receivers import Receivers
 from infra.grouping import Grouper
 from infra.metrics import SUBMITTED
 from infra.postgres.database import Database

@@ -10,7 +10,7 @@ import asyncpg
 import orjson
 from sse_starlette import ServerSentEvent
 
-from gateway.views import event_view
+from gateway.jobs.views import event_view
 from infra.postgres.database import Database
 from infra.postgres.queries import reading
 

@@ -7,11 +7,11 @@ import asyncpg
 import uuid_utils.compat as uuids
 from fastapi import APIRouter, Path, Response
 
-from gateway.answers import json
-from gateway.bodies import JsonRoute
-from gateway.routes.jobs import problems
+from gateway.http.answers import json
+from gateway.http.bodies import JsonRoute
+from gateway.jobs.routes import problems
 from gateway.services import Parts, Services, Tenant
-from gateway.webhook_views import endpoint_view
+from gateway.webhooks.views import endpoint_view
 from infra.postgres.queries import webhooks
 from infra.webhooks.signing import new_secret
 from schemas.errors import Conflict, NotFound

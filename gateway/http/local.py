@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.problems import problem
+from gateway.http.problems import problem
 from infra.loopback import is_loopback
 
 NAMED_BY: Final = {b"host": "Host", b"origin": "Origin"}

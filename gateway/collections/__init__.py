@@ -1,0 +1,1 @@
+"""`/v1/collections`: what was indexed, and searching it."""

@@ -1,0 +1,1 @@
+"""`/v1/dead`: dead letters are looked at, requeued and dropped."""

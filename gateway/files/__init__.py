@@ -1,0 +1,1 @@
+"""`/v1/files`: bytes stream to object storage and back."""

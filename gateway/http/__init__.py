@@ -1,0 +1,1 @@
+"""What all resources share: errors as problems, keys, limits, bodies, what surrounds every request."""

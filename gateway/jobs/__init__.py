@@ -1,0 +1,1 @@
+"""`/v1/jobs`: a job is submitted, looked at, waited for, followed and cancelled."""

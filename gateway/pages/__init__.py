@@ -1,0 +1,1 @@
+"""`/docs` and `/asyncapi`: the API for people."""
