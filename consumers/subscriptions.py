@@ -20,11 +20,11 @@ from aiokafka.structs import ConsumerRecord
 from faststream.kafka import KafkaBroker
 from faststream.kafka import TopicPartition as Partition
 
-from consumers.dead import keep, read
 from consumers.executor import Executor, Try
 from consumers.held import Abort
 from consumers.progress import Progress
 from consumers.slots import Slots
+from consumers.unreadable import keep, read
 from infra.kafka.broker import consumer_settings
 from infra.kafka.embedded import PARTITIONS, Pace
 from infra.metrics import IN_FLIGHT, STALE

@@ -1,4 +1,4 @@
-"""The application: parts made once, routes, and what surrounds every request."""
+"""The application: services made once, routes, and what surrounds every request."""
 
 import asyncio
 import contextlib

@@ -20,7 +20,7 @@ from producers.agents import Agents
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The gateway's parts."""
+    """What the gateway is made of."""
 
     settings: GatewaySettings
     database: Database
@@ -34,8 +34,8 @@ class Services:
     limits: Limits
 
 
-async def services(request: Request) -> Services:
-    """The parts of the application that serves this request. Async, for FastAPI calls others in a thread."""
+async def services_of(request: Request) -> Services:
+    """The services of the application that serves this request. Async, for FastAPI calls others in a thread."""
     found: Any = request.app.state.services
     assert isinstance(found, Services)
     return found
@@ -43,14 +43,14 @@ async def services(request: Request) -> Services:
 
 async def tenant(request: Request) -> str:
     """Whose request this is. Raises `Unauthenticated`."""
-    return await (await services(request)).keys.tenant(request.headers.get("authorization"))
+    return await (await services_of(request)).keys.tenant(request.headers.get("authorization"))
 
 
 async def asker(request: Request) -> Asker:
     """Who sends this request. Raises `Unauthenticated`."""
-    return await (await services(request)).keys.asker(request.headers.get("authorization"))
+    return await (await services_of(request)).keys.asker(request.headers.get("authorization"))
 
 
-Parts = Annotated[Services, Depends(services)]
+ServicesDep = Annotated[Services, Depends(services_of)]
 Tenant = Annotated[str, Depends(tenant)]
 Asking = Annotated[Asker, Depends(asker)]

@@ -10,6 +10,11 @@ def shown(prefix: str, id: UUID) -> str:
     return f"{prefix}_{id.hex}"
 
 
+def pattern(prefix: str) -> str:
+    """The regular expression of an id with this prefix."""
+    return f"^{prefix}_[0-9a-f]{{32}}$"
+
+
 def parsed(prefix: str, text: str) -> UUID:
     """The UUID in an id. Raises `NotFound` for whatever is not one: such a thing cannot exist."""
     head, _, digits = text.partition("_")

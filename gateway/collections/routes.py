@@ -11,12 +11,13 @@ from fastapi import APIRouter, Path, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from gateway.collections.views import collection_view
 from gateway.http.answers import json
 from gateway.http.bodies import JsonRoute
+from gateway.http.openapi import problems
+from gateway.http.rows import Row
 from gateway.jobs.internal import done
-from gateway.jobs.routes import problems
-from gateway.jobs.views import Row, collection_view
-from gateway.services import Parts, Services, Tenant
+from gateway.services import Services, ServicesDep, Tenant
 from infra.postgres.queries import catalogue
 from schemas.collections import CollectionSettings
 from schemas.errors import NotFound
@@ -99,17 +100,17 @@ class Hits(BaseModel):
 
 
 @router.get("", summary="List collections", response_model=CollectionList, responses=problems())
-async def collections(parts: Parts, tenant: Tenant) -> Response:
+async def collections(services: ServicesDep, tenant: Tenant) -> Response:
     """The tenant's collections."""
-    async with parts.database.connection() as connection:
+    async with services.database.connection() as connection:
         rows = await catalogue.collections(connection, tenant)
     return json({"data": [collection_view(row) for row in rows]})
 
 
 @router.get("/{name}", summary="Look at a collection", response_model=CollectionView, responses=problems(404, 422))
-async def collection(name: Name, parts: Parts, tenant: Tenant) -> Response:
+async def collection(name: Name, services: ServicesDep, tenant: Tenant) -> Response:
     """What it holds, its encoders and settings, the metadata it can be filtered by, and whether it is being rebuilt."""
-    return json(collection_view(await _row(parts, tenant, name)))
+    return json(collection_view(await _row(services, tenant, name)))
 
 
 @router.patch(
@@ -119,21 +120,21 @@ async def collection(name: Name, parts: Parts, tenant: Tenant) -> Response:
     response_model=JobView,
     responses=problems(400, 404, 413, 422, 429),
 )
-async def change(name: Name, body: ChangeBody, parts: Parts, tenant: Tenant) -> Response:
+async def change(name: Name, body: ChangeBody, services: ServicesDep, tenant: Tenant) -> Response:
     """Change settings, or index all documents again: 202, and the job that does it. Searches go on meanwhile."""
-    rebuilds = _check(body, await _row(parts, tenant, name)) or body.rebuild
-    await parts.limits.submission(tenant)
+    rebuilds = _check(body, await _row(services, tenant, name)) or body.rebuild
+    await services.limits.submission(tenant)
     wanted = IndexingInput(collection=name, settings=body.settings, rebuild=body.rebuild)
     lane = Lane.BULK if rebuilds else Lane.INTERACTIVE
-    accepted = await parts.submitter.submit(tenant, Submission(kind="indexing", input=wanted, lane=lane))
+    accepted = await services.submitter.submit(tenant, Submission(kind="indexing", input=wanted, lane=lane))
     return json(accepted.view, 202, {"Location": accepted.view["links"]["self"]})
 
 
 @router.delete("/{name}", summary="Remove a collection", response_model=Deleted, responses=problems(404, 422, 429))
-async def drop(name: Name, parts: Parts, tenant: Tenant) -> Response:
+async def drop(name: Name, services: ServicesDep, tenant: Tenant) -> Response:
     """Remove a collection with everything in it."""
-    await _known(parts, tenant, name)
-    await done(parts, tenant, "indexing", IndexingInput(collection=name, drop=True))
+    await _known(services, tenant, name)
+    await done(services, tenant, "indexing", IndexingInput(collection=name, drop=True))
     return json({"id": name, "object": "collection", "deleted": True})
 
 
@@ -143,10 +144,10 @@ async def drop(name: Name, parts: Parts, tenant: Tenant) -> Response:
     response_model=Deleted,
     responses=problems(404, 422, 429),
 )
-async def forget(name: Name, id: Annotated[DocumentId, Path()], parts: Parts, tenant: Tenant) -> Response:
+async def forget(name: Name, id: Annotated[DocumentId, Path()], services: ServicesDep, tenant: Tenant) -> Response:
     """Remove a document from a collection."""
-    await _known(parts, tenant, name)
-    result = await done(parts, tenant, "indexing", IndexingInput(collection=name, delete=[id]))
+    await _known(services, tenant, name)
+    result = await done(services, tenant, "indexing", IndexingInput(collection=name, delete=[id]))
     if not result["documents"]["deleted"]:
         raise NotFound(f"there is no document {id!r} in {name!r}", code="document_not_found", field="id")
     return json({"id": id, "object": "document", "deleted": True})
@@ -158,12 +159,12 @@ async def forget(name: Name, id: Annotated[DocumentId, Path()], parts: Parts, te
     response_model=Hits,
     responses=problems(400, 404, 409, 413, 422, 429),
 )
-async def search(name: Name, body: SearchBody, parts: Parts, tenant: Tenant) -> Response:
+async def search(name: Name, body: SearchBody, services: ServicesDep, tenant: Tenant) -> Response:
     """The chunks that answer a query best."""
     wanted = InferenceInput(
         collection=name, question=body.query, top_k=body.top_k, filter=body.filter, rerank=body.rerank, generate=None
     )
-    result = await done(parts, tenant, "inference", wanted)
+    result = await done(services, tenant, "inference", wanted)
     return json({"data": result["citations"]})
 
 
@@ -187,15 +188,15 @@ def _unknown(name: str) -> NotFound:
     return NotFound(f"there is no collection {name!r}", code="collection_not_found", field="name")
 
 
-async def _row(parts: Services, tenant: str, name: str) -> asyncpg.Record:
-    async with parts.database.connection() as connection:
+async def _row(services: Services, tenant: str, name: str) -> asyncpg.Record:
+    async with services.database.connection() as connection:
         rows = await catalogue.collections(connection, tenant, name)
     if not rows:
         raise _unknown(name)
     return rows[0]
 
 
-async def _known(parts: Services, tenant: str, name: str) -> None:
-    async with parts.database.connection() as connection:
+async def _known(services: Services, tenant: str, name: str) -> None:
+    async with services.database.connection() as connection:
         if await catalogue.is_empty(connection, tenant, name) is None:
             raise _unknown(name)

@@ -1,7 +1,5 @@
-"""Dead letters: how they are shown, and how one goes back to work. Routes in `gateway/dead/routes.py`."""
+"""A dead letter goes back to work."""
 
-import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -10,17 +8,20 @@ import orjson
 import uuid_utils.compat as uuids
 from pydantic import ValidationError
 
+from gateway.dead.reads import find_on, letters
+from gateway.dead.views import job_id, letter_view
 from gateway.http.auth import Asker
 from gateway.http.problems import LimitReached
-from gateway.jobs.views import Row, job_view
+from gateway.http.rows import Row
+from gateway.jobs.views import job_view
 from gateway.services import Services
 from infra.metrics import SUBMITTED
-from infra.postgres.queries import dead, reading
-from infra.postgres.queries.dead import Wanted
+from infra.postgres.queries import dead_letters, reading
+from infra.postgres.queries.dead_letters import Wanted
 from infra.telemetry import current_traceparent
-from schemas.dead import ManyRequeued, Refused, Source
+from schemas.dead_letters import ManyRequeued, Refused, Source
 from schemas.errors import Conflict, NotFound
-from schemas.ids import parsed, shown
+from schemas.ids import shown
 from schemas.kinds.registry import KINDS
 from schemas.lifecycle import LIVE
 from schemas.messages import Summons
@@ -32,7 +33,7 @@ HARMLESS: Final = "no job loses anything by it, for queued jobs are summoned aga
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Requeueing:
     """A letter that is requeued: `job` is what became of it. `letters`: how many this request requeued; 0: before it.
 
     `job` is None where it belongs to another tenant, as that of a message may.
@@ -43,90 +44,36 @@ class Outcome:
     letters: int
 
 
-def letter_view(row: Row) -> dict[str, Any]:
-    """A letter's row; shape in `schemas/dead.py`."""
-    return {
-        "id": shown("dead", row["id"]),
-        "object": "dead_letter",
-        "source": row["source"],
-        "reason": row["reason"],
-        "error": orjson.loads(row["error"]),
-        "job": _job_id(row["job_id"]),
-        "kind": row["kind"],
-        "stage": row["stage"],
-        "topic": row["topic"],
-        "partition": row["partition"],
-        "offset": row["offset"],
-        "bytes": row["bytes"],
-        "created_at": row["created_at"],
-        "requeued_at": row["requeued_at"],
-        "requeued_as": _job_id(row["requeued_as"]),
-    }
-
-
-def letter_detail(row: Row) -> dict[str, Any]:
-    """A letter's row with its payload: JSON of a job, text or base64 of a message."""
-    if row["source"] == Source.JOB:
-        return {**letter_view(row), "payload": orjson.loads(row["input"]), "encoding": "json"}
-    try:
-        payload, encoding = row["payload"].decode(), "utf-8"
-    except UnicodeDecodeError:
-        payload, encoding = base64.b64encode(row["payload"]).decode(), "base64"
-    return {**letter_view(row), "payload": payload, "encoding": encoding}
-
-
-async def letters(
-    parts: Services, asking: Asker, wanted: Wanted, *, after: str | None, limit: int, requeued: bool = False
-) -> Sequence[Row]:
-    """Letters that the asker may see, newest first, without payloads; one more than `limit` when there are more."""
-    async with parts.database.connection() as connection:
-        return await dead.letters(
-            connection,
-            asking.tenant,
-            operator=asking.operator,
-            wanted=wanted,
-            requeued=requeued,
-            after=None if after is None else parsed("dead", after),
-            limit=limit + 1,
-        )
-
-
-async def find(parts: Services, letter_id: UUID, asking: Asker) -> Row:
-    """A letter that the asker may see, with its payload. Raises `NotFound`."""
-    async with parts.database.connection() as connection:
-        return await _find(connection, letter_id, asking)
-
-
-async def requeue(parts: Services, letter_id: UUID, asking: Asker) -> Outcome:
+async def requeue(services: Services, letter_id: UUID, asking: Asker) -> Requeueing:
     """Send a letter back to work; one that was sent back before gives the same job again.
 
     Raises `NotFound`, `LimitReached` of submissions, and `Conflict` with the reason that keeps it from being requeued.
     """
-    async with parts.database.connection() as connection:
-        row = await _find(connection, letter_id, asking)
+    async with services.database.connection() as connection:
+        row = await find_on(connection, letter_id, asking)
         if row["requeued_at"] is not None:
             return await _before(connection, row, asking)
         if row["source"] == Source.JOB:
-            await parts.limits.submission(asking.tenant)
+            await services.limits.submission(asking.tenant)
             letters = await _requeue_job(connection, row, asking)
         else:
             letters = await _requeue_message(connection, row, asking)
-        outcome = await _before(connection, await _find(connection, letter_id, asking), asking)
-    if letters and parts.agents is not None:
-        parts.agents.relay.wake()
-    return Outcome(outcome.letter, outcome.job, letters)
+        outcome = await _before(connection, await find_on(connection, letter_id, asking), asking)
+    if letters and services.agents is not None:
+        services.agents.relay.wake()
+    return Requeueing(outcome.letter, outcome.job, letters)
 
 
 async def requeue_page(
-    parts: Services, asking: Asker, wanted: Wanted, *, after: str | None, limit: int
+    services: Services, asking: Asker, wanted: Wanted, *, after: str | None, limit: int
 ) -> ManyRequeued:
     """Requeue one letter after the other of a page. Raises `LimitReached` when not even the first may be."""
-    rows = await letters(parts, asking, wanted, after=after, limit=limit)
+    rows = await letters(services, asking, wanted, after=after, limit=limit)
     done = ManyRequeued(requeued=0, jobs=[], refused=[], has_more=len(rows) > limit, after=after)
     for row in rows[:limit]:
         name = shown("dead", row["id"])
         try:
-            outcome = await requeue(parts, row["id"], asking)
+            outcome = await requeue(services, row["id"], asking)
             if outcome.letters:  # else it was covered by the job of a letter before
                 done.requeued += outcome.letters
                 done.jobs.append(outcome.letter["requeued_as"])
@@ -145,7 +92,7 @@ async def requeue_page(
 
 async def _requeue_job(connection: "Connection", row: Row, asking: Asker) -> int:
     """How many letters became one new job; 0 when another request was first. Raises `NotFound` or `Conflict`."""
-    made = await dead.requeue_job(
+    made = await dead_letters.requeue_job(
         connection,
         row["id"],
         asking.tenant,
@@ -156,9 +103,9 @@ async def _requeue_job(connection: "Connection", row: Row, asking: Asker) -> int
     if made is not None:
         SUBMITTED.labels(made["kind"], made["lane"]).inc()
         return int(made["letters"])
-    if (await _find(connection, row["id"], asking))["requeued_at"] is not None:
+    if (await find_on(connection, row["id"], asking))["requeued_at"] is not None:
         return 0
-    root = await dead.root(connection, row["id"], asking.tenant)
+    root = await dead_letters.root(connection, row["id"], asking.tenant)
     if root is not None and root["state"] in LIVE:
         raise Conflict(
             f"it is part of {shown('job', root['id'])}, which is {root['state']}: requeue it when that has ended",
@@ -178,34 +125,23 @@ async def _requeue_message(connection: "Connection", row: Row, asking: Asker) ->
             code="message_unreadable",
             field="id",
         ) from None
-    if await dead.requeue_message(connection, row["id"], summons.job_id):
+    if await dead_letters.requeue_message(connection, row["id"], summons.job_id):
         return 1
-    if (await _find(connection, row["id"], asking))["requeued_at"] is not None:
+    if (await find_on(connection, row["id"], asking))["requeued_at"] is not None:
         return 0
     raise Conflict(
         f"the job that it names is not queued, and needs no summons: {HARMLESS}", code="job_not_queued", field="id"
     )
 
 
-async def _before(connection: "Connection", row: Row, asking: Asker) -> Outcome:
+async def _before(connection: "Connection", row: Row, asking: Asker) -> Requeueing:
     """What became of a letter that is requeued."""
     job = await reading.job(connection, row["requeued_as"], asking.tenant)
     if job is None and row["source"] == Source.JOB:
         raise Conflict(
-            f"it was requeued as {_job_id(row['requeued_as'])}, which is not kept any more: drop the letter",
+            f"it was requeued as {job_id(row['requeued_as'])}, which is not kept any more: drop the letter",
             code="requeued_job_gone",
             field="id",
         )
     children = {} if job is None else await reading.children(connection, [job["id"]])
-    return Outcome(letter_view(row), None if job is None else job_view(job, children.get(job["id"])), 0)
-
-
-async def _find(connection: "Connection", letter_id: UUID, asking: Asker) -> Row:
-    row = await dead.letter(connection, letter_id, asking.tenant, operator=asking.operator)
-    if row is None:
-        raise NotFound(f"there is no dead letter {shown('dead', letter_id)}", code="dead_letter_not_found", field="id")
-    return row
-
-
-def _job_id(job_id: UUID | None) -> str | None:
-    return None if job_id is None else shown("job", job_id)
+    return Requeueing(letter_view(row), None if job is None else job_view(job, children.get(job["id"])), 0)

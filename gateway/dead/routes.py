@@ -4,16 +4,18 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Response
 
-from gateway.dead.requeue import find, letter_detail, letter_view, letters, requeue, requeue_page
+from gateway.dead.reads import find, letters
+from gateway.dead.requeue import requeue, requeue_page
+from gateway.dead.views import letter_detail, letter_view
 from gateway.http.answers import json, page
 from gateway.http.auth import Asker
 from gateway.http.bodies import JsonRoute
+from gateway.http.openapi import problems
 from gateway.http.problems import Forbidden
-from gateway.jobs.routes import problems
-from gateway.services import Asking, Parts
-from infra.postgres.queries import dead
-from infra.postgres.queries.dead import Wanted
-from schemas.dead import (
+from gateway.services import Asking, ServicesDep
+from infra.postgres.queries import dead_letters
+from infra.postgres.queries.dead_letters import Wanted
+from schemas.dead_letters import (
     DeadLetterDetail,
     DeadLetterPage,
     LetterId,
@@ -37,7 +39,7 @@ DROPPED_AT_ONCE: Final = 1_000
 
 @router.get("", summary="List dead letters", response_model=DeadLetterPage, responses=problems(403, 422))
 async def listing(
-    parts: Parts,
+    services: ServicesDep,
     asking: Asking,
     kind: Word | None = None,
     reason: Word | None = None,
@@ -48,7 +50,7 @@ async def listing(
 ) -> Response:
     """Dead letters, newest first, without payloads. Those of messages are for operators."""
     wanted = _wanted(asking, kind, reason, source)
-    rows = await letters(parts, asking, wanted, after=after, limit=limit, requeued=requeued)
+    rows = await letters(services, asking, wanted, after=after, limit=limit, requeued=requeued)
     return json(page([letter_view(row) for row in rows], limit))
 
 
@@ -58,30 +60,30 @@ async def listing(
     response_model=ManyRequeued,
     responses=problems(400, 403, 413, 422, 429),
 )
-async def requeue_many(body: Many, parts: Parts, asking: Asking) -> Response:
+async def requeue_many(body: Many, services: ServicesDep, asking: Asking) -> Response:
     """Requeue a page of letters, newest first; with its `after` in the next request, the next page."""
     wanted = _wanted(asking, body.kind, body.reason, body.source)
-    done = await requeue_page(parts, asking, wanted, after=body.after, limit=REQUEUED_AT_ONCE)
+    done = await requeue_page(services, asking, wanted, after=body.after, limit=REQUEUED_AT_ONCE)
     return json(done.model_dump())
 
 
 @router.post(
     "/drop", summary="Drop many dead letters", response_model=ManyDropped, responses=problems(400, 403, 413, 422)
 )
-async def drop_many(body: Many, parts: Parts, asking: Asking) -> Response:
+async def drop_many(body: Many, services: ServicesDep, asking: Asking) -> Response:
     """Drop a page of letters that were not requeued, newest first; repeat it while there are more."""
     wanted = _wanted(asking, body.kind, body.reason, body.source)
-    rows = await letters(parts, asking, wanted, after=body.after, limit=DROPPED_AT_ONCE)
+    rows = await letters(services, asking, wanted, after=body.after, limit=DROPPED_AT_ONCE)
     ids = [row["id"] for row in rows[:DROPPED_AT_ONCE]]
-    async with parts.database.connection() as connection:
-        dropped = await dead.drop(connection, ids, asking.tenant, operator=asking.operator)
+    async with services.database.connection() as connection:
+        dropped = await dead_letters.drop(connection, ids, asking.tenant, operator=asking.operator)
     return json({"dropped": dropped, "has_more": len(rows) > DROPPED_AT_ONCE})
 
 
 @router.get("/{id}", summary="Look at a dead letter", response_model=DeadLetterDetail, responses=problems(404))
-async def letter(id: Id, parts: Parts, asking: Asking) -> Response:
+async def letter(id: Id, services: ServicesDep, asking: Asking) -> Response:
     """A dead letter with its payload."""
-    return json(letter_detail(await find(parts, parsed("dead", id), asking)))
+    return json(letter_detail(await find(services, parsed("dead", id), asking)))
 
 
 @router.post(
@@ -91,23 +93,23 @@ async def letter(id: Id, parts: Parts, asking: Asking) -> Response:
     response_model=Requeued,
     responses={200: {"model": Requeued, "description": "It was requeued before"}, **problems(404, 409, 429)},
 )
-async def requeue_one(id: Id, parts: Parts, asking: Asking) -> Response:
+async def requeue_one(id: Id, services: ServicesDep, asking: Asking) -> Response:
     """Make the submitted job that a letter stems from a new job: 202 and its `Location`. 200 when that was done before.
 
     Every other letter of the same submitted job is requeued with it. A message's letter is read again, and what it
     names is summoned.
     """
-    outcome = await requeue(parts, parsed("dead", id), asking)
+    outcome = await requeue(services, parsed("dead", id), asking)
     location = {} if outcome.job is None else {"Location": outcome.job["links"]["self"]}
     return json({"letter": outcome.letter, "job": outcome.job}, 202 if outcome.letters else 200, location)
 
 
 @router.delete("/{id}", summary="Drop a dead letter", response_model=Deleted, responses=problems(404))
-async def drop(id: Id, parts: Parts, asking: Asking) -> Response:
+async def drop(id: Id, services: ServicesDep, asking: Asking) -> Response:
     """Drop a dead letter; its job stays, failed."""
     letter_id = parsed("dead", id)
-    async with parts.database.connection() as connection:
-        dropped = await dead.drop(connection, [letter_id], asking.tenant, operator=asking.operator)
+    async with services.database.connection() as connection:
+        dropped = await dead_letters.drop(connection, [letter_id], asking.tenant, operator=asking.operator)
     if not dropped:
         raise NotFound(f"there is no dead letter {id}", code="dead_letter_not_found", field="id")
     return json({"id": id, "object": "dead_letter", "deleted": True})

@@ -17,28 +17,28 @@ AS_DATA: Final = {"Content-Disposition": "attachment", "Content-Security-Policy"
 """A tenant chooses the type of its files, HTML too: a browser must not run them as a page of this server."""
 
 
-async def file_response(parts: Services, tenant: str, file_id: UUID, wanted: str | None) -> Response:
+async def file_response(services: Services, tenant: str, file_id: UUID, wanted: str | None) -> Response:
     """A file's bytes; `wanted` is a `Range` header (RFC 9110, one range). Raises `NotFound`, `RangeUnsatisfiable`."""
-    row = await _row(parts, tenant, file_id)
+    row = await _row(services, tenant, file_id)
     size: int = row["bytes"]
     headers = {"Accept-Ranges": "bytes", "ETag": f'"{row["sha256"]}"', **AS_DATA}
     found = byte_range(wanted, size)
     if found is None:
         headers["Content-Length"] = str(size)
-        return StreamingResponse(parts.blobs.stream(row["blob"]), 200, headers, row["content_type"])
+        return StreamingResponse(services.blobs.stream(row["blob"]), 200, headers, row["content_type"])
     start, length = found
     headers |= {"Content-Length": str(length), "Content-Range": f"bytes {start}-{start + length - 1}/{size}"}
-    stream = parts.blobs.stream(row["blob"], start=start, length=length)
+    stream = services.blobs.stream(row["blob"], start=start, length=length)
     return StreamingResponse(stream, 206, headers, row["content_type"])
 
 
-async def file_bytes(parts: Services, tenant: str, file_id: UUID) -> bytes:
+async def file_bytes(services: Services, tenant: str, file_id: UUID) -> bytes:
     """A small file's bytes. Raises `NotFound`."""
-    return await parts.blobs.get((await _row(parts, tenant, file_id))["blob"])
+    return await services.blobs.get((await _row(services, tenant, file_id))["blob"])
 
 
-async def _row(parts: Services, tenant: str, file_id: UUID) -> asyncpg.Record:
-    async with parts.database.connection() as connection:
+async def _row(services: Services, tenant: str, file_id: UUID) -> asyncpg.Record:
+    async with services.database.connection() as connection:
         row = await files.file(connection, file_id, tenant)
     if row is None:
         raise NotFound(f"there is no file file_{file_id.hex}", code="file_not_found", field="id")

@@ -10,20 +10,19 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from gateway.files.content import file_response
 from gateway.files.form import Form
+from gateway.files.views import file_view
 from gateway.http.answers import json, page
+from gateway.http.openapi import problems
 from gateway.http.problems import TooLarge
-from gateway.jobs.routes import problems
-from gateway.jobs.views import file_view
-from gateway.services import Parts, Tenant
+from gateway.services import ServicesDep, Tenant
 from infra.postgres.queries import files
 from schemas.errors import DependencyUnavailable, InvalidInput, NotFound
-from schemas.ids import parsed, shown
+from schemas.ids import parsed, pattern, shown
 from schemas.jobs import Deleted, FilePage, FileView
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
 FileId = Annotated[str, Path(description="`file_` and 32 hex digits.")]
-FILE_ID: Final = "^file_[0-9a-f]{32}$"
 MAX_NAME_CHARS: Final = 255
 FORM: Final = {
     "requestBody": {
@@ -52,7 +51,7 @@ FORM: Final = {
     responses=problems(413, 422, 429),
     openapi_extra=FORM,
 )
-async def upload(request: Request, parts: Parts, tenant: Tenant) -> Response:
+async def upload(request: Request, services: ServicesDep, tenant: Tenant) -> Response:
     """Store a file: multipart with `purpose` (optional, before the file) and `file`."""
     form = Form(request.headers.get("content-type", ""), request.stream())
     part = await form.file()
@@ -60,8 +59,8 @@ async def upload(request: Request, parts: Parts, tenant: Tenant) -> Response:
     file_id = uuids.uuid7()
     blob = f"{tenant}/files/{file_id.hex}"
     digest = hashlib.sha256()
-    limit = parts.settings.max_file_bytes
-    room = await parts.limits.room(tenant)
+    limit = services.settings.max_file_bytes
+    room = await services.limits.room(tenant)
 
     async def checked() -> AsyncIterator[bytes]:
         size = 0
@@ -70,22 +69,22 @@ async def upload(request: Request, parts: Parts, tenant: Tenant) -> Response:
             if size > limit:
                 raise TooLarge(f"the file is larger than {limit} bytes; split it", field="file")
             if room is not None and size > room:
-                raise parts.limits.storage_full()
+                raise services.limits.storage_full()
             digest.update(piece)
             yield piece
 
-    async with parts.database.connection() as connection:
+    async with services.database.connection() as connection:
         await files.expect(connection, blob)
     try:
-        size = await parts.blobs.put_stream(blob, checked(), content_type=part.content_type)
+        size = await services.blobs.put_stream(blob, checked(), content_type=part.content_type)
         await form.rest()
         purpose = form.fields.get("purpose", "documents").strip() or "documents"
         if len(purpose) > 64 or not purpose.isprintable():
             raise InvalidInput("at most 64 printable characters", field="purpose")
     except BaseException:
-        await parts.blobs.delete(blob)
+        await services.blobs.delete(blob)
         raise
-    async with parts.database.connection() as connection:
+    async with services.database.connection() as connection:
         row = await files.add_expected(
             connection,
             file_id,
@@ -99,27 +98,27 @@ async def upload(request: Request, parts: Parts, tenant: Tenant) -> Response:
         )
     if row is None:
         raise InvalidInput("the upload took longer than a day: send it again", code="upload_too_slow", field="file")
-    parts.limits.uploaded(tenant, size)
+    services.limits.uploaded(tenant, size)
     return json(file_view(row), 201, {"Location": f"/v1/files/{shown('file', file_id)}"})
 
 
 @router.get("", summary="List files", response_model=FilePage, responses=problems(422))
 async def listing(
-    parts: Parts,
+    services: ServicesDep,
     tenant: Tenant,
-    after: Annotated[str | None, Query(pattern=FILE_ID, description="The last id of the page before.")] = None,
+    after: Annotated[str | None, Query(pattern=pattern("file"), description="The last id of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Response:
     """Files, newest first."""
-    async with parts.database.connection() as connection:
+    async with services.database.connection() as connection:
         rows = await files.files(connection, tenant, None if after is None else parsed("file", after), limit + 1)
     return json(page([file_view(row) for row in rows], limit))
 
 
 @router.get("/{id}", summary="Look at a file", response_model=FileView, responses=problems(404))
-async def file(id: FileId, parts: Parts, tenant: Tenant) -> Response:
+async def file(id: FileId, services: ServicesDep, tenant: Tenant) -> Response:
     """What is known of a file."""
-    async with parts.database.connection() as connection:
+    async with services.database.connection() as connection:
         row = await files.file(connection, parsed("file", id), tenant)
     if row is None:
         raise NotFound(f"there is no file {id}", code="file_not_found", field="id")
@@ -136,22 +135,24 @@ async def file(id: FileId, parts: Parts, tenant: Tenant) -> Response:
         **problems(404, 416),
     },
 )
-async def content(id: FileId, parts: Parts, tenant: Tenant, range: Annotated[str | None, Header()] = None) -> Response:
+async def content(
+    id: FileId, services: ServicesDep, tenant: Tenant, range: Annotated[str | None, Header()] = None
+) -> Response:
     """A file's bytes, or a range of them."""
-    return await file_response(parts, tenant, parsed("file", id), range)
+    return await file_response(services, tenant, parsed("file", id), range)
 
 
 @router.delete("/{id}", summary="Remove a file", response_model=Deleted, responses=problems(404))
-async def delete(id: FileId, parts: Parts, tenant: Tenant) -> Response:
+async def delete(id: FileId, services: ServicesDep, tenant: Tenant) -> Response:
     """Remove a file. What was indexed from it stays."""
-    async with parts.database.connection() as connection:
+    async with services.database.connection() as connection:
         removed = await files.delete(connection, parsed("file", id), tenant)
     if removed is None:
         raise NotFound(f"there is no file {id}", code="file_not_found", field="id")
-    parts.limits.uploaded(tenant, -removed["bytes"])
+    services.limits.uploaded(tenant, -removed["bytes"])
     with suppress(DependencyUnavailable):  # the file is gone; retention deletes what is left of it
-        await parts.blobs.delete(removed["blob"])
-        async with parts.database.connection() as connection:
+        await services.blobs.delete(removed["blob"])
+        async with services.database.connection() as connection:
             await files.deleted(connection, removed["blob"])
     return json({"id": id, "object": "file", "deleted": True})
 

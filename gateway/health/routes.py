@@ -8,10 +8,10 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.http.answers import json
-from gateway.services import Parts, Services
+from gateway.services import Services, ServicesDep
 from infra.metrics import DEAD_LETTERS, OUTBOX, OUTBOX_AGE, QUEUE_AGE, QUEUED, RUNNING
-from infra.postgres.queries import dead, outbox, reading
-from schemas.dead import Source
+from infra.postgres.queries import dead_letters, outbox, reading
+from schemas.dead_letters import Source
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import routes
 
@@ -26,9 +26,9 @@ FRESH_S: Final = 2.0
     summary="Liveness",
     responses={503: {"description": "Relay or rescuer ended or hangs: this process must be started again."}},
 )
-async def alive(parts: Parts) -> Response:
+async def alive(services: ServicesDep) -> Response:
     """200 while the process answers, and the agents in it do their rounds."""
-    if parts.agents is not None and (parts.agents.ended or parts.agents.silent):
+    if services.agents is not None and (services.agents.ended or services.agents.silent):
         return json({"status": "stuck"}, 503)
     return json({"status": "ok"})
 
@@ -38,9 +38,9 @@ async def alive(parts: Parts) -> Response:
     summary="Readiness by dependency",
     responses={503: {"description": "Postgres is away: nothing can be accepted."}},
 )
-async def ready(parts: Parts) -> Response:
+async def ready(services: ServicesDep) -> Response:
     """What answers. Without Kafka or storage jobs are still accepted and kept: `degraded`, but 200."""
-    postgres, kafka, blobs = await asyncio.gather(_postgres(parts), _kafka(parts), _blobs(parts))
+    postgres, kafka, blobs = await asyncio.gather(_postgres(services), _kafka(services), _blobs(services))
     found = {"postgres": postgres, "kafka": kafka, "blobs": blobs}
     status = "unavailable" if postgres != "ok" else "ok" if set(found.values()) <= {"ok", "not used"} else "degraded"
     headers = {"Retry-After": "2"} if postgres != "ok" else None
@@ -48,33 +48,33 @@ async def ready(parts: Parts) -> Response:
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics(parts: Parts) -> Response:
+async def metrics(services: ServicesDep) -> Response:
     """Prometheus metrics of this process, and the queues' depth and age."""
-    await _Queues.refresh(parts)
+    await _Queues.refresh(services)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _postgres(parts: Services) -> str:
+async def _postgres(services: Services) -> str:
     try:
-        await asyncio.wait_for(parts.database.check(), 3)
+        await asyncio.wait_for(services.database.check(), 3)
     except (DependencyUnavailable, TimeoutError) as error:
         return f"away: {error}"
     return "ok"
 
 
-async def _kafka(parts: Services) -> str:
-    if not parts.settings.agents:
+async def _kafka(services: Services) -> str:
+    if not services.settings.agents:
         return "not used"  # the relay is a process of its own
     try:
-        answered = await parts.broker.ping(timeout=3)
+        answered = await services.broker.ping(timeout=3)
     except Exception as error:  # noqa: BLE001 - whatever aiokafka raises, Kafka does not answer
         return f"away: {error!r}"
     return "ok" if answered else "away"
 
 
-async def _blobs(parts: Services) -> str:
+async def _blobs(services: Services) -> str:
     try:
-        await asyncio.wait_for(parts.blobs.check(), 8)
+        await asyncio.wait_for(services.blobs.check(), 8)
     except (DependencyUnavailable, TimeoutError) as error:
         return f"away: {error}"
     return "ok"
@@ -86,17 +86,17 @@ class _Queues:
     _read_at = float("-inf")
 
     @classmethod
-    async def refresh(cls, parts: Services) -> None:
+    async def refresh(cls, services: Services) -> None:
         now = time.monotonic()
         if now - cls._read_at < FRESH_S:
             return
         cls._read_at = now
         try:
-            async with parts.database.connection() as connection:
+            async with services.database.connection() as connection:
                 queued = {(r["kind"], r["stage"], r["lane"]): r for r in await reading.queues(connection)}
                 running = {(r["kind"], r["stage"], r["lane"]): r["jobs"] for r in await reading.running(connection)}
                 backlog = await outbox.backlog(connection)
-                letters = await dead.waiting(connection)
+                letters = await dead_letters.waiting(connection)
         except DependencyUnavailable:
             return  # the gauges keep their last values; /readyz says that Postgres is away
         for route in routes():

@@ -4,15 +4,37 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-FASTAPIS_OWN: Final = ("HTTPValidationError", "ValidationError")
+from schemas.jobs import Problem
 
+CONTENT: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+FASTAPIS_OWN: Final = ("HTTPValidationError", "ValidationError")
 
 API_KEY: Final = {
     "type": "http",
     "scheme": "bearer",
     "description": "An API key: `welip key create --tenant NAME` makes one.",
 }
+
+PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": Problem, "content": {"application/problem+json": {}}, "description": text}
+    for status, text in {
+        400: "Not JSON",
+        401: "No valid API key",
+        403: "For operators only",
+        404: "No such thing for this tenant",
+        409: "Not in this state",
+        413: "Too large",
+        416: "Beyond the end",
+        422: "A field is not valid",
+        429: "A limit of the tenant is reached: retry after the seconds of Retry-After",
+        503: "A dependency is away: retry",
+    }.items()
+}
+
+
+def problems(*status: int) -> dict[int | str, dict[str, Any]]:
+    """The documented problems of a route: the given ones and those that every route has."""
+    return {code: PROBLEMS[code] for code in (*status, 401, 503)}
 
 
 def install(app: FastAPI) -> None:
@@ -37,6 +59,6 @@ def _correct(document: dict[str, Any]) -> None:
             for status, response in operation["responses"].items():
                 # FastAPI puts a model under the media type of the route's successes, and adds a 422 of its own shape.
                 if int(status) >= 400 and "content" in response:
-                    response["content"] = PROBLEM
+                    response["content"] = CONTENT
     for name in FASTAPIS_OWN:
         document["components"]["schemas"].pop(name, None)

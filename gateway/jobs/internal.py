@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from gateway.files.content import file_bytes
 from gateway.http.problems import NotDoneYet
-from gateway.jobs.routes import view
+from gateway.jobs.reads import job_of
 from gateway.services import Services
 from infra.postgres.queries import cancel
 from schemas.errors import Conflict, InvalidInput, JobError, NotFound
@@ -28,22 +28,22 @@ AT_FAULT: Final[dict[str, tuple[type[JobError], str]]] = {
 """What a search's job fails with for the caller's sake: what that is, and the field as the caller wrote it."""
 
 
-async def done(parts: Services, tenant: str, kind: str, input: BaseModel) -> dict[str, Any]:
+async def done(services: Services, tenant: str, kind: str, input: BaseModel) -> dict[str, Any]:
     """The result of a job in the interactive lane; its error, raised, when it fails. Raises `NotDoneYet` after 30 s."""
-    await parts.limits.submission(tenant)
-    accepted = await parts.submitter.submit(
+    await services.limits.submission(tenant)
+    accepted = await services.submitter.submit(
         tenant, Submission(kind=kind, input=input, timeout_s=ANSWER_WITHIN_S, expires_in_s=ANSWER_WITHIN_S)
     )
-    if not await parts.endings.wait(accepted.id, ANSWER_WITHIN_S):
-        async with parts.database.connection() as connection:
+    if not await services.endings.wait(accepted.id, ANSWER_WITHIN_S):
+        async with services.database.connection() as connection:
             await cancel.cancel(connection, accepted.id, tenant)
         raise NotDoneYet(f"no worker answered within {ANSWER_WITHIN_S} s; do workers of the pools `cpu` and `gpu` run?")
-    job = await view(parts, accepted.id, tenant)
+    job = await job_of(services, accepted.id, tenant)
     if job["state"] != JobState.SUCCEEDED:
         raise as_error(job["error"] or {"code": "job_cancelled", "message": "the job was cancelled"})
     result: dict[str, Any] = job["result"]
     if set(result) == {"file"}:
-        result = orjson.loads(await file_bytes(parts, tenant, parsed("file", result["file"])))
+        result = orjson.loads(await file_bytes(services, tenant, parsed("file", result["file"])))
     return result
 
 

@@ -1,22 +1,16 @@
-"""Rows become the JSON that owners see; shapes in `schemas/jobs.py`."""
+"""Rows of jobs and events become the JSON that owners see; shapes in `schemas/jobs.py`."""
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import orjson
 
+from gateway.http.rows import Row
 from infra.postgres.queries.submit import Made, NewJob
 from schemas.ids import shown
 from schemas.lifecycle import JobState
-
-
-class Row(Protocol):
-    """A row of Postgres, or anything with its columns by name."""
-
-    def __getitem__(self, column: str, /) -> Any:
-        """A column's value."""
 
 
 def job_view(row: Row, children: Mapping[str, int] | None) -> dict[str, Any]:
@@ -78,48 +72,6 @@ def fresh_view(job: NewJob, made: Made, metadata: Mapping[str, str]) -> dict[str
         "expires_at": made.expires_at,
         "links": _links(job.id),
     }
-
-
-def file_view(row: Row) -> dict[str, Any]:
-    """A file's row."""
-    return {
-        "id": shown("file", row["id"]),
-        "object": "file",
-        "filename": row["filename"],
-        "purpose": row["purpose"],
-        "bytes": row["bytes"],
-        "sha256": row["sha256"],
-        "created_at": row["created_at"],
-    }
-
-
-def collection_view(row: Row) -> dict[str, Any]:
-    """A collection's row with its sums."""
-    return {
-        "name": row["name"],
-        "object": "collection",
-        "documents": row["documents"],
-        "chunks": row["chunks"],
-        "bytes": row["bytes"],
-        "encoder": {
-            "sparse": row["encoder"],
-            "dense": row["embedder"],
-            "dimension": row["dimension"],
-            "learned": row["learned"],
-        },
-        "settings": _loads(row["settings"]),
-        "generation": row["generation"],
-        "rebuild": _rebuild(row["building_job"], row["building_settings"]),
-        "fields": sorted(row["fields"]),
-        "created_at": row["created_at"],
-    }
-
-
-def _rebuild(job_id: UUID | None, settings: str | None) -> dict[str, Any] | None:
-    if job_id is None:
-        return None
-    job = shown("job", job_id)
-    return {"job": job, "settings": _loads(settings), "links": {"job": f"/v1/jobs/{job}"}}
 
 
 def event_view(job_id: UUID, id: int, type: str, at: datetime, data: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`/v1/webhooks/deliveries`: what receivers were told, how they answered, and telling them again."""
 
-from typing import Annotated, Final
+from typing import Annotated
 from uuid import UUID
 
 import asyncpg
@@ -8,13 +8,13 @@ from fastapi import APIRouter, Path, Query, Response
 
 from gateway.http.answers import json, page
 from gateway.http.bodies import JsonRoute
-from gateway.jobs.routes import JOB_ID, problems
-from gateway.services import Parts, Services, Tenant
+from gateway.http.openapi import problems
+from gateway.services import Services, ServicesDep, Tenant
 from gateway.webhooks.endpoints import EndpointId, known
 from gateway.webhooks.views import delivery_log, delivery_view
 from infra.postgres.queries import webhooks
 from schemas.errors import Conflict, NotFound
-from schemas.ids import parsed, shown
+from schemas.ids import parsed, pattern, shown
 from schemas.webhooks import (
     REPLAY_AT_MOST,
     DeliveryLog,
@@ -28,22 +28,21 @@ from schemas.webhooks import (
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=JsonRoute)
 
 DeliveryId = Annotated[str, Path(description="`evt_` and 32 hex digits: the `webhook-id` that receivers see.")]
-DELIVERY_ID: Final = "^evt_[0-9a-f]{32}$"
-After = Annotated[str | None, Query(pattern=DELIVERY_ID, description="The last id of the page before.")]
+After = Annotated[str | None, Query(pattern=pattern("evt"), description="The last id of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.get("/deliveries", summary="List deliveries", response_model=DeliveryPage, responses=problems(422))
 async def deliveries(
-    parts: Parts,
+    services: ServicesDep,
     tenant: Tenant,
     state: DeliveryState | None = None,
-    job: Annotated[str | None, Query(pattern=JOB_ID)] = None,
+    job: Annotated[str | None, Query(pattern=pattern("job"))] = None,
     after: After = None,
     limit: Limit = 20,
 ) -> Response:
     """What was sent, is to be sent, or could not be, newest first: to endpoints and to jobs' own receivers."""
-    async with parts.database.connection() as connection:
+    async with services.database.connection() as connection:
         rows = await webhooks.deliveries(
             connection,
             tenant,
@@ -56,10 +55,10 @@ async def deliveries(
 
 
 @router.get("/deliveries/{id}", summary="Look at a delivery", response_model=DeliveryLog, responses=problems(404))
-async def delivery(id: DeliveryId, parts: Parts, tenant: Tenant) -> Response:
+async def delivery(id: DeliveryId, services: ServicesDep, tenant: Tenant) -> Response:
     """A delivery with each attempt and what the receiver answered."""
-    row = await _delivery(parts, parsed("evt", id), tenant)
-    async with parts.database.connection() as connection:
+    row = await _delivery(services, parsed("evt", id), tenant)
+    async with services.database.connection() as connection:
         attempts = await webhooks.attempts(connection, row["id"])
     return json(delivery_log(row, attempts))
 
@@ -71,13 +70,13 @@ async def delivery(id: DeliveryId, parts: Parts, tenant: Tenant) -> Response:
     response_model=DeliveryLog,
     responses=problems(404, 409),
 )
-async def replay(id: DeliveryId, parts: Parts, tenant: Tenant) -> Response:
+async def replay(id: DeliveryId, services: ServicesDep, tenant: Tenant) -> Response:
     """Send it again now, under the same id and with the whole schedule of retries, whatever became of it before."""
     delivery_id = parsed("evt", id)
-    async with parts.database.connection() as connection:
+    async with services.database.connection() as connection:
         replayed = await webhooks.replay(connection, delivery_id, tenant)
         attempts = await webhooks.attempts(connection, delivery_id) if replayed else []
-    row = await _delivery(parts, delivery_id, tenant)
+    row = await _delivery(services, delivery_id, tenant)
     if not replayed:
         raise _disabled()
     return json(delivery_log(row, attempts), 202)
@@ -91,15 +90,15 @@ async def replay(id: DeliveryId, parts: Parts, tenant: Tenant) -> Response:
 )
 async def deliveries_of_endpoint(
     id: EndpointId,
-    parts: Parts,
+    services: ServicesDep,
     tenant: Tenant,
     state: DeliveryState | None = None,
     after: After = None,
     limit: Limit = 20,
 ) -> Response:
     """The deliveries of one endpoint, newest first."""
-    row = await known(parts, parsed("wh", id), tenant)
-    async with parts.database.connection() as connection:
+    row = await known(services, parsed("wh", id), tenant)
+    async with services.database.connection() as connection:
         rows = await webhooks.deliveries_of_endpoint(
             connection,
             tenant,
@@ -118,10 +117,10 @@ async def deliveries_of_endpoint(
     response_model=Replayed,
     responses=problems(400, 404, 409, 413, 422),
 )
-async def replay_failed(id: EndpointId, body: Replay, parts: Parts, tenant: Tenant) -> Response:
+async def replay_failed(id: EndpointId, body: Replay, services: ServicesDep, tenant: Tenant) -> Response:
     """Send again what failed of the events since then, the oldest first, at most 1,000 in one call."""
-    row = await _enabled(parts, parsed("wh", id), tenant)
-    async with parts.database.connection() as connection:
+    row = await _enabled(services, parsed("wh", id), tenant)
+    async with services.database.connection() as connection:
         count = await webhooks.replay_failed(connection, row["id"], tenant, body.since)
     return json({"object": "webhook_replay", "replayed": count, "has_more": count == REPLAY_AT_MOST}, 202)
 
@@ -133,27 +132,27 @@ async def replay_failed(id: EndpointId, body: Replay, parts: Parts, tenant: Tena
     response_model=DeliveryView,
     responses=problems(404, 409),
 )
-async def send_test(id: EndpointId, parts: Parts, tenant: Tenant) -> Response:
+async def send_test(id: EndpointId, services: ServicesDep, tenant: Tenant) -> Response:
     """Send an event of type `webhook.test`, signed and retried as any other."""
     endpoint_id = parsed("wh", id)
-    async with parts.database.connection() as connection:
+    async with services.database.connection() as connection:
         delivery_id = await webhooks.send_test(connection, endpoint_id, tenant)
     if delivery_id is None:
-        await known(parts, endpoint_id, tenant)
+        await known(services, endpoint_id, tenant)
         raise _disabled()
-    row = await _delivery(parts, delivery_id, tenant)
+    row = await _delivery(services, delivery_id, tenant)
     return json(delivery_view(row), 202, {"Location": f"/v1/webhooks/deliveries/{shown('evt', delivery_id)}"})
 
 
-async def _enabled(parts: Services, id: UUID, tenant: str) -> asyncpg.Record:
-    row = await known(parts, id, tenant)
+async def _enabled(services: Services, id: UUID, tenant: str) -> asyncpg.Record:
+    row = await known(services, id, tenant)
     if row["disabled_at"] is not None:
         raise _disabled()
     return row
 
 
-async def _delivery(parts: Services, id: UUID, tenant: str) -> asyncpg.Record:
-    async with parts.database.connection() as connection:
+async def _delivery(services: Services, id: UUID, tenant: str) -> asyncpg.Record:
+    async with services.database.connection() as connection:
         row = await webhooks.delivery(connection, id, tenant)
     if row is None:
         raise NotFound(f"there is no delivery {shown('evt', id)}", code="delivery_not_found", field="id")

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Path, Response
 
 from gateway.http.answers import json
 from gateway.http.bodies import JsonRoute
-from gateway.jobs.routes import problems
-from gateway.services import Parts, Services, Tenant
+from gateway.http.openapi import problems
+from gateway.services import Services, ServicesDep, Tenant
 from gateway.webhooks.views import endpoint_view
 from infra.postgres.queries import webhooks
 from infra.webhooks.signing import new_secret
@@ -40,11 +40,11 @@ EndpointId = Annotated[str, Path(description="`wh_` and 32 hex digits.")]
     response_model=EndpointCreated,
     responses=problems(400, 409, 413, 422),
 )
-async def add(body: NewEndpoint, parts: Parts, tenant: Tenant) -> Response:
+async def add(body: NewEndpoint, services: ServicesDep, tenant: Tenant) -> Response:
     """A receiver that is told of the ends of all the tenant's jobs. This answer alone holds its secret."""
-    url = parts.receivers.checked(body.url)
+    url = services.receivers.checked(body.url)
     secret = new_secret()
-    async with parts.database.unit_of_work() as connection:
+    async with services.database.unit_of_work() as connection:
         row = await webhooks.add_endpoint(
             connection,
             uuids.uuid7(),
@@ -61,9 +61,9 @@ async def add(body: NewEndpoint, parts: Parts, tenant: Tenant) -> Response:
 
 
 @router.get("", summary="List endpoints", response_model=EndpointList, responses=problems())
-async def endpoints(parts: Parts, tenant: Tenant) -> Response:
+async def endpoints(services: ServicesDep, tenant: Tenant) -> Response:
     """The tenant's endpoints, newest first."""
-    async with parts.database.connection() as connection:
+    async with services.database.connection() as connection:
         rows = await webhooks.endpoints(connection, tenant)
     return json({"data": [endpoint_view(row) for row in rows]})
 
@@ -74,18 +74,18 @@ async def endpoints(parts: Parts, tenant: Tenant) -> Response:
     response_model=SecretView,
     responses=problems(400, 413, 422),
 )
-async def secret(parts: Parts, tenant: Tenant, body: Rotation | None = None) -> Response:
+async def secret(services: ServicesDep, tenant: Tenant, body: Rotation | None = None) -> Response:
     """The secret that signs for receivers named by jobs. The former one signs beside it for `overlap_s`."""
     made = new_secret()
-    async with parts.database.connection() as connection:
+    async with services.database.connection() as connection:
         until = await webhooks.rotate_tenants(connection, tenant, secret=made, overlap_s=(body or Rotation()).overlap_s)
     return json({"object": "webhook_secret", "secret": made, "previous_until": until})
 
 
 @router.get("/{id}", summary="Look at an endpoint", response_model=EndpointView, responses=problems(404))
-async def endpoint(id: EndpointId, parts: Parts, tenant: Tenant) -> Response:
+async def endpoint(id: EndpointId, services: ServicesDep, tenant: Tenant) -> Response:
     """An endpoint; its secret is not shown."""
-    return json(endpoint_view(await known(parts, parsed("wh", id), tenant)))
+    return json(endpoint_view(await known(services, parsed("wh", id), tenant)))
 
 
 @router.patch(
@@ -94,21 +94,21 @@ async def endpoint(id: EndpointId, parts: Parts, tenant: Tenant) -> Response:
     response_model=EndpointView,
     responses=problems(400, 404, 413, 422),
 )
-async def change(id: EndpointId, body: EndpointChange, parts: Parts, tenant: Tenant) -> Response:
+async def change(id: EndpointId, body: EndpointChange, services: ServicesDep, tenant: Tenant) -> Response:
     """Change what is given. `enabled: true` forgives its failures; what failed meanwhile can be replayed."""
     endpoint_id = parsed("wh", id)
     if body.url is not None:
-        body.url = parts.receivers.checked(body.url)
-    async with parts.database.connection() as connection:
+        body.url = services.receivers.checked(body.url)
+    async with services.database.connection() as connection:
         row = await webhooks.change_endpoint(connection, endpoint_id, tenant, **body.model_dump())
     return json(endpoint_view(_found(row, endpoint_id)))
 
 
 @router.delete("/{id}", summary="Remove an endpoint", response_model=Deleted, responses=problems(404))
-async def remove(id: EndpointId, parts: Parts, tenant: Tenant) -> Response:
+async def remove(id: EndpointId, services: ServicesDep, tenant: Tenant) -> Response:
     """Remove an endpoint with its deliveries and their log."""
     endpoint_id = parsed("wh", id)
-    async with parts.database.connection() as connection:
+    async with services.database.connection() as connection:
         if not await webhooks.remove_endpoint(connection, endpoint_id, tenant):
             raise _unknown(endpoint_id)
     return json({"id": id, "object": "webhook_endpoint", "deleted": True})
@@ -120,11 +120,11 @@ async def remove(id: EndpointId, parts: Parts, tenant: Tenant) -> Response:
     response_model=SecretView,
     responses=problems(400, 404, 413, 422),
 )
-async def rotate(id: EndpointId, parts: Parts, tenant: Tenant, body: Rotation | None = None) -> Response:
+async def rotate(id: EndpointId, services: ServicesDep, tenant: Tenant, body: Rotation | None = None) -> Response:
     """A new secret, shown here only. The former one signs beside it for `overlap_s`; one before that no more."""
     endpoint_id = parsed("wh", id)
     made = new_secret()
-    async with parts.database.connection() as connection:
+    async with services.database.connection() as connection:
         row = await webhooks.rotate(
             connection, endpoint_id, tenant, secret=made, overlap_s=(body or Rotation()).overlap_s
         )
@@ -132,9 +132,9 @@ async def rotate(id: EndpointId, parts: Parts, tenant: Tenant, body: Rotation | 
     return json({"object": "webhook_secret", "secret": made, "previous_until": until})
 
 
-async def known(parts: Services, id: UUID, tenant: str) -> asyncpg.Record:
+async def known(services: Services, id: UUID, tenant: str) -> asyncpg.Record:
     """The row of an endpoint. Raises `NotFound`."""
-    async with parts.database.connection() as connection:
+    async with services.database.connection() as connection:
         return _found(await webhooks.endpoint(connection, id, tenant), id)
 
 

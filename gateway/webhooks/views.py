@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from gateway.jobs.views import Row
+from gateway.http.rows import Row
 from schemas.ids import shown
 from schemas.webhooks import DeliveryState
 

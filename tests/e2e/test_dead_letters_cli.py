@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
-from infra.postgres.queries import dead
+from infra.postgres.queries import dead_letters
 from producers.client.dead import DeadLetter
 from producers.client.errors import ApiError
 from producers.client.models import Job
@@ -88,7 +88,7 @@ def test_without_authentication_messages_are_seen_too(up: Up, client: Welip) -> 
         connection = await asyncpg.connect(url)
         try:
             async with connection.transaction():
-                assert await dead.keep(connection, [message(token)]) == 1
+                assert await dead_letters.keep(connection, [message(token)]) == 1
         finally:
             await connection.close()
 

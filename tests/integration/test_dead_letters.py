@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 import uuid_utils.compat as uuids
 
-from infra.postgres.queries import dead
-from infra.postgres.queries.dead import Unreadable, Wanted
+from infra.postgres.queries import dead_letters
+from infra.postgres.queries.dead_letters import Unreadable, Wanted
 from schemas.kinds.registry import KINDS
 from schemas.lifecycle import JobState
 from tests.integration.jobs import Jobs, new_job
@@ -42,7 +42,7 @@ async def requeue(
     jobs: Jobs, letter: UUID, tenant: str = "default", first_stages: dict[str, str] = FIRST
 ) -> asyncpg.Record | None:
     async with jobs.database.connection() as connection:
-        return await dead.requeue_job(
+        return await dead_letters.requeue_job(
             connection, letter, tenant, job_id=uuids.uuid7(), first_stages=first_stages, traceparent=None
         )
 
@@ -51,7 +51,7 @@ async def seen(
     jobs: Jobs, tenant: str = "default", *, operator: bool = False, requeued: bool = False, **wanted: str
 ) -> list[UUID]:
     async with jobs.database.connection() as connection:
-        rows = await dead.letters(
+        rows = await dead_letters.letters(
             connection, tenant, operator=operator, wanted=Wanted(**wanted), requeued=requeued, after=None, limit=100
         )
     return [row["id"] for row in rows]
@@ -72,7 +72,7 @@ def message(payload: bytes = b"\x00\xff", **changes: Any) -> Unreadable:
 
 async def keep(jobs: Jobs, *messages: Unreadable) -> int:
     async with jobs.database.connection() as connection:
-        return await dead.keep(connection, messages)
+        return await dead_letters.keep(connection, messages)
 
 
 async def test_a_requeued_job_is_a_new_one_that_does_the_same(jobs: Jobs) -> None:
@@ -132,10 +132,10 @@ async def test_while_the_submitted_job_lives_the_reason_can_be_told(jobs: Jobs) 
     letter = await die(jobs, child)
     assert await requeue(jobs, letter) is None
     async with jobs.database.connection() as connection:
-        found = await dead.root(connection, letter, "default")
+        found = await dead_letters.root(connection, letter, "default")
         assert found is not None
         assert (found["id"], found["state"]) == (root, "running")
-        assert await dead.root(connection, letter, "another") is None
+        assert await dead_letters.root(connection, letter, "another") is None
     await jobs.cancel(root)
     assert await requeue(jobs, letter) is not None
 
@@ -166,7 +166,7 @@ async def test_two_who_requeue_two_children_of_one_job_make_one_job(jobs: Jobs) 
 async def test_two_who_requeue_and_drop_one_letter_end_with_one_job_at_most(jobs: Jobs) -> None:
     job_id, letter = await dead_job(jobs)
     async with jobs.database.unit_of_work() as held:
-        await dead.drop(held, [letter], "default", operator=False)
+        await dead_letters.drop(held, [letter], "default", operator=False)
         asked = asyncio.create_task(requeue(jobs, letter))
         await jobs.until_blocked(1)
     assert await asked is None
@@ -180,8 +180,8 @@ async def test_nothing_of_another_tenant_is_seen_requeued_or_dropped(jobs: Jobs)
         assert await seen(jobs, "a") == [mine]
         assert mine not in await seen(jobs, "b", operator=operator)
         async with jobs.database.connection() as connection:
-            assert await dead.letter(connection, mine, "b", operator=operator) is None
-            assert await dead.drop(connection, [mine], "b", operator=operator) == 0
+            assert await dead_letters.letter(connection, mine, "b", operator=operator) is None
+            assert await dead_letters.drop(connection, [mine], "b", operator=operator) == 0
     assert await requeue(jobs, mine, "b") is None
     assert await marks(jobs) == dict.fromkeys(await seen(jobs, "a", operator=True))
 
@@ -191,12 +191,12 @@ async def test_letters_of_messages_are_for_operators(jobs: Jobs) -> None:
     assert await seen(jobs) == []
     [letter] = await seen(jobs, operator=True)
     async with jobs.database.connection() as connection:
-        assert await dead.letter(connection, letter, "default", operator=False) is None
-        assert await dead.drop(connection, [letter], "default", operator=False) == 0
-        found = await dead.letter(connection, letter, "default", operator=True)
+        assert await dead_letters.letter(connection, letter, "default", operator=False) is None
+        assert await dead_letters.drop(connection, [letter], "default", operator=False) == 0
+        found = await dead_letters.letter(connection, letter, "default", operator=True)
         assert found is not None
         assert (found["payload"], found["bytes"], found["input"]) == (b"\x00\xff", 2, None)
-        assert await dead.drop(connection, [letter], "another", operator=True) == 1
+        assert await dead_letters.drop(connection, [letter], "another", operator=True) == 1
     assert await seen(jobs, operator=True) == []
 
 
@@ -221,19 +221,19 @@ async def test_lists_are_filtered_and_counted(jobs: Jobs) -> None:
     assert await seen(jobs, reason="timeout") == [two]
     assert await seen(jobs, reason="timeout", kind="noop") == []
     async with jobs.database.connection() as connection:
-        page = await dead.letters(
+        page = await dead_letters.letters(
             connection, "default", operator=True, wanted=Wanted(), requeued=False, after=two, limit=100
         )
         assert [row["id"] for row in page] == [one]
-        assert await dead.waiting(connection) == {"job": 2, "message": 1}
+        assert await dead_letters.waiting(connection) == {"job": 2, "message": 1}
         assert await requeue(jobs, one) is not None
-        assert await dead.waiting(connection) == {"job": 1, "message": 1}
+        assert await dead_letters.waiting(connection) == {"job": 1, "message": 1}
 
 
 async def test_a_dropped_letter_leaves_its_job_failed(jobs: Jobs) -> None:
     job_id, letter = await dead_job(jobs)
     async with jobs.database.connection() as connection:
-        assert await dead.drop(connection, [letter, uuid4()], "default", operator=False) == 1
+        assert await dead_letters.drop(connection, [letter, uuid4()], "default", operator=False) == 1
     assert (await jobs.row(job_id))["state"] == "failed"
     assert await marks(jobs) == {}
 
@@ -249,6 +249,6 @@ async def test_a_message_of_a_newer_version_summons_its_job_once_if_it_is_queued
     [letter] = await seen(jobs, operator=True)
     for expected in (state == "queued", False):
         async with jobs.database.connection() as connection:
-            assert await dead.requeue_message(connection, letter, job.id) is expected
+            assert await dead_letters.requeue_message(connection, letter, job.id) is expected
     assert await jobs.messages(job.id) == ([("run", 0)] if state == "queued" else [])
     assert await marks(jobs) == {letter: job.id if state == "queued" else None}

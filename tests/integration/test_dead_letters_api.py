@@ -26,7 +26,7 @@ from infra.settings import (
 )
 from producers.client.async_ import AsyncWelip
 from producers.client.errors import ApiError
-from schemas.dead import DeadLetterDetail, DeadLetterPage, ManyDropped, ManyRequeued, Requeued
+from schemas.dead_letters import DeadLetterDetail, DeadLetterPage, ManyDropped, ManyRequeued, Requeued
 from tests.integration.jobs import Jobs, new_job
 from tests.integration.test_dead_letters import dead_job, die, keep, message
 

@@ -177,11 +177,11 @@ async def test_a_worker_survives_a_restart_of_kafka(
 @pytest.mark.parametrize("kafka", ["embedded"], indirect=True)
 async def test_a_gateway_whose_relay_hangs_in_a_round_says_so(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agents_module, "SILENT_S", 0.5)
-    parts = cast(Services, SimpleNamespace(agents=house.agents))
+    services = cast(Services, SimpleNamespace(agents=house.agents))
 
     async def says(status: int) -> None:
         async with asyncio.timeout(20):
-            while (await health.alive(parts)).status_code != status:
+            while (await health.alive(services)).status_code != status:
                 await asyncio.sleep(0.02)
 
     await until(lambda: house.agents.relay.turned_at is not None, "the relay does its rounds")

@@ -61,7 +61,7 @@ def http(submitter: _Submitter) -> httpx.AsyncClient:
 async def test_the_route_gives_its_endpoint_all_that_the_signature_documents(
     http: httpx.AsyncClient, submitter: _Submitter
 ) -> None:
-    resolved = {"body", "parts", "tenant", "idempotency_key", "prefer", "traceparent"}
+    resolved = {"body", "services", "tenant", "idempotency_key", "prefer", "traceparent"}
     assert set(inspect.signature(jobs.submit).parameters) == resolved
     answer = await http.post(
         "/v1/jobs",

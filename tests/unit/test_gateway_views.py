@@ -8,7 +8,9 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from gateway.jobs.views import collection_view, event_view, file_view, fresh_view, job_view
+from gateway.collections.views import collection_view
+from gateway.files.views import file_view
+from gateway.jobs.views import event_view, fresh_view, job_view
 from infra.postgres.queries.submit import Made, NewJob
 from schemas.collections import CollectionSettings
 from schemas.ids import parsed, shown

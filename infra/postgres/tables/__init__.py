@@ -1,6 +1,6 @@
 """The tables. Alembic's migrations make them; a test holds the two equal. Rows are read through `queries/`."""
 
-from infra.postgres.tables.dead import DeadLetter
+from infra.postgres.tables.dead_letters import DeadLetter
 from infra.postgres.tables.documents import BlobGarbage, Collection, Document, File, Generation
 from infra.postgres.tables.embeddings import Embedding
 from infra.postgres.tables.jobs import Job, JobEvent, Outbox

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from infra.metrics import UNREADABLE
 from infra.patience import patiently
 from infra.postgres.database import Database
-from infra.postgres.queries import dead
-from infra.postgres.queries.dead import Unreadable
+from infra.postgres.queries import dead_letters
+from infra.postgres.queries.dead_letters import Unreadable
 from schemas.messages import Summons
 from schemas.topics import topic_name
 
@@ -55,7 +55,7 @@ async def keep(database: Database, messages: Sequence[Unreadable]) -> None:
 
         async def once(page: Sequence[Unreadable] = page) -> int:
             async with database.connection() as connection:
-                return await dead.keep(connection, page)
+                return await dead_letters.keep(connection, page)
 
         await patiently(once, event="dead.away", first_s=0.1, longest_s=2)
 
