@@ -26,10 +26,10 @@ from rich.table import Table
 from infra.local.child import free_port
 from infra.local.kafka import KafkaServer
 from infra.local.stack import Stack, StackOptions
-from producers.client.async_ import AsyncWelip
+from producers.client.async_ import AsyncClient
 from producers.client.errors import JobFailed, WelipError
 from producers.client.models import Job
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from schemas.errors import DependencyMissing, JobError
 
 COLLECTION = "benchmark"
@@ -125,7 +125,7 @@ def measure(
         if broker == "kafka":
             address = running.enter_context(KafkaServer(folder / "kafka")).bootstrap
         stack = running.enter_context(Stack(StackOptions(data=folder / "welip", port=free_port(), kafka=address)))
-        with Welip(stack.url) as client:
+        with Client(stack.url) as client:
             # Ready to serve, with its analyser loaded: what is measured next is work, not start-up.
             succeeded(client.wait(client.submit("noop", {}).id, timeout=READY_WITHIN_S))
             began = time.perf_counter()
@@ -151,7 +151,7 @@ def measure(
     }
 
 
-def index(client: Welip, path: Path, prefix: str, columns: Columns) -> Job:
+def index(client: Client, path: Path, prefix: str, columns: Columns) -> Job:
     """Submit a table of documents as one job."""
     named = {"format": table_format(path), "text": columns.text, "id": columns.id, "id_prefix": prefix}
     return client.index_corpus(COLLECTION, path, named, lane="bulk")
@@ -162,7 +162,7 @@ async def ask(url: str, questions: Sequence[Question], concurrency: int) -> list
     ended: dict[int, tuple[Job, float]] = {}
     waiting = iter(enumerate(questions))
 
-    async def one_after_the_other(client: AsyncWelip) -> None:
+    async def one_after_the_other(client: AsyncClient) -> None:
         for position, question in waiting:
             began = time.perf_counter()
             asked = {"collection": COLLECTION, "question": question.text}
@@ -171,7 +171,7 @@ async def ask(url: str, questions: Sequence[Question], concurrency: int) -> list
                 job = await client.wait(job.id, timeout=ANSWER_WITHIN_S)
             ended[position] = job, (time.perf_counter() - began) * 1000
 
-    async with AsyncWelip(url) as client:
+    async with AsyncClient(url) as client:
         await asyncio.gather(*(one_after_the_other(client) for _ in range(concurrency)))
     return [ended[position] for position in range(len(questions))]
 

@@ -17,7 +17,7 @@ from benchmarks.retrieval.stacks import indexed, running
 from consumers.tuning.judged import Judged, JudgedDocument
 from infra.text.kiwi import BEAM
 from infra.text.sparse import KiwiSparseEncoder
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from schemas.collections import CollectionSettings
 
 AIM = 0.8
@@ -35,7 +35,7 @@ def indexing(judged: Judged, kiwi: Kiwi, encoder: KiwiSparseEncoder, *, document
     with tempfile.TemporaryDirectory(prefix="welip-bench-", ignore_cleanup_errors=True) as folder:
         corpus = Path(folder) / "corpus.jsonl"
         write_corpus(corpus, judged, documents=documents)
-        with running(Path(folder) / "welip") as stack, Welip(stack.url) as client:
+        with running(Path(folder) / "welip") as stack, Client(stack.url) as client:
             indexed(client, corpus, "warm")  # the first job of a worker loads its analyser's tables
             for number in range(rounds):
                 alone.append(documents / _tokenised(kiwi, rows))

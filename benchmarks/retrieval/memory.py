@@ -13,7 +13,7 @@ from benchmarks.retrieval.generated import write_corpus
 from benchmarks.retrieval.stacks import running, submitted
 from consumers.tuning.judged import Judged
 from producers.client.models import Job
-from producers.client.sync import Welip
+from producers.client.sync import Client
 
 MARKS = (10, 50, 100)
 """Percent of the corpus at which the highest memory until then is told."""
@@ -70,7 +70,7 @@ def memory(judged: Judged, *, megabytes: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="welip-bench-", ignore_cleanup_errors=True) as folder:
         corpus = Path(folder) / "corpus.jsonl"
         documents = write_corpus(corpus, judged, size=megabytes * 1_000_000)
-        with running(Path(folder) / "welip") as stack, Welip(stack.url) as client:
+        with running(Path(folder) / "welip") as stack, Client(stack.url) as client:
             watch = Watch()
             watch.start()
             try:

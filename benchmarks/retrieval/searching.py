@@ -18,8 +18,8 @@ from benchmarks.retrieval.stacks import indexed, running
 from consumers.tuning.judged import Judged
 from infra.text.sparse import KiwiSparseEncoder
 from infra.vectors.edge import EdgeIndex
-from producers.client.async_ import AsyncWelip
-from producers.client.sync import Welip
+from producers.client.async_ import AsyncClient
+from producers.client.sync import Client
 from schemas.collections import CollectionSettings
 from schemas.retrieval import Point, Query
 
@@ -40,7 +40,7 @@ def searching(
         write_corpus(corpus, judged, documents=chunks)
         last = Path(folder) / "last.jsonl"
         write_corpus(last, judged, documents=1, seed=1)
-        with running(Path(folder) / "welip") as stack, Welip(stack.url) as client:
+        with running(Path(folder) / "welip") as stack, Client(stack.url) as client:
             indexed(client, corpus, "benchmark")
             indexed(client, last, "benchmark")  # waits until the index is at rest
             held = client.collection("benchmark").chunks
@@ -105,13 +105,13 @@ async def _http(url: str, asked: Sequence[str], at_once: int) -> dict[str, Any]:
     took: list[float] = []
     waiting = iter(asked)
 
-    async def one_after_the_other(client: AsyncWelip, clock: list[float]) -> None:
+    async def one_after_the_other(client: AsyncClient, clock: list[float]) -> None:
         for question in waiting:
             began = time.perf_counter()
             await client.search("benchmark", question, top_k=TOP_K)
             clock.append((time.perf_counter() - began) * 1000)
 
-    async with AsyncWelip(url) as client:
+    async with AsyncClient(url) as client:
         for question in asked[:20]:
             await client.search("benchmark", question, top_k=TOP_K)
         began = time.perf_counter()

@@ -10,7 +10,7 @@ from benchmarks.questions import ELSEWHERE, READY_WITHIN_S, succeeded
 from infra.local.child import free_port
 from infra.local.stack import Stack, StackOptions
 from producers.client.models import Job
-from producers.client.sync import Welip
+from producers.client.sync import Client
 
 
 @contextmanager
@@ -19,17 +19,17 @@ def running(folder: Path) -> Iterator[Stack]:
     for name in ELSEWHERE:
         os.environ.pop(f"WELIP_{name}", None)
     with Stack(StackOptions(data=folder, port=free_port())) as stack:
-        with Welip(stack.url) as client:
+        with Client(stack.url) as client:
             succeeded(client.wait(client.submit("noop", {}).id, timeout=READY_WITHIN_S))
         yield stack
 
 
-def submitted(client: Welip, corpus: Path, collection: str) -> Job:
+def submitted(client: Client, corpus: Path, collection: str) -> Job:
     """The job that indexes a JSONL table of `id` and `text`."""
     return client.index_corpus(collection, corpus, {"format": "jsonl", "text": "text", "id": "id"}, lane="bulk")
 
 
-def indexed(client: Welip, corpus: Path, collection: str) -> float:
+def indexed(client: Client, corpus: Path, collection: str) -> float:
     """Seconds from the upload of a corpus to the end of its job. Raises `JobFailed`.
 
     The end is the one on record, by the clock of this machine: a client hears of it up to a second later.

@@ -1,4 +1,4 @@
-"""`AsyncWelip`: the client for asyncio. Method by method what `Welip` is; a test holds the two equal."""
+"""`AsyncClient`: the client for asyncio. Method by method what `Client` is; a test holds the two equal."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -23,8 +23,8 @@ from producers.client.webhooks import AsyncWebhooks
 T = TypeVar("T")
 
 
-class AsyncWelip:
-    """A WeLIP server, over HTTP, as `Welip` is. Use it as an async context manager, or await `aclose()`."""
+class AsyncClient:
+    """A WeLIP server, over HTTP, as `Client` is. Use it as an async context manager, or await `aclose()`."""
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class AsyncWelip:
         await self._http.aclose()
 
     async def submit(self, kind: str, input: Mapping[str, Any], **options: Unpack[SubmitOptions]) -> Job:
-        """As `Welip.submit`."""
+        """As `Client.submit`."""
         return await self._send(requests.submit(kind, input, options))
 
     async def job(self, id: str) -> Job:
-        """As `Welip.job`."""
+        """As `Client.job`."""
         return await self._send(requests.job(id))
 
     async def jobs(
@@ -73,13 +73,13 @@ class AsyncWelip:
         after: str | None = None,
         limit: int | None = None,
     ) -> Page[Job]:
-        """As `Welip.jobs`."""
+        """As `Client.jobs`."""
         return await self._send(requests.jobs(kind=kind, state=state, parent=parent, after=after, limit=limit))
 
     async def iterate_jobs(
         self, *, kind: str | None = None, state: str | None = None, parent: str | None = None
     ) -> AsyncIterator[Job]:
-        """As `Welip.iterate_jobs`."""
+        """As `Client.iterate_jobs`."""
         after: str | None = None
         while True:
             page = await self.jobs(kind=kind, state=state, parent=parent, after=after, limit=100)
@@ -90,19 +90,19 @@ class AsyncWelip:
             after = page.data[-1].id
 
     async def cancel(self, id: str) -> Job:
-        """As `Welip.cancel`."""
+        """As `Client.cancel`."""
         return await self._send(requests.cancel(id))
 
     async def wait(self, id: str, timeout: float | None = None, *, on_change: JobWatcher | None = None) -> Job:
-        """As `Welip.wait`."""
+        """As `Client.wait`."""
         return await self._run(flows.wait(id, timeout=timeout, on_change=on_change))
 
     async def result(self, id: str) -> Any:
-        """As `Welip.result`."""
+        """As `Client.result`."""
         return await self._send(requests.result(id))
 
     async def events(self, id: str, after: int | None = None) -> AsyncIterator[Event]:
-        """As `Welip.events`."""
+        """As `Client.events`."""
         cursor = EventCursor(id, after)
         while not cursor.ended:
             cursor.connected()
@@ -130,20 +130,20 @@ class AsyncWelip:
         filename: str | None = None,
         progress: SentWatcher | None = None,
     ) -> File:
-        """As `Welip.upload`."""
+        """As `Client.upload`."""
         with uploads.opened(source, filename, progress) as (name, file):
             return await self._send(requests.upload(name, file, purpose))
 
     async def files(self, *, after: str | None = None, limit: int | None = None) -> Page[File]:
-        """As `Welip.files`."""
+        """As `Client.files`."""
         return await self._send(requests.files(after=after, limit=limit))
 
     async def file(self, id: str) -> File:
-        """As `Welip.file`."""
+        """As `Client.file`."""
         return await self._send(requests.file(id))
 
     async def download(self, id: str, to: str | Path) -> Path:
-        """As `Welip.download`."""
+        """As `Client.download`."""
         async with self._stream(requests.file_content(id)) as answer:
             with uploads.replacing(Path(to)) as file:
                 async for piece in answer.aiter_bytes():
@@ -151,29 +151,29 @@ class AsyncWelip:
         return Path(to)
 
     async def delete_file(self, id: str) -> Deleted:
-        """As `Welip.delete_file`."""
+        """As `Client.delete_file`."""
         return await self._send(requests.delete_file(id))
 
     async def collections(self) -> list[Collection]:
-        """As `Welip.collections`."""
+        """As `Client.collections`."""
         return (await self._send(requests.collections())).data
 
     async def collection(self, name: str) -> Collection:
-        """As `Welip.collection`."""
+        """As `Client.collection`."""
         return await self._send(requests.collection(name))
 
     async def change_collection(
         self, name: str, settings: Mapping[str, Any] | None = None, *, rebuild: bool = False
     ) -> Job:
-        """As `Welip.change_collection`."""
+        """As `Client.change_collection`."""
         return await self._send(requests.change_collection(name, settings, rebuild=rebuild))
 
     async def delete_collection(self, name: str) -> Deleted:
-        """As `Welip.delete_collection`."""
+        """As `Client.delete_collection`."""
         return await self._send(requests.delete_collection(name))
 
     async def delete_document(self, collection: str, id: str) -> Deleted:
-        """As `Welip.delete_document`."""
+        """As `Client.delete_document`."""
         return await self._send(requests.delete_document(collection, id))
 
     async def search(
@@ -185,7 +185,7 @@ class AsyncWelip:
         filter: Mapping[str, Any] | None = None,
         rerank: bool | None = None,
     ) -> list[SearchHit]:
-        """As `Welip.search`."""
+        """As `Client.search`."""
         return await self._send(requests.search(collection, query, top_k=top_k, filter=filter, rerank=rerank))
 
     async def ask(
@@ -200,7 +200,7 @@ class AsyncWelip:
         timeout: float = 120.0,
         on_submit: JobWatcher | None = None,
     ) -> Answer:
-        """As `Welip.ask`."""
+        """As `Client.ask`."""
         return await self._run(
             flows.ask(
                 collection,
@@ -224,7 +224,7 @@ class AsyncWelip:
         on_submit: JobWatcher | None = None,
         **options: Unpack[SubmitOptions],
     ) -> list[Job]:
-        """As `Welip.index_documents`."""
+        """As `Client.index_documents`."""
         return await self._run(
             flows.index_documents(
                 collection, documents, chunking=chunking, settings=settings, options=options, on_submit=on_submit
@@ -243,7 +243,7 @@ class AsyncWelip:
         progress: SentWatcher | None = None,
         **options: Unpack[SubmitOptions],
     ) -> Job:
-        """As `Welip.index_corpus`."""
+        """As `Client.index_corpus`."""
         with uploads.opened(source, filename, progress) as (name, file):
             upload = requests.upload(name, file, "corpus")
             return await self._run(

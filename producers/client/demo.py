@@ -29,7 +29,7 @@ from infra.local.stack import Stack, StackOptions
 from infra.settings import environment_names
 from producers.client.errors import JobFailed, WelipError
 from producers.client.models import Answer
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from schemas.errors import JobError
 
 COLLECTION: Final = "demo"
@@ -88,7 +88,7 @@ def summarise(documents: int, chunks: int, asked: Sequence[Asked]) -> dict[str, 
 
 def run(data: Path) -> dict[str, Any]:
     """Show the whole path on the folder `data`; returns the summary. Raises `JobError`, `WelipError`."""
-    with stack(data) as url, Welip(url) as client:
+    with stack(data) as url, Client(url) as client:
         with told("worker ready: the Korean analyser is loaded"):
             job = client.wait(client.submit("noop", {}).id, timeout=READY_WITHIN_S)
             if job.state != "succeeded":
@@ -126,7 +126,7 @@ def stack(data: Path) -> Iterator[str]:
                 running.close()
 
 
-def index(client: Welip, documents: list[dict[str, Any]]) -> None:
+def index(client: Client, documents: list[dict[str, Any]]) -> None:
     """Index the documents, one job a topic. Raises `JobFailed`."""
 
     def topic(document: dict[str, Any]) -> str:
@@ -149,7 +149,7 @@ def index(client: Welip, documents: list[dict[str, Any]]) -> None:
     console.print(f"[green]✓[/] {len(documents)} Korean documents indexed, a job a topic [dim]({took:.1f} s)[/]\n")
 
 
-def ask(client: Welip, questions: list[dict[str, Any]]) -> list[Asked]:
+def ask(client: Client, questions: list[dict[str, Any]]) -> list[Asked]:
     """Ask one after the other and show each answer."""
     asked = []
     for question in questions:

@@ -1,4 +1,4 @@
-"""`Welip`: the blocking client."""
+"""`Client`: the blocking client."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ from producers.client.webhooks import Webhooks
 T = TypeVar("T")
 
 
-class Welip:
+class Client:
     """A WeLIP server, over HTTP. Use it as a context manager, or call `close()`; it may be shared between threads.
 
     Without `base_url` and `api_key` WELIP_URL and WELIP_API_KEY count, then http://127.0.0.1:8080 and no key.

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import stamina.instrumentation
 
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from tests.e2e.processes import Up
 
 MAX_FILE_BYTES = 56 * 1024 * 1024
@@ -26,7 +26,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 @pytest.fixture(scope="session")
-def client(up: Up) -> Iterator[Welip]:
+def client(up: Up) -> Iterator[Client]:
     """The client that users have."""
     stamina.instrumentation.set_on_retry_hooks([])
     with up.client() as connected:

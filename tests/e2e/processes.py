@@ -14,7 +14,7 @@ import httpx
 import psutil
 
 from infra.local.child import free_port
-from producers.client.sync import Welip
+from producers.client.sync import Client
 
 ROOT: Final = Path(__file__).parents[2]
 CLI: Final = (sys.executable, "-c", "from producers.client.cli import main; main()")
@@ -152,8 +152,8 @@ class Up(Process):
         assert self._running(), self.log
         return f"is up at {self.url}" in self.log.replace("\n", " ")
 
-    def client(self, **options: float) -> Welip:
-        return Welip(self.url, **options)  # type: ignore[arg-type]
+    def client(self, **options: float) -> Client:
+        return Client(self.url, **options)  # type: ignore[arg-type]
 
     def child(self, module: str) -> psutil.Process:
         """The process of this stack that runs `module` (`gateway`, `consumers`), as soon as it runs."""

@@ -19,7 +19,7 @@ from infra.postgres.database import Database
 from infra.postgres.keys import create_key, list_keys, revoke_key
 from infra.settings import GatewaySettings
 from producers.client.errors import ApiError, JobFailed
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from tests.conftest import database_of, execute
 from tests.e2e.processes import Up, cli, environment
 from tests.e2e.test_jobs_api import problem
@@ -54,7 +54,7 @@ def new_key(url: str, tenant: str) -> str:
 class Owner:
     """A tenant with something of each kind."""
 
-    client: Welip
+    client: Client
     http: httpx.Client
     job: str
     large_job: str
@@ -69,7 +69,7 @@ def owners(guarded: Up, database_url_of_stack: str) -> Iterator[tuple[Owner, Own
     made: list[Owner] = []
     for tenant in ("ours", "theirs"):
         key = new_key(database_url_of_stack, tenant)
-        client = Welip(guarded.url, key)
+        client = Client(guarded.url, key)
         http = httpx.Client(base_url=guarded.url, headers={"Authorization": f"Bearer {key}"}, timeout=40)
         document = {"id": "d", "text": f"고래는 {tenant}의 포유류이다."}
         job = client.submit("indexing", {"collection": COLLECTION, "documents": [document]}, wait_s=60)
@@ -221,7 +221,7 @@ def test_only_an_operator_s_key_sees_what_belongs_to_no_tenant(
     listed = json.loads(cli("key", "list", "--postgres", database_url_of_stack, "--json").stdout)
     assert {row["tenant"]: row["operator"] for row in listed}["ops"] is True
     assert not any(row["operator"] for row in listed if row["tenant"] != "ops")
-    with Welip(guarded.url, key["key"]) as operator:
+    with Client(guarded.url, key["key"]) as operator:
         assert operator.dead.list(source="message").data == []
         assert operator.dead.list().data == [], "the letters of other tenants' jobs stay theirs"
     with pytest.raises(ApiError) as refusal:
@@ -236,7 +236,7 @@ def test_a_revoked_key_opens_nothing(guarded: Up, database_url_of_stack: str) ->
     [id] = [row["id"] for row in listed if row["tenant"] == "gone"]
     assert key not in json.dumps(listed)
     assert cli("key", "revoke", id, "--postgres", database_url_of_stack).returncode == 0
-    with Welip(guarded.url, key) as client, pytest.raises(ApiError) as refusal:
+    with Client(guarded.url, key) as client, pytest.raises(ApiError) as refusal:
         client.collections()
     assert (refusal.value.status, refusal.value.code) == (401, "unauthenticated")
     again = cli("key", "revoke", id, "--postgres", database_url_of_stack)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from tests.e2e.processes import Up
 from tests.e2e.test_jobs_api import problem
 
@@ -21,7 +21,7 @@ Refused = tuple[int, str, str | None]
 
 
 @pytest.fixture(autouse=True)
-def nothing_stored(client: Welip) -> Iterator[None]:
+def nothing_stored(client: Client) -> Iterator[None]:
     """Holds that the test makes no job, file or collection."""
 
     def everything() -> list[list[str]]:

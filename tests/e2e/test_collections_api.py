@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from producers.client.errors import ApiError, JobFailed
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from schemas.collections import CollectionSettings
 from schemas.jobs import CollectionView, JobView
 from tests.e2e.processes import Up, cli
@@ -41,7 +41,7 @@ LAW = """# 해양 보호법
 
 
 @pytest.fixture
-def filled(client: Welip, collection: str) -> Iterator[str]:
+def filled(client: Client, collection: str) -> Iterator[str]:
     """Two documents of several chunks each, with metadata."""
     small = {"chunking": {"max_chars": 80, "overlap_sentences": 0}}
     whales = {"id": "고래", "text": WHALES * 4, "metadata": {"kind": "동물", "year": 2020}}
@@ -79,7 +79,7 @@ def test_a_collection_shows_what_it_was_made_with(http: httpx.Client, filled: st
     assert CollectionView.model_validate(listed[filled]) == shown
 
 
-def test_what_vectors_do_not_depend_on_changes_at_once(client: Welip, http: httpx.Client, filled: str) -> None:
+def test_what_vectors_do_not_depend_on_changes_at_once(client: Client, http: httpx.Client, filled: str) -> None:
     before = looked_at(http, filled)
     assert len(client.search(filled, "고래", top_k=3)) == 3
     assert client.search(filled, "cetacea") == []
@@ -95,7 +95,7 @@ def test_what_vectors_do_not_depend_on_changes_at_once(client: Welip, http: http
 
 
 def test_what_vectors_depend_on_indexes_again_while_searches_go_on(
-    client: Welip, http: httpx.Client, filled: str
+    client: Client, http: httpx.Client, filled: str
 ) -> None:
     more = [{"id": f"d{n}", "text": f"{n}번 글. {PINES * 3}"} for n in range(300)]
     for job in client.index_documents(filled, more):
@@ -134,7 +134,7 @@ def test_what_vectors_depend_on_indexes_again_while_searches_go_on(
     assert client.search(filled, "수달")[0].document_id == "새 글"
 
 
-def test_a_rebuild_may_be_asked_for_although_nothing_changes(client: Welip, http: httpx.Client, filled: str) -> None:
+def test_a_rebuild_may_be_asked_for_although_nothing_changes(client: Client, http: httpx.Client, filled: str) -> None:
     before = looked_at(http, filled)
     assert changed(http, filled, settings={"chunking": {"max_chars": 80}})["result"]["rebuilt"] == 0
     assert changed(http, filled, rebuild=True)["result"]["rebuilt"] == 2
@@ -165,7 +165,7 @@ def test_a_rebuild_may_be_asked_for_although_nothing_changes(client: Welip, http
     ],
 )
 def test_a_wrong_change_is_refused_and_nothing_happens(
-    client: Welip, http: httpx.Client, body: Any, field: str
+    client: Client, http: httpx.Client, body: Any, field: str
 ) -> None:
     jobs = [job.id for job in client.jobs(limit=3).data]
     answer = http.patch("/v1/collections/sample", json=body)
@@ -201,13 +201,13 @@ def test_an_unknown_collection_is_not_made_by_a_change(http: httpx.Client) -> No
         ({"and": [{"kind": "동물"}, {"or": [{"year": 2020}, {"year": 2021}]}]}, {"고래"}),
     ],
 )
-def test_a_filter_leaves_what_it_says(client: Welip, both: str, filter: dict[str, Any], found: set[str]) -> None:
+def test_a_filter_leaves_what_it_says(client: Client, both: str, filter: dict[str, Any], found: set[str]) -> None:
     hits = client.search(both, "고래 소나무", top_k=20, filter=filter)
     assert {hit.document_id for hit in hits} == found
 
 
 @pytest.fixture(scope="module")
-def both(client: Welip) -> Iterator[str]:
+def both(client: Client) -> Iterator[str]:
     whales = {"id": "고래", "text": WHALES, "metadata": {"kind": "동물", "year": 2020}}
     pines = {"id": "소나무", "text": PINES, "metadata": {"kind": "식물", "year": 2024}}
     assert index(client, "both", whales, pines) == {"added": 2}
@@ -234,7 +234,7 @@ def test_a_search_that_cannot_be_answered_names_the_field(
         assert "kind" in answer.json()["detail"], "what there is"
 
 
-def test_a_question_that_cannot_be_answered_fails_with_the_same_code(client: Welip, both: str) -> None:
+def test_a_question_that_cannot_be_answered_fails_with_the_same_code(client: Client, both: str) -> None:
     for options, code in (
         ({"filter": {"colour": "red"}}, "filter_field_unknown"),
         ({"rerank": True}, "reranker_missing"),
@@ -244,7 +244,7 @@ def test_a_question_that_cannot_be_answered_fails_with_the_same_code(client: Wel
         assert failure.value.code == code
 
 
-def test_passages_and_citations_say_under_which_heading_they_stand(client: Welip, collection: str) -> None:
+def test_passages_and_citations_say_under_which_heading_they_stand(client: Client, collection: str) -> None:
     law = {"id": "법", "text": LAW, "format": "markdown"}
     assert index(client, collection, law, settings={"chunking": {"max_chars": 50, "overlap_sentences": 0}})
     [hit] = client.search(collection, "젖을 먹이는 동물", top_k=1)
@@ -256,7 +256,7 @@ def test_passages_and_citations_say_under_which_heading_they_stand(client: Welip
 
 
 def test_of_several_documents_with_one_id_the_first_is_kept_and_the_others_are_named(
-    client: Welip, collection: str
+    client: Client, collection: str
 ) -> None:
     given = [
         {"id": "d", "text": "고래는 포유류이다."},
@@ -270,7 +270,7 @@ def test_of_several_documents_with_one_id_the_first_is_kept_and_the_others_are_n
     assert client.search(collection, "상어") == []
 
 
-def test_chunks_of_an_old_collection_are_not_changed_by_the_way(client: Welip, filled: str) -> None:
+def test_chunks_of_an_old_collection_are_not_changed_by_the_way(client: Client, filled: str) -> None:
     document = {"id": "e", "text": "참새는 새이다."}
     [job] = client.index_documents(filled, [document], chunking={"max_chars": 500})
     ended = client.wait(job.id, timeout=30)
@@ -286,7 +286,7 @@ class TestCommandLine:
         return cli("collections", *arguments, cwd=cwd, WELIP_URL=up.url)
 
     def test_settings_are_changed_shown_and_the_collection_dropped(
-        self, up: Up, client: Welip, collection: str, tmp_path: Path
+        self, up: Up, client: Client, collection: str, tmp_path: Path
     ) -> None:
         index(client, collection, {"id": "고래", "text": WHALES * 3})
         (tmp_path / "words.txt").write_text("위립\n")

@@ -11,7 +11,7 @@ import pytest
 from infra.local.sample import documents, questions
 from producers.client.errors import ApiError, JobFailed
 from producers.client.models import Job
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from tests.e2e.processes import Up, cli
 
 SAMPLE = "sample"
@@ -20,7 +20,7 @@ UNANSWERABLE = [question for question in questions() if not question["document_i
 
 
 @pytest.fixture(scope="module")
-def sample(client: Welip) -> Iterator[str]:
+def sample(client: Client) -> Iterator[str]:
     """The sample corpus, indexed."""
     [job] = client.index_documents(SAMPLE, documents())
     assert counts(client, job)["added"] == len(documents())
@@ -28,7 +28,7 @@ def sample(client: Welip) -> Iterator[str]:
     client.delete_collection(SAMPLE)
 
 
-def counts(client: Welip, job: Job) -> dict[str, int]:
+def counts(client: Client, job: Job) -> dict[str, int]:
     """What became of the documents of a job that must succeed; counts that are not zero."""
     ended = client.wait(job.id, timeout=60)
     assert ended.state == "succeeded", ended.error
@@ -36,12 +36,12 @@ def counts(client: Welip, job: Job) -> dict[str, int]:
     return {name: count for name, count in ended.result["documents"].items() if count}
 
 
-def index(client: Welip, collection: str, *given: dict[str, Any], **options: Any) -> dict[str, int]:
+def index(client: Client, collection: str, *given: dict[str, Any], **options: Any) -> dict[str, int]:
     [job] = client.index_documents(collection, given, **options)
     return counts(client, job)
 
 
-def test_questions_are_answered_from_the_right_document(client: Welip, sample: str) -> None:
+def test_questions_are_answered_from_the_right_document(client: Client, sample: str) -> None:
     texts = {document["id"]: document["text"] for document in documents()}
     silent: list[str] = []
     for question in ANSWERED:
@@ -57,12 +57,12 @@ def test_questions_are_answered_from_the_right_document(client: Welip, sample: s
     assert len(silent) <= len(ANSWERED) // 20, silent
 
 
-def test_search_finds_the_right_document_first_for_every_question(client: Welip, sample: str) -> None:
+def test_search_finds_the_right_document_first_for_every_question(client: Client, sample: str) -> None:
     first = {q["id"]: client.search(sample, q["question"], top_k=1)[0].document_id for q in ANSWERED}
     assert first == {q["id"]: q["document_id"] for q in ANSWERED}
 
 
-def test_what_no_document_answers_is_answered_with_not_found(client: Welip, sample: str) -> None:
+def test_what_no_document_answers_is_answered_with_not_found(client: Client, sample: str) -> None:
     assert UNANSWERABLE
     for question in UNANSWERABLE:
         answer = client.ask(sample, question["question"])
@@ -70,14 +70,14 @@ def test_what_no_document_answers_is_answered_with_not_found(client: Welip, samp
         assert answer.answer
 
 
-def test_search_gives_passages_best_first(client: Welip, sample: str) -> None:
+def test_search_gives_passages_best_first(client: Client, sample: str) -> None:
     hits = client.search(sample, "세종이 만든 글자", top_k=4)
     assert len(hits) == 4
     assert "hunminjeongeum" in [hit.document_id for hit in hits]
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
-def test_a_filter_leaves_only_documents_with_that_metadata(client: Welip, sample: str) -> None:
+def test_a_filter_leaves_only_documents_with_that_metadata(client: Client, sample: str) -> None:
     topics = {d["id"]: d["metadata"]["topic"] for d in documents()}
     history, food = topics["gyeongbokgung"], topics["gimjang"]
     assert history != food
@@ -88,7 +88,7 @@ def test_a_filter_leaves_only_documents_with_that_metadata(client: Welip, sample
     assert client.search(sample, "경복궁과 김장", filter={"topic": "no such topic"}) == []
 
 
-def test_a_known_document_is_left_alone_or_replaced(client: Welip, collection: str) -> None:
+def test_a_known_document_is_left_alone_or_replaced(client: Client, collection: str) -> None:
     first = {"id": "d", "text": "고래는 바다에 사는 포유류이다."}
     assert index(client, collection, first) == {"added": 1}
     assert index(client, collection, first) == {"unchanged": 1}
@@ -98,7 +98,7 @@ def test_a_known_document_is_left_alone_or_replaced(client: Welip, collection: s
     assert all(hit.document_id != "d" for hit in client.search(collection, "고래"))
 
 
-def test_a_deleted_document_is_found_no_more(client: Welip, collection: str) -> None:
+def test_a_deleted_document_is_found_no_more(client: Client, collection: str) -> None:
     index(client, collection, {"id": "a/ㄱ ?", "text": "고래는 포유류이다."}, {"id": "b", "text": "상어는 물고기이다."})
     assert client.delete_document(collection, "a/ㄱ ?").deleted
     assert client.search(collection, "고래") == []
@@ -108,7 +108,7 @@ def test_a_deleted_document_is_found_no_more(client: Welip, collection: str) -> 
     assert (refusal.value.status, refusal.value.code) == (404, "document_not_found")
 
 
-def test_a_deleted_collection_is_gone_with_its_documents(client: Welip, collection: str) -> None:
+def test_a_deleted_collection_is_gone_with_its_documents(client: Client, collection: str) -> None:
     index(client, collection, {"id": "d", "text": "고래는 포유류이다."})
     assert client.delete_collection(collection).deleted
     assert collection not in [c.name for c in client.collections()]
@@ -119,7 +119,7 @@ def test_a_deleted_collection_is_gone_with_its_documents(client: Welip, collecti
     assert index(client, collection, {"id": "d", "text": "고래는 포유류이다."}) == {"added": 1}
 
 
-def test_an_emptied_collection_says_so(client: Welip, collection: str) -> None:
+def test_an_emptied_collection_says_so(client: Client, collection: str) -> None:
     index(client, collection, {"id": "d", "text": "고래는 포유류이다."})
     client.delete_document(collection, "d")
     with pytest.raises(JobFailed) as failure:
@@ -130,7 +130,7 @@ def test_an_emptied_collection_says_so(client: Welip, collection: str) -> None:
     assert (refusal.value.status, refusal.value.code) == (409, "collection_empty")
 
 
-def test_an_unknown_collection_fails_with_a_clear_code(client: Welip) -> None:
+def test_an_unknown_collection_fails_with_a_clear_code(client: Client) -> None:
     with pytest.raises(JobFailed) as failure:
         client.ask("never-made", "고래는 무엇인가요?")
     assert failure.value.code == "collection_not_found"
@@ -156,7 +156,7 @@ JSONL = (
     ],
     ids=["tsv", "csv", "jsonl"],
 )
-def test_a_table_is_a_corpus(client: Welip, collection: str, content: str, columns: dict[str, Any]) -> None:
+def test_a_table_is_a_corpus(client: Client, collection: str, content: str, columns: dict[str, Any]) -> None:
     job = client.index_corpus(collection, content.encode(), columns, filename=f"corpus.{columns['format']}")
     assert counts(client, job) == {"added": 2}
     field = columns["metadata"][0]
@@ -164,14 +164,14 @@ def test_a_table_is_a_corpus(client: Welip, collection: str, content: str, colum
     assert (hit.document_id, hit.title, hit.metadata) == ("2", "소나무", {field: "식물"})
 
 
-def test_a_corpus_without_the_named_column_fails_naming_those_there_are(client: Welip, collection: str) -> None:
+def test_a_corpus_without_the_named_column_fails_naming_those_there_are(client: Client, collection: str) -> None:
     job = client.wait(client.index_corpus(collection, TSV.encode(), {"format": "tsv", "text": "내용"}).id, timeout=30)
     assert job.error is not None
     assert (job.state, job.error.code) == ("failed", "column_missing")
     assert "'본문'" in job.error.message
 
 
-def test_markdown_and_html_files_are_indexed_as_their_text(client: Welip, collection: str) -> None:
+def test_markdown_and_html_files_are_indexed_as_their_text(client: Client, collection: str) -> None:
     page = (
         "<html><head><title>소나무</title><style>p {}</style></head><body><p>늘푸른<b>나무</b>이다.</p></body></html>"
     )
@@ -186,7 +186,7 @@ def test_markdown_and_html_files_are_indexed_as_their_text(client: Welip, collec
     assert (pine.document_id, pine.title, pine.text) == ("html", "소나무", "늘푸른나무이다.")
 
 
-def test_ten_thousand_tiny_documents_are_one_corpus(client: Welip, collection: str) -> None:
+def test_ten_thousand_tiny_documents_are_one_corpus(client: Client, collection: str) -> None:
     rows = "".join(f'{{"id": "d{n}", "text": "문서 {n}번"}}\n' for n in range(10_000))
     job = client.index_corpus(
         collection, rows.encode(), {"format": "jsonl", "text": "text", "id": "id"}, filename="corpus.jsonl", lane="bulk"
@@ -198,7 +198,7 @@ def test_ten_thousand_tiny_documents_are_one_corpus(client: Welip, collection: s
     assert {child.state for child in children} == {"succeeded"}
 
 
-def test_a_bad_document_is_refused_by_itself(client: Welip, collection: str) -> None:
+def test_a_bad_document_is_refused_by_itself(client: Client, collection: str) -> None:
     empty = client.upload(b"", filename="empty.txt")
     large = client.upload(b"0123456789abcde\n" * (50 * 1024 * 1024 // 16), filename="large.txt")
     picture = client.upload(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20, filename="picture.txt")
@@ -250,7 +250,7 @@ class TestCommandLine:
         listed = self.run(up, "collections", "--json")
         assert collection in [c["name"] for c in json.loads(listed.stdout)]
 
-    def test_a_job_is_shown_followed_and_cancelled(self, up: Up, client: Welip) -> None:
+    def test_a_job_is_shown_followed_and_cancelled(self, up: Up, client: Client) -> None:
         short = client.submit("noop", {"sleep_s": 0.2, "steps": 2})
         followed = self.run(up, "job", short.id, "--follow")
         assert followed.returncode == 0, followed.stderr

@@ -13,12 +13,12 @@ from infra.postgres.queries import dead_letters
 from producers.client.dead import DeadLetter
 from producers.client.errors import ApiError
 from producers.client.models import Job
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from tests.e2e.processes import Up, cli
 from tests.integration.test_dead_letters import message
 
 
-def dead_job(client: Welip) -> tuple[Job, DeadLetter]:
+def dead_job(client: Client) -> tuple[Job, DeadLetter]:
     """A job that spent its one attempt, and its letter."""
     job = client.submit("noop", {"sleep_s": 30}, timeout_s=0.1, max_attempts=1, metadata={"of": uuid4().hex}, wait_s=30)
     assert job.error is not None
@@ -34,7 +34,7 @@ def welip(up: Up, *arguments: str, code: int = 0) -> Any:
     return json.loads(done.stdout) if done.stdout else done.stderr
 
 
-def test_a_dead_job_is_listed_shown_requeued_and_dropped_from_the_command_line(up: Up, client: Welip) -> None:
+def test_a_dead_job_is_listed_shown_requeued_and_dropped_from_the_command_line(up: Up, client: Client) -> None:
     job, letter = dead_job(client)
     assert letter.id in [one["id"] for one in welip(up, "list", "--reason", "timeout", "--limit", "100")["data"]]
     shown = welip(up, "show", letter.id)
@@ -57,7 +57,7 @@ def test_a_dead_job_is_listed_shown_requeued_and_dropped_from_the_command_line(u
     assert client.job(job.id).state == "failed"
 
 
-def test_all_of_a_kind_are_requeued_and_dropped_in_one_command(up: Up, client: Welip) -> None:
+def test_all_of_a_kind_are_requeued_and_dropped_in_one_command(up: Up, client: Client) -> None:
     jobs = [dead_job(client)[0] for _ in range(3)]
     done = welip(up, "requeue", "--all", "--kind", "noop", "--reason", "timeout")
     assert done["requeued"] == len(done["jobs"]) >= len(jobs)
@@ -73,7 +73,7 @@ def test_letters_are_named_or_all_are_meant(up: Up, arguments: tuple[str, ...]) 
     assert "--all" in welip(up, *arguments, code=2)
 
 
-async def test_many_who_requeue_one_letter_get_one_job(async_http: httpx.AsyncClient, client: Welip) -> None:
+async def test_many_who_requeue_one_letter_get_one_job(async_http: httpx.AsyncClient, client: Client) -> None:
     _, letter = await asyncio.to_thread(dead_job, client)
     answers = await asyncio.gather(*(async_http.post(f"/v1/dead/{letter.id}/requeue") for _ in range(12)))
     assert sorted(answer.status_code for answer in answers) == [200] * 11 + [202]
@@ -81,7 +81,7 @@ async def test_many_who_requeue_one_letter_get_one_job(async_http: httpx.AsyncCl
     assert len({answer.headers["location"] for answer in answers}) == 1
 
 
-def test_without_authentication_messages_are_seen_too(up: Up, client: Welip) -> None:
+def test_without_authentication_messages_are_seen_too(up: Up, client: Client) -> None:
     url = (up.data / "postgres.url").read_text().strip()
 
     async def keep() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from producers.client.errors import ApiError, JobFailed
 from producers.client.models import Answer
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from tests.contract.engine_server import EngineServer, engine_server
 from tests.documents import SAMPLES, pdf_canvas, sample_files, write_docx, write_pdf
 from tests.e2e.processes import Up, cli
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def by_command(up: Up, client: Welip, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def by_command(up: Up, client: Client, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The folder, indexed by `welip index`."""
     settings = tmp_path_factory.mktemp("settings") / "settings.json"
     settings.write_text(json.dumps(SMALL))
@@ -55,7 +55,7 @@ def by_command(up: Up, client: Welip, folder: Path, tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture(scope="module")
-def by_http(http: httpx.Client, client: Welip, folder: Path) -> Iterator[str]:
+def by_http(http: httpx.Client, client: Client, folder: Path) -> Iterator[str]:
     """The folder, indexed by requests as they stand in the contract."""
     documents = []
     for kind in SAMPLES:
@@ -96,7 +96,7 @@ def first_quote(answer: Answer) -> str:
 @pytest.mark.parametrize("collection", ["by_command", "by_http"])
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_every_format_answers_with_its_place(
-    request: pytest.FixtureRequest, client: Welip, kind: str, collection: str
+    request: pytest.FixtureRequest, client: Client, kind: str, collection: str
 ) -> None:
     sample = SAMPLES[kind]
     answer = client.ask(request.getfixturevalue(collection), sample.question)
@@ -110,14 +110,14 @@ def test_every_format_answers_with_its_place(
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
-def test_every_format_is_found_first(client: Welip, by_http: str, kind: str) -> None:
+def test_every_format_is_found_first(client: Client, by_http: str, kind: str) -> None:
     sample = SAMPLES[kind]
     hits = client.search(by_http, sample.question, top_k=3)
     assert hits[0].document_id == document_of(kind)
     assert sample.answer in hits[0].text
 
 
-def test_tables_keep_their_rows(client: Welip, by_http: str) -> None:
+def test_tables_keep_their_rows(client: Client, by_http: str) -> None:
     for kind in HEADED | {"txt", "txt-cp949"}:
         name = SAMPLES[kind].title.split()[0]
         texts = [hit.text for hit in client.search(by_http, f"{name} 등명기 수량", top_k=30)]
@@ -132,19 +132,19 @@ def test_the_command_line_answers_with_heading_and_page(up: Up, by_command: str)
     assert all(part in sources.split("[2]")[0] for part in ("pdf.pdf", SAMPLES["pdf"].headings[1], "p. 2"))
 
 
-def test_what_no_file_says_is_not_found(client: Welip, by_http: str) -> None:
+def test_what_no_file_says_is_not_found(client: Client, by_http: str) -> None:
     for question in ("하늘섬 등대의 탑은 높이가 얼마인가요?", "연차 휴가는 며칠인가요?"):
         answer = client.ask(by_http, question)
         assert (answer.found, answer.citations) == (False, []), question
 
 
-def test_columns_of_a_corpus_are_filtered_by(client: Welip, by_http: str) -> None:
+def test_columns_of_a_corpus_are_filtered_by(client: Client, by_http: str) -> None:
     typed = client.search(by_http, "등대", top_k=50, filter={"year": {"gte": 1902, "lt": 1950}})
     assert {hit.document_id for hit in typed} >= {document_of("jsonl"), document_of("parquet")}
     assert {hit.metadata["year"] for hit in typed} == {1902, "1902"}
 
 
-def test_a_filter_on_an_unknown_field_names_those_there_are(http: httpx.Client, client: Welip, by_http: str) -> None:
+def test_a_filter_on_an_unknown_field_names_those_there_are(http: httpx.Client, client: Client, by_http: str) -> None:
     refused = http.post(f"/v1/collections/{by_http}/search", json={"query": "등대", "filter": {"colour": "red"}})
     assert problem(refused)[:2] == (422, "filter_field_unknown")
     assert "year" in refused.json()["detail"]
@@ -205,7 +205,7 @@ STRANGE: Final[Mapping[str, tuple[str, str]]] = {
 
 
 @pytest.fixture(scope="module")
-def mixed(client: Welip, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, Any]]]:
+def mixed(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, Any]]]:
     """One job of good, strange and hostile documents: the collection, and the job's result."""
     folder = tmp_path_factory.mktemp("hostile")
     files = sample_files(folder / "good")
@@ -234,20 +234,22 @@ def test_each_hostile_document_is_refused_with_its_code(mixed: tuple[str, dict[s
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_strange_text_is_answered_from(client: Welip, mixed: tuple[str, dict[str, Any]], name: str) -> None:
+def test_strange_text_is_answered_from(client: Client, mixed: tuple[str, dict[str, Any]], name: str) -> None:
     answer = client.ask(mixed[0], STRANGE[name][1])
     assert (answer.found, answer.citations[0].document_id) == (True, name)
     assert first_quote(answer) in answer.citations[0].text
 
 
 @pytest.mark.parametrize(("name", "kind"), [("hwp-as-pdf", "hwp"), ("pdf-as-text", "pdf")])
-def test_a_wrong_ending_does_not_matter(client: Welip, mixed: tuple[str, dict[str, Any]], name: str, kind: str) -> None:
+def test_a_wrong_ending_does_not_matter(
+    client: Client, mixed: tuple[str, dict[str, Any]], name: str, kind: str
+) -> None:
     answer = client.ask(mixed[0], SAMPLES[kind].question)
     assert answer.citations[0].document_id == name
     assert SAMPLES[kind].answer in first_quote(answer)
 
 
-def test_the_documents_around_a_refused_one_are_found(client: Welip, mixed: tuple[str, dict[str, Any]]) -> None:
+def test_the_documents_around_a_refused_one_are_found(client: Client, mixed: tuple[str, dict[str, Any]]) -> None:
     assert client.search(mixed[0], "덩굴로 자라는 나무", top_k=1)[0].text == "등나무는 덩굴로 자란다."
     assert client.search(mixed[0], "키가 큰 미루나무", top_k=1)[0].document_id == "last"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from schemas.jobs import FilePage, FileView
 from tests.e2e.conftest import MAX_FILE_BYTES
 from tests.e2e.processes import Up, until
@@ -36,7 +36,7 @@ def nothing_stored(up: Up) -> Iterator[None]:
     until(lambda: stored(up) == before, "nothing was stored")
 
 
-def test_an_upload_comes_back_as_it_went(client: Welip, http: httpx.Client, tmp_path: Path) -> None:
+def test_an_upload_comes_back_as_it_went(client: Client, http: httpx.Client, tmp_path: Path) -> None:
     content = os.urandom(3 * 1024 * 1024 + 7)
     (tmp_path / "이름 with blank.bin").write_bytes(content)
     sent: list[int] = []
@@ -67,14 +67,14 @@ def test_an_upload_names_its_place(http: httpx.Client) -> None:
     ("wanted", "first", "last"),
     [("bytes=0-0", 0, 0), ("bytes=2-5", 2, 5), ("bytes=7-", 7, 9), ("bytes=-3", 7, 9), ("bytes=4-999", 4, 9)],
 )
-def test_a_range_is_served(http: httpx.Client, client: Welip, wanted: str, first: int, last: int) -> None:
+def test_a_range_is_served(http: httpx.Client, client: Client, wanted: str, first: int, last: int) -> None:
     file = client.upload(b"0123456789")
     answer = http.get(f"/v1/files/{file.id}/content", headers={"Range": wanted})
     assert (answer.status_code, answer.content) == (206, b"0123456789"[first : last + 1])
     assert answer.headers["content-range"] == f"bytes {first}-{last}/10"
 
 
-def test_a_range_beyond_the_end_cannot_be_satisfied(http: httpx.Client, client: Welip) -> None:
+def test_a_range_beyond_the_end_cannot_be_satisfied(http: httpx.Client, client: Client) -> None:
     file = client.upload(b"0123456789")
     answer = http.get(f"/v1/files/{file.id}/content", headers={"Range": "bytes=10-"})
     assert problem(answer) == (416, "range_unsatisfiable", "Range")
@@ -82,13 +82,13 @@ def test_a_range_beyond_the_end_cannot_be_satisfied(http: httpx.Client, client: 
 
 
 @pytest.mark.parametrize("wanted", ["bytes=0-1,4-5", "lines=1-2", "bytes=a-b", "bytes=-"])
-def test_what_is_no_single_byte_range_gives_everything(http: httpx.Client, client: Welip, wanted: str) -> None:
+def test_what_is_no_single_byte_range_gives_everything(http: httpx.Client, client: Client, wanted: str) -> None:
     file = client.upload(b"0123456789")
     answer = http.get(f"/v1/files/{file.id}/content", headers={"Range": wanted})
     assert (answer.status_code, answer.content) == (200, b"0123456789")
 
 
-def test_a_deleted_file_is_gone_with_its_bytes(http: httpx.Client, client: Welip, up: Up) -> None:
+def test_a_deleted_file_is_gone_with_its_bytes(http: httpx.Client, client: Client, up: Up) -> None:
     file = client.upload(b"0123456789")
     blob = next((up.data / "blobs").rglob(file.id.removeprefix("file_")))
     assert client.delete_file(file.id).deleted
@@ -98,7 +98,7 @@ def test_a_deleted_file_is_gone_with_its_bytes(http: httpx.Client, client: Welip
     assert problem(http.delete(f"/v1/files/{file.id}")) == (404, "file_not_found", "id")
 
 
-def test_files_are_listed_newest_first(http: httpx.Client, client: Welip) -> None:
+def test_files_are_listed_newest_first(http: httpx.Client, client: Client) -> None:
     made = [client.upload(b"x", filename=f"{n}.txt").id for n in range(3)]
     first = FilePage.model_validate(http.get("/v1/files", params={"limit": 2}).json())
     second = FilePage.model_validate(http.get("/v1/files", params={"limit": 2, "after": first.data[-1].id}).json())

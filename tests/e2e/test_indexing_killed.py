@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from infra.vectors.edge import EdgeIndex
 from producers.client.errors import WelipError
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from schemas.retrieval import IndexName
 from tests.e2e.processes import Up, until
 
@@ -33,11 +33,11 @@ def document(number: int, edition: int) -> dict[str, Any]:
     return {"id": f"d{number}", "text": sentences, "metadata": {"n": number, "edition": edition}}
 
 
-def submit(client: Welip, **input: Any) -> str:
+def submit(client: Client, **input: Any) -> str:
     return client.submit("indexing", {"collection": "ko", **input}, lane="bulk", max_attempts=25).id
 
 
-def submit_corpus(client: Welip, numbers: range, edition: int) -> str:
+def submit_corpus(client: Client, numbers: range, edition: int) -> str:
     lines = "\n".join(
         json.dumps({"id": row["id"], "text": row["text"], **row["metadata"]}, ensure_ascii=False)
         for row in (document(number, edition) for number in numbers)
@@ -46,7 +46,7 @@ def submit_corpus(client: Welip, numbers: range, edition: int) -> str:
     return submit(client, corpus={"file": file.id, "format": "jsonl", "id": "id", "metadata": ["n", "edition"]})
 
 
-def kill_at_random(up: Up, client: Welip, jobs: list[str], rng: random.Random, answers: list[int]) -> int:
+def kill_at_random(up: Up, client: Client, jobs: list[str], rng: random.Random, answers: list[int]) -> int:
     """Kill the worker at moments of its work, `KILLS` times or until the jobs have ended; how often."""
     killed: set[int] = set()
     for kills in range(KILLS):
@@ -66,7 +66,7 @@ def kill_at_random(up: Up, client: Welip, jobs: list[str], rng: random.Random, a
     return KILLS
 
 
-def ended(client: Welip, jobs: list[str]) -> bool:
+def ended(client: Client, jobs: list[str]) -> bool:
     return all(client.job(job).finished_at is not None for job in jobs)
 
 

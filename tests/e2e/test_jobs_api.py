@@ -11,7 +11,7 @@ import httpx
 import pytest
 from httpx_sse import connect_sse
 
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from schemas.jobs import JobPage, JobView
 from tests.e2e.processes import until
 
@@ -132,7 +132,7 @@ class TestListing:
 
 
 class TestCancelling:
-    def test_a_running_job_ends_as_cancelled(self, http: httpx.Client, client: Welip) -> None:
+    def test_a_running_job_ends_as_cancelled(self, http: httpx.Client, client: Client) -> None:
         job = http.post("/v1/jobs", json=noop(sleep_s=600)).json()
         until(lambda: client.job(job["id"]).state == "running", "it runs")
         answer = http.post(job["links"]["cancel"])
@@ -195,7 +195,7 @@ class TestFollowing:
     def test_an_id_beyond_every_event_gives_an_empty_stream(self, http: httpx.Client) -> None:
         assert list(follow(http, submit(http), last=2**63 + 5)) == []
 
-    def test_the_client_follows_too(self, client: Welip) -> None:
+    def test_the_client_follows_too(self, client: Client) -> None:
         job = client.submit("noop", {"sleep_s": 0.2})
         assert [event.data.get("state") for event in client.events(job.id)] == ["queued", "running", "succeeded"]
 
@@ -219,7 +219,7 @@ class TestResults:
         job = submit(http, {"kind": "inference", "input": {"collection": "never-made", "question": "무엇?"}})
         assert problem(http.get(job["links"]["result"])) == (409, "job_failed", "id")
 
-    def test_a_large_result_is_a_file_served_in_ranges(self, http: httpx.Client, client: Welip) -> None:
+    def test_a_large_result_is_a_file_served_in_ranges(self, http: httpx.Client, client: Client) -> None:
         # 900 refusals, each about 150 bytes of JSON.
         missing = [{"id": f"missing-{n}", "file": "file_" + "0" * 32} for n in range(900)]
         job = submit(http, {"kind": "indexing", "input": {"collection": "results", "documents": missing}})

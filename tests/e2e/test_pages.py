@@ -8,7 +8,7 @@ import pytest
 from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
 
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from schemas.kinds.registry import routes
 from tests.e2e.processes import Up, until
 
@@ -30,7 +30,7 @@ def samples(http: httpx.Client) -> dict[tuple[str, frozenset[tuple[str, str]]], 
     }
 
 
-def test_metrics_count_requests_jobs_and_queues(http: httpx.Client, client: Welip) -> None:
+def test_metrics_count_requests_jobs_and_queues(http: httpx.Client, client: Client) -> None:
     client.submit("noop", {}, wait_s=20)
     found = samples(http)
     names = {name for name, _ in found}
@@ -55,7 +55,7 @@ def test_metrics_count_requests_jobs_and_queues(http: httpx.Client, client: Weli
     assert not any(re.search(r"job_[0-9a-f]{32}", str(route)) for route in labelled), "a label of each job"
 
 
-def test_what_runs_is_in_the_gauges(http: httpx.Client, client: Welip) -> None:
+def test_what_runs_is_in_the_gauges(http: httpx.Client, client: Client) -> None:
     labels = frozenset({("topic", "welip.noop.run.bulk"), ("lane", "bulk")})
     jobs = [client.submit("noop", {"sleep_s": 600}, lane="bulk") for _ in range(2)]
     until(lambda: samples(http)["welip_running_jobs", labels] == 2, "both run")

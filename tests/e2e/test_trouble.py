@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from schemas.lifecycle import TERMINAL
 from tests.e2e.processes import Up, cli, until
 
@@ -24,11 +24,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("trouble") / "data"
 
 
-def submit(client: Welip, count: int, **input: float) -> list[str]:
+def submit(client: Client, count: int, **input: float) -> list[str]:
     return [client.submit("noop", input).id for _ in range(count)]
 
 
-def all_succeed(client: Welip, ids: list[str], *, attempts: int = 1) -> None:
+def all_succeed(client: Client, ids: list[str], *, attempts: int = 1) -> None:
     """Every job ends as succeeded, none with more than `attempts`."""
     for id in ids:
         job = client.wait(id, timeout=40)

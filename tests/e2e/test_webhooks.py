@@ -10,7 +10,7 @@ import pytest
 from standardwebhooks import WebhookVerificationError
 
 from infra.postgres.keys import create_key
-from producers.client.async_ import AsyncWelip
+from producers.client.async_ import AsyncClient
 from producers.client.webhook_models import LoggedDelivery
 from tests.conftest import database_of, execute
 from tests.e2e.processes import Up
@@ -41,10 +41,10 @@ def hooked(database_of_stack: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-async def client(hooked: Up, database_of_stack: str) -> AsyncIterator[AsyncWelip]:
+async def client(hooked: Up, database_of_stack: str) -> AsyncIterator[AsyncClient]:
     """A tenant of this test's own."""
     key = await asyncio.to_thread(create_key, database_of_stack, f"tenant-{uuid4().hex}", "")
-    async with AsyncWelip(hooked.url, key) as connected:
+    async with AsyncClient(hooked.url, key) as connected:
         yield connected
 
 
@@ -59,7 +59,7 @@ async def came(receiver: Receiver, count: int) -> list[Request]:
     return await receiver.until(count, within_s=PATIENCE_S)
 
 
-async def ended(client: AsyncWelip, id: str) -> LoggedDelivery:
+async def ended(client: AsyncClient, id: str) -> LoggedDelivery:
     """The delivery once it is over."""
     async with asyncio.timeout(PATIENCE_S):
         while (found := await client.webhooks.delivery(id)).state == "pending":
@@ -76,7 +76,7 @@ def believes(request: Request, secret: str) -> bool:
 
 
 async def test_a_job_s_end_reaches_the_endpoint_and_the_job_s_own_receiver(
-    client: AsyncWelip, receiver: Receiver
+    client: AsyncClient, receiver: Receiver
 ) -> None:
     secret = (await client.webhooks.make_secret()).secret
     async with Receiver(ok) as own:
@@ -109,7 +109,7 @@ async def test_a_job_s_end_reaches_the_endpoint_and_the_job_s_own_receiver(
 
 
 async def test_while_secrets_overlap_receivers_with_either_believe_and_then_only_with_the_new_one(
-    client: AsyncWelip, receiver: Receiver
+    client: AsyncClient, receiver: Receiver
 ) -> None:
     endpoint = await client.webhooks.create(receiver.url)
     second = await client.webhooks.rotate(endpoint.id, 60)
@@ -123,7 +123,7 @@ async def test_while_secrets_overlap_receivers_with_either_believe_and_then_only
     assert [believes(after, one.secret) for one in (endpoint, second, third)] == [False, False, True]
 
 
-async def test_the_secret_of_jobs_own_receivers_overlaps_too(client: AsyncWelip, receiver: Receiver) -> None:
+async def test_the_secret_of_jobs_own_receivers_overlaps_too(client: AsyncClient, receiver: Receiver) -> None:
     first = await client.webhooks.make_secret()
     second = await client.webhooks.make_secret(60)
     await client.submit("noop", {}, webhook={"url": receiver.url})
@@ -132,7 +132,7 @@ async def test_the_secret_of_jobs_own_receivers_overlaps_too(client: AsyncWelip,
     assert believes(both, second.secret)
 
 
-async def test_a_former_secret_signs_no_more_when_its_time_is_over(client: AsyncWelip, receiver: Receiver) -> None:
+async def test_a_former_secret_signs_no_more_when_its_time_is_over(client: AsyncClient, receiver: Receiver) -> None:
     endpoint = await client.webhooks.create(receiver.url)
     second = await client.webhooks.rotate(endpoint.id, 1)
     async with asyncio.timeout(PATIENCE_S):
@@ -144,7 +144,7 @@ async def test_a_former_secret_signs_no_more_when_its_time_is_over(client: Async
 
 
 async def test_what_a_gone_endpoint_missed_is_replayed_under_the_same_id(
-    client: AsyncWelip, receiver: Receiver
+    client: AsyncClient, receiver: Receiver
 ) -> None:
     receiver.answer = status(410)
     endpoint = await client.webhooks.create(receiver.url)
@@ -175,7 +175,7 @@ async def test_what_a_gone_endpoint_missed_is_replayed_under_the_same_id(
     )
 
 
-async def test_a_pending_delivery_is_sent_at_once_when_it_is_replayed(client: AsyncWelip, receiver: Receiver) -> None:
+async def test_a_pending_delivery_is_sent_at_once_when_it_is_replayed(client: AsyncClient, receiver: Receiver) -> None:
     receiver.answer = status(500)
     endpoint = await client.webhooks.create(receiver.url)
     sent = await client.webhooks.send_test(endpoint.id)
@@ -193,7 +193,7 @@ async def test_a_pending_delivery_is_sent_at_once_when_it_is_replayed(client: As
     assert (over.state, over.attempts, over.log[-1].status) == ("delivered", 1, 200)
 
 
-async def test_a_removed_or_disabled_endpoint_is_told_nothing_more(client: AsyncWelip, receiver: Receiver) -> None:
+async def test_a_removed_or_disabled_endpoint_is_told_nothing_more(client: AsyncClient, receiver: Receiver) -> None:
     removed, disabled, kept = [await client.webhooks.create(receiver.url) for _ in range(3)]
     await client.webhooks.remove(removed.id)
     await client.webhooks.disable(disabled.id)
@@ -205,7 +205,7 @@ async def test_a_removed_or_disabled_endpoint_is_told_nothing_more(client: Async
     assert receiver.ids == [delivery.id]
 
 
-async def test_an_endpoint_that_moves_gets_what_waits_for_it(client: AsyncWelip, receiver: Receiver) -> None:
+async def test_an_endpoint_that_moves_gets_what_waits_for_it(client: AsyncClient, receiver: Receiver) -> None:
     async with Receiver(status(500)) as former:
         endpoint = await client.webhooks.create(former.url)
         sent = await client.webhooks.send_test(endpoint.id)

@@ -24,7 +24,7 @@ from infra.settings import (
     RescueSettings,
     WebhookSettings,
 )
-from producers.client.async_ import AsyncWelip
+from producers.client.async_ import AsyncClient
 from producers.client.errors import ApiError
 from schemas.dead_letters import DeadLetterDetail, DeadLetterPage, ManyDropped, ManyRequeued, Requeued
 from tests.integration.jobs import Jobs, new_job
@@ -83,8 +83,8 @@ async def api(transport: httpx.ASGITransport) -> AsyncIterator[Api]:
 
 
 @pytest.fixture
-async def client(transport: httpx.ASGITransport) -> AsyncIterator[AsyncWelip]:
-    async with AsyncWelip("http://gateway", OWNER, transport=transport, retry_for_s=0) as made:
+async def client(transport: httpx.ASGITransport) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient("http://gateway", OWNER, transport=transport, retry_for_s=0) as made:
         yield made
 
 
@@ -144,7 +144,7 @@ async def test_a_kind_that_is_gone_is_refused(jobs: Jobs, api: Api) -> None:
     assert (await api.ask("POST", f"/v1/dead/{dead_id(letter)}/requeue", 409))["code"] == "unknown_kind"
 
 
-async def test_many_are_requeued_page_by_page_and_siblings_once(jobs: Jobs, client: AsyncWelip, api: Api) -> None:
+async def test_many_are_requeued_page_by_page_and_siblings_once(jobs: Jobs, client: AsyncClient, api: Api) -> None:
     root, children = await jobs.parent(3)
     for child in children:
         await die(jobs, child)
@@ -168,7 +168,7 @@ async def test_many_are_requeued_page_by_page_and_siblings_once(jobs: Jobs, clie
     assert live
 
 
-async def test_letters_are_dropped_one_by_one_and_many_at_once(jobs: Jobs, client: AsyncWelip) -> None:
+async def test_letters_are_dropped_one_by_one_and_many_at_once(jobs: Jobs, client: AsyncClient) -> None:
     for kind in ("noop", "noop", "gone"):
         await dead_job(jobs, kind=kind)
     requeued_job, requeued = await dead_job(jobs)

@@ -25,7 +25,7 @@ from infra.settings import (
     RescueSettings,
     WebhookSettings,
 )
-from producers.client.async_ import AsyncWelip
+from producers.client.async_ import AsyncClient
 from producers.client.errors import ApiError
 from tests.integration.jobs import Jobs
 
@@ -91,7 +91,7 @@ async def test_the_client_waits_as_long_as_it_is_told(jobs: Jobs, postgres: Post
     async with serving(jobs.database, postgres, tmp_path, LimitSettings(rate=2, burst=1)) as clients:
         transport = clients["ours"]._transport
         began = asyncio.get_running_loop().time()
-        async with AsyncWelip("http://gateway", "ours", transport=transport) as client:
+        async with AsyncClient("http://gateway", "ours", transport=transport) as client:
             for _ in range(3):
                 await client.submit("noop", {})
         assert asyncio.get_running_loop().time() - began >= 1
@@ -150,7 +150,7 @@ async def test_the_client_does_not_wait_for_room_that_will_not_come_soon(
 ) -> None:
     async with (
         serving(jobs.database, postgres, tmp_path, LimitSettings(file_bytes=1)) as clients,
-        AsyncWelip("http://gateway", "ours", transport=clients["ours"]._transport) as client,
+        AsyncClient("http://gateway", "ours", transport=clients["ours"]._transport) as client,
     ):
         with pytest.raises(ApiError) as caught:
             await client.upload(b"two")

@@ -25,7 +25,7 @@ from producers.client.cli.filters import parse_filter
 from producers.client.cli.server import free_port
 from producers.client.cli.session import Session
 from producers.client.cli.sources import discover, document_id
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from schemas.collections import CollectionSettings
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +124,7 @@ COLLECTION = {
 @pytest.fixture
 def peer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Peer]:
     found = Peer()
-    monkeypatch.setattr("producers.client.sync.Welip", partial(Welip, transport=httpx.MockTransport(found)))
+    monkeypatch.setattr("producers.client.sync.Client", partial(Client, transport=httpx.MockTransport(found)))
     monkeypatch.delenv("WELIP_URL", raising=False)
     monkeypatch.chdir(tmp_path)
     stamina.set_testing(True, attempts=2)

@@ -14,7 +14,7 @@ import pytest
 import stamina
 
 from producers.client import flows, requests
-from producers.client.async_ import AsyncWelip
+from producers.client.async_ import AsyncClient
 from producers.client.connection import may_retry, resolve_url
 from producers.client.dead import AsyncDeadLetters, DeadLetters
 from producers.client.errors import (
@@ -29,7 +29,7 @@ from producers.client.events import EventCursor, ProgressEvent, StateEvent, Toke
 from producers.client.flows import Pause
 from producers.client.models import Job
 from producers.client.requests import Request
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from schemas.lifecycle import JobState
 
 ID = "job_" + "0" * 32
@@ -91,7 +91,7 @@ class Script:
 class Caller:
     """Calls a method of either client and collects what it yields."""
 
-    def __init__(self, client: Welip | AsyncWelip) -> None:
+    def __init__(self, client: Client | AsyncClient) -> None:
         self.client = client
 
     async def __call__(self, name: str, *args: Any, **options: Any) -> Any:
@@ -121,10 +121,10 @@ def script() -> Script:
 async def call(request: pytest.FixtureRequest, script: Script) -> AsyncIterator[Caller]:
     transport = httpx.MockTransport(script)
     if request.param == "sync":
-        with Welip("http://welip.test", "secret", transport=transport) as client:
+        with Client("http://welip.test", "secret", transport=transport) as client:
             yield Caller(client)
     else:
-        async with AsyncWelip("http://welip.test", "secret", transport=transport) as client:
+        async with AsyncClient("http://welip.test", "secret", transport=transport) as client:
             yield Caller(client)
 
 
@@ -146,7 +146,7 @@ def stream(*pieces: bytes | Exception) -> Callable[[httpx.Request], httpx.Respon
     return lambda _: httpx.Response(200, stream=Chunks(*pieces), headers={"content-type": "text/event-stream"})
 
 
-@pytest.mark.parametrize(("blocking", "asynchronous"), [(Welip, AsyncWelip), (DeadLetters, AsyncDeadLetters)])
+@pytest.mark.parametrize(("blocking", "asynchronous"), [(Client, AsyncClient), (DeadLetters, AsyncDeadLetters)])
 def test_both_clients_have_the_same_methods_and_parameters(blocking: type, asynchronous: type) -> None:
     def surface(client: type) -> dict[str, list[inspect.Parameter]]:
         public = {name: f for name, f in vars(client).items() if inspect.isfunction(f) and not name.startswith("_")}

@@ -13,12 +13,12 @@ import pytest
 import stamina
 from typer.testing import CliRunner, Result
 
-from producers.client.async_ import AsyncWelip
+from producers.client.async_ import AsyncClient
 from producers.client.cli.app import app
 from producers.client.cli.failures import WrongUse
 from producers.client.cli.times import parse_since, parse_time
 from producers.client.errors import ApiError
-from producers.client.sync import Welip
+from producers.client.sync import Client
 from producers.client.webhooks import AsyncWebhooks, Webhooks
 
 WH = "wh_" + "a" * 32
@@ -102,7 +102,7 @@ class Peer:
 @pytest.fixture
 def peer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Peer]:
     found = Peer()
-    monkeypatch.setattr("producers.client.sync.Welip", partial(Welip, transport=httpx.MockTransport(found)))
+    monkeypatch.setattr("producers.client.sync.Client", partial(Client, transport=httpx.MockTransport(found)))
     monkeypatch.delenv("WELIP_URL", raising=False)
     monkeypatch.chdir(tmp_path)
     stamina.set_testing(True, attempts=3)
@@ -149,10 +149,10 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[str, str, Any]]] =
 async def test_each_method_sends_one_call_of_the_contract(
     peer: Peer, name: str, args: tuple[Any, ...], options: dict[str, Any], sent: tuple[str, str, Any]
 ) -> None:
-    with Welip("http://welip.test", transport=httpx.MockTransport(peer)) as client:
+    with Client("http://welip.test", transport=httpx.MockTransport(peer)) as client:
         found = getattr(client.webhooks, name)(*args, **options)
         found = list(found) if inspect.isgenerator(found) else found
-    async with AsyncWelip("http://welip.test", transport=httpx.MockTransport(peer)) as other:
+    async with AsyncClient("http://welip.test", transport=httpx.MockTransport(peer)) as other:
         peer.pages = [1000, 7]
         value = getattr(other.webhooks, name)(*args, **options)
         same = [item async for item in value] if inspect.isasyncgen(value) else await value
@@ -161,7 +161,7 @@ async def test_each_method_sends_one_call_of_the_contract(
 
 
 def test_a_secret_is_read_but_not_shown_by_accident(peer: Peer) -> None:
-    with Welip("http://welip.test", transport=httpx.MockTransport(peer)) as client:
+    with Client("http://welip.test", transport=httpx.MockTransport(peer)) as client:
         made, rotated = client.webhooks.create("https://r.example/"), client.webhooks.rotate(WH)
     assert made.secret == rotated.secret == SECRET["secret"]
     assert "whsec_" not in f"{made!r} {rotated!r} {made} {rotated}"
@@ -170,7 +170,7 @@ def test_a_secret_is_read_but_not_shown_by_accident(peer: Peer) -> None:
 def test_what_makes_a_secret_is_sent_once_even_when_no_answer_comes(peer: Peer) -> None:
     from producers.client.errors import ConnectionFailed
 
-    with Welip("http://welip.test", transport=httpx.MockTransport(peer)) as client:
+    with Client("http://welip.test", transport=httpx.MockTransport(peer)) as client:
         for call in (
             lambda: client.webhooks.create("https://r.example/"),
             lambda: client.webhooks.rotate(WH),
@@ -184,7 +184,7 @@ def test_what_makes_a_secret_is_sent_once_even_when_no_answer_comes(peer: Peer) 
 
 async def test_deliveries_are_of_an_endpoint_or_of_a_job(peer: Peer) -> None:
     with (
-        Welip("http://welip.test", transport=httpx.MockTransport(peer)) as client,
+        Client("http://welip.test", transport=httpx.MockTransport(peer)) as client,
         pytest.raises(ValueError, match="both"),
     ):
         client.webhooks.deliveries(WH, job="job_1")
@@ -200,7 +200,7 @@ def test_a_submission_carries_its_webhook() -> None:
         return httpx.Response(409, json=problem)
 
     with (
-        Welip("http://welip.test", transport=httpx.MockTransport(answer)) as client,
+        Client("http://welip.test", transport=httpx.MockTransport(answer)) as client,
         pytest.raises(ApiError) as refusal,
     ):
         client.submit("noop", {}, webhook={"url": "https://r.example/", "events": ["job.failed"]})

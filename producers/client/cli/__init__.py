@@ -1,5 +1,18 @@
-"""`welip`, the command line: one module a group of commands, each a thin layer over `Welip` or over one entry point."""
+"""`welip`, the command line: a module a group of commands, each a thin layer over `Client` or over an entry point."""
 
-from producers.client.cli.app import main
+import sys
+
+
+def main() -> None:
+    """The console script. The client alone brings no typer and no rich: then one sentence says what to install."""
+    try:
+        from producers.client.cli.app import main as run
+    except ModuleNotFoundError as error:
+        if error.name not in {"typer", "rich"}:
+            raise
+        sys.stderr.write("welip: the command line needs the package group `cli` -- pip install 'welip[cli]'\n")
+        sys.exit(2)
+    run()
+
 
 __all__ = ["main"]

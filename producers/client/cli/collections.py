@@ -20,7 +20,7 @@ from producers.client.cli.settings_view import indexed_again, note_change, setti
 if TYPE_CHECKING:
     from producers.client.cli.session import Session
     from producers.client.models import Collection, Job
-    from producers.client.sync import Welip
+    from producers.client.sync import Client
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Submit and leave.")]
@@ -149,7 +149,7 @@ def drop(ctx: typer.Context, name: NameArgument, json: JsonFlag = False) -> None
     print_json(plain(removed)) if json else print(f"dropped {name}: {found.documents:,} documents")
 
 
-def _do(session: "Session", client: "Welip", job: "Job", name: str, *, no_wait: bool, json: bool) -> None:
+def _do(session: "Session", client: "Client", job: "Job", name: str, *, no_wait: bool, json: bool) -> None:
     if no_wait:
         print_json(plain(job)) if json else indexed.print_submitted([job])
         return

@@ -20,7 +20,7 @@ from producers.client.errors import ApiError
 
 if TYPE_CHECKING:
     from producers.client.dead import DeadLetter
-    from producers.client.sync import Welip
+    from producers.client.sync import Client
 
 CONFLICT = 409
 
@@ -147,7 +147,7 @@ def drop(
     print_json({"dropped": dropped}) if json else print(f"dropped {dropped}")
 
 
-def _requeue_each(client: "Welip", ids: list[str]) -> dict[str, Any]:
+def _requeue_each(client: "Client", ids: list[str]) -> dict[str, Any]:
     done: dict[str, Any] = {"requeued": 0, "jobs": [], "refused": []}
     for letter in ids:
         try:
@@ -163,7 +163,7 @@ def _requeue_each(client: "Welip", ids: list[str]) -> dict[str, Any]:
     return done
 
 
-def _requeue_all(client: "Welip", **wanted: Any) -> dict[str, Any]:
+def _requeue_all(client: "Client", **wanted: Any) -> dict[str, Any]:
     done: dict[str, Any] = {"requeued": 0, "jobs": [], "refused": []}
     after: str | None = None
     while True:

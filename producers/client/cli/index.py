@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from producers.client.cli.session import Session
     from producers.client.models import Job
-    from producers.client.sync import Welip
+    from producers.client.sync import Client
 
 Columns = dict[str, object]
 Refusals = list[dict[str, str]]
@@ -121,7 +121,7 @@ def _tables(
 
 def _submit(
     session: "Session",
-    client: "Welip",
+    client: "Client",
     collection: str,
     sources: Sources,
     tables: Sequence[tuple[FoundCorpus, Columns]],
@@ -155,7 +155,7 @@ def _show_sent(bars: "Progress", task: "TaskID", sent: int) -> None:
 
 
 def _documents(
-    client: "Welip", found: list[FoundDocument], refused: Refusals, advance: Callable[[], None]
+    client: "Client", found: list[FoundDocument], refused: Refusals, advance: Callable[[], None]
 ) -> Iterator[dict[str, Any]]:
     from pydantic import TypeAdapter, ValidationError
 
@@ -179,7 +179,7 @@ def _documents(
             yield {"id": name, **content}
 
 
-def _content(client: "Welip", document: FoundDocument) -> dict[str, Any]:
+def _content(client: "Client", document: FoundDocument) -> dict[str, Any]:
     """A short text as it is; all else as an uploaded file, whose name and content tell the server what it is."""
     from producers.client.flows import MAX_INLINE_BYTES
 

@@ -11,7 +11,7 @@ from producers.client.errors import JobFailed
 
 if TYPE_CHECKING:
     from producers.client.models import Job
-    from producers.client.sync import Welip
+    from producers.client.sync import Client
 
 COUNTS = ("added", "replaced", "unchanged", "failed")
 RARE_COUNTS = ("superseded",)
@@ -20,7 +20,7 @@ RARE_COUNTS = ("superseded",)
 SHOWN_ERRORS = 50
 
 
-def wait(client: "Welip", jobs: "list[Job]", *, quiet: bool, doing: str = "indexing") -> "list[Job]":
+def wait(client: "Client", jobs: "list[Job]", *, quiet: bool, doing: str = "indexing") -> "list[Job]":
     """The jobs once they have ended, with a bar on stderr meanwhile."""
     ended: list[Job] = []
     with progress_bars(quiet=quiet) as bars:
@@ -39,7 +39,7 @@ def wait(client: "Welip", jobs: "list[Job]", *, quiet: bool, doing: str = "index
     return ended
 
 
-def summarise(client: "Welip", collection: str, jobs: "list[Job]", refused: list[dict[str, str]]) -> dict[str, Any]:
+def summarise(client: "Client", collection: str, jobs: "list[Job]", refused: list[dict[str, str]]) -> dict[str, Any]:
     """The results of the jobs as one; `refused` are documents that were never submitted."""
     documents = dict.fromkeys((*COUNTS, *RARE_COUNTS), 0)
     documents["failed"] = len(refused)

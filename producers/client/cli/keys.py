@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from producers.client.cli.failures import WrongUse
+from producers.client.cli.groups import need
 from producers.client.cli.output import JsonFlag, print_json, print_table
 from producers.client.errors import WelipError
 from schemas.errors import InvalidInput
@@ -29,11 +30,17 @@ class NoDatabase(WelipError):
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
-    group = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke (on the server's machine).")
+    group = typer.Typer(no_args_is_help=True)
+    group.callback()(keys)
     group.command("create")(create)
     group.command("list")(show)
     group.command("revoke")(revoke)
     app.add_typer(group, name="key", rich_help_panel="Run a server")
+
+
+def keys() -> None:
+    """API keys: create, list, revoke (on the server's machine)."""
+    need("key", "gateway")
 
 
 def create(

@@ -8,6 +8,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from producers.client.cli.groups import need
+
 PANEL = "Run a server"
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
 
@@ -34,6 +36,7 @@ def up(
     ] = None,
 ) -> None:
     """Run everything on this machine: gateway, worker, PostgreSQL, broker and index. Stop it with Ctrl-C."""
+    need("up", "cpu", "embedded")
     from infra.local.stack import StackOptions, run_stack
 
     chosen = port if port is not None else free_port(host, preferred=8080)
@@ -42,6 +45,7 @@ def up(
 
 def gateway(ctx: typer.Context) -> None:
     """Run the gateway, the HTTP side, with settings from the environment."""
+    need("gateway", "gateway")
     become("gateway", *ctx.args)
 
 
@@ -52,17 +56,20 @@ def worker(
     concurrency: Annotated[int | None, typer.Option(min=1, help="Jobs at once in each lane.")] = None,
 ) -> None:
     """Run a worker, with settings from the environment."""
+    need("worker", "gateway")
     pools = [part for name in pool or [] for part in ("--pool", name)]
     become("consumers", *pools, *(["--concurrency", str(concurrency)] if concurrency else []))
 
 
 def relay(ctx: typer.Context) -> None:
     """Run the agents by themselves: relay, due retries, rescue."""
+    need("relay", "gateway")
     become("producers", *ctx.args)
 
 
 def migrate() -> None:
     """Bring the database's schema up to date."""
+    need("migrate", "gateway")
     from infra.postgres.migrate import main
 
     raise typer.Exit(main())

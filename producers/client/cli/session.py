@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from producers.client.models import Job
-    from producers.client.sync import Welip
+    from producers.client.sync import Client
 
 URL_FILE = Path(".welip/gateway.url")
 """Where a running `welip up` writes its URL, below the folder it was started in."""
@@ -31,15 +31,15 @@ class Session:
     going_on: "list[Job]" = field(default_factory=list)
 
     @contextmanager
-    def connect(self) -> "Iterator[Welip]":
+    def connect(self) -> "Iterator[Client]":
         """A client for the server that is named by option, environment or a running `welip up`."""
         import stamina.instrumentation
 
-        from producers.client.sync import Welip
+        from producers.client.sync import Client
 
         # Its default logs each retry to stdout, which belongs to the command's answer.
         stamina.instrumentation.set_on_retry_hooks([])
-        with Welip(self.resolve_url(), self.api_key, retry_for_s=FIRST_PATIENCE_S) as client:
+        with Client(self.resolve_url(), self.api_key, retry_for_s=FIRST_PATIENCE_S) as client:
             yield client
 
     def resolve_url(self) -> str | None:
@@ -51,7 +51,7 @@ class Session:
         except OSError:
             return None
 
-    def watch(self, client: "Welip", job: "Job") -> None:
+    def watch(self, client: "Client", job: "Job") -> None:
         """From here on the run waits for `job`, which goes on without it."""
         self.going_on.append(job)
         client.retry_for_s = LATER_PATIENCE_S

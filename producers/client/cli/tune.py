@@ -2,6 +2,7 @@
 
 import typer
 
+from producers.client.cli.groups import need
 from producers.client.cli.server import become
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -14,5 +15,6 @@ def register(app: typer.Typer) -> None:
 
 def tune(ctx: typer.Context) -> None:
     """Find k1, b and the weights of the arms on questions whose documents are known."""
+    need("tune", "cpu")
     # Tuning encodes as a worker does, and commands do not import workers.
     become("consumers.tuning", *ctx.args)

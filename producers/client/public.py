@@ -1,0 +1,51 @@
+"""The names that users import from `welip`, each from the module that defines it."""
+
+from producers.client.async_ import AsyncClient
+from producers.client.dead import DeadLetter
+from producers.client.errors import (
+    ApiError,
+    ConnectionFailed,
+    JobFailed,
+    StreamBroken,
+    UnexpectedAnswer,
+    WaitTimeout,
+    WelipError,
+)
+from producers.client.events import Event, LogEvent, ProgressEvent, StageEvent, StateEvent, TokenEvent
+from producers.client.models import Answer, Collection, File, Job, Page, SearchHit
+from producers.client.sync import Client
+from producers.client.webhook_models import Delivery, Endpoint, LoggedDelivery, NewEndpoint, Secret
+from schemas.kinds.inference import Citation
+from schemas.lifecycle import JobState
+
+__all__ = [
+    "Answer",
+    "ApiError",
+    "AsyncClient",
+    "Citation",
+    "Client",
+    "Collection",
+    "ConnectionFailed",
+    "DeadLetter",
+    "Delivery",
+    "Endpoint",
+    "Event",
+    "File",
+    "Job",
+    "JobFailed",
+    "JobState",
+    "LogEvent",
+    "LoggedDelivery",
+    "NewEndpoint",
+    "Page",
+    "ProgressEvent",
+    "SearchHit",
+    "Secret",
+    "StageEvent",
+    "StateEvent",
+    "StreamBroken",
+    "TokenEvent",
+    "UnexpectedAnswer",
+    "WaitTimeout",
+    "WelipError",
+]
