@@ -13,7 +13,7 @@ JobError
 ├── JobExpired              nobody could run it within `expires_in_s`
 └── InternalError           a defect of ours; retryable, and logged with its traceback
 
-No error knows an HTTP status: `gateway/http/problems.py` holds the only mapping.
+No error knows an HTTP status: `gateway/http/errors.py` holds the only mapping.
 """
 
 from datetime import timedelta
