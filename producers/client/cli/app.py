@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from producers.client.cli import ask, collections, dead, index, jobs, keys, server, tune, webhooks
 from producers.client.cli.failures import INTERRUPTED, report, report_defect
 from producers.client.cli.session import Session
+from producers.client.cli.terminal import say
 from producers.client.errors import WelipError
 
 
@@ -57,9 +58,9 @@ def _version(wanted: bool) -> None:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
-            print(f"welip {version('welip')}")
+            say(f"welip {version('welip')}")
         except PackageNotFoundError:
-            print("welip (not installed: run from its source)")
+            say("welip (not installed: run from its source)")
         raise typer.Exit
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from producers.client.cli.filters import FilterOption, parse_filter
-from producers.client.cli.output import JsonFlag, console, note, one_line, plain, print_json
+from producers.client.cli.output import JsonFlag, console, one_line, plain, print_json
+from producers.client.cli.terminal import note, say, visible
 
 if TYPE_CHECKING:
     from schemas.kinds.inference import Citation
@@ -55,10 +56,10 @@ def ask(
     if json:
         print_json(plain(answer))
         return
-    print(answer.answer or "(no answer found)")
+    say(answer.answer or "(no answer found)")
     if answer.citations:
-        print()
-        print(f"Sources · {answer.model}" if answer.model else "Sources")
+        say()
+        say(f"Sources · {answer.model}" if answer.model else "Sources")
         print_passages(answer.citations)
 
 
@@ -95,9 +96,9 @@ def print_passages(passages: "Sequence[Citation]") -> None:
             (passage.document_id, "cyan"),
             (f"score {passage.score:.2f}", "dim"),
         ]
-        head = [Text(text, style) for text, style in named if text]
+        head = [Text(visible(text), style) for text, style in named if text]
         out.print(Text(f"[{number}]  ") + Text(" · ").join(head))
-        lines = Text(one_line(passage.text)).wrap(out, out.width - INDENT - len(MORE))
+        lines = Text(visible(one_line(passage.text))).wrap(out, out.width - INDENT - len(MORE))
         if len(lines) > PASSAGE_LINES:
             lines[PASSAGE_LINES - 1].append(MORE)
         for line in lines[:PASSAGE_LINES]:

@@ -14,8 +14,9 @@ from producers.client.cli.choices import (
     read_words,
 )
 from producers.client.cli.failures import WrongUse
-from producers.client.cli.output import JsonFlag, moment, note, plain, print_fields, print_json, print_table
+from producers.client.cli.output import JsonFlag, moment, plain, print_fields, print_json, print_table
 from producers.client.cli.settings_view import indexed_again, note_change, setting_lines
+from producers.client.cli.terminal import note, say
 
 if TYPE_CHECKING:
     from producers.client.cli.session import Session
@@ -146,7 +147,7 @@ def drop(ctx: typer.Context, name: NameArgument, json: JsonFlag = False) -> None
     with ctx.obj.connect() as client:
         found = client.collection(name)
         removed = client.delete_collection(name)
-    print_json(plain(removed)) if json else print(f"dropped {name}: {found.documents:,} documents")
+    print_json(plain(removed)) if json else say(f"dropped {name}: {found.documents:,} documents")
 
 
 def _do(session: "Session", client: "Client", job: "Job", name: str, *, no_wait: bool, json: bool) -> None:
@@ -159,7 +160,7 @@ def _do(session: "Session", client: "Client", job: "Job", name: str, *, no_wait:
         print_json(plain(ended[0]))
     elif ended[0].state == "succeeded":
         rebuilt = (ended[0].result or {}).get("rebuilt", 0)
-        print(f"changed {name}" + (f": {rebuilt:,} documents were indexed again" if rebuilt else ""))
+        say(f"changed {name}" + (f": {rebuilt:,} documents were indexed again" if rebuilt else ""))
     indexed.end_with(ended)
 
 
@@ -179,5 +180,5 @@ def _print(found: "Collection") -> None:
         }
     )
     if found.settings:
-        print()
+        say()
         print_table(["setting", "value"], setting_lines(found.settings))

@@ -5,17 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from producers.client.cli.failures import WRONG_USE, WrongUse
-from producers.client.cli.output import (
-    JsonFlag,
-    age,
-    moment,
-    note,
-    one_line,
-    plain,
-    print_fields,
-    print_json,
-    print_table,
-)
+from producers.client.cli.output import JsonFlag, age, moment, one_line, plain, print_fields, print_json, print_table
+from producers.client.cli.terminal import note, say
 from producers.client.errors import ApiError
 
 if TYPE_CHECKING:
@@ -115,7 +106,7 @@ def requeue(
         print_json(done)
     else:
         for job in done["jobs"]:
-            print(job)
+            say(job)
         for refused in done["refused"]:
             note(f"{refused['id']} was not requeued: {refused['message']}")
         note(f"requeued {done['requeued']} as {len(done['jobs'])} jobs, {len(done['refused'])} refused")
@@ -144,7 +135,7 @@ def drop(
             page = client.dead.drop_many(kind=kind, reason=reason, source=_source(source))
             dropped += page.dropped
             more = page.has_more
-    print_json({"dropped": dropped}) if json else print(f"dropped {dropped}")
+    print_json({"dropped": dropped}) if json else say(f"dropped {dropped}")
 
 
 def _requeue_each(client: "Client", ids: list[str]) -> dict[str, Any]:

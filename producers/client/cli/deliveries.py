@@ -5,17 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from producers.client.cli.failures import WrongUse
-from producers.client.cli.output import (
-    JsonFlag,
-    age,
-    moment,
-    note,
-    one_line,
-    plain,
-    print_fields,
-    print_json,
-    print_table,
-)
+from producers.client.cli.output import JsonFlag, age, moment, one_line, plain, print_fields, print_json, print_table
+from producers.client.cli.terminal import note, say
 from producers.client.cli.times import parse_since
 
 if TYPE_CHECKING:
@@ -69,7 +60,7 @@ def replay(
             while found.has_more:
                 found = client.webhooks.replay_failed(id, when)
                 count += found.replayed
-    print_json({"replayed": count}) if json else print(f"{count} to be sent again")
+    print_json({"replayed": count}) if json else say(f"{count} to be sent again")
 
 
 def send_test(
@@ -83,7 +74,7 @@ def send_test(
     if json:
         print_json(plain(sent))
     else:
-        print(sent.id)
+        say(sent.id)
         note(f"see what became of it with: welip webhooks show {sent.id}")
 
 

@@ -1,7 +1,6 @@
 """What an error is to the shell: one line on stderr with its remedy, and an exit code."""
 
-import sys
-
+from producers.client.cli.terminal import note
 from producers.client.errors import ApiError, JobFailed, WelipError
 
 JOB_FAILED = 1
@@ -34,11 +33,11 @@ def report(error: Exception) -> int:
     """Print the error and its remedy as one line; returns the exit code."""
     remedy = getattr(error, "remedy", None)
     line = f"welip: {error}" + (f" -- {remedy}" if remedy else "")
-    print(" ".join(line.split()), file=sys.stderr)
+    note(" ".join(line.split()))
     return exit_code(error)
 
 
 def report_defect(error: Exception) -> int:
     """Print an error nobody foresaw; returns the exit code."""
-    print(f"welip: unexpected {type(error).__name__}: {error} -- set WELIP_DEBUG=1 for the traceback", file=sys.stderr)
+    note(f"welip: unexpected {type(error).__name__}: {error} -- set WELIP_DEBUG=1 for the traceback")
     return NO_ANSWER

@@ -11,8 +11,9 @@ from producers.client.cli import indexed
 from producers.client.cli.choices import SettingsFile, given, read_settings
 from producers.client.cli.columns import choose_columns
 from producers.client.cli.failures import WrongUse
-from producers.client.cli.output import JsonFlag, note, plain, print_json, progress_bars
+from producers.client.cli.output import JsonFlag, plain, print_json, progress_bars
 from producers.client.cli.sources import TEXTUAL, FoundCorpus, FoundDocument, Sources, discover
+from producers.client.cli.terminal import note
 from producers.client.errors import ApiError
 
 if TYPE_CHECKING:

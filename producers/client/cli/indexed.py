@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from producers.client.cli.failures import JOB_FAILED, report
-from producers.client.cli.output import note, print_table, progress_bars
+from producers.client.cli.output import print_table, progress_bars
+from producers.client.cli.terminal import note, say
 from producers.client.errors import JobFailed
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def summarise(client: "Client", collection: str, jobs: "list[Job]", refused: lis
 def print_submitted(jobs: "list[Job]") -> None:
     """The ids of jobs that go on."""
     for job in jobs:
-        print(job.id)
+        say(job.id)
     note("follow with: welip job ID --follow")
 
 

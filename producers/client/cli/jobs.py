@@ -4,17 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.client.cli.output import (
-    JsonFlag,
-    age,
-    moment,
-    note,
-    one_line,
-    plain,
-    print_fields,
-    print_json,
-    print_table,
-)
+from producers.client.cli.output import JsonFlag, age, moment, one_line, plain, print_fields, print_json, print_table
+from producers.client.cli.terminal import note, say
 from producers.client.errors import JobFailed
 
 if TYPE_CHECKING:
@@ -75,14 +66,14 @@ def cancel(ctx: typer.Context, id: JobArgument, json: JsonFlag = False) -> None:
     """Ask a job to stop."""
     with ctx.obj.connect() as client:
         found = client.cancel(id)
-    print_json(plain(found)) if json else print(f"{found.id} {'cancelled' if found.ended else 'is being cancelled'}")
+    print_json(plain(found)) if json else say(f"{found.id} {'cancelled' if found.ended else 'is being cancelled'}")
 
 
 def _follow(session: "Session", id: str, json: bool) -> None:
     with session.connect() as client:
         session.watch(client, client.job(id))
         for event in client.events(id):
-            print_json(plain(event), line=True) if json else print(_told(event), flush=True)
+            print_json(plain(event), line=True) if json else say(_told(event), flush=True)
         ended = client.job(id)
     if ended.state != "succeeded":
         raise JobFailed(ended)

@@ -11,6 +11,7 @@ import typer
 from producers.client.cli.failures import WrongUse
 from producers.client.cli.groups import need
 from producers.client.cli.output import JsonFlag, print_json, print_table
+from producers.client.cli.terminal import say
 from producers.client.errors import WelipError
 from schemas.errors import InvalidInput
 
@@ -60,7 +61,7 @@ def create(
             key = create_key(dsn, tenant, name, operator=operator)
     except InvalidInput as error:
         raise WrongUse(error.message) from error
-    print_json({"key": key, "tenant": tenant, "name": name, "operator": operator}) if json else print(key)
+    print_json({"key": key, "tenant": tenant, "name": name, "operator": operator}) if json else say(key)
 
 
 def show(postgres: Postgres = None, json: JsonFlag = False) -> None:
@@ -91,7 +92,7 @@ def revoke(
         revoked = False
     if not revoked:
         raise WrongUse(f"there is no live key {id!r}", "see `welip key list`")
-    print_json({"id": id, "revoked": True}) if json else print(f"revoked {id}")
+    print_json({"id": id, "revoked": True}) if json else say(f"revoked {id}")
 
 
 @contextmanager

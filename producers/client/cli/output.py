@@ -1,4 +1,4 @@
-"""How the commands print: JSON for programs, tables for people, remarks on stderr."""
+"""How the commands print: JSON for programs, tables for people, progress on stderr."""
 
 import json
 import sys
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from producers.client.cli.terminal import print_document, visible
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, Task
+    from rich.text import Text
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
@@ -29,9 +32,9 @@ def plain(value: "BaseModel | Sequence[BaseModel]") -> Any:
 def print_json(value: Any, *, line: bool = False) -> None:
     """One JSON document; `line` for one of many, each on its line."""
     if line:
-        print(json.dumps(value, ensure_ascii=False), flush=True)
+        print_document(json.dumps(value, ensure_ascii=False), flush=True)
     else:
-        print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+        print_document(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
 def console(*, stderr: bool = False) -> "Console":
@@ -50,7 +53,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title, title_justify="left", padding=(0, 1, 0, 0))
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["" if cell is None else visible(str(cell)) for cell in row] for row in rows]
     for position, name in enumerate(columns):
         whole = max((cell_len(row[position]) for row in cells), default=None) if name == "id" else None
         table.add_column(name, overflow="fold", min_width=whole)
@@ -67,22 +70,31 @@ def print_fields(fields: Mapping[str, Any]) -> None:
     table = Table.grid(padding=(0, 2))
     for name, value in fields.items():
         if value is not None:
-            table.add_row(Text(name, style="dim"), Text(str(value)))
+            table.add_row(Text(name, style="dim"), Text(visible(str(value))))
     console().print(table)
-
-
-def note(text: str) -> None:
-    """A remark that is no part of the answer."""
-    print(text, file=sys.stderr)
 
 
 def progress_bars(*, quiet: bool, bytes: bool = False) -> "Progress":
     """Progress bars on stderr, gone when done; none when `quiet` or when nobody watches."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        ProgressColumn,
+        TaskProgressColumn,
+        TimeElapsedColumn,
+    )
+    from rich.text import Text
+
+    class Description(ProgressColumn):
+        """What is being done, as it is: neither markup nor control characters mean anything in it."""
+
+        def render(self, task: "Task") -> "Text":
+            return Text(visible(task.description))
 
     amount = DownloadColumn() if bytes else TaskProgressColumn()
     return Progress(
-        TextColumn("{task.description}"),
+        Description(),
         BarColumn(),
         amount,
         TimeElapsedColumn(),

@@ -1,12 +1,13 @@
 """What the commands of one run share: the server they talk to, and the jobs that go on when the user leaves."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from producers.client.cli.terminal import note
 
 if TYPE_CHECKING:
     from producers.client.models import Job
@@ -58,9 +59,9 @@ class Session:
 
     def say_goodbye(self) -> None:
         """Tell an interrupting user what goes on, and how to come back to it."""
-        print("welip: interrupted", file=sys.stderr)
+        note("welip: interrupted")
         if len(self.going_on) > 3:
-            print(f"  {len(self.going_on)} jobs go on; list them with: welip jobs", file=sys.stderr)
+            note(f"  {len(self.going_on)} jobs go on; list them with: welip jobs")
             return
         for job in self.going_on:
-            print(f"  job {job.id} goes on; follow it with: welip job {job.id} --follow", file=sys.stderr)
+            note(f"  job {job.id} goes on; follow it with: welip job {job.id} --follow")

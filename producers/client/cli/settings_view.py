@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from producers.client.cli.output import note, plain
+from producers.client.cli.output import plain
+from producers.client.cli.terminal import note
 
 if TYPE_CHECKING:
     from producers.client.models import Collection

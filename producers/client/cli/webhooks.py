@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from producers.client.cli import deliveries
-from producers.client.cli.output import JsonFlag, age, moment, note, plain, print_fields, print_json, print_table
+from producers.client.cli.output import JsonFlag, age, moment, plain, print_fields, print_json, print_table
+from producers.client.cli.terminal import note, say
 from producers.client.cli.times import parse_time
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def remove(ctx: typer.Context, id: EndpointArgument, json: JsonFlag = False) -> 
     """Remove an endpoint with its deliveries."""
     with ctx.obj.connect() as client:
         gone = client.webhooks.remove(id)
-    print_json(plain(gone)) if json else print(f"removed {id}")
+    print_json(plain(gone)) if json else say(f"removed {id}")
 
 
 def _standing(endpoint: "Endpoint") -> str:
@@ -158,6 +159,6 @@ def _tell(endpoint: "Endpoint", json: bool) -> None:
 
 
 def _print_secret(secret: str, previous_until: datetime | None) -> None:
-    print(secret)
+    say(secret)
     until = moment(previous_until)
     note(KEEP + (f"; the former one signs too until {until}" if until else ""))

@@ -1,0 +1,228 @@
+"""No command lets control characters of a tenant's titles, texts, metadata, errors or names reach the terminal."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import stamina
+import typer
+from rich.progress import ProgressColumn
+from typer.testing import CliRunner
+
+from producers.client.cli.app import app
+from producers.client.cli.output import progress_bars
+from producers.client.cli.terminal import CONTROLS, visible, visible_json
+from producers.client.sync import Client
+from schemas.collections import CollectionSettings
+
+EVIL = "\x1b]0;pwned\x07\x1b[2J\u009b31m\u202e\x7f\r"
+NOW = "2026-11-20T00:00:00Z"
+JOB, DEAD, WH, EVT = "job_" + "1" * 32, "dead_" + "2" * 32, "wh_" + "3" * 32, "evt_" + "4" * 32
+OF_THE_SERVER = {"id", "job", "requeued_as", "state", "type", "source", "object", "events", "disabled_reason"}
+OF_THE_SERVER |= {"created_at", "at", "ended_at", "disabled_at"}
+"""What no tenant writes: ids, states, names of events, times."""
+
+
+def poisoned(value: Any, key: str = "") -> Any:
+    """The answer with control characters in everything that a tenant may have written."""
+    match value:
+        case dict():
+            return {name: poisoned(inner, name) for name, inner in value.items()}
+        case list():
+            return [poisoned(inner, key) for inner in value]
+        case str() if key not in OF_THE_SERVER:
+            return value + EVIL
+    return value
+
+
+ERROR = {"code": "timeout", "message": "too slow", "retryable": True}
+HIT = {"document_id": "d1", "chunk_id": "c1", "title": "제목", "text": "본문", "score": 1.5, "start": 0, "end": 2}
+HIT |= {"heading": "제1장", "metadata": {"k" + EVIL: "v"}}
+RESULT = {"answer": "답", "found": True, "citations": [HIT], "model": "extractive"}
+INDEXED = {"collection": "ko", "documents": {"added": 1, "failed": 1}, "chunks": 1}
+INDEXED |= {"errors": [{"id": "d2", "code": "unreadable", "message": "why"}]}
+ASKED = {"id": JOB, "kind": "inference", "state": "succeeded", "created_at": NOW, "result": RESULT}
+ASKED |= {"progress": {"message": "half"}, "metadata": {"k": "v"}, "stage": "generate"}
+FAILED = {**ASKED, "state": "failed", "result": None, "error": ERROR}
+COLLECTION = {"name": "ko", "documents": 1, "settings": CollectionSettings().model_dump(mode="json"), "fields": ["f"]}
+COLLECTION |= {"encoder": {"sparse": "kiwi", "dense": "bge", "dimension": 8}, "created_at": NOW}
+LETTER = {"id": DEAD, "source": "job", "reason": "timeout", "error": ERROR, "kind": "noop", "stage": "run"}
+LETTER |= {"created_at": NOW, "payload": {"text": "말"}, "encoding": "json", "job": JOB, "requeued_as": JOB}
+ENDPOINT = {"id": WH, "url": "https://r.example/", "description": "for us", "events": ["job.failed"], "created_at": NOW}
+ENDPOINT |= {"enabled": False, "disabled_at": NOW, "disabled_reason": "gone", "failing_since": None}
+ENDPOINT |= {"previous_until": None, "object": "webhook_endpoint"}
+DELIVERY = {"id": EVT, "object": "webhook_delivery", "type": "job.failed", "state": "failed", "endpoint": WH}
+DELIVERY |= {"url": "https://r.example/", "job": JOB, "attempts": 1, "due_at": None, "created_at": NOW, "data": {}}
+DELIVERY |= {"ended_at": NOW, "log": [{"attempt": 1, "at": NOW, "status": 500, "answer": "no", "ms": 3, "error": None}]}
+SECRET = {"object": "webhook_secret", "secret": "whsec_x", "previous_until": None}
+GONE = {"id": "x", "name": "x", "deleted": True}
+EVENT = {"id": 1, "job": JOB, "type": "log", "at": NOW, "data": {"message": "hello"}}
+END = {"id": 2, "job": JOB, "type": "state", "at": NOW, "data": {"state": "failed", "error": ERROR}}
+
+ANSWERS: dict[tuple[str, str], Any] = {
+    ("GET", "/v1/jobs"): {"data": [FAILED]},
+    ("POST", f"/v1/jobs/{JOB}/cancel"): FAILED,
+    ("POST", "/v1/collections/ko/search"): {"data": [HIT]},
+    ("GET", "/v1/collections"): {"data": [COLLECTION]},
+    ("GET", "/v1/collections/ko"): COLLECTION,
+    ("PATCH", "/v1/collections/ko"): FAILED,
+    ("DELETE", "/v1/collections/ko"): {**GONE, "name": "ko"},
+    ("GET", "/v1/dead"): {"data": [LETTER]},
+    ("GET", f"/v1/dead/{DEAD}"): LETTER,
+    ("POST", "/v1/dead/requeue"): {"requeued": 0, "refused": [{"id": DEAD, "code": "gone", "message": "why"}]},
+    ("POST", "/v1/dead/drop"): {"dropped": 1},
+    ("POST", "/v1/webhooks"): {**ENDPOINT, "secret": "whsec_x"},
+    ("GET", "/v1/webhooks"): {"data": [ENDPOINT]},
+    ("GET", f"/v1/webhooks/{WH}"): ENDPOINT,
+    ("PATCH", f"/v1/webhooks/{WH}"): ENDPOINT,
+    ("DELETE", f"/v1/webhooks/{WH}"): GONE,
+    ("POST", f"/v1/webhooks/{WH}/rotate"): SECRET,
+    ("POST", "/v1/webhooks/secret"): SECRET,
+    ("POST", f"/v1/webhooks/{WH}/test"): DELIVERY,
+    ("GET", "/v1/webhooks/deliveries"): {"data": [DELIVERY]},
+    ("GET", f"/v1/webhooks/deliveries/{EVT}"): DELIVERY,
+    ("POST", f"/v1/webhooks/deliveries/{EVT}/replay"): DELIVERY,
+}
+
+COMMANDS: list[tuple[str, list[str]]] = [
+    ("ask", ["?", "-c", "ko"]),
+    ("search", ["?", "-c", "ko"]),
+    ("index", ["a.md", "-c", "ko"]),
+    ("jobs", []),
+    ("job", [JOB]),
+    ("job", [JOB, "--follow"]),
+    ("cancel", [JOB]),
+    ("collections list", []),
+    ("collections show", ["ko"]),
+    ("collections set", ["ko", "--k1", "0.9"]),
+    ("collections rebuild", ["ko"]),
+    ("collections drop", ["ko"]),
+    ("dead list", []),
+    ("dead show", [DEAD]),
+    ("dead requeue", ["--all"]),
+    ("dead drop", ["--all"]),
+    ("webhooks add", ["https://r.example/"]),
+    ("webhooks list", []),
+    ("webhooks show", [WH]),
+    ("webhooks show", [EVT]),
+    ("webhooks change", [WH, "--url", "https://r.example/"]),
+    ("webhooks enable", [WH]),
+    ("webhooks disable", [WH]),
+    ("webhooks rotate", [WH]),
+    ("webhooks secret", []),
+    ("webhooks remove", [WH]),
+    ("webhooks test", [WH]),
+    ("webhooks deliveries", []),
+    ("webhooks replay", [EVT]),
+    ("key list", []),
+]
+OF_A_SERVER = {"up", "gateway", "worker", "relay", "migrate", "tune", "key create", "key revoke"}
+"""Commands that print nothing that a tenant gave."""
+SILENT = {"cancel", "collections drop", "dead drop", "webhooks remove", "webhooks test", "webhooks replay"}
+"""Commands that tell ids and counts alone, unless they are asked for JSON."""
+
+
+class Peer:
+    """Answers each call with text that nobody should print as it is; with a refusal of that kind when `refusing`."""
+
+    refusing = False
+    job: dict[str, Any] = FAILED
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if self.refusing:
+            problem = {"title": "no", "code": "conflict", "detail": "no", "remedy": "another", "field": "f"}
+            return httpx.Response(409, json=poisoned(problem))
+        where = (request.method, request.url.path)
+        if where == ("POST", "/v1/jobs"):
+            self.job = {**ASKED, "result": INDEXED} if b'"indexing"' in request.content else ASKED
+            return httpx.Response(202, json=poisoned(self.job))
+        if where == ("GET", f"/v1/jobs/{JOB}"):
+            return httpx.Response(200, json=poisoned(self.job))
+        if where == ("GET", f"/v1/jobs/{JOB}/events"):
+            lines = [f"id: {e['id']}\nevent: {e['type']}\ndata: {json.dumps(poisoned(e))}\n\n" for e in (EVENT, END)]
+            return httpx.Response(200, content="".join(lines), headers={"content-type": "text/event-stream"})
+        return httpx.Response(200, json=poisoned(ANSWERS[where]))
+
+
+@pytest.fixture
+def peer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Peer]:
+    found = Peer()
+    monkeypatch.setattr("producers.client.sync.Client", partial(Client, transport=httpx.MockTransport(found)))
+    key = {"id": "key_1", "tenant": "t" + EVIL, "name": "n" + EVIL}
+    monkeypatch.setattr("infra.postgres.keys.list_keys", lambda _: [key])
+    monkeypatch.delenv("WELIP_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("a.md").write_text("글")
+    stamina.set_testing(True, attempts=1)
+    yield found
+    stamina.set_testing(False)
+    stamina.instrumentation.set_on_retry_hooks(None)
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield " ".join(path)
+        return
+    for name, child in children.items():
+        yield from leaves(child, (*path, name))
+
+
+def test_every_command_is_tried() -> None:
+    assert {name for name, _ in COMMANDS} | OF_A_SERVER == set(leaves(typer.main.get_command(app)))
+
+
+@pytest.mark.usefixtures("peer")
+@pytest.mark.parametrize(("command", "arguments"), COMMANDS, ids=str)
+def test_a_command_shows_control_characters_and_does_not_send_them(command: str, arguments: list[str]) -> None:
+    told = CliRunner().invoke(app, [*command.split(), *arguments])
+    assert told.exit_code in {0, 1}, told.stderr
+    assert not CONTROLS.findall(told.output)
+    assert "\\x1b]0;pwned\\x07" in told.output or command in SILENT
+
+
+@pytest.mark.usefixtures("peer")
+@pytest.mark.parametrize(("command", "arguments"), COMMANDS, ids=str)
+def test_json_means_the_same_and_holds_no_control_character(command: str, arguments: list[str]) -> None:
+    told = CliRunner().invoke(app, [*command.split(), *arguments, "--json"])
+    assert not CONTROLS.findall(told.output)
+    documents = told.stdout.splitlines() if "--follow" in arguments else [told.stdout]
+    assert command in {"dead drop", "webhooks replay"} or any(EVIL in every_string(json.loads(d)) for d in documents)
+
+
+def every_string(value: Any) -> str:
+    match value:
+        case dict():
+            return " ".join(map(every_string, [*value, *value.values()]))
+        case list():
+            return " ".join(map(every_string, value))
+    return str(value)
+
+
+@pytest.mark.parametrize(("command", "arguments"), [one for one in COMMANDS if one[0] != "key list"], ids=str)
+def test_a_refusal_is_shown_without_control_characters(peer: Peer, command: str, arguments: list[str]) -> None:
+    peer.refusing = True
+    told = CliRunner().invoke(app, [*command.split(), *arguments])
+    assert told.exit_code == 2
+    assert "\\x1b]0;pwned\\x07" in told.stderr
+    assert not CONTROLS.findall(told.output)
+
+
+def test_a_progress_bar_takes_neither_markup_nor_control_characters() -> None:
+    bars = progress_bars(quiet=False)
+    bars.add_task(f"[red]half{EVIL}")
+    [task] = bars.tasks
+    description, *_ = bars.columns
+    assert isinstance(description, ProgressColumn)
+    assert str(description.render(task)).startswith("[red]half\\x1b]0;pwned")
+
+
+def test_text_of_every_language_stays_as_it_is() -> None:
+    text = "한라산 漢拏山 é ñ العربية \t탭\n줄 👩‍👩‍👧 \u200e"
+    assert visible(text) == text
+    assert visible("\x1b\u202e") == "\\x1b\\u202e"
+    assert json.loads(visible_json(json.dumps({"a": EVIL}, ensure_ascii=False))) == {"a": EVIL}
