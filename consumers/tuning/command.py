@@ -17,7 +17,8 @@ from infra.ranking.metrics import METRICS
 from producers.client.cli.choices import read_settings
 from producers.client.cli.failures import INTERRUPTED, WrongUse
 from producers.client.cli.failures import report as report_error
-from producers.client.cli.output import JsonFlag, note, print_json, print_table, progress_bars
+from producers.client.cli.output import JsonFlag, print_json, print_table, progress_bars
+from producers.client.cli.terminal import note
 from producers.client.errors import WelipError
 from schemas.collections import CollectionSettings
 from schemas.errors import DependencyMissing, JobError

@@ -1,14 +1,12 @@
-"""`client.dead`: dead letters, to list, show, requeue and drop. Blocking and asynchronous, over the same requests."""
+"""`client.dead`: dead letters, to list, show, requeue and drop."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from producers.client import requests
+from producers.client.binding import AsynchronousPart, BlockingPart, call
 from producers.client.models import Answered, Deleted, Job, JobFault, Page
-from producers.client.requests import Request
-
-T = TypeVar("T")
+from producers.client.requests import Request, given, one, path
 
 
 class DeadLetter(Answered):
@@ -67,44 +65,10 @@ class ManyDropped(Answered):
     has_more: bool = False
 
 
-def _listing(**given: Any) -> Request[Page[DeadLetter]]:
-    return Request("GET", requests.path("dead"), requests.one(Page[DeadLetter]), params=requests.given(**given))
-
-
-def _show(id: str) -> Request[DeadLetter]:
-    return Request("GET", requests.path("dead", id), requests.one(DeadLetter))
-
-
-def _requeue(id: str) -> Request[Requeued]:
-    return Request("POST", requests.path("dead", id, "requeue"), requests.one(Requeued))
-
-
-def _requeue_many(**given: Any) -> Request[ManyRequeued]:
-    return Request("POST", requests.path("dead", "requeue"), requests.one(ManyRequeued), json=given, patience_s=60)
-
-
-def _drop(id: str) -> Request[Deleted]:
-    return Request("DELETE", requests.path("dead", id), requests.one(Deleted))
-
-
-def _drop_many(**given: Any) -> Request[ManyDropped]:
-    return Request("POST", requests.path("dead", "drop"), requests.one(ManyDropped), json=given, patience_s=60)
-
-
-class _Send(Protocol):
-    def __call__(self, request: Request[T]) -> T: ...
-
-
-class _SendAsync(Protocol):
-    async def __call__(self, request: Request[T]) -> T: ...
-
-
-class DeadLetters:
+class DeadLetterCalls:
     """Dead letters of the key's tenant; with an operator's key, those of messages too."""
 
-    def __init__(self, send: _Send) -> None:
-        self._send = send
-
+    @call
     def list(
         self,
         *,
@@ -114,23 +78,25 @@ class DeadLetters:
         requeued: bool | None = None,
         after: str | None = None,
         limit: int | None = None,
-    ) -> Page[DeadLetter]:
+    ) -> Request[Page[DeadLetter]]:
         """A page of letters, newest first, without payloads; `requeued`: also those that were requeued."""
-        return self._send(
-            _listing(kind=kind, reason=reason, source=source, requeued=requeued, after=after, limit=limit)
-        )
+        params = given(kind=kind, reason=reason, source=source, requeued=requeued, after=after, limit=limit)
+        return Request("GET", path("dead"), one(Page[DeadLetter]), params=params)
 
-    def show(self, id: str) -> DeadLetter:
+    @call
+    def show(self, id: str) -> Request[DeadLetter]:
         """A letter with its payload."""
-        return self._send(_show(id))
+        return Request("GET", path("dead", id), one(DeadLetter))
 
-    def requeue(self, id: str) -> Requeued:
+    @call
+    def requeue(self, id: str) -> Request[Requeued]:
         """Make the submitted job that a letter stems from a new job; again, the same one.
 
         An `ApiError` of status 409 says why it cannot be.
         """
-        return self._send(_requeue(id))
+        return Request("POST", path("dead", id, "requeue"), one(Requeued))
 
+    @call
     def requeue_many(
         self,
         *,
@@ -138,67 +104,28 @@ class DeadLetters:
         reason: str | None = None,
         source: str | None = "job",
         after: str | None = None,
-    ) -> ManyRequeued:
+    ) -> Request[ManyRequeued]:
         """Requeue a page of letters, newest first; `source` None: any."""
-        return self._send(_requeue_many(kind=kind, reason=reason, source=source, after=after))
+        body = {"kind": kind, "reason": reason, "source": source, "after": after}
+        return Request("POST", path("dead", "requeue"), one(ManyRequeued), json=body, patience_s=60)
 
-    def drop(self, id: str) -> Deleted:
+    @call
+    def drop(self, id: str) -> Request[Deleted]:
         """Drop a letter; its job stays, failed."""
-        return self._send(_drop(id))
+        return Request("DELETE", path("dead", id), one(Deleted))
 
+    @call
     def drop_many(
         self, *, kind: str | None = None, reason: str | None = None, source: str | None = "job"
-    ) -> ManyDropped:
+    ) -> Request[ManyDropped]:
         """Drop a page of letters that were not requeued; `source` None: any."""
-        return self._send(_drop_many(kind=kind, reason=reason, source=source))
+        body = {"kind": kind, "reason": reason, "source": source}
+        return Request("POST", path("dead", "drop"), one(ManyDropped), json=body, patience_s=60)
 
 
-class AsyncDeadLetters:
-    """As `DeadLetters`."""
+class DeadLetters(DeadLetterCalls, BlockingPart):
+    """`Client.dead`."""
 
-    def __init__(self, send: _SendAsync) -> None:
-        self._send = send
 
-    async def list(
-        self,
-        *,
-        kind: str | None = None,
-        reason: str | None = None,
-        source: str | None = None,
-        requeued: bool | None = None,
-        after: str | None = None,
-        limit: int | None = None,
-    ) -> Page[DeadLetter]:
-        """As `DeadLetters.list`."""
-        return await self._send(
-            _listing(kind=kind, reason=reason, source=source, requeued=requeued, after=after, limit=limit)
-        )
-
-    async def show(self, id: str) -> DeadLetter:
-        """As `DeadLetters.show`."""
-        return await self._send(_show(id))
-
-    async def requeue(self, id: str) -> Requeued:
-        """As `DeadLetters.requeue`."""
-        return await self._send(_requeue(id))
-
-    async def requeue_many(
-        self,
-        *,
-        kind: str | None = None,
-        reason: str | None = None,
-        source: str | None = "job",
-        after: str | None = None,
-    ) -> ManyRequeued:
-        """As `DeadLetters.requeue_many`."""
-        return await self._send(_requeue_many(kind=kind, reason=reason, source=source, after=after))
-
-    async def drop(self, id: str) -> Deleted:
-        """As `DeadLetters.drop`."""
-        return await self._send(_drop(id))
-
-    async def drop_many(
-        self, *, kind: str | None = None, reason: str | None = None, source: str | None = "job"
-    ) -> ManyDropped:
-        """As `DeadLetters.drop_many`."""
-        return await self._send(_drop_many(kind=kind, reason=reason, source=source))
+class AsyncDeadLetters(DeadLetterCalls, AsynchronousPart):
+    """`AsyncClient.dead`."""

@@ -14,6 +14,7 @@ from producers.client.models import Collection, Deleted, File, Job, Page, Search
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+D = TypeVar("D")
 
 MAX_WAIT_S = 60
 """The server holds an answer back no longer than this."""
@@ -57,6 +58,11 @@ class SubmitOptions(TypedDict, total=False):
 def one(model: type[M]) -> Callable[[httpx.Response], M]:
     """Reads an answer as this model."""
     return lambda response: model.model_validate_json(response.content)
+
+
+def all_of(page: type[Page[D]]) -> Callable[[httpx.Response], list[D]]:
+    """Reads an answer as such a page, of which there is one, and takes what it holds."""
+    return lambda response: page.model_validate_json(response.content).data
 
 
 def path(*parts: str) -> str:
@@ -163,9 +169,9 @@ def delete_file(id: str) -> Request[Deleted]:
     return Request("DELETE", path("files", id), one(Deleted))
 
 
-def collections() -> Request[Page[Collection]]:
+def collections() -> Request[list[Collection]]:
     """`GET /v1/collections`."""
-    return Request("GET", "/v1/collections", one(Page[Collection]))
+    return Request("GET", "/v1/collections", all_of(Page[Collection]))
 
 
 def collection(name: str) -> Request[Collection]:
@@ -196,7 +202,7 @@ def search(
     return Request(
         "POST",
         path("collections", collection, "search"),
-        lambda response: Page[SearchHit].model_validate_json(response.content).data,
+        all_of(Page[SearchHit]),
         json=given(query=query, top_k=top_k, filter=filter, rerank=rerank),
         patience_s=60.0,
     )

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import stamina
 
-from producers.client import flows, requests
+from producers.client import binding, flows, requests
 from producers.client.async_ import AsyncClient
 from producers.client.connection import may_retry, resolve_url
 from producers.client.dead import AsyncDeadLetters, DeadLetters
@@ -30,6 +30,7 @@ from producers.client.flows import Pause
 from producers.client.models import Job
 from producers.client.requests import Request
 from producers.client.sync import Client
+from producers.client.webhooks import AsyncWebhooks, Webhooks
 from schemas.lifecycle import JobState
 
 ID = "job_" + "0" * 32
@@ -146,15 +147,40 @@ def stream(*pieces: bytes | Exception) -> Callable[[httpx.Request], httpx.Respon
     return lambda _: httpx.Response(200, stream=Chunks(*pieces), headers={"content-type": "text/event-stream"})
 
 
-@pytest.mark.parametrize(("blocking", "asynchronous"), [(Client, AsyncClient), (DeadLetters, AsyncDeadLetters)])
-def test_both_clients_have_the_same_methods_and_parameters(blocking: type, asynchronous: type) -> None:
-    def surface(client: type) -> dict[str, list[inspect.Parameter]]:
-        public = {name: f for name, f in vars(client).items() if inspect.isfunction(f) and not name.startswith("_")}
-        return {name.removeprefix("a"): list(inspect.signature(f).parameters.values()) for name, f in public.items()}
+CALLS_OF_ONE = {"close", "aclose"}
 
-    renamed = {name.removeprefix("a"): found for name, found in surface(blocking).items()}
-    assert renamed
-    assert renamed == surface(asynchronous)
+
+def offered(client: type) -> dict[str, list[inspect.Parameter]]:
+    """The public methods, and their parameters without `self`."""
+    names = (name for name in dir(client) if not name.startswith("_") and name not in CALLS_OF_ONE)
+    methods = ((name, inspect.getattr_static(client, name)) for name in names)
+    return {
+        name: list(inspect.signature(getattr(found, "_body", found)).parameters.values())[1:]
+        for name, found in methods
+        if isinstance(found, binding.call | binding.pages) or inspect.isfunction(found)
+    }
+
+
+@pytest.mark.parametrize(
+    ("blocking", "asynchronous", "some"),
+    [
+        (Client, AsyncClient, {"submit", "events", "download", "iterate_jobs"}),
+        (DeadLetters, AsyncDeadLetters, {"list", "drop_many"}),
+        (Webhooks, AsyncWebhooks, {"create", "iterate_deliveries"}),
+    ],
+)
+def test_both_clients_have_the_same_methods_and_parameters(blocking: type, asynchronous: type, some: set[str]) -> None:
+    assert offered(blocking) == offered(asynchronous)
+    assert some <= set(offered(blocking))
+
+
+def test_a_method_shows_its_documentation_and_parameters() -> None:
+    with Client("http://welip.test") as client:
+        assert (inspect.getdoc(client.dead.show), str(inspect.signature(client.dead.show))[:10]) == (
+            "A letter with its payload.",
+            "(id: str) ",
+        )
+    assert inspect.getdoc(Client.ask) == inspect.getdoc(AsyncClient.ask)
 
 
 async def test_submit_sends_the_contract_and_a_key_of_its_own(call: Caller, script: Script) -> None:
@@ -424,6 +450,22 @@ async def test_a_download_appears_whole_or_not_at_all(call: Caller, script: Scri
     assert os.listdir(tmp_path) == []
     script.answers = [lambda _: httpx.Response(200, stream=Chunks(b"abc", b"def"))]
     assert (await call("download", FILE, target)).read_bytes() == b"abcdef"
+
+
+async def test_a_call_that_fails_lets_go_of_what_it_holds(call: Caller, script: Script) -> None:
+    held = []
+
+    def flow() -> flows.Flow[None]:
+        try:
+            yield requests.job("job_x")
+        finally:
+            held.append("closed")
+
+    script.answers = [problem(404, "not_found")]
+    work = flow()  # named, so that it is not closed for want of a name
+    with pytest.raises(ApiError):
+        await call("_run", work)
+    assert held == ["closed"]
 
 
 async def test_search_and_listings_are_typed(call: Caller, script: Script) -> None:

@@ -19,7 +19,6 @@ from producers.client.cli.failures import WrongUse
 from producers.client.cli.times import parse_since, parse_time
 from producers.client.errors import ApiError
 from producers.client.sync import Client
-from producers.client.webhooks import AsyncWebhooks, Webhooks
 
 WH = "wh_" + "a" * 32
 EVT = "evt_" + "b" * 32
@@ -110,15 +109,6 @@ def peer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Peer]:
     yield found
     stamina.set_testing(False)
     stamina.instrumentation.set_on_retry_hooks(None)
-
-
-def test_both_clients_have_the_same_methods_and_parameters() -> None:
-    def surface(namespace: type) -> dict[str, list[inspect.Parameter]]:
-        public = {name: f for name, f in vars(namespace).items() if inspect.isfunction(f) and name[0] != "_"}
-        return {name: list(inspect.signature(f).parameters.values()) for name, f in public.items()}
-
-    assert surface(Webhooks) == surface(AsyncWebhooks)
-    assert len(surface(Webhooks)) > 10
 
 
 SINCE = datetime(2026, 11, 1, tzinfo=UTC)

@@ -1,0 +1,211 @@
+"""Every call of both clients but the streams, each written once: what is sent, and what comes back."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Unpack
+
+from producers.client import flows, requests, uploads
+from producers.client.binding import Paging, call, pages
+from producers.client.flows import Flow, JobWatcher
+from producers.client.models import Answer, Collection, Deleted, File, Job, Page, SearchHit
+from producers.client.requests import Request, SubmitOptions
+from producers.client.uploads import SentWatcher, Source
+
+
+class ClientCalls:
+    """What `Client` and `AsyncClient` can be asked for."""
+
+    @call
+    def submit(self, kind: str, input: Mapping[str, Any], **options: Unpack[SubmitOptions]) -> Request[Job]:
+        """Submit a job; options as in `SubmitOptions`. With `wait_s` the job may have ended already."""
+        return requests.submit(kind, input, options)
+
+    @call
+    def job(self, id: str) -> Request[Job]:
+        """The job as it stands."""
+        return requests.job(id)
+
+    @call
+    def jobs(
+        self,
+        *,
+        kind: str | None = None,
+        state: str | None = None,
+        parent: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Request[Page[Job]]:
+        """A page of jobs, newest first; `after` is the last id of the page before, `limit` 1 to 100."""
+        return requests.jobs(kind=kind, state=state, parent=parent, after=after, limit=limit)
+
+    @pages
+    def iterate_jobs(
+        self, *, kind: str | None = None, state: str | None = None, parent: str | None = None
+    ) -> Paging[Job]:
+        """Every job, newest first, a page at a time."""
+        return lambda after: requests.jobs(kind=kind, state=state, parent=parent, after=after, limit=100)
+
+    @call
+    def cancel(self, id: str) -> Request[Job]:
+        """Ask for the job to stop; an `ApiError` of status 409 when it has ended."""
+        return requests.cancel(id)
+
+    @call
+    def wait(self, id: str, timeout: float | None = None, *, on_change: JobWatcher | None = None) -> Flow[Job]:
+        """The job once it has ended, however it ended. Raises `WaitTimeout` after `timeout` seconds.
+
+        `on_change` is called with each new view of the job.
+        """
+        return flows.wait(id, timeout=timeout, on_change=on_change)
+
+    @call
+    def result(self, id: str) -> Request[Any]:
+        """The result's JSON, or an artifact's bytes; an `ApiError` of status 409 while there is none."""
+        return requests.result(id)
+
+    @call
+    def upload(
+        self,
+        source: Source,
+        purpose: str = "documents",
+        *,
+        filename: str | None = None,
+        progress: SentWatcher | None = None,
+    ) -> Flow[File]:
+        """Stream a path, bytes or an open file to the server; `progress` is called with the bytes sent so far."""
+        with uploads.opened(source, filename, progress) as (name, file):
+            sent: File = yield requests.upload(name, file, purpose)
+        return sent
+
+    @call
+    def files(self, *, after: str | None = None, limit: int | None = None) -> Request[Page[File]]:
+        """A page of files, newest first."""
+        return requests.files(after=after, limit=limit)
+
+    @call
+    def file(self, id: str) -> Request[File]:
+        """What is known of a file."""
+        return requests.file(id)
+
+    @call
+    def delete_file(self, id: str) -> Request[Deleted]:
+        """Remove a file."""
+        return requests.delete_file(id)
+
+    @call
+    def collections(self) -> Request[list[Collection]]:
+        """Every collection."""
+        return requests.collections()
+
+    @call
+    def collection(self, name: str) -> Request[Collection]:
+        """What is known of a collection."""
+        return requests.collection(name)
+
+    @call
+    def change_collection(
+        self, name: str, settings: Mapping[str, Any] | None = None, *, rebuild: bool = False
+    ) -> Request[Job]:
+        """Change a collection's settings, those named in `settings`; the job that does it.
+
+        Where vectors depend on them, or with `rebuild`, all documents are indexed again while searches go on.
+        """
+        return requests.change_collection(name, settings, rebuild=rebuild)
+
+    @call
+    def delete_collection(self, name: str) -> Request[Deleted]:
+        """Remove a collection with all its documents."""
+        return requests.delete_collection(name)
+
+    @call
+    def delete_document(self, collection: str, id: str) -> Request[Deleted]:
+        """Remove one document from a collection."""
+        return requests.delete_document(collection, id)
+
+    @call
+    def search(
+        self,
+        collection: str,
+        query: str,
+        *,
+        top_k: int = 5,
+        filter: Mapping[str, Any] | None = None,
+        rerank: bool | None = None,
+    ) -> Request[list[SearchHit]]:
+        """The `top_k` (1 to 100) best chunks.
+
+        `filter`: conditions on metadata, `{"year": {"gte": 2020}, "lang": "ko"}`. `rerank`: None, the server's choice.
+        """
+        return requests.search(collection, query, top_k=top_k, filter=filter, rerank=rerank)
+
+    @call
+    def ask(
+        self,
+        collection: str,
+        question: str,
+        *,
+        top_k: int = 5,
+        filter: Mapping[str, Any] | None = None,
+        rerank: bool | None = None,
+        generate: Mapping[str, Any] | None = None,
+        timeout: float = 120.0,
+        on_submit: JobWatcher | None = None,
+    ) -> Flow[Answer]:
+        """The answer to a question, with citations. Raises `JobFailed`, and `WaitTimeout` after `timeout` seconds.
+
+        `generate`: `model`, `max_tokens`, `temperature`. `on_submit` is told the job before it is waited for.
+        """
+        return flows.ask(
+            collection,
+            question,
+            top_k=top_k,
+            filter=filter,
+            rerank=rerank,
+            generate=generate,
+            timeout=timeout,
+            on_submit=on_submit,
+        )
+
+    @call
+    def index_documents(
+        self,
+        collection: str,
+        documents: Iterable[Mapping[str, Any]],
+        *,
+        chunking: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        on_submit: JobWatcher | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Flow[list[Job]]:
+        """Submit documents (`id`, `text` or `file`, and `title`, `format`, `metadata`) as jobs of up to 1,000 of them.
+
+        A document of more than 900 KB is uploaded first. `settings`: as for `change_collection`. `chunking`: for a new
+        collection, refused where an old one has another. `on_submit` is told each job as it is made.
+        """
+        return flows.index_documents(
+            collection, documents, chunking=chunking, settings=settings, options=options, on_submit=on_submit
+        )
+
+    @call
+    def index_corpus(
+        self,
+        collection: str,
+        source: Source,
+        columns: Mapping[str, Any],
+        *,
+        chunking: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        filename: str | None = None,
+        progress: SentWatcher | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Flow[Job]:
+        """Upload a table of documents, one a row, and submit it as one job.
+
+        `columns`: `format` (`tsv`, `csv`, `jsonl`, `parquet`), and the names of `text`, `title`, `id` and `metadata`.
+        """
+        with uploads.opened(source, filename, progress) as (name, file):
+            upload = requests.upload(name, file, "corpus")
+            return (
+                yield from flows.index_corpus(
+                    collection, upload, columns, chunking=chunking, settings=settings, options=options
+                )
+            )
