@@ -5,30 +5,29 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from prometheus_client import start_http_server
 
-from consumers.bootstrap import AdapterSettings, build_ports
+from consumers.bootstrap import AdapterSettings, open_ports
 from consumers.completions import Completions
 from consumers.executor import Executor
 from consumers.heartbeat import Heartbeat
 from consumers.held import HeldJobs
 from consumers.liveness import ConsumerWatch, LoopWatch
-from consumers.stages.ports import Ports
+from consumers.stages.registry import needs_of
 from consumers.subscriptions import Consumers, subscriptions
 from consumers.webhooks.deliverer import Deliverer
 from infra.artifacts import Artifacts
 from infra.kafka.broker import kafka_broker
-from infra.patience import patiently
 from infra.postgres.database import Database
 from infra.process import settle, stopped_by_signal
 from infra.settings import KafkaSettings, PostgresSettings, RelaySettings, WebhookSettings, WorkerSettings
 from producers.agents import Agents, connect_patiently
-from schemas.collections import SparseSettings
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import routes
 from schemas.topics import Pool
@@ -55,35 +54,41 @@ async def work(
     """
     # Part of the fence, so no two processes may ever share one: in a container every worker is process 1.
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    database = Database(postgres, application=f"welip-worker-{name}")
-    ports = build_ports(database, adapters, pools)
-    if worker.metrics_port is not None:
-        start_http_server(worker.metrics_port, addr=worker.metrics_host)
-    await database.open_patiently()
-    warming = asyncio.create_task(_warm(ports) if worker.warm else asyncio.sleep(0))
-    await _until_answered(ports)
-    held = HeldJobs()
-    heartbeat = Heartbeat(held, postgres, worker, worker_name=name)
-    broker = kafka_broker(kafka, client_id=f"welip-worker-{name}")
-    # The worker carries what it hands on itself, woken at once. Whatever it could not carry, the relays beside the
-    # gateway find within their poll, so this one need not look often; rescue is theirs too.
-    seldom = relay.model_copy(update={"poll": timedelta(seconds=1)})
-    agents = Agents(database, broker, kafka=kafka, relay=seldom, rescue=None, connected=True)
-    completions = Completions(database, agents.relay.wake, worker=name)
-    executor = Executor(database, completions, held, ports, Artifacts(database, ports.blobs), worker.outage)
-    consumers = Consumers(
-        broker,
-        executor,
-        subscriptions([r for r in routes() if r.pool in pools], embedded=kafka.embedded),
-        kafka=kafka,
-        worker=worker,
-        worker_name=name,
-    )
-    deliverers = [Deliverer(database, webhook)] if Pool.WEBHOOK in pools else []
-    stuck_s = worker.stuck.total_seconds()
-    loop_watch = LoopWatch(stuck_s)
-    consumer_watch = ConsumerWatch(consumers.progress, kafka, client_id=f"welip-worker-{name}", stuck_s=stuck_s)
-    try:
+    consumed = [route for route in routes() if route.pool in pools]
+    async with AsyncExitStack() as exits:
+        database = Database(postgres, application=f"welip-worker-{name}")
+        exits.push_async_callback(database.close)
+        opened = await exits.enter_async_context(open_ports(needs_of(consumed), database, adapters, pools))
+        if worker.metrics_port is not None:
+            start_http_server(worker.metrics_port, addr=worker.metrics_host)
+        await database.open_patiently()
+        if worker.warm:
+            await exits.enter_async_context(_meanwhile(asyncio.to_thread(opened.warm)))
+        for answer in opened.answers:
+            await answer()
+        held = HeldJobs()
+        heartbeat = Heartbeat(held, postgres, worker, worker_name=name)
+        broker = kafka_broker(kafka, client_id=f"welip-worker-{name}")
+        # The worker carries what it hands on itself, woken at once. Whatever it could not carry, the relays beside the
+        # gateway find within their poll, so this one need not look often; rescue is theirs too.
+        seldom = relay.model_copy(update={"poll": timedelta(seconds=1)})
+        agents = Agents(database, broker, kafka=kafka, relay=seldom, rescue=None, connected=True)
+        completions = Completions(database, agents.relay.wake, worker=name)
+        files = Artifacts(database, opened.ports.blobs)
+        executor = Executor(database, completions, held, opened.ports, files, worker.outage)
+        consumers = Consumers(
+            broker,
+            executor,
+            subscriptions(consumed, embedded=kafka.embedded),
+            kafka=kafka,
+            worker=worker,
+            worker_name=name,
+        )
+        deliverers = [Deliverer(database, webhook)] if Pool.WEBHOOK in pools else []
+        stuck_s = worker.stuck.total_seconds()
+        loop_watch = LoopWatch(stuck_s)
+        exits.callback(loop_watch.stop)
+        consumer_watch = ConsumerWatch(consumers.progress, kafka, client_id=f"welip-worker-{name}", stuck_s=stuck_s)
         await connect_patiently(broker, kafka)
         heartbeat.start()
         loop_watch.start()
@@ -107,30 +112,18 @@ async def work(
                 await completions.close()
                 await _hand_on_the_rest(agents)
         heartbeat.stop()
-        log.info("worker.stopped")
+    log.info("worker.stopped")
+
+
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Let `work` go on beside the block, and no longer. What it raises is raised where a job needs it, not here."""
+    task = asyncio.create_task(work)
+    try:
+        yield
     finally:
-        loop_watch.stop()
-        warming.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await warming
-        await ports.parser.close()
-        await ports.index.close()
-        await ports.generator.close()
-        for model in (ports.embedder, ports.reranker):
-            if model is not None:
-                await model.close()
-        await database.close()
-
-
-async def _warm(ports: Ports) -> None:
-    """Load the analyser now, not in the first job."""
-    await asyncio.to_thread(ports.sparse.encode_query, "준비", SparseSettings())
-
-
-async def _until_answered(ports: Ports) -> None:
-    """Say which of storage and index is away, and wait for it."""
-    await patiently(ports.blobs.check, event="blobs.away")
-    await patiently(ports.index.check, event="index.away")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _hand_on_the_rest(agents: Agents) -> None:

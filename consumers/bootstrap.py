@@ -1,14 +1,18 @@
-"""Picks the adapters that the settings name: the one place where ports meet infrastructure."""
+"""Opens the adapters that the settings name, those that this process needs: the one place where ports meet infra."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from consumers.stages.ports import ChildSummary, Embedder, Generator, Ports, Reranker, VectorIndex
+from consumers.stages.ports import ChildSummary, Deployment, Generator, Needs, Ports
 from infra.blobs.open import open_blobs
 from infra.engines.open import embedder_name, open_embedder, open_reranker, reranker_name
+from infra.patience import patiently
 from infra.postgres.catalogue import PostgresCatalogue
 from infra.postgres.children import PostgresChildren
 from infra.postgres.database import Database
@@ -21,8 +25,13 @@ from infra.settings import (
     ParserSettings,
     RerankerSettings,
 )
+from schemas.collections import SparseSettings
 from schemas.errors import DependencyMissing
 from schemas.topics import Pool
+
+if TYPE_CHECKING:
+    from infra.vectors.edge import EdgeIndex
+    from infra.vectors.server import QdrantIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,67 +46,89 @@ class AdapterSettings:
     parser: ParserSettings
 
 
-def build_ports(database: Database, settings: AdapterSettings, pools: Sequence[Pool]) -> Ports:
-    """The ports of a worker of these pools. Raises `DependencyMissing` naming the group to install."""
-    try:
-        from infra.documents.parser import ProcessDocumentParser
-        from infra.text.sparse import KiwiSparseEncoder
-    except ImportError as error:
-        raise DependencyMissing(
-            f"a worker of the pools {', '.join(pools)} needs the `cpu` group ({error}): pip install 'welip[cpu]'"
-        ) from error
-    sparse = KiwiSparseEncoder()
-    embedder, reranker = _models(database, settings, pools)
-    return Ports(
-        blobs=open_blobs(settings.blobs),
-        index=_index(settings.index),
-        sparse=sparse,
-        embedder=embedder,
-        embedder_name=embedder_name(settings.embedder),
-        reranker=reranker,
-        reranker_name=reranker_name(settings.reranker),
-        candidates=settings.reranker.candidates,
-        parser=ProcessDocumentParser(settings.parser),
-        generator=_generator(settings.generator),
-        catalogue=PostgresCatalogue(database),
-        children=PostgresChildren(database, ChildSummary),
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What one process opened."""
+
+    ports: Ports
+    answers: Sequence[Callable[[], Awaitable[None]]]
+    """Each waits until an outside system answers, and says while that is away."""
+    warm: Callable[[], object]
+    """Loads now what the first job would wait for. Blocking."""
+
+
+@asynccontextmanager
+async def open_ports(
+    needs: Needs, database: Database, settings: AdapterSettings, pools: Collection[Pool]
+) -> AsyncIterator[Opened]:
+    """The ports in `needs`, closed in reverse order at the end; one that fails to close keeps no other open.
+
+    Raises `DependencyMissing`, naming the group to install, and `Conflict` for an embedded index in use elsewhere.
+    """
+    ports = Ports(
+        Deployment(embedder_name(settings.embedder), reranker_name(settings.reranker), settings.reranker.candidates)
     )
+    answers: list[Callable[[], Awaitable[None]]] = []
+    warm: Callable[[], object] = tuple
+    async with AsyncExitStack() as exits:
+        # Always: any job's result may be too large for its row.
+        ports.blobs = blobs = open_blobs(settings.blobs)
+        exits.push_async_callback(blobs.close)
+        answers.append(lambda: patiently(blobs.check, event="blobs.away"))
+        if Ports.catalogue in needs:
+            ports.catalogue = PostgresCatalogue(database)
+        if Ports.children in needs:
+            ports.children = PostgresChildren(database, ChildSummary)
+        if Ports.index in needs:
+            ports.index = index = _index(settings.index)
+            exits.push_async_callback(index.close)
+            answers.append(lambda: patiently(index.check, event="index.away"))
+        if Ports.sparse in needs:
+            with _group("cpu", "a worker that encodes texts"):
+                from infra.text.sparse import KiwiSparseEncoder
+            ports.sparse = sparse = KiwiSparseEncoder()
+            warm = partial(sparse.encode_query, "준비", SparseSettings())
+        if Ports.parser in needs:
+            with _group("cpu", "a worker that reads documents"):
+                from infra.documents.parser import ProcessDocumentParser
+            ports.parser = parser = ProcessDocumentParser(settings.parser)
+            exits.push_async_callback(parser.close)
+        if Ports.generator in needs:
+            ports.generator = generator = _generator(settings.generator)
+            exits.push_async_callback(generator.close)
+        # One thread for all models: they share the device.
+        thread = ThreadPoolExecutor(1, thread_name_prefix="models")
+        exits.callback(thread.shutdown, wait=False, cancel_futures=True)
+        if Ports.embedder in needs:
+            # A model that runs in this process is loaded in the pool `gpu` only; one behind an address is for all.
+            here = Pool.GPU in pools or settings.embedder.engine == "openai"
+            cache = PostgresEmbeddingCache(database)
+            ports.embedder = embedder = open_embedder(settings.embedder, cache, thread) if here else None
+            if embedder is not None:
+                exits.push_async_callback(embedder.close)
+        if Ports.reranker in needs:
+            ports.reranker = reranker = open_reranker(settings.reranker, thread)
+            if reranker is not None:
+                exits.push_async_callback(reranker.close)
+        yield Opened(ports, answers, warm)
 
 
-def _index(settings: IndexSettings) -> VectorIndex:
+def _index(settings: IndexSettings) -> "EdgeIndex | QdrantIndex":
     address = urlsplit(settings.url)
     if address.scheme == "edge":
-        try:
+        with _group("embedded", f"WELIP_INDEX_URL={settings.url}"):
             from infra.vectors.edge import EdgeIndex
-        except ImportError as error:
-            raise DependencyMissing(
-                f"WELIP_INDEX_URL={settings.url} needs the `embedded` group ({error}): pip install 'welip[embedded]'"
-            ) from error
         return EdgeIndex(Path(address.netloc + address.path))
-    from infra.vectors.server import QdrantIndex
-
+    with _group("cpu", f"WELIP_INDEX_URL={settings.url}"):
+        from infra.vectors.server import QdrantIndex
     return QdrantIndex(settings.url, settings.api_key.get_secret_value() if settings.api_key else None)
-
-
-def _models(
-    database: Database, settings: AdapterSettings, pools: Sequence[Pool]
-) -> tuple[Embedder | None, Reranker | None]:
-    """Models are loaded where the pool `gpu` is worked for, once a process; those behind an address need no loading."""
-    # One thread for all of them: they share the device.
-    thread = ThreadPoolExecutor(1, thread_name_prefix="models")
-    cache = PostgresEmbeddingCache(database)
-    loads = Pool.GPU in pools
-    embedder = (
-        open_embedder(settings.embedder, cache, thread) if loads or settings.embedder.engine == "openai" else None
-    )
-    return embedder, open_reranker(settings.reranker, thread) if loads else None
 
 
 def _generator(settings: GeneratorSettings) -> Generator:
     match settings.engine:
         case "extractive":
-            from infra.engines.extractive import ExtractiveGenerator
-
+            with _group("cpu", "WELIP_GENERATOR=extractive"):
+                from infra.engines.extractive import ExtractiveGenerator
             return ExtractiveGenerator()
         case "openai":
             from infra.engines.openai import OpenAIGenerator
@@ -108,3 +139,12 @@ def _generator(settings: GeneratorSettings) -> Generator:
                 settings.api_key.get_secret_value() if settings.api_key else None,
                 settings.timeout.total_seconds(),
             )
+
+
+@contextmanager
+def _group(name: str, who: str) -> Iterator[None]:
+    """Say which package group an import needs, and `who` needs it."""
+    try:
+        yield
+    except ImportError as error:
+        raise DependencyMissing(f"{who} needs the `{name}` group ({error}): pip install 'welip[{name}]'") from error

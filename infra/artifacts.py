@@ -8,7 +8,6 @@ import uuid_utils.compat as uuids
 
 from infra.postgres.database import Database
 from infra.postgres.queries import files
-from infra.postgres.queries.files import NewFile
 
 
 class Artifacts:
@@ -28,15 +27,13 @@ class Artifacts:
         async with self._database.connection() as connection:
             await files.add(
                 connection,
-                NewFile(
-                    id=file_id,
-                    tenant=tenant,
-                    filename=filename,
-                    purpose="result",
-                    content_type=content_type,
-                    bytes=len(data),
-                    sha256=hashlib.sha256(data).hexdigest(),
-                    blob=key,
-                ),
+                file_id,
+                tenant,
+                filename=filename,
+                purpose="result",
+                content_type=content_type,
+                size=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+                blob=key,
             )
         return f"file_{file_id.hex}"

@@ -92,8 +92,7 @@ class Retention:
         try:
             for what, age, step in steps:
                 removed[what] = await step(age) if age else 0
-            removed["expired_files"] = await self._all("expired_files", retention.remove_expired)
-            removed["deleted_documents"] = await self._all("deleted_documents", rebuilds.remove_deleted)
+            removed["deleted_documents"] = await self._deleted_documents()
             removed["blobs"] = await self._garbage()
         except _AnotherLeadsError:
             self._looked_back_at = float("-inf")  # whoever leads later begins at the beginning
@@ -209,15 +208,22 @@ class Retention:
 
     async def _embeddings(self, age: timedelta) -> int:
         """Remove cached vectors that nobody asked for."""
-        return await self._all("embeddings", lambda connection, limit: embeddings.remove_unused(connection, age, limit))
-
-    async def _all(self, what: str, remove: Callable[["Connection", int], Awaitable[int]]) -> int:
-        """Remove rows that know themselves when they go, a batch at a time."""
         total = 0
         while True:
             async with self._turn() as connection:
-                count = await remove(connection, self._settings.batch)
-            REMOVED.labels(what).inc(count)
+                count = await embeddings.remove_unused(connection, age, self._settings.batch)
+            REMOVED.labels("embeddings").inc(count)
+            total += count
+            if count < self._settings.batch:
+                return total
+
+    async def _deleted_documents(self) -> int:
+        """Remove the rows that deleted documents leave behind for a day."""
+        total = 0
+        while True:
+            async with self._turn() as connection:
+                count = await rebuilds.remove_deleted(connection, self._settings.batch)
+            REMOVED.labels("deleted_documents").inc(count)
             total += count
             if count < self._settings.batch:
                 return total

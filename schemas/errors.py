@@ -11,9 +11,10 @@ JobError
 ├── LeaseLost               another worker owns the job now; the result is thrown away
 ├── StageTimeout            the stage ran longer than `timeout_s`; retryable
 ├── JobExpired              nobody could run it within `expires_in_s`
+├── PortNotOpen             a stage uses an outside thing that it did not declare; a defect of ours
 └── InternalError           a defect of ours; retryable, and logged with its traceback
 
-No error knows an HTTP status: `gateway/http/errors.py` holds the only mapping.
+No error knows an HTTP status: `gateway/http/problems.py` holds the only mapping.
 """
 
 from datetime import timedelta
@@ -100,6 +101,12 @@ class JobExpired(JobError):
     """The job was not finished within its `expires_in_s`."""
 
     code = "expired"
+
+
+class PortNotOpen(JobError):
+    """A stage touched a port that is not among its `NEEDS`, or that its process did not open. No retry can help."""
+
+    code = "port_not_open"
 
 
 class InternalError(JobError):

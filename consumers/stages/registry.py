@@ -1,13 +1,37 @@
-"""Finds a stage's code: stage `S` of kind `K` is `run` in `consumers/stages/K/S.py`."""
+"""Finds a stage's code: stage `S` of kind `K` is `run` in `consumers/stages/K/S.py`, its ports are `NEEDS` there."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import cast
 
-from consumers.stages.context import Stage
+from consumers.stages.context import Stage, StageJob
+from consumers.stages.ports import Needs, Ports
+from schemas.kinds.registry import Route
+from schemas.outcomes import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class StageCode:
+    """A stage's function with the ports it declares."""
+
+    kind: str
+    name: str
+    run: Stage
+    needs: Needs
+
+    async def __call__(self, job: StageJob, ports: Ports) -> Outcome:
+        """Run it with its own ports and no others."""
+        return await self.run(job, ports.view(f"the stage `{self.name}` of `{self.kind}`", self.needs))
 
 
 @cache
-def stage(kind: str, name: str) -> Stage:
-    """The stage's function. Raises `ModuleNotFoundError` for one that the registry of kinds does not name."""
-    return cast(Stage, import_module(f"consumers.stages.{kind}.{name}").run)
+def stage(kind: str, name: str) -> StageCode:
+    """The stage's code. Raises `ModuleNotFoundError` for one that the registry of kinds does not name."""
+    module = import_module(f"consumers.stages.{kind}.{name}")
+    return StageCode(kind, name, module.run, getattr(module, "NEEDS", Needs()))
+
+
+def needs_of(routes: Iterable[Route]) -> Needs:
+    """The ports that the stages of these topics use. Imports the stages."""
+    return Needs().union(*(stage(route.kind, route.stage).needs for route in routes))

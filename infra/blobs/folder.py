@@ -85,6 +85,9 @@ class FolderBlobs:
         """Raise `DependencyUnavailable` unless a file can be written."""
         await asyncio.to_thread(self._check)
 
+    async def close(self) -> None:
+        """Nothing is held between calls."""
+
     def _path(self, key: str) -> Path:
         return self._objects / checked(key)
 

@@ -58,7 +58,7 @@ class Worker:
         self._agents = Agents(database, self._broker, kafka=kafka, relay=RELAY, rescue=None, connected=True)
         self._completions = Completions(database, self._agents.relay.wake, worker=name)
         ports = self.world.ports
-        object.__setattr__(ports, "children", PostgresChildren(database, ChildSummary))
+        ports.children = PostgresChildren(database, ChildSummary)
         self.executor = Executor(database, self._completions, self.held, ports, Artifacts(database, ports.blobs))
         self.consumers = Consumers(
             self._broker,

@@ -197,13 +197,10 @@ class Conductor:
 
     async def _start(self, job: StageJob, parent: UUID | None = None) -> None:
         gate = Gate()
-        ports = self.world.ports
-        stepped = replace(
-            ports,
-            catalogue=Stepped(self.catalogue, gate),
-            index=Stepped(ports.index, gate),
-            children=self,
-        )
+        stepped = self.world.ports
+        stepped.catalogue = Stepped(self.catalogue, gate)
+        stepped.index = Stepped(stepped.index, gate)
+        stepped.children = self
         one = Try(job, gate, asyncio.create_task(self._stage(job, stepped, gate)), parent)
         self.tries.append(one)
         await self._until_waiting(one)

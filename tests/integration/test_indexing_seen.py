@@ -1,7 +1,7 @@
 """What a search shows while the document it is about is replaced or deleted under its hands."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from consumers.stages.inference.visible import visible
@@ -30,7 +30,8 @@ class Overtaken:
 async def found(conductor: Conductor, question: str, meanwhile: Callable[[], Awaitable[Any]]) -> dict[str, str]:
     record = await conductor.catalogue.collection(TENANT, NAME)
     index: Any = Overtaken(conductor.world.index, meanwhile)
-    ports = replace(conductor.world.ports, catalogue=conductor.catalogue, index=index)
+    ports = conductor.world.ports
+    ports.catalogue, ports.index = conductor.catalogue, index
     hits = await visible(
         ports,
         IndexName(TENANT, NAME, record.generation),

@@ -19,7 +19,7 @@ Start = Callable[..., "asyncio.Future[asyncio.subprocess.Process]"]
 
 @pytest.fixture
 async def workers(tmp_path: Path, postgres: PostgresSettings, kafka: KafkaSettings) -> AsyncIterator[Start]:
-    """Starts worker processes of the cpu pool; ends those that are left."""
+    """Starts worker processes of a pool, with an index each; ends those that are left."""
     started: list[asyncio.subprocess.Process] = []
     environment = os.environ | {
         "WELIP_POSTGRES_URL": postgres.url.get_secret_value(),
@@ -32,16 +32,16 @@ async def workers(tmp_path: Path, postgres: PostgresSettings, kafka: KafkaSettin
         "WELIP_LOG_LEVEL": "warning",
     }
 
-    async def start(**more: str) -> asyncio.subprocess.Process:
+    async def start(pool: str = "cpu", **more: str) -> asyncio.subprocess.Process:
         number = len(started)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "consumers", "--pool", "cpu"),
-            env=environment | more | {"WELIP_INDEX_URL": f"edge://{tmp_path}/index-{number}"},
+            *(sys.executable, "-m", "consumers", "--pool", pool),
+            env=environment | {"WELIP_INDEX_URL": f"edge://{tmp_path}/index-{number}"} | more,
         )
         started.append(process)
         return process
 
-    yield lambda **more: asyncio.ensure_future(start(**more))
+    yield lambda *pool, **more: asyncio.ensure_future(start(*pool, **more))
     for process in started:
         if process.returncode is None:
             process.kill()
@@ -83,3 +83,23 @@ async def test_a_worker_that_is_told_to_stop_hands_its_jobs_back_and_ends_clean(
         assert await stopping.wait() == 0
     rows = await house.jobs.rows(ids)
     assert {(row["state"], row["epoch"], row["attempt"]) for row in rows} == {("queued", 1, 0)}
+
+
+WORKERS = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE application_name LIKE 'welip-worker-%'"
+
+
+@pytest.mark.parametrize("kafka", ["embedded"], indirect=True)
+async def test_one_embedded_index_serves_a_worker_that_searches_beside_one_that_does_not(
+    house: House, workers: Start, tmp_path: Path
+) -> None:
+    index = {"WELIP_INDEX_URL": f"edge://{tmp_path}/index"}
+    beside = [await workers("cpu", **index), await workers("gpu", **index)]
+    async with asyncio.timeout(60):
+        # A worker's sessions begin when its ports are open.
+        while len(await house.jobs.fetch(WORKERS)) < 2:
+            assert [process.returncode for process in beside] == [None, None]
+            await asyncio.sleep(0.1)
+    second = await workers("cpu", **index)
+    async with asyncio.timeout(60):
+        assert await second.wait() == 2
+    assert [process.returncode for process in beside] == [None, None]

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from consumers.stages.context import StageJob
-from consumers.stages.ports import Ports
+from consumers.stages.ports import Ports, needs
 from consumers.stages.registry import stage
 from schemas.errors import DependencyUnavailable, EngineOverloaded, InvalidInput, StageTimeout
 from schemas.kinds.registry import KINDS, Kind
@@ -66,7 +66,7 @@ def trial_kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     stages = {"act": act, "sum": add_up}
     for name, run in stages.items():
         module = ModuleType(f"consumers.stages.trial.{name}")
-        vars(module)["run"] = run
+        vars(module).update(run=run, NEEDS=needs(Ports.children))
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(sys.modules, "consumers.stages.trial", ModuleType("consumers.stages.trial"))
     assert isinstance(KINDS, dict)

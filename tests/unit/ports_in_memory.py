@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from zlib import crc32
 
 from consumers.stages.context import StageJob
-from consumers.stages.ports import ChildSummary, GenerationOptions, Ports
+from consumers.stages.ports import ChildSummary, Deployment, GenerationOptions, Ports
 from schemas.collections import Chunking, FusionSettings, SparseSettings
 from schemas.errors import Conflict, DocumentRefused, NotFound
 from schemas.filters import Condition
@@ -218,19 +218,17 @@ class World:
 
     @property
     def ports(self) -> Ports:
-        return Ports(
-            blobs=self.blobs,
-            index=self.index,
-            sparse=self.sparse,
-            embedder=self.embedder,
-            embedder_name=self.embedder.name if self.embedder else None,
-            reranker=None,
-            reranker_name=None,
-            parser=PlainParser(),
-            generator=FirstPassage(),
-            catalogue=self.catalogue,
-            children=self.children,
-        )
+        ports = Ports(Deployment(embedder=self.embedder.name if self.embedder else None))
+        ports.blobs = self.blobs
+        ports.index = self.index
+        ports.sparse = self.sparse
+        ports.embedder = self.embedder
+        ports.reranker = None
+        ports.parser = PlainParser()
+        ports.generator = FirstPassage()
+        ports.catalogue = self.catalogue
+        ports.children = self.children
+        return ports
 
     def upload(self, data: bytes, name: str = "a.txt") -> str:
         file_id = f"file_{uuid4().hex}"

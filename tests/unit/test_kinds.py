@@ -1,24 +1,84 @@
 """The registry of kinds and the code agree: each stage has its module, each topic its place."""
 
+import ast
 import inspect
 import pkgutil
+import sys
+from importlib import import_module
+from types import ModuleType
 
 import pytest
 
 import consumers.stages
-from consumers.stages.registry import stage
+from consumers.stages.context import StageJob
+from consumers.stages.ports import Port, Ports, needs
+from consumers.stages.registry import StageCode, stage
+from schemas.errors import PortNotOpen
 from schemas.kinds.noop import NoopInput
 from schemas.kinds.registry import KINDS, routes
+from schemas.outcomes import Done, Outcome
+from schemas.retrieval import IndexName
 from schemas.topics import Lane, Pool
+from tests.unit.ports_in_memory import World
 
 STAGES = [(kind.name, name) for kind in KINDS.values() for name in kind.stages]
 
 
 @pytest.mark.parametrize(("kind", "name"), STAGES)
 def test_every_stage_of_the_registry_runs(kind: str, name: str) -> None:
-    run = stage(kind, name)
+    run = stage(kind, name).run
     assert inspect.iscoroutinefunction(run)
     assert list(inspect.signature(run).parameters) == ["job", "ports"]
+
+
+@pytest.mark.parametrize(("kind", "name"), STAGES)
+def test_a_stage_declares_every_port_it_names_and_none_that_its_code_never_names(kind: str, name: str) -> None:
+    """What helpers touch is seen when a test runs the stage, which is given its declared ports alone."""
+    module = import_module(f"consumers.stages.{kind}.{name}")
+    declared = {port.name for port in stage(kind, name).needs}
+    assert ports_named_in(module) <= declared
+    helpers = [made for made in map(sys.modules.get, imported_by(module)) if made is not None]
+    assert declared <= set().union(*map(ports_named_in, [module, *helpers]))
+
+
+def ports_named_in(module: ModuleType) -> set[str]:
+    """`x` of every `ports.x` and `self._ports.x` in the code."""
+    tree = ast.parse(inspect.getsource(module))
+    found = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and "ports" in last_name(node)}
+    return found & {name for name, port in vars(Ports).items() if isinstance(port, Port)}
+
+
+def last_name(node: ast.Attribute) -> str:
+    of = node.value
+    return of.id if isinstance(of, ast.Name) else of.attr if isinstance(of, ast.Attribute) else ""
+
+
+def imported_by(module: ModuleType) -> set[str]:
+    """The names of the stages' modules that this one imports, also by way of others."""
+    known: set[str] = set()
+    waiting = [module.__name__]
+    while waiting:
+        tree = ast.parse(inspect.getsource(sys.modules[waiting.pop()]))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("consumers.stages."):
+                new = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)} & set(sys.modules)
+                waiting += new - known
+                known |= new
+    return known
+
+
+async def test_a_stage_meets_a_clear_error_at_a_port_it_did_not_declare() -> None:
+    async def run(job: StageJob, ports: Ports) -> Outcome:
+        await ports.blobs.put("a", b"")
+        return Done({"hits": await ports.index.count(IndexName("t", "c", 1))})
+
+    world = World()
+    code = StageCode("noop", "count", run, needs(Ports.blobs))
+    with pytest.raises(PortNotOpen, match=r"stage `count` of `noop` uses the port `index`.*add `Ports.index`") as found:
+        await code(world.job("noop", "count", {}), world.ports)
+    assert (found.value.reason, found.value.retryable) == ("port_not_open", False)
+    with pytest.raises(PortNotOpen, match=r"stage `count` of `noop` uses the port `blobs`, which this process did not"):
+        await code(world.job("noop", "count", {}), Ports())
 
 
 def test_a_stage_that_nobody_registered_is_an_error() -> None:

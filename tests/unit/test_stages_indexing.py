@@ -6,22 +6,17 @@ from typing import Any
 import pytest
 
 from consumers.stages.context import StageJob
-from consumers.stages.indexing import embed, plan, prepare, reading, report, swap, upsert
+from consumers.stages.indexing import embed, plan, prepare, reading, report, upsert
 from consumers.stages.ports import ChildSummary
+from consumers.stages.registry import stage
 from schemas.errors import Conflict, DependencyMissing, InvalidInput, JobError, NotFound
 from schemas.kinds.indexing import IndexingInput
+from schemas.kinds.registry import KINDS
 from schemas.outcomes import Done, Fail, FanOut, Next, Outcome, Snooze
 from schemas.retrieval import IndexName, Point
 from tests.unit.ports_in_memory import LengthEmbedder, World
 
-STAGES = {
-    "plan": plan.run,
-    "prepare": prepare.run,
-    "embed": embed.run,
-    "upsert": upsert.run,
-    "swap": swap.run,
-    "report": report.run,
-}
+STAGES = {name: stage("indexing", name) for name in KINDS["indexing"].stages}
 UNKNOWN_FILE = "file_" + "0" * 32
 
 
@@ -37,10 +32,10 @@ async def run(world: World, job: StageJob, outcome: Outcome) -> Outcome:
     return outcome
 
 
-async def run_part(world: World, stage: str, input: dict[str, Any]) -> ChildSummary:
-    job = world.job("indexing", stage, input)
+async def run_part(world: World, begins: str, input: dict[str, Any]) -> ChildSummary:
+    job = world.job("indexing", begins, input)
     try:
-        part = await run(world, job, Next(stage))
+        part = await run(world, job, Next(begins))
     except JobError as error:
         return ChildSummary(input, None, {"code": error.reason, "message": error.message})
     assert isinstance(part, Done)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from consumers.stages.inference import encode, generate, rerank, retrieve
 from consumers.stages.ports import Catalogue, Ports
+from consumers.stages.ports import Deployment as Facts
 from consumers.stages.registry import stage
 from schemas.catalogue import CollectionRecord
 from schemas.collections import CollectionSettings, FusionSettings, FusionWeights, SparseSettings
@@ -127,20 +128,20 @@ class Deployment:
 
     @property
     def ports(self) -> Ports:
-        return Ports(
-            blobs=cast(Any, None),
-            index=cast(Any, self.shelf),
-            sparse=cast(Any, self.words),
-            embedder=self.embedder,
-            embedder_name=self.embedder_name or (self.embedder and self.embedder.name),
-            reranker=self.reranker,
-            reranker_name=self.reranker_name or (self.reranker and self.reranker.name),
-            parser=cast(Any, None),
-            generator=FirstPassage(),
-            catalogue=cast(Catalogue, self.shelf),
-            children=cast(Any, None),
-            candidates=self.candidates,
+        ports = Ports(
+            Facts(
+                embedder=self.embedder_name or (self.embedder and self.embedder.name),
+                reranker=self.reranker_name or (self.reranker and self.reranker.name),
+                candidates=self.candidates,
+            )
         )
+        ports.index = cast(Any, self.shelf)
+        ports.sparse = cast(Any, self.words)
+        ports.embedder = self.embedder
+        ports.reranker = self.reranker
+        ports.generator = FirstPassage()
+        ports.catalogue = cast(Catalogue, self.shelf)
+        return ports
 
     async def ask(self, **request: Any) -> InferenceResult:
         request = {"collection": "c", "question": "서울 인구", **request}
@@ -436,7 +437,7 @@ async def test_a_model_that_is_not_here_is_refused() -> None:
 
 
 def test_every_stage_of_the_kind_has_its_code() -> None:
-    assert [stage("inference", name) for name in ("retrieve", "encode", "rerank", "generate")] == [
+    assert [stage("inference", name).run for name in ("retrieve", "encode", "rerank", "generate")] == [
         retrieve.run,
         encode.run,
         rerank.run,

@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.indexing.lines import point_line, read_points
 from consumers.stages.models import embedder_for, under_headings
-from consumers.stages.ports import Embedder, Ports
+from consumers.stages.ports import Embedder, Ports, needs
 from schemas.outcomes import Next, Outcome
 
+NEEDS: Final = needs(Ports.blobs, Ports.embedder)
 EMBED_AT_ONCE = 64
 """Points of one job; the embedder makes its batches across jobs."""
 

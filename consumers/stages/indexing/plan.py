@@ -1,7 +1,7 @@
 """The first stage of `indexing`: settings, removals, and a child for each part of what is to be added or rebuilt."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.indexing import rebuilding
@@ -9,13 +9,15 @@ from consumers.stages.indexing.parts import Parts
 from consumers.stages.indexing.prepare import check_encoders
 from consumers.stages.indexing.upsert import SEALED_PAUSE
 from consumers.stages.indexing.writing import drop_leftovers
-from consumers.stages.ports import CollectionRecord, Ports
+from consumers.stages.ports import CollectionRecord, Ports, needs
 from schemas.catalogue import Standing
 from schemas.collections import CollectionSettings
 from schemas.errors import Conflict
 from schemas.kinds.indexing import DocumentCounts, IndexingInput, IndexingResult
 from schemas.outcomes import Done, FanOut, Next, Outcome, Snooze
 from schemas.retrieval import IndexName
+
+NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.index, Ports.sparse)
 
 
 async def run(job: StageJob, ports: Ports) -> Outcome:
@@ -40,7 +42,7 @@ async def run(job: StageJob, ports: Ports) -> Outcome:
         name,
         settings=_first_settings(request) if makes else None,
         encoder=ports.sparse.name,
-        embedder=ports.embedder_name,
+        embedder=ports.deployment.embedder,
     )
     if adds:
         check_encoders(record, ports)
@@ -97,7 +99,7 @@ async def _start_rebuild(
         if record.building and record.building_job != job.id and wanted == record.building.settings.shapes_vectors():
             return None
     building = await ports.catalogue.start_building(
-        job.id, job.tenant, name, given, encoder=ports.sparse.name, embedder=ports.embedder_name
+        job.id, job.tenant, name, given, encoder=ports.sparse.name, embedder=ports.deployment.embedder
     )
     return building.generation
 

@@ -12,13 +12,14 @@ from consumers.stages.indexing.points import PointMaker, Versioned
 from consumers.stages.indexing.reading import changed_documents
 from consumers.stages.indexing.sources import file_pieces, pack
 from consumers.stages.indexing.tally import refuse_dropped
-from consumers.stages.ports import Ports
+from consumers.stages.ports import Ports, needs
 from schemas.catalogue import CollectionRecord, stamp
 from schemas.errors import Conflict, NotFound
 from schemas.kinds.indexing import IndexingResult, PartDocument, PartInput, RebuildInput
 from schemas.outcomes import Done, Next, Outcome
 from schemas.retrieval import IndexName
 
+NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.parser, Ports.sparse)
 INLINE_BYTES: Final = 50_000
 """What is larger is packed in a thread."""
 
@@ -61,7 +62,7 @@ async def run(job: StageJob, ports: Ports) -> Outcome:
 
 def check_encoders(record: CollectionRecord, ports: Ports) -> None:
     """Raise `Conflict` (`encoder_mismatch`) unless this deployment encodes as the collection was encoded."""
-    made, here = (record.encoder, record.embedder), (ports.sparse.name, ports.embedder_name)
+    made, here = (record.encoder, record.embedder), (ports.sparse.name, ports.deployment.embedder)
     if made != here:
         raise Conflict(
             f"collection {record.name!r} was made with {made[0]} and {made[1] or 'no embedder'}, this deployment has"

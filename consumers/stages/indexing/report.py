@@ -1,15 +1,17 @@
 """The last stage of `indexing`: adds up what became of every part."""
 
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.indexing.lines import read_lines
 from consumers.stages.indexing.tally import add, refuse
-from consumers.stages.ports import ChildSummary, Ports
+from consumers.stages.ports import ChildSummary, Ports, needs
 from schemas.errors import NotFound
 from schemas.kinds.indexing import DocumentCounts, DocumentError, IndexingResult, PartDocument, PartInput
 from schemas.outcomes import Done, Outcome
+
+NEEDS: Final = needs(Ports.blobs, Ports.children)
 
 
 async def run(job: StageJob, ports: Ports) -> Outcome:

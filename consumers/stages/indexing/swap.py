@@ -6,11 +6,12 @@ from typing import Final
 from consumers.stages.context import StageJob
 from consumers.stages.indexing import rebuilding
 from consumers.stages.indexing.writing import drop_leftovers
-from consumers.stages.ports import Ports
+from consumers.stages.ports import Ports, needs
 from schemas.errors import Conflict, NotFound
 from schemas.kinds.indexing import IndexingInput
 from schemas.outcomes import Fail, FanOut, Next, Outcome, Snooze
 
+NEEDS: Final = needs(Ports.catalogue, Ports.children, Ports.index)
 SEAL_S: Final = 30.0
 LONGEST_SEAL_S: Final = 600.0
 

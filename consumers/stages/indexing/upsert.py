@@ -7,13 +7,14 @@ from consumers.stages.context import StageJob
 from consumers.stages.indexing import rebuilding
 from consumers.stages.indexing.tally import refuse_dropped
 from consumers.stages.indexing.writing import LeftoverError, PointsLostError, discard, write_points
-from consumers.stages.ports import Ports, StoredDocument
+from consumers.stages.ports import Ports, StoredDocument, needs
 from schemas.catalogue import Standing
 from schemas.errors import InternalError
 from schemas.kinds.indexing import IndexingResult, PartInput, RebuildInput
 from schemas.outcomes import Done, Next, Outcome, Snooze
 from schemas.retrieval import IndexName
 
+NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.index)
 SEALED_PAUSE: Final = timedelta(seconds=1)
 
 

@@ -2,12 +2,15 @@
 
 from dataclasses import asdict
 from time import perf_counter
+from typing import Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.models import embedder_for
-from consumers.stages.ports import Ports
+from consumers.stages.ports import Ports, needs
 from schemas.kinds.inference import InferenceInput
 from schemas.outcomes import Next, Outcome
+
+NEEDS: Final = needs(Ports.embedder)
 
 
 async def run(job: StageJob, ports: Ports) -> Outcome:

@@ -3,14 +3,17 @@
 from dataclasses import asdict
 from datetime import UTC, datetime
 from time import perf_counter
+from typing import Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.inference.onward import milliseconds
-from consumers.stages.ports import GenerationOptions, Ports
+from consumers.stages.ports import GenerationOptions, Ports, needs
 from schemas.errors import InvalidInput
 from schemas.kinds.inference import Citation, Generate, InferenceInput, InferenceResult, TokenUsage
 from schemas.outcomes import Done, Outcome
 from schemas.retrieval import Passage
+
+NEEDS: Final = needs(Ports.generator)
 
 
 async def run(job: StageJob, ports: Ports) -> Outcome:

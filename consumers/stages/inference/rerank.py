@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 from time import perf_counter
+from typing import Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.inference.onward import onward
 from consumers.stages.models import under_headings
-from consumers.stages.ports import Ports
+from consumers.stages.ports import Ports, needs
 from schemas.errors import DependencyMissing
 from schemas.kinds.inference import InferenceInput
 from schemas.outcomes import Outcome
 from schemas.retrieval import Passage
+
+NEEDS: Final = needs(Ports.reranker)
 
 
 async def run(job: StageJob, ports: Ports) -> Outcome:

@@ -3,17 +3,20 @@
 import asyncio
 from collections.abc import Mapping
 from time import perf_counter
+from typing import Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.inference.onward import milliseconds, onward
 from consumers.stages.inference.visible import visible
-from consumers.stages.ports import Ports
+from consumers.stages.ports import Ports, needs
 from schemas.catalogue import MAX_FIELDS, CollectionRecord
 from schemas.errors import Conflict, DependencyMissing, InvalidInput, NotFound
 from schemas.filters import Condition, fields_of, parse_filter
 from schemas.kinds.inference import InferenceInput
 from schemas.outcomes import Next, Outcome
 from schemas.retrieval import Embedding, IndexName, Passage, Query, SparseVector
+
+NEEDS: Final = needs(Ports.catalogue, Ports.embedder, Ports.index, Ports.sparse)
 
 
 async def run(job: StageJob, ports: Ports) -> Outcome:
@@ -69,7 +72,7 @@ async def _search(
         ports,
         IndexName(job.tenant, request.collection, record.generation),
         query,
-        wanted=max(request.top_k, ports.candidates) if rerank else request.top_k,
+        wanted=max(request.top_k, ports.deployment.candidates) if rerank else request.top_k,
         fusion=record.settings.fusion,
         filter=condition,
     )
@@ -90,10 +93,10 @@ async def _collection(job: StageJob, ports: Ports, name: str) -> CollectionRecor
 
 
 def _reranks(request: InferenceInput, ports: Ports) -> bool:
-    if request.rerank and ports.reranker_name is None:
+    if request.rerank and ports.deployment.reranker is None:
         why = "this deployment has no reranker: leave `rerank` out, or set WELIP_RERANKER and WELIP_RERANKER_MODEL"
         raise InvalidInput(why, code="reranker_missing", field="input.rerank")
-    return ports.reranker_name is not None and request.rerank is not False
+    return ports.deployment.reranker is not None and request.rerank is not False
 
 
 def _condition(request: InferenceInput, record: CollectionRecord) -> Condition | None:
@@ -111,15 +114,15 @@ def _needs_embedding(record: CollectionRecord, ports: Ports) -> bool:
     weights = record.settings.fusion.weights
     if record.embedder is None or not (weights.dense or weights.learned):
         return False
-    if ports.embedder_name is None:
+    if ports.deployment.embedder is None:
         raise DependencyMissing(
             f"the collection {record.name!r} was embedded with {record.embedder}, and this deployment has no embedding"
             " model: set WELIP_EMBEDDER and WELIP_EMBEDDER_MODEL for all workers",
             code="embedder_missing",
             field="input.collection",
         )
-    if ports.embedder_name != record.embedder:
-        raise _mismatch(record.name, record.embedder, ports.embedder_name)
+    if ports.deployment.embedder != record.embedder:
+        raise _mismatch(record.name, record.embedder, ports.deployment.embedder)
     return True
 
 

@@ -1,41 +1,46 @@
 """What stages may ask of the outside world. One protocol per outside thing, a file each; `infra/` holds the adapters.
 
-Every method may raise `schemas.errors.DependencyUnavailable` when the thing behind it does not answer.
+Every method may raise `schemas.errors.DependencyUnavailable` when the thing behind it does not answer. Opening and
+closing are the process's business (`consumers/bootstrap.py`).
 """
-
-from dataclasses import dataclass
 
 from consumers.stages.ports.blobs import Blobs as Blobs
 from consumers.stages.ports.catalogue import Catalogue as Catalogue
 from consumers.stages.ports.children import Children as Children
 from consumers.stages.ports.children import ChildSummary as ChildSummary
+from consumers.stages.ports.deployment import Deployment as Deployment
 from consumers.stages.ports.documents import DocumentParser as DocumentParser
 from consumers.stages.ports.index import VectorIndex as VectorIndex
 from consumers.stages.ports.models import Embedder as Embedder
 from consumers.stages.ports.models import Reranker as Reranker
 from consumers.stages.ports.models import SparseEncoder as SparseEncoder
+from consumers.stages.ports.needs import Needs as Needs
+from consumers.stages.ports.needs import Port as Port
+from consumers.stages.ports.needs import PortSet
+from consumers.stages.ports.needs import needs as needs
 from consumers.stages.ports.text import GenerationOptions as GenerationOptions
 from consumers.stages.ports.text import Generator as Generator
 from schemas.catalogue import CollectionRecord as CollectionRecord
 from schemas.catalogue import StoredDocument as StoredDocument
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """All that a stage is given. `embedder` and `reranker` are None where this process has no such model."""
+class Ports(PortSet):
+    """What a stage is given: the ports that its `NEEDS` name, and the deployment's facts.
 
-    blobs: Blobs
-    index: VectorIndex
-    sparse: SparseEncoder
-    embedder: Embedder | None
-    embedder_name: str | None
-    """The deployment's dense model, also where another pool has it loaded."""
-    reranker: Reranker | None
-    reranker_name: str | None
-    """The deployment's reranker, also where another pool has it loaded."""
-    parser: DocumentParser
-    generator: Generator
-    catalogue: Catalogue
-    children: Children
-    candidates: int = 30
-    """How many passages a reranker reads: more than are asked for, so that it can bring some up."""
+    Touching another port raises `PortNotOpen`. A process opens the ports that the stages of its pools need, and no
+    others. `embedder` and `reranker` are None where this process has no such model.
+    """
+
+    blobs = Port[Blobs]()
+    catalogue = Port[Catalogue]()
+    children = Port[Children]()
+    embedder = Port[Embedder | None]()
+    generator = Port[Generator]()
+    index = Port[VectorIndex]()
+    parser = Port[DocumentParser]()
+    reranker = Port[Reranker | None]()
+    sparse = Port[SparseEncoder]()
+
+    def __init__(self, deployment: Deployment | None = None) -> None:
+        super().__init__()
+        self.deployment = deployment or Deployment()

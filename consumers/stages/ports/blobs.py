@@ -26,6 +26,3 @@ class Blobs(Protocol):
 
     async def delete(self, prefix: str) -> int:
         """Remove every key that equals `prefix` or lies under `prefix/`; returns how many. Absent is no error."""
-
-    async def check(self) -> None:
-        """Raise `DependencyUnavailable` unless the store can be written to."""

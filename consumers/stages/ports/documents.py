@@ -15,6 +15,3 @@ class DocumentParser(Protocol):
         `format` is guessed from `filename` and content when None. What is no plain text is parsed in a process of its
         own, with limits of time and memory. Raises `DocumentRefused` with a code and a remedy.
         """
-
-    async def close(self) -> None:
-        """Let go of the processes."""

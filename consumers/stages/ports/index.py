@@ -39,9 +39,3 @@ class VectorIndex(Protocol):
 
     async def drop(self, index: IndexName) -> None:
         """Remove the index. Absent is no error."""
-
-    async def check(self) -> None:
-        """Raise `DependencyUnavailable` unless the index answers."""
-
-    async def close(self) -> None:
-        """Flush and let go of what is held."""

@@ -51,9 +51,6 @@ class Embedder(Protocol):
     async def embed_query(self, text: str) -> Embedding:
         """The embedding of a query."""
 
-    async def close(self) -> None:
-        """Let go of connections."""
-
 
 class Reranker(Protocol):
     """Reads question and passage together, for a better order of few passages."""
@@ -64,6 +61,3 @@ class Reranker(Protocol):
 
     async def rerank(self, question: str, texts: Sequence[str]) -> list[float]:
         """A relevance in 0..1 for each text. Pairs of several jobs share a batch."""
-
-    async def close(self) -> None:
-        """Let go of connections."""

@@ -9,12 +9,13 @@ import time
 import psutil
 
 from consumers.stages.context import StageJob
-from consumers.stages.ports import Ports
+from consumers.stages.ports import Ports, needs
 from schemas.outcomes import Next, Outcome
 from tests.faults import journal
 from tests.faults.effects import leave
 from tests.faults.probe import ProbeInput
 
+NEEDS = needs(Ports.blobs)
 MEMORY_LEFT = 64 << 20
 PIECE = 8 << 20
 

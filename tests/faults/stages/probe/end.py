@@ -1,10 +1,12 @@
 """The second stage of `probe`, where its input wants one."""
 
 from consumers.stages.context import StageJob
-from consumers.stages.ports import Ports
+from consumers.stages.ports import Ports, needs
 from schemas.outcomes import Outcome
 from tests.faults import journal
 from tests.faults.effects import leave
+
+NEEDS = needs(Ports.blobs)
 
 
 async def run(job: StageJob, ports: Ports) -> Outcome:

@@ -1,0 +1,14 @@
+"""What a stage may know of the deployment without a port: facts of its settings, alike for all workers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The models of this deployment, also those that only another pool has loaded; None where there is none."""
+
+    embedder: str | None = None
+    """The dense model, named as collections record it."""
+    reranker: str | None = None
+    candidates: int = 30
+    """How many passages a reranker reads: more than are asked for, so that it can bring some up."""
