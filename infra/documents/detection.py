@@ -28,7 +28,9 @@ _BINARY: Final = frozenset({".pdf", ".docx", ".doc", ".hwp", ".hwpx"})
 
 _SAMPLE: Final = 64 * 1024
 _HTML: Final = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+)?html\b", re.I | re.S
+    # Possessive: comments that could end in several places cost 2 to their number otherwise.
+    rb"(?:\xef\xbb\xbf)?\s*+(?:<\?xml[^>]{0,200}>\s*+)?+(?:<!--(?>.{0,2000}?-->)\s*+)*+<(?:!doctype\s+)?html\b",
+    re.I | re.S,
 )
 _OTHERS: Final = (
     (b"\x89PNG", "a PNG image"),

@@ -152,14 +152,16 @@ def _text(paragraph: Any) -> tuple[str, int]:
     """A paragraph's text without its text boxes, and 1 if a page begins before its first character, else 0."""
     pieces: list[str] = []
     before = 0
+    begun = False
     stack = list(reversed(paragraph))
     while stack:
         element = stack.pop()
         if element.tag == _TEXT:
             pieces.append(element.text or "")
+            begun = begun or bool(pieces[-1].strip())
         elif element.tag in _BREAKS:
             pieces.append(_BREAKS[element.tag])
-        elif element.tag == _RENDERED_BREAK and not "".join(pieces).strip():
+        elif element.tag == _RENDERED_BREAK and not begun:
             before = 1
         elif element.tag not in _SKIPPED and element.tag not in (_FALLBACK, _BOX):
             stack.extend(reversed(element))

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
-from unicodedata import normalize
 
 from infra.documents.refusals import refused
+from schemas.normalisation import nfc
 from schemas.retrieval import Heading, ParsedDocument
 
 MAX_TITLE_CHARS: Final = 500
@@ -15,6 +15,9 @@ MAX_HEADING_CHARS: Final = 200
 
 REPEATED_CHARS: Final = 200
 """A cell that spans rows is said again in each of them up to this length: each line of a table is read by itself."""
+
+_REPEATS: Final = 50
+"""Of all cells, on average: a small file must not become a large text."""
 
 _LINE_BREAK: Final = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _INVISIBLE: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f\ufeff]")
@@ -30,7 +33,7 @@ _NO_TITLE: Final = re.compile(
 def clean(text: str) -> str:
     """NFC, one kind of line break, no control characters; a lone surrogate becomes U+FFFD."""
     text = _INVISIBLE.sub("", _LINE_BREAK.sub("\n", text))
-    return normalize("NFC", _SURROGATE.sub("\ufffd", text))
+    return nfc(_SURROGATE.sub("\ufffd", text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,13 @@ def table_text(cells: Iterable[Cell]) -> str:
     lines: dict[int, dict[int, str]] = {}
     placed = list(cells)
     height = max((cell.row for cell in placed), default=0) + 1
+    left = _REPEATS * len(placed)
     for cell in placed:
         text = " ".join(cell.text.split())
         rows = cell.rows if len(text) <= REPEATED_CHARS else 1
-        for row in range(cell.row, min(cell.row + rows, height)):
+        rows = max(1, min(rows, height - cell.row, left))
+        left -= rows
+        for row in range(cell.row, cell.row + rows):
             lines.setdefault(row, {})[cell.column] = text
     joined = (" | ".join(row[column] for column in sorted(row)) for _, row in sorted(lines.items()))
     return "\n".join(line for line in (line.rstrip(" |") for line in joined) if line.strip(" |"))

@@ -3,6 +3,7 @@
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from typing import Final
+from unicodedata import category
 
 from charset_normalizer import from_bytes
 
@@ -32,7 +33,14 @@ _DECLARED: Final = {
     "windows-1252": "cp1252",
 }
 """What an HTML page may declare, and the superset it is read as (WHATWG Encoding Standard, section 4.2)."""
-_GUESSES: Final = ["cp949", "johab", "cp932", "euc_jp", "gb18030", "big5", "cp1252", "iso8859_2", "cp1251"]
+_GUESSES: Final = ["johab", "cp932", "euc_jp", "gb18030", "big5", "cp1252", "iso8859_2", "cp1251"]
+_COMMON: Final = frozenset(
+    "이다는에의로가하을은한고기지서리으인어를사나있도스대아수시자라일과부되국해들적년전성주만장상정여그소동제요게화유와용구며었"
+    "보드비중세식미학영위트경조우된신물공것면마문개원발등오모생르양계치반관분연했터니진작러선데간종산포프무음였체명방통바타크거"
+    "때월후재교할민운역레내카두안단파형많속루태호회않피남행려또현히질실감차야매노래법함말디당본색류심입각코출토불키까결증강설초"
+    "료른달점특직메버근름력람받없표향배"
+)
+"""The 200 most frequent syllables of encyclopaedic Korean (KoBEST BoolQ), 82 % of its text."""
 _SAMPLE: Final = 64 * 1024
 
 
@@ -60,10 +68,10 @@ def decode(data: bytes, *, html: bool = False) -> str:
     named = _DECLARED.get(declared.group(1).decode("ascii").lower()) if declared else None
     if named is not None and (text := _strictly(data, named)) is not None:
         return text
-    if _is_damaged_utf8(data):
-        return _refuse(data)
     if (text := _strictly(data, "cp949")) is not None and _is_korean(text):
         return text
+    if _is_damaged_utf8(data):
+        return _refuse(data)
     best = from_bytes(data[:_SAMPLE], cp_isolation=_GUESSES).best()
     if best is not None and (text := _strictly(data, best.encoding)) is not None:
         return text
@@ -85,9 +93,15 @@ def _is_damaged_utf8(data: bytes) -> bool:
 
 
 def _is_korean(text: str) -> bool:
-    """Whether most of what is not ASCII is Hangul: other East Asian code pages are valid CP949 too, but not Korean."""
-    beyond_ascii = [c for c in text[:_SAMPLE] if ord(c) > 127]
-    return sum("가" <= c <= "힣" for c in beyond_ascii) * 2 > len(beyond_ascii)
+    """Whether what was read as CP949 is Korean: other East Asian code pages are often valid CP949 too.
+
+    Signs speak for no language (ruled lines, ※, ㎡, full-width forms). Of the syllables of Korean four of five are
+    common ones; of another language's letters that look like syllables, one of ten.
+    """
+    letters = [c for c in text[:_SAMPLE] if c > "\x7f" and category(c) == "Lo"]
+    syllables = [c for c in letters if "가" <= c <= "힣"]
+    common = sum(c in _COMMON for c in syllables)
+    return not letters or (len(syllables) * 5 >= len(letters) and common * 4 >= len(syllables))
 
 
 def _refuse(data: bytes) -> str:

@@ -1,6 +1,7 @@
 """From an HTML page to text that reads well: block elements become lines, navigation and scripts go."""
 
 import re
+from collections import Counter
 from typing import Final
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -8,32 +9,25 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from infra.documents.draft import REPEATED_CHARS, Draft, clean
 from infra.documents.refusals import refused
 
-MAX_DEPTH: Final = 20_000
-"""Elements open at once. The parser's time grows with the square of it (50,000: 3 s); real pages stay below 100."""
+MAX_DEPTH: Final = 2_000
+"""Elements open at once: the parser's time grows with the elements times those open. Real pages stay below 100."""
+
+MAX_ATTRIBUTES: Final = 256
+"""Of one element: the parser compares each with all before it (30,000: 13 s)."""
 
 _DROP: Final = frozenset(
-    [
-        "head",
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "nav",
-        "footer",
-        "iframe",
-        "object",
-        "svg",
-        "math",
-        "canvas",
-        "audio",
-        "video",
-        "form",
-        "button",
-        "select",
-        "textarea",
-        "dialog",
-    ]
+    {"head", "script", "style", "template", "iframe", "object", "svg", "math", "canvas", "audio", "video"}
+    | {"select", "datalist"}
 )
+_FURNITURE: Final = frozenset({"nav", "footer"})
+"""What leads through the site. A page that holds nothing else is read with it."""
+
+_OWN_FOOTER: Final = frozenset(["article", "section", "aside", "blockquote", "main", "figure", "td"])
+"""A footer within one of these belongs to the text; else to the page (HTML standard, 4.3.8)."""
+
+_NAMED_BY_BUTTON: Final = frozenset(["h1", "h2", "h3", "h4", "h5", "h6", "dt", "summary"])
+"""A button in one of these unfolds a section, whose heading it is (WAI-ARIA, accordion pattern)."""
+
 _PARAGRAPH: Final = frozenset(
     [
         "p",
@@ -57,10 +51,32 @@ _PARAGRAPH: Final = frozenset(
         "figure",
         "hr",
         "address",
+        "textarea",
+        "form",
+        "fieldset",
+        "footer",
+        "nav",
+        "noscript",
+        "dialog",
     ]
 )
 _LINE: Final = frozenset(
-    ["div", "li", "tr", "dt", "dd", "br", "caption", "figcaption", "details", "summary", "thead", "tbody", "tfoot"]
+    [
+        "div",
+        "li",
+        "tr",
+        "dt",
+        "dd",
+        "br",
+        "caption",
+        "figcaption",
+        "legend",
+        "details",
+        "summary",
+        "thead",
+        "tbody",
+        "tfoot",
+    ]
 )
 _CELL: Final = frozenset({"td", "th"})
 _HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
@@ -70,6 +86,9 @@ _MAX_SPANS: Final = 50
 _LEAVE: Final = object()
 
 _TAG: Final = re.compile(r"<(/?)([a-zA-Z][^\s/>]{0,40})")
+# Quoted values may hold `>`. Possessive, so that each opened tag costs a constant.
+_ATTRIBUTE: Final = r"""[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s"'>][^\s>]*+))?+"""
+_CROWDED: Final = re.compile(rf"<[a-zA-Z][^\s/>]*+(?:{_ATTRIBUTE}){{{MAX_ATTRIBUTES + 1}}}")
 _IMPLIED_END: Final = frozenset(
     {"p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "option", "area", "base", "br", "col", "embed"}
     | {"hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
@@ -81,8 +100,10 @@ _PARAGRAPH_MARK: Final = "\x02"
 _CELL_MARK: Final = "\x03"
 _HEADING_MARK: Final = "\x04"
 _HEADING_END: Final = "\x05"
+_MARKS: Final = " \t\n-\x01\x02\x03\x04\x05"
 _HEADING: Final = re.compile("(\x04[1-6][^\x04\x05]*\x05)")
 
+_BLANKS: Final = re.compile(r"\s+")
 # Both begin only where a run of blanks begins and never give back: a page of blanks costs one pass, not n squared.
 _BREAK: Final = re.compile(r"(?<![\s\x03])[\s\x03]*+[\x01\x02][\s\x01-\x03]*+")
 _NEXT_CELL: Final = re.compile(r"(?<!\s)\s*+\x03[\s\x03]*+")
@@ -96,11 +117,16 @@ def read_html(html: str, draft: Draft) -> str | None:
     """
     if _depth(html) > MAX_DEPTH:
         raise refused("document_too_deep", f"the page nests more than {MAX_DEPTH:,} elements")
+    if _CROWDED.search(html):
+        raise refused("document_too_deep", f"an element of the page has more than {MAX_ATTRIBUTES} attributes")
     tree = LexborHTMLParser(html)
     title = tree.css_first("head > title")
     pieces: list[str] = []
     if tree.body is not None:
         _collect(tree.body, pieces)
+        if not any(piece.strip(_MARKS) for piece in pieces):
+            pieces.clear()
+            _collect(tree.body, pieces, furniture=True)
     text = _BREAK.sub(lambda run: "\n\n" if _PARAGRAPH_MARK in run.group() else "\n", "".join(pieces))
     text = _NEXT_CELL.sub(" | ", text)
     # A list item or cell that holds a paragraph would leave its mark alone on a line.
@@ -127,12 +153,23 @@ def _add(text: str, draft: Draft) -> None:
 
 
 def _depth(html: str) -> int:
-    """About how many elements are open at once at most, tags with an implied end not counted."""
+    """About how many elements are open at once at most, tags with an implied end not counted.
+
+    An end tag closes only what is open under its name: `<i></b>` leaves an `i` open.
+    """
+    opened: Counter[str] = Counter()
     depth = deepest = 0
     for tag in _TAG.finditer(html):
-        if tag[2].lower() not in _IMPLIED_END:
-            depth = max(0, depth - 1) if tag[1] else depth + 1
+        name = tag[2].lower()
+        if name in _IMPLIED_END:
+            continue
+        if not tag[1]:
+            opened[name] += 1
+            depth += 1
             deepest = max(deepest, depth)
+        elif opened[name]:
+            opened[name] -= 1
+            depth -= 1
     return deepest
 
 
@@ -153,11 +190,14 @@ class _Table:
             if left > 1:
                 self.spans[column] = (left - 1, text, width)
 
-    def leave(self, node: LexborNode, text: str) -> None:
-        """Remember a cell that spans rows below."""
+    def leave(self, node: LexborNode, pieces: list[str], first: int) -> None:
+        """Remember a cell that spans rows below, whose text is `pieces[first:]`."""
         rows, width = _number(node, "rowspan"), _number(node, "colspan")
-        if rows > 1 and len(text) <= REPEATED_CHARS and len(self.spans) < _MAX_SPANS:
-            self.spans[self.column] = (rows - 1, " ".join(re.sub("[\x01-\x05]", " ", text).split()), width)
+        # Only as much as may be said again is put together: of tables in tables each cell holds all within it.
+        if rows > 1 and len(pieces) - first <= REPEATED_CHARS and len(self.spans) < _MAX_SPANS:
+            text = "".join(pieces[first:])
+            if len(text) <= REPEATED_CHARS:
+                self.spans[self.column] = (rows - 1, " ".join(re.sub("[\x01-\x05]", " ", text).split()), width)
         self.column += width
 
 
@@ -166,30 +206,36 @@ def _number(node: LexborNode, name: str) -> int:
     return max(1, min(int(value), 1000)) if value.isascii() and value.isdecimal() else 1
 
 
-def _collect(root: LexborNode, pieces: list[str]) -> None:
+def _append(pieces: list[str], mark: str) -> None:
+    if mark:
+        pieces.append(mark)
+
+
+def _collect(root: LexborNode, pieces: list[str], *, furniture: bool = False) -> None:
     """Walk with a stack of its own: a page may be nested deeper than Python recurses."""
     stack: list[tuple[LexborNode, object]] = [(root, None)]
     tables: list[_Table] = []
     cells: list[int] = []
-    preformatted = 0
+    around: Counter[str] = Counter()
     while stack:
         node, leaving = stack.pop()
         tag = node.tag or ""
         if leaving is _LEAVE:
-            preformatted -= tag == "pre"
+            around[tag] -= 1
             if tag == "table":
                 tables.pop()
             elif tag == "tr" and tables:
                 tables[-1].enter(pieces, row_ends=True)
             elif tag in _CELL and tables:
-                tables[-1].leave(node, "".join(pieces[cells.pop() :]))
-            pieces.append(_after(tag))
+                tables[-1].leave(node, pieces, cells.pop())
+            _append(pieces, _after(tag))
         elif node.is_text_node:
             text = node.text_content or ""
-            pieces.append(text if preformatted else re.sub(r"\s+", " ", text))
-        elif node.is_element_node and not _is_noise(node, tag):
-            preformatted += tag == "pre"
-            pieces.append(_before(tag))
+            kept = around["pre"] or around["textarea"]
+            _append(pieces, text if kept else _BLANKS.sub(" ", text))
+        elif node.is_element_node and not _is_noise(node, tag, around, furniture=furniture):
+            around[tag] += 1
+            _append(pieces, _before(tag))
             if tag == "table":
                 tables.append(_Table())
             elif tag == "tr" and tables:
@@ -201,11 +247,22 @@ def _collect(root: LexborNode, pieces: list[str]) -> None:
             stack.extend((child, None) for child in reversed(list(node.iter(include_text=True))))
 
 
-def _is_noise(node: LexborNode, tag: str) -> bool:
+def _is_noise(node: LexborNode, tag: str, around: Counter[str], *, furniture: bool) -> bool:
+    if tag == "button":
+        return not any(around[name] for name in _NAMED_BY_BUTTON)
     if tag in _DROP:
         return True
     attributes = node.attributes
-    return "hidden" in attributes or attributes.get("aria-hidden") == "true" or attributes.get("role") == "navigation"
+    if tag == "dialog" and "open" not in attributes:
+        return True
+    if "hidden" in attributes and (attributes["hidden"] or "").lower() != "until-found":
+        return True
+    if attributes.get("aria-hidden") == "true":
+        return True
+    if furniture:
+        return False
+    own = tag == "footer" and any(around[name] for name in _OWN_FOOTER)
+    return (tag in _FURNITURE and not own) or attributes.get("role") == "navigation"
 
 
 def _before(tag: str) -> str:

@@ -427,6 +427,33 @@ class TestTexts:
         (tmp_path / "a.txt").write_bytes("안녕하세요, 대한민국 123".encode(encoding))
         assert read(tmp_path / "a.txt").text == "안녕하세요, 대한민국 123"
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "┌──┬──┐\n│구분│금액│\n├──┼──┤\n│교통│오만│\n└──┴──┘\n",
+            "※ 주의 ★★★ ☎ 02-123-4567 ■ 신청 □ 접수 ○ 심사 → 완료 ㈜가 ㎡ ℃",
+            "면적 ㎡ 기온 ℃ 농도 ㎎/ℓ 각도 ± × ÷ ≤ ≥ ∞",
+            "ＡＢＣ　주식회사　１２３４",
+            "■■■ ※※※ ──── ▶ ⓐ ① 별표",
+            "┏━━┓ ㎏ ½ ㉠ →",
+            "홍길동",
+            "大韓民國 憲法 第一條: 大韓民國은 民主共和國이다.",
+        ],
+    )
+    def test_signs_speak_for_no_encoding(self, text: str) -> None:
+        assert decode(text.encode("cp949")) == text
+
+    @pytest.mark.parametrize(
+        ("text", "encoding"),
+        [
+            ("中国人民的生活水平不断提高，我们是一个大家庭。今天天气很好，我们去公园散步吧。", "gb18030"),
+            ("今日は天気がよいので、公園を散歩します。とても楽しいです。", "euc_jp"),
+            ("今日は天気がよいので、公園を散歩します。とても楽しいです。", "cp932"),
+        ],
+    )
+    def test_neighbours_are_not_read_as_korean(self, text: str, encoding: str) -> None:
+        assert decode(text.encode(encoding)) == text
+
     def test_an_html_page_may_declare_its_encoding(self) -> None:
         assert decode("<meta charset=EUC-KR><p>ABC 가</p>".encode("euc-kr"), html=True).endswith("ABC 가</p>")
 
@@ -519,10 +546,49 @@ class TestMarkdownAndHtml:
         assert parse("<h2>먼저</h2><h1>머리 <i>말</i></h1>본문", "html").title == "머리 말"
 
     def test_a_page_nested_deeper_than_python_recurses(self) -> None:
-        assert parse("<div>" * 20_000 + "깊다", "html").text == "깊다"
+        assert parse("<div>" * 2_000 + "깊다", "html").text == "깊다"
         with refusal("document_too_deep"):
             parse("<div>" * 1_000_000 + "깊다", "html")
         assert parse("<p>가" * 30_000, "html").text.count("가") == 30_000
+
+    @pytest.mark.parametrize("text", ["<i></b>" * 9_000, "<p " + " ".join(f"a{n}='>'" for n in range(9_000)) + ">"])
+    def test_what_takes_the_parser_long_is_refused(self, text: str) -> None:
+        with refusal("document_too_deep"):
+            parse(text + "글", "html")
+
+    @pytest.mark.parametrize(
+        ("page", "text"),
+        [
+            (
+                "<form action=x><h1>안내</h1><p>수수료</p><table><tr><td>가<td>나</table></form>",
+                "안내\n\n수수료\n\n가 | 나",
+            ),
+            ("머리<form>마감<input type=hidden value=x></form>바닥", "머리\n\n마감\n\n바닥"),
+            ("<article>글<footer>글쓴이</footer></article><footer>주소</footer>", "글\n\n글쓴이"),
+            ("<div>글</div><noscript>대신</noscript>", "글\n\n대신"),
+            ("<p>글<p hidden>숨김<p hidden=until-found>찾음", "글\n\n찾음"),
+            ("<textarea readonly>약관  하나\n둘</textarea><select><option>고름</select>", "약관  하나\n둘"),
+            ("<h2><button>질문</button></h2><p>답<button>닫기</button>", "질문\n\n답"),
+            ("글<dialog>닫힘</dialog><dialog open>열림</dialog>", "글\n\n열림"),
+            ("<nav>길</nav>글", "글"),
+            ("<nav>차례 <a>하나</a></nav>", "차례 하나"),
+        ],
+    )
+    def test_what_a_reader_sees_is_read(self, page: str, text: str) -> None:
+        assert parse(page, "html").text == text
+
+    @pytest.mark.timeout(60)
+    def test_comments_before_a_page_take_no_time(self) -> None:
+        assert text_format(None, None, b"<!---->" * 9_000 + b"x") == "text"
+
+    @pytest.mark.timeout(60)
+    def test_tables_in_tables_take_time_in_line_with_their_number(self) -> None:
+        page = ("<table><tr><td rowspan=9>가" * 300 + "</td></tr></table>" * 300) * 30
+        assert parse(page, "html").text.count("가") >= 9_000
+
+    def test_a_small_table_does_not_become_a_large_text(self) -> None:
+        cells = [Cell(0, column, "가", rows=1_000_000) for column in range(1_000)]
+        assert len(table_text([*cells, Cell(1_000_000, 0, "끝")])) < 1_000_000
 
     def test_titles_are_bounded(self) -> None:
         title = parse(f"<title>{'가' * 900}</title>글", "html").title
