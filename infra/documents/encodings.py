@@ -101,7 +101,10 @@ def _is_korean(text: str) -> bool:
     letters = [c for c in text[:_SAMPLE] if c > "\x7f" and category(c) == "Lo"]
     syllables = [c for c in letters if "가" <= c <= "힣"]
     common = sum(c in _COMMON for c in syllables)
-    return not letters or (len(syllables) * 5 >= len(letters) and common * 4 >= len(syllables))
+    if len(syllables) * 2 >= len(letters):
+        return common * 4 >= len(syllables)
+    # Hanja between Hangul.
+    return len(syllables) * 8 >= len(letters) and common * 2 >= len(syllables)
 
 
 def _refuse(data: bytes) -> str:
