@@ -12,7 +12,9 @@ from docx.oxml.ns import qn
 from docx.oxml.parser import parse_xml
 
 from infra.documents.containers import check_archive
+from infra.documents.docx_lists import Lists
 from infra.documents.draft import Cell, Draft, table_text
+from infra.documents.numbering import labelled
 from infra.documents.refusals import refused
 from schemas.retrieval import ParsedDocument
 
@@ -48,6 +50,7 @@ class _Reading:
         self._document = document
         self._draft = Draft(max_chars)
         self._levels = _levels(document)
+        self._lists = Lists(document)
         self._title: str | None = None
         self._has_pages = False
 
@@ -67,18 +70,19 @@ class _Reading:
         for element in _blocks(parent):
             if element.tag == _TABLE:
                 self._pages(element)
-                self._draft.add(table_text(_cells(element)))
+                self._draft.add(table_text(self._cells(element)))
             else:
                 self._paragraph(element)
 
     def _paragraph(self, element: Any) -> None:
         text, before = _text(element)
+        label, between, listed = self._lists.label(element)
+        text = labelled(label, text, between)
         level = self._level(element)
         if level == 0:
             self._title = self._title or " ".join(text.split())
         if self._has_pages and before:
             self._draft.page()
-        listed = element.find(f"{qn('w:pPr')}/{qn('w:numPr')}") is not None
         gap = "\n" if listed and level is None else "\n\n"
         self._draft.add(text, level=level or None, gap=gap)
         if self._has_pages:
@@ -91,6 +95,39 @@ class _Reading:
         if self._has_pages:
             for _ in table.iter(_RENDERED_BREAK):
                 self._draft.page()
+
+    def _cells(self, table: Any) -> Iterator[Cell]:
+        """The cells with text; one that continues the cell above (`vMerge`) makes that one taller."""
+        rows = list(_under(table, qn("w:tr")))
+        open_cells: dict[int, tuple[int, str, int]] = {}
+        for number, row in enumerate(rows):
+            before = row.find(f"{qn('w:trPr')}/{qn('w:gridBefore')}")
+            column = _number(before) if before is not None else 0
+            for cell in _under(row, qn("w:tc")):
+                properties = cell.find(qn("w:tcPr"))
+                span = properties.find(qn("w:gridSpan")) if properties is not None else None
+                merge = properties.find(qn("w:vMerge")) if properties is not None else None
+                if merge is not None and merge.get(qn("w:val")) != "restart" and column in open_cells:
+                    start, text, height = open_cells[column]
+                    open_cells[column] = (start, text, height + 1)
+                else:
+                    if column in open_cells:
+                        start, text, height = open_cells.pop(column)
+                        yield Cell(start, column, text, height)
+                    open_cells[column] = (number, self._cell_text(cell), 1)
+                column += max(1, _number(span)) if span is not None else 1
+        for column, (start, text, height) in open_cells.items():
+            yield Cell(start, column, text, height)
+
+    def _cell_text(self, cell: Any) -> str:
+        pieces = []
+        for element in _blocks(cell):
+            if element.tag == _TABLE:
+                pieces.append(" / ".join(table_text(self._cells(element)).split("\n")))
+            else:
+                label, between, _ = self._lists.label(element)
+                pieces.append(labelled(label, _text(element)[0], between))
+        return " ".join(pieces)
 
     def _level(self, element: Any) -> int | None:
         """1 to 9 of a heading, 0 of the title, None of body text."""
@@ -168,30 +205,6 @@ def _text(paragraph: Any) -> tuple[str, int]:
     return "".join(pieces), before
 
 
-def _cells(table: Any) -> Iterator[Cell]:
-    """The cells with text; one that continues the cell above (`vMerge`) makes that one taller."""
-    rows = list(_under(table, qn("w:tr")))
-    open_cells: dict[int, tuple[int, str, int]] = {}
-    for number, row in enumerate(rows):
-        before = row.find(f"{qn('w:trPr')}/{qn('w:gridBefore')}")
-        column = _number(before) if before is not None else 0
-        for cell in _under(row, qn("w:tc")):
-            properties = cell.find(qn("w:tcPr"))
-            span = properties.find(qn("w:gridSpan")) if properties is not None else None
-            merge = properties.find(qn("w:vMerge")) if properties is not None else None
-            if merge is not None and merge.get(qn("w:val")) != "restart" and column in open_cells:
-                start, text, height = open_cells[column]
-                open_cells[column] = (start, text, height + 1)
-            else:
-                if column in open_cells:
-                    start, text, height = open_cells.pop(column)
-                    yield Cell(start, column, text, height)
-                open_cells[column] = (number, _cell_text(cell), 1)
-            column += max(1, _number(span)) if span is not None else 1
-    for column, (start, text, height) in open_cells.items():
-        yield Cell(start, column, text, height)
-
-
 def _under(parent: Any, tag: str, *, skipped: frozenset[str] = _SKIPPED | {_TABLE, _PARAGRAPH}) -> Iterator[Any]:
     """Descendants of one tag, not those inside each other or inside what is skipped."""
     stack = list(reversed(parent))
@@ -201,16 +214,6 @@ def _under(parent: Any, tag: str, *, skipped: frozenset[str] = _SKIPPED | {_TABL
             yield element
         elif element.tag not in skipped:
             stack.extend(reversed(element))
-
-
-def _cell_text(cell: Any) -> str:
-    pieces = []
-    for element in _blocks(cell):
-        if element.tag == _TABLE:
-            pieces.append(" / ".join(table_text(_cells(element)).split("\n")))
-        else:
-            pieces.append(_text(element)[0])
-    return " ".join(pieces)
 
 
 def _number(element: Any) -> int:

@@ -7,6 +7,7 @@ from typing import Final
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from infra.documents.draft import REPEATED_CHARS, Draft, clean
+from infra.documents.numbering import spelled
 from infra.documents.refusals import refused
 
 MAX_DEPTH: Final = 2_000
@@ -80,6 +81,7 @@ _LINE: Final = frozenset(
 )
 _CELL: Final = frozenset({"td", "th"})
 _HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+_LISTS: Final = frozenset({"ol", "ul", "menu"})
 _MAX_SPANS: Final = 50
 """Cells of a table that may span rows at a time: a small page must not become a large text."""
 
@@ -129,8 +131,7 @@ def read_html(html: str, draft: Draft) -> str | None:
             _collect(tree.body, pieces, furniture=True)
     text = _BREAK.sub(lambda run: "\n\n" if _PARAGRAPH_MARK in run.group() else "\n", "".join(pieces))
     text = _NEXT_CELL.sub(" | ", text)
-    # A list item or cell that holds a paragraph would leave its mark alone on a line.
-    _add(re.sub(r"^- \n+", "- ", text, flags=re.MULTILINE), draft)
+    _add(text, draft)
     return title.text() if title is not None else None
 
 
@@ -173,6 +174,34 @@ def _depth(html: str) -> int:
     return deepest
 
 
+_TYPES: Final = {"a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I": "upperRoman"}
+
+
+class _List:
+    """An `ol` or `ul`, and the number of its next item; None of a list without numbers."""
+
+    def __init__(self, node: LexborNode, tag: str) -> None:
+        self._format = _TYPES.get(node.attributes.get("type") or "", "decimal")
+        self._step = 1
+        self._next: int | None = None
+        if tag == "ol":
+            self._step = -1 if "reversed" in node.attributes else 1
+            items = sum(child.tag == "li" for child in node.iter()) if self._step < 0 else 1
+            self._next = _signed(node, "start", items)
+
+    def item(self, node: LexborNode) -> str:
+        if self._next is None:
+            return "- "
+        number = _signed(node, "value", self._next)
+        self._next = number + self._step
+        return f"{spelled(number, self._format)}. "
+
+
+def _signed(node: LexborNode, name: str, absent: int) -> int:
+    value = (node.attributes.get(name) or "").strip()
+    return int(value) if re.fullmatch(r"-?[0-9]{1,9}", value) else absent
+
+
 class _Table:
     """Where the walk is in a table, and the cells from above that span its row: column -> rows left, text, columns."""
 
@@ -206,16 +235,13 @@ def _number(node: LexborNode, name: str) -> int:
     return max(1, min(int(value), 1000)) if value.isascii() and value.isdecimal() else 1
 
 
-def _append(pieces: list[str], mark: str) -> None:
-    if mark:
-        pieces.append(mark)
-
-
 def _collect(root: LexborNode, pieces: list[str], *, furniture: bool = False) -> None:
     """Walk with a stack of its own: a page may be nested deeper than Python recurses."""
     stack: list[tuple[LexborNode, object]] = [(root, None)]
     tables: list[_Table] = []
+    lists: list[_List] = []
     cells: list[int] = []
+    begun = False
     around: Counter[str] = Counter()
     while stack:
         node, leaving = stack.pop()
@@ -224,20 +250,36 @@ def _collect(root: LexborNode, pieces: list[str], *, furniture: bool = False) ->
             around[tag] -= 1
             if tag == "table":
                 tables.pop()
+            elif tag in _LISTS:
+                lists.pop()
             elif tag == "tr" and tables:
                 tables[-1].enter(pieces, row_ends=True)
             elif tag in _CELL and tables:
                 tables[-1].leave(node, pieces, cells.pop())
-            _append(pieces, _after(tag))
+            if mark := _after(tag):
+                pieces.append(mark)
+                begun = False
         elif node.is_text_node:
             text = node.text_content or ""
             kept = around["pre"] or around["textarea"]
-            _append(pieces, text if kept else _BLANKS.sub(" ", text))
+            if text and not (begun and text.isspace()):
+                pieces.append(text if kept else _BLANKS.sub(" ", text))
+                begun = False
         elif node.is_element_node and not _is_noise(node, tag, around, furniture=furniture):
             around[tag] += 1
-            _append(pieces, _before(tag))
+            # A paragraph or heading that an item begins with stands behind its mark, not below it.
+            mark = _before(tag)
+            if begun and tag not in _LISTS and tag != "li":
+                mark = mark.lstrip(_PARAGRAPH_MARK + _LINE_MARK)
+            if mark:
+                pieces.append(mark)
             if tag == "table":
                 tables.append(_Table())
+            elif tag in _LISTS:
+                lists.append(_List(node, tag))
+            elif tag == "li":
+                pieces.append(lists[-1].item(node) if lists else "- ")
+                begun = True
             elif tag == "tr" and tables:
                 tables[-1].column = 0
             elif tag in _CELL and tables:
@@ -270,8 +312,6 @@ def _before(tag: str) -> str:
         return f"{_PARAGRAPH_MARK}{_HEADING_MARK}{tag[1]}"
     if tag in _PARAGRAPH:
         return _PARAGRAPH_MARK
-    if tag == "li":
-        return f"{_LINE_MARK}- "
     return _LINE_MARK if tag in _LINE else ""
 
 

@@ -222,6 +222,57 @@ class TestDocx:
         document.save(str(tmp_path / "a.docx"))
         assert read(tmp_path / "a.docx").text == "00 | 금액\n세입 | 11 | 12\n세입 | 21 | 22"
 
+    def test_automatic_numbers_are_text(self, tmp_path: Path) -> None:
+        document = docx.Document()
+        numbering = document.part.numbering_part.element
+        formats = (("decimal", "제%1조"), ("decimalEnclosedCircle", "%2"), ("ganada", "%3."))
+        levels = "".join(
+            f'<w:lvl w:ilvl="{at}"><w:start w:val="1"/><w:numFmt w:val="{name}"/>'
+            + (f'<w:pStyle w:val="Article{at}"/>' if at == 1 else "")
+            + f'<w:lvlText w:val="{text}"/></w:lvl>'
+            for at, (name, text) in enumerate(formats)
+        )
+        numbering.insert(0, parse_xml(f'<w:abstractNum {nsdecls("w")} w:abstractNumId="90">{levels}</w:abstractNum>'))
+        for number, override in (
+            (90, ""),
+            (91, '<w:lvlOverride w:ilvl="0"><w:startOverride w:val="1"/></w:lvlOverride>'),
+        ):
+            numbering.append(
+                parse_xml(f'<w:num {nsdecls("w")} w:numId="{number}"><w:abstractNumId w:val="90"/>{override}</w:num>')
+            )
+        style = document.styles.add_style("Article1", WD_STYLE_TYPE.PARAGRAPH)
+        style.element.append(parse_xml(f'<w:pPr {nsdecls("w")}><w:numPr><w:numId w:val="90"/></w:numPr></w:pPr>'))
+
+        def add(text: str, level: int, number: int = 90) -> None:
+            properties = document.add_paragraph(text)._p.get_or_add_pPr()
+            properties.append(
+                parse_xml(f'<w:numPr {nsdecls("w")}><w:ilvl w:val="{level}"/><w:numId w:val="{number}"/></w:numPr>')
+            )
+
+        add("(목적) 이 계약은", 0)
+        add("(대금) 대금은", 0)
+        document.add_paragraph("선금은", style="Article1")
+        document.add_paragraph("잔금은", style="Article1")
+        add("계산서", 2)
+        cell = document.add_table(1, 1).cell(0, 0)
+        cell.paragraphs[0]._p.get_or_add_pPr().append(
+            parse_xml(f'<w:numPr {nsdecls("w")}><w:ilvl w:val="2"/><w:numId w:val="90"/></w:numPr>')
+        )
+        cell.paragraphs[0].add_run("표 안")
+        add("(해지)", 0)
+        add("(목적) 부속", 0, 91)
+        document.save(str(tmp_path / "a.docx"))
+        assert [line for line in read(tmp_path / "a.docx").text.split("\n") if line] == [
+            "제1조(목적) 이 계약은",
+            "제2조(대금) 대금은",
+            "① 선금은",
+            "② 잔금은",
+            "가. 계산서",
+            "나. 표 안",
+            "제3조(해지)",
+            "제1조(목적) 부속",
+        ]
+
     def test_insertions_and_content_controls_are_read_and_deletions_are_not(self, tmp_path: Path) -> None:
         document = docx.Document()
         body = document.element.body
@@ -576,6 +627,20 @@ class TestMarkdownAndHtml:
     )
     def test_what_a_reader_sees_is_read(self, page: str, text: str) -> None:
         assert parse(page, "html").text == text
+
+    @pytest.mark.parametrize(
+        ("page", "text"),
+        [
+            ("<ol start=3><li>가<li value=9>나<li>다</ol>", "3. 가\n9. 나\n10. 다"),
+            ("<ol type=i><li><p>가</p><p>나</p><li>다</ol>", "i. 가\n\n나\n\nii. 다"),
+            ("<ol reversed><li>가<ul><li>나</ul><li>다</ol>", "2. 가\n\n- 나\n\n1. 다"),
+        ],
+    )
+    def test_numbers_of_lists_are_text(self, page: str, text: str) -> None:
+        assert parse(page, "html").text == text
+
+    def test_numbers_of_markdown_are_text(self) -> None:
+        assert parse("3. 하나\n4. 둘\n\n   - 셋\n", "markdown").text == "3. 하나\n\n4. 둘\n\n- 셋"
 
     @pytest.mark.timeout(60)
     def test_comments_before_a_page_take_no_time(self) -> None:
