@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,8 @@ KOREAN: Final = "HYSMyeongJo-Medium"
 class Sample:
     """A document of two sections, each on a page of its own where the format has pages, and a table in the second.
 
-    `question` is answered by `answer`, which stands in the second section.
+    `question` is answered by `answer`, which stands in the second section. `numbers` are those that the program puts
+    before the headings by itself.
     """
 
     title: str
@@ -32,6 +33,12 @@ class Sample:
     table: tuple[tuple[str, ...], ...]
     question: str
     answer: str
+    numbers: tuple[str, str] = ("", "")
+
+    @property
+    def shown(self) -> list[str]:
+        """The headings as a reader sees them."""
+        return [number + heading for number, heading in zip(self.numbers, self.headings, strict=True)]
 
 
 def sample(name: str, place: str, keeper: str, height: str, year: str) -> Sample:
@@ -56,8 +63,8 @@ SAMPLES: Final[dict[str, Sample]] = {
     "html": sample("라온만", "서쪽 만", "구름별", "24", "1914"),
     "pdf": sample("마루끝", "곶의 끝", "민들레", "25", "1915"),
     "docx": sample("바람목", "해협", "서리풀", "26", "1916"),
-    "hwp": sample("사월포", "모래톱", "이슬비", "27", "1917"),
-    "hwpx": sample("아라뱃", "운하 어귀", "정하늘", "28", "1918"),
+    "hwp": replace(sample("사월포", "모래톱", "이슬비", "27", "1917"), numbers=("1. ", "2. ")),
+    "hwpx": replace(sample("아라뱃", "운하 어귀", "정하늘", "28", "1918"), numbers=("1. ", "2. ")),
     "tsv": sample("자작골", "호수", "최솔빛", "29", "1919"),
     "csv": sample("차오름", "분화구", "강마루", "31", "1921"),
     "jsonl": sample("카라반", "사구", "임초롱", "32", "1922"),

@@ -52,7 +52,7 @@ def check_hwp(path: Path) -> None:
         if flags & _COMPRESSED:
             inflated = packed = 0
             for name in storage.listdir():
-                if name[0] in {"DocInfo", "BodyText", "BinData"}:
+                if name[0] in {"DocInfo", "BodyText", "BinData", "ViewText"}:
                     data = storage.openstream(name).read()
                     packed += len(data)
                     inflated += _inflated(data, MAX_BYTES - inflated)

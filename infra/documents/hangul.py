@@ -1,102 +1,64 @@
-"""From the files of Hangul, HWP 5 and HWPX (KS X 6101), to text: both by the engine `hangulang`, block by block."""
+"""From the files of Hangul, HWPX (KS X 6101) and HWP 5, to text; HWP is turned into HWPX by `python-hwpx`."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+import struct
+import warnings
 from pathlib import Path
-from typing import Any, Final
+from zipfile import ZipFile
+
+from lxml.etree import XMLSyntaxError
 
 from infra.documents.containers import check_archive, check_hwp
-from infra.documents.draft import Cell, Draft, table_text
+from infra.documents.draft import Draft
+from infra.documents.owpml import Owpml
 from infra.documents.refusals import refused
+from schemas.errors import DocumentRefused
 from schemas.retrieval import ParsedDocument
-
-_SKIPPED: Final = frozenset({"page_header", "page_footer", "picture", "page_break", "thread_start"})
-_NOTE: Final = re.compile(r"^\[\^\d+\]\s*")
-
-Block = Mapping[str, Any]
 
 
 def read_hwp(path: Path, max_chars: int) -> ParsedDocument:
     """The document of an HWP 5 file. Raises `DocumentRefused`, `document_damaged` among its codes."""
     check_hwp(path)
-    return _read(path, max_chars)
+    # Each library is loaded with the first file that needs it.
+    from hwpx.hwp5.package import convert
+
+    from infra.documents.distribution import FLAG, opened
+
+    data = path.read_bytes()
+    try:
+        if _flags(path) & FLAG:
+            data = opened(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            parts = convert(data).files
+        return _read(parts, max_chars)
+    except DocumentRefused:
+        raise
+    except Exception:  # noqa: BLE001 - a record that one engine cannot place, the other may do without
+        from infra.documents.hangul_engine import read_engine
+
+        return read_engine(data, max_chars)
 
 
 def read_hwpx(path: Path, max_chars: int) -> ParsedDocument:
     """The document of an HWPX file. Raises `DocumentRefused`, `document_damaged` among its codes."""
     check_archive(path)
-    return _read(path, max_chars)
-
-
-def _read(path: Path, max_chars: int) -> ParsedDocument:
+    with ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist() if name.lower().startswith("contents/")}
     try:
-        # Here, not above: the package has no build for every platform.
-        from hangulang import AssetPolicy, ConversionOptions, HangulangError, convert_to_payload
-    except ImportError as error:
-        raise refused("document_format_unknown", f"this worker cannot read HWP: {error}") from error
-    try:
-        # Its bytes, not its path: a path must end in .hwp or .hwpx, and a wrong ending does not matter here.
-        payload = convert_to_payload(path.read_bytes(), ConversionOptions(asset_policy=AssetPolicy.REFERENCE))
-    except HangulangError as error:
+        return _read(parts, max_chars)
+    except (XMLSyntaxError, KeyError) as error:
         raise refused("document_damaged", f"the document cannot be read: {error}") from error
+
+
+def _read(parts: dict[str, bytes], max_chars: int) -> ParsedDocument:
     draft = Draft(max_chars)
-    for section in payload["sections"]:
-        _add(section["blocks"], draft)
+    Owpml(parts).add_to(draft)
     # No title from the summary information: it is that of the form which the document once was copied from.
     return draft.finished()
 
 
-def _add(blocks: Iterable[Block], draft: Draft) -> None:
-    for block in blocks:
-        kind = block["kind"]
-        if kind in _SKIPPED:
-            continue
-        if kind == "heading":
-            draft.add(block["text"] or "", level=block["level"] or 1)
-        elif kind == "list":
-            for number, item in enumerate(_items(block)):
-                draft.add(item, gap="\n" if number else "\n\n")
-        elif kind == "table":
-            _add_table(block["table"], draft)
-        elif kind == "footnote":
-            draft.add(_NOTE.sub("", block["text"] or ""))
-        elif block["children"]:
-            _add(block["children"], draft)
-        else:
-            draft.add(block["text"] or "")
+def _flags(path: Path) -> int:
+    import olefile
 
-
-def _add_table(table: Mapping[str, Any], draft: Draft) -> None:
-    if table["caption"]:
-        draft.add(table["caption"])
-    cells = table["cells"]
-    # A frame around text, as Korean forms have it, is no table.
-    if len(cells) == 1:
-        _add(cells[0]["blocks"], draft)
-    else:
-        draft.add(table_text(_cells(cells)), gap="\n" if table["caption"] else "\n\n")
-
-
-def _cells(cells: Iterable[Mapping[str, Any]]) -> Iterator[Cell]:
-    for cell in cells:
-        yield Cell(cell["row"], cell["col"], _flat(cell["blocks"]), max(1, cell["row_span"]))
-
-
-def _flat(blocks: Iterable[Block]) -> str:
-    """What a cell holds, on one line; the rows of a table inside it by ` / `."""
-    pieces: list[str] = []
-    for block in blocks:
-        if block["kind"] in _SKIPPED:
-            continue
-        if block["kind"] == "table":
-            pieces.append(" / ".join(table_text(_cells(block["table"]["cells"])).split("\n")))
-        elif block["kind"] == "list":
-            pieces += _items(block)
-        else:
-            pieces.append(_NOTE.sub("", block["text"] or ""))
-    return " ".join(pieces)
-
-
-def _items(block: Block) -> Iterator[str]:
-    for item in block["items"]:
-        yield f"- {_flat(item['blocks'])}"
+    with olefile.OleFileIO(path) as storage:
+        return int(struct.unpack_from("<I", storage.openstream("FileHeader").read(40), 36)[0])

@@ -29,7 +29,7 @@ _VOWELS: Final = (0, 4, 8, 13, 18, 20)
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A level of a list: `text` holds `%1` to `%9` (or `^1`; `^n` for its own) where the numbers of levels stand.
+    """A level of a list: `text` holds `%1` to `%9` (or `^1`) for the numbers of levels, `^n` for all down to its own.
 
     `restart_after`: the level, from 1, that makes it begin anew, with all above that one; 0 for none, None for any
     above. `legal`: numbers of all levels are decimal. `gap`: what stands between number and text.
@@ -86,7 +86,12 @@ class Counters:
             return ""
 
         def number(place: re.Match[str]) -> str:
-            at = level if place[1] in "nN" else int(place[1]) - 1
+            if place[1] in "nN":
+                path = ".".join(number_at(at) for at in range(level + 1))
+                return f"{path}." if place[1] == "N" else path
+            return number_at(int(place[1]) - 1)
+
+        def number_at(at: int) -> str:
             if at >= len(levels) or at > level:
                 return ""
             value = values[at]

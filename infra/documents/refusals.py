@@ -8,6 +8,7 @@ from schemas.errors import DocumentRefused
 REMEDIES: Final[Mapping[str, str]] = {
     "document_bomb": "save it anew with the program that made it, or split it",
     "document_damaged": "open it with the program that made it, save it anew and upload that",
+    "document_distribution": "ask its author for the original, or print it to a PDF and upload that",
     "document_empty": "give it some text, or leave it out",
     "document_encrypted": "save it without a password or protection and upload that",
     "document_format_unknown": "documents are text, Markdown, HTML, PDF, DOCX, HWP or HWPX:"

@@ -32,6 +32,7 @@ from infra.settings import ParserSettings
 from schemas.errors import DocumentRefused
 from schemas.retrieval import ParsedDocument
 from tests.documents import KOREAN, SAMPLES, lines, pdf_canvas, sample_files, write_docx, write_hangul, write_pdf
+from tests.hangul_files import distributed, write_hwpx
 
 MAX_CHARS = 10_000_000
 DOCUMENTS = ["txt", "txt-cp949", "md", "html", "pdf", "docx", "hwp", "hwpx"]
@@ -80,7 +81,7 @@ class TestEveryFormat:
     @pytest.mark.parametrize("kind", DOCUMENTS[2:])
     def test_headings_say_where_they_begin(self, files: dict[str, Path], kind: str) -> None:
         parsed = read(files[kind])
-        assert [heading.text for heading in parsed.headings][-2:] == list(SAMPLES[kind].headings)
+        assert [heading.text for heading in parsed.headings][-2:] == SAMPLES[kind].shown
         for heading in parsed.headings:
             assert parsed.text.startswith(heading.text, heading.start)
 
@@ -90,7 +91,7 @@ class TestEveryFormat:
 
     @pytest.mark.parametrize("kind", ["hwp", "hwpx"])
     def test_the_first_heading_is_the_title_of_a_document_without_one(self, files: dict[str, Path], kind: str) -> None:
-        assert read(files[kind]).title == SAMPLES[kind].headings[0]
+        assert read(files[kind]).title == SAMPLES[kind].shown[0]
 
     @pytest.mark.parametrize("kind", DOCUMENTS[4:])
     @pytest.mark.parametrize("name", ["wrong.txt", "wrong.docx", "wrong.pdf", "strange.xyz", "none"])
@@ -362,7 +363,10 @@ class TestHangul:
         document.add_paragraph("본문이다.", style="바탕글")
         document.save_to_path(str(tmp_path / f"a.{ending}"))
         parsed = read(tmp_path / f"a.{ending}")
-        assert [(heading.level, heading.text) for heading in parsed.headings] == [(1, "제1장"), (2, "제1절")]
+        assert [(heading.level, heading.text) for heading in parsed.headings] == [
+            (1, "1. 제1장"),
+            (2, "가. 제1절"),
+        ]
 
     @pytest.mark.parametrize("ending", ["hwp", "hwpx"])
     def test_merged_cells_are_said_in_each_row_once(self, tmp_path: Path, ending: str) -> None:
@@ -374,6 +378,107 @@ class TestHangul:
         table.merge_cells(1, 0, 2, 0)
         document.save_to_path(str(tmp_path / f"a.{ending}"))
         assert read(tmp_path / f"a.{ending}").text == "00 | 01 | 02\n10 20 | 11 | 12\n10 20 | 21 | 22"
+
+    def test_automatic_numbers_are_text(self, tmp_path: Path) -> None:
+        levels = "".join(
+            f'<hh:paraHead start="1" level="{at}" numFormat="{name}">{text}</hh:paraHead>'
+            for at, name, text in ((1, "DIGIT", "제^1조"), (2, "CIRCLED_DIGIT", "^2"), (3, "HANGUL_SYLLABLE", "^1-^3)"))
+        )
+        properties = "".join(
+            f'<hh:paraPr id="{900 + at}"><hh:heading type="NUMBER" idRef="9" level="{at}"/></hh:paraPr>'
+            for at in range(3)
+        )
+        paragraphs = [
+            ("(목적) 이 계약은", 0),
+            ("", 0),
+            ("(대금) 대금은", 0),
+            ("선금은", 1),
+            ("잔금은", 1),
+            ("계산서", 2),
+        ]
+        body = "".join(
+            f'<hp:p paraPrIDRef="{900 + at}"><hp:run><hp:t>{text}</hp:t></hp:run></hp:p>' for text, at in paragraphs
+        )
+        write_hwpx(tmp_path / "a.hwpx", body, f'<hh:numbering id="9">{levels}</hh:numbering>', properties)
+        assert read(tmp_path / "a.hwpx").text.split("\n") == [
+            "제1조(목적) 이 계약은",
+            "제2조(대금) 대금은",
+            "① 선금은",
+            "② 잔금은",
+            "2-가) 계산서",
+        ]
+
+    def test_text_outside_the_lines_is_read_and_hints_are_not(self, tmp_path: Path) -> None:
+        def lines_(text: str) -> str:
+            return f"<hp:subList><hp:p><hp:run><hp:t>{text}</hp:t></hp:run></hp:p></hp:subList>"
+
+        def field(hint: str, content: str) -> str:
+            return (
+                '<hp:ctrl><hp:fieldBegin type="CLICK_HERE"><hp:parameters>'
+                f'<hp:stringParam name="Direction">{hint}</hp:stringParam></hp:parameters></hp:fieldBegin></hp:ctrl>'
+                f"<hp:t>{content}</hp:t><hp:ctrl><hp:fieldEnd/></hp:ctrl>"
+            )
+
+        table = (
+            f"<hp:tbl><hp:caption>{lines_('표 목록')}</hp:caption><hp:tr>"
+            + "".join(
+                f'<hp:tc>{lines_(text)}<hp:cellAddr rowAddr="0" colAddr="{at}"/><hp:cellSpan rowSpan="1"/></hp:tc>'
+                for at, text in enumerate(("가", "나"))
+            )
+            + "</hp:tr></hp:tbl>"
+        )
+        number = '<hp:ctrl><hp:autoNum num="3" numType="PICTURE"/></hp:ctrl>'
+        caption = f"<hp:subList><hp:p><hp:run><hp:t>그림 </hp:t>{number}<hp:t> 탑</hp:t></hp:run></hp:p></hp:subList>"
+        runs = [
+            f"<hp:t>이름: </hp:t>{field('이름을 쓰십시오', '이름을 쓰십시오')}<hp:t>끝</hp:t>",
+            field("주소", "서울"),
+            f"<hp:t>본문</hp:t><hp:rect><hp:drawText>{lines_('글상자')}</hp:drawText></hp:rect>",
+            f"<hp:container><hp:rect><hp:drawText>{lines_('묶음')}</hp:drawText></hp:rect></hp:container>",
+            f"<hp:pic><hp:caption>{caption}</hp:caption></hp:pic>",
+            '<hp:textart text="글맵시"/>',
+            "<hp:dutmal><hp:mainText>하자</hp:mainText><hp:subText>瑕疵</hp:subText></hp:dutmal>",
+            f"<hp:t>각주</hp:t><hp:ctrl><hp:footNote>{lines_('아래')}</hp:footNote></hp:ctrl>",
+            f"<hp:ctrl><hp:header>{lines_('머리말')}</hp:header></hp:ctrl>",
+            f"<hp:ctrl><hp:hiddenComment>{lines_('숨은 설명')}</hp:hiddenComment></hp:ctrl>",
+            "<hp:t>남은 <hp:deleteBegin/>지운 <hp:deleteEnd/>말<hp:tab/>뒤</hp:t>",
+            table,
+        ]
+        write_hwpx(tmp_path / "a.hwpx", "".join(f"<hp:p><hp:run>{run}</hp:run></hp:p>" for run in runs))
+        assert [line for line in read(tmp_path / "a.hwpx").text.split("\n") if line] == [
+            "이름: 끝",
+            "서울",
+            "본문",
+            "글상자",
+            "묶음",
+            "그림 3 탑",
+            "글맵시",
+            "하자(瑕疵)",
+            "각주",
+            "아래",
+            "남은 말\t뒤",
+            "표 목록",
+            "가 | 나",
+        ]
+
+    def test_a_distribution_document_is_read(self, tmp_path: Path, files: dict[str, Path]) -> None:
+        (tmp_path / "a.hwp").write_bytes(distributed(files["hwp"].read_bytes()))
+        assert read(tmp_path / "a.hwp") == read(files["hwp"])
+
+    def test_a_distribution_document_that_cannot_be_opened_is_said(
+        self, tmp_path: Path, files: dict[str, Path]
+    ) -> None:
+        (tmp_path / "a.hwp").write_bytes(distributed(files["hwp"].read_bytes(), tag=99))
+        with refusal("document_distribution"):
+            read(tmp_path / "a.hwp")
+
+    def test_what_one_engine_cannot_read_the_other_does(
+        self, monkeypatch: pytest.MonkeyPatch, files: dict[str, Path]
+    ) -> None:
+        def broken(data: bytes) -> None:
+            raise ValueError
+
+        monkeypatch.setattr("hwpx.hwp5.package.convert", broken)
+        assert all(text in read(files["hwp"]).text for text in SAMPLES["hwp"].texts)
 
     @pytest.mark.parametrize("bit", [1, 4, 8])
     def test_a_locked_hwp_is_said(self, tmp_path: Path, bit: int) -> None:

@@ -61,6 +61,11 @@ def test_numbers_of_levels_above_are_shown_as_those_levels_write_them_unless_leg
     assert labels(levels, 0, 1, 2) == ["I.", "I.가", "1.1.1"]
 
 
+def test_a_level_may_show_the_path_to_it() -> None:
+    levels = (Level("DIGIT", "^1."), Level("DIGIT", "^n"), Level("DIGIT", "^N"))
+    assert labels(levels, 0, 0, 1, 2) == ["1.", "2.", "2.1", "2.1.1."]
+
+
 def test_a_level_above_that_never_came_shows_where_it_starts() -> None:
     assert labels((Level(start=5), Level(text="%1.%2")), 1) == ["5.1"]
 
