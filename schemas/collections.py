@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -111,3 +112,48 @@ def _merged(kept: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
 
 def _both(kept: object, value: object) -> bool:
     return isinstance(kept, Mapping) and isinstance(value, Mapping)
+
+
+class EncoderView(BaseModel):
+    """What a collection's vectors are made with; `dense` and `dimension` are null where it has no dense arm.
+
+    `learned`: the dense model gives term weights of its own too.
+    """
+
+    sparse: str
+    dense: str | None
+    dimension: int | None
+    learned: bool
+
+
+class RebuildView(BaseModel):
+    """A collection being indexed again: by which job, and with which settings afterwards."""
+
+    job: str
+    settings: CollectionSettings
+    links: dict[str, str]
+
+
+class CollectionView(BaseModel):
+    """A collection. `bytes` counts the UTF-8 text of its documents, `fields` are the metadata it can be filtered by.
+
+    `generation` names the index that is searched, another one after each rebuild.
+    """
+
+    name: str
+    object: Literal["collection"] = "collection"
+    documents: int
+    chunks: int
+    bytes: int
+    encoder: EncoderView
+    settings: CollectionSettings
+    generation: int
+    rebuild: RebuildView | None
+    fields: list[str]
+    created_at: datetime
+
+
+class CollectionList(BaseModel):
+    """A tenant's collections by name."""
+
+    data: list[CollectionView]

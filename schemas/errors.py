@@ -14,7 +14,7 @@ JobError
 ├── PortNotOpen             a stage uses an outside thing that it did not declare; a defect of ours
 └── InternalError           a defect of ours; retryable, and logged with its traceback
 
-No error knows an HTTP status: `gateway/http/problems.py` holds the only mapping.
+No error knows an HTTP status: `gateway/http/errors.py` holds the only mapping.
 """
 
 from datetime import timedelta

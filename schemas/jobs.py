@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, create_model
 
-from schemas.collections import CollectionSettings
 from schemas.kinds.registry import KINDS, Kind
 from schemas.lifecycle import JobState
 from schemas.topics import Lane
@@ -124,88 +123,3 @@ class JobPage(BaseModel):
 
     data: list[JobView]
     has_more: bool
-
-
-class FileView(BaseModel):
-    """A file. `bytes` is its size, `sha256` the hex digest of its content."""
-
-    id: str
-    object: Literal["file"] = "file"
-    filename: str
-    purpose: str
-    bytes: int
-    sha256: str
-    created_at: datetime
-
-
-class FilePage(BaseModel):
-    """Files, newest first."""
-
-    data: list[FileView]
-    has_more: bool
-
-
-class EncoderView(BaseModel):
-    """What a collection's vectors are made with; `dense` and `dimension` are null where it has no dense arm.
-
-    `learned`: the dense model gives term weights of its own too.
-    """
-
-    sparse: str
-    dense: str | None
-    dimension: int | None
-    learned: bool
-
-
-class RebuildView(BaseModel):
-    """A collection being indexed again: by which job, and with which settings afterwards."""
-
-    job: str
-    settings: CollectionSettings
-    links: dict[str, str]
-
-
-class CollectionView(BaseModel):
-    """A collection. `bytes` counts the UTF-8 text of its documents, `fields` are the metadata it can be filtered by.
-
-    `generation` names the index that is searched, another one after each rebuild.
-    """
-
-    name: str
-    object: Literal["collection"] = "collection"
-    documents: int
-    chunks: int
-    bytes: int
-    encoder: EncoderView
-    settings: CollectionSettings
-    generation: int
-    rebuild: RebuildView | None
-    fields: list[str]
-    created_at: datetime
-
-
-class CollectionList(BaseModel):
-    """A tenant's collections by name."""
-
-    data: list[CollectionView]
-
-
-class Deleted(BaseModel):
-    """Something is gone. `id` is a file's or a document's id, or a collection's name."""
-
-    id: str
-    object: str
-    deleted: bool
-
-
-class Problem(BaseModel):
-    """An error (RFC 9457). `code` is stable; `field` is the part of the request at fault; `remedy` says what to do."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    field: str | None = None
-    remedy: str | None = None
-    errors: list[dict[str, str]] | None = None

@@ -19,10 +19,11 @@ from gateway.http.rows import Row
 from gateway.jobs.internal import done
 from gateway.services import Services, ServicesDep, Tenant
 from infra.postgres.queries import catalogue
-from schemas.collections import CollectionSettings
+from schemas.answers import Deleted
+from schemas.collections import CollectionList, CollectionSettings, CollectionView
 from schemas.errors import NotFound
 from schemas.filters import Filter
-from schemas.jobs import CollectionList, CollectionView, Deleted, JobView, Submission
+from schemas.jobs import JobView, Submission
 from schemas.kinds.indexing import IndexingInput
 from schemas.kinds.inference import InferenceInput, Question
 from schemas.names import CollectionName, DocumentId

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from gateway.dead.reads import find_on, letters
 from gateway.dead.views import job_id, letter_view
 from gateway.http.auth import Asker
-from gateway.http.problems import LimitReached
+from gateway.http.errors import LimitReached
 from gateway.http.rows import Row
 from gateway.jobs.views import job_view
 from gateway.services import Services

@@ -10,11 +10,12 @@ from gateway.dead.views import letter_detail, letter_view
 from gateway.http.answers import json, page
 from gateway.http.auth import Asker
 from gateway.http.bodies import JsonRoute
+from gateway.http.errors import Forbidden
 from gateway.http.openapi import problems
-from gateway.http.problems import Forbidden
 from gateway.services import Asking, ServicesDep
 from infra.postgres.queries import dead_letters
 from infra.postgres.queries.dead_letters import Wanted
+from schemas.answers import Deleted
 from schemas.dead_letters import (
     DeadLetterDetail,
     DeadLetterPage,
@@ -28,7 +29,6 @@ from schemas.dead_letters import (
 )
 from schemas.errors import NotFound
 from schemas.ids import parsed
-from schemas.jobs import Deleted
 
 router = APIRouter(prefix="/v1/dead", tags=["dead letters"], route_class=JsonRoute)
 

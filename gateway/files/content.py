@@ -8,7 +8,7 @@ import asyncpg
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
-from gateway.http.problems import RangeUnsatisfiable
+from gateway.http.errors import RangeUnsatisfiable
 from gateway.services import Services
 from infra.postgres.queries import files
 from schemas.errors import NotFound

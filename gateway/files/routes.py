@@ -12,13 +12,14 @@ from gateway.files.content import file_response
 from gateway.files.form import Form
 from gateway.files.views import file_view
 from gateway.http.answers import json, page
+from gateway.http.errors import TooLarge
 from gateway.http.openapi import problems
-from gateway.http.problems import TooLarge
 from gateway.services import ServicesDep, Tenant
 from infra.postgres.queries import files
+from schemas.answers import Deleted
 from schemas.errors import DependencyUnavailable, InvalidInput, NotFound
+from schemas.files import FilePage, FileView
 from schemas.ids import parsed, pattern, shown
-from schemas.jobs import Deleted, FilePage, FileView
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.http.problems import Unauthenticated
+from gateway.http.errors import Unauthenticated
 from infra.postgres.database import Database
 from infra.postgres.keys import digest
 from infra.postgres.queries import keys

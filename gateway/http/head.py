@@ -3,21 +3,34 @@
 uvicorn's parser keeps a head of any size in memory.
 """
 
+from http import HTTPStatus
 from typing import Final
 
+import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.http.problems import document
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """And at most one read of the socket more."""
 
 REFUSAL: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n"
-    b"Connection: close\r\n\r\n%b"
+    b"HTTP/1.1 %d %b\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
 )
-PROBLEM: Final = (
-    b'{"type":"about:blank","title":"Too large","status":431,"code":"head_too_large",'
-    b'"detail":"the request line and headers have more than %d bytes"}' % MAX_HEAD_BYTES
+
+
+def refusal(status: HTTPStatus, code: str, detail: str) -> bytes:
+    """A whole answer, for a request that never becomes one of the application's."""
+    body = orjson.dumps(document(status, code, detail))
+    return REFUSAL % (status, status.phrase.encode(), len(body), body)
+
+
+TOO_LARGE: Final = refusal(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "head_too_large",
+    f"the request line and headers have more than {MAX_HEAD_BYTES} bytes",
 )
+MALFORMED: Final = refusal(HTTPStatus.BAD_REQUEST, "malformed_http", "this is no HTTP/1.1 request (RFC 9112)")
 
 
 class LimitedHead(HttpToolsProtocol):
@@ -43,5 +56,10 @@ class LimitedHead(HttpToolsProtocol):
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.transport.write(REFUSAL % (len(PROBLEM), PROBLEM))
+                self.transport.write(TOO_LARGE)
                 self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is answered as every other error is, and the connection closed."""
+        self.transport.write(MALFORMED)
+        self.transport.close()

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from aiolimiter import AsyncLimiter
 
-from gateway.http.problems import LimitReached
+from gateway.http.errors import LimitReached
 from infra.postgres.database import Database
 from infra.postgres.queries import limits
 from infra.settings import LimitSettings

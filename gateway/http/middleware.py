@@ -7,7 +7,8 @@ from typing import Final
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.http.problems import TooLarge, problem
+from gateway.http.errors import TooLarge
+from gateway.http.problems import problem
 from infra.metrics import REQUEST_SECONDS, REQUESTS
 from infra.telemetry import span, tracing
 

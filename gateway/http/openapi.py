@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from schemas.jobs import Problem
+from schemas.answers import Problem
 
 CONTENT: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 FASTAPIS_OWN: Final = ("HTTPValidationError", "ValidationError")

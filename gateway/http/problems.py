@@ -1,4 +1,4 @@
-"""Errors become RFC 9457 `application/problem+json`: the only place where a code meets an HTTP status."""
+"""Every error is answered with one body for two readers: an RFC 9457 problem whose member `error` is OpenAI's."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,66 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from schemas.errors import Conflict, DependencyUnavailable, InvalidInput, JobError, NotFound
+from gateway.http.errors import LimitReached, RangeUnsatisfiable, status_of
+from schemas.errors import InvalidInput, JobError
 from schemas.kinds.registry import KINDS
 
 log = structlog.get_logger(__name__)
 
-
-class Unauthenticated(JobError):
-    """The request carries no valid API key."""
-
-    code = "unauthenticated"
-
-
-class Forbidden(JobError):
-    """The API key is valid, but does not allow this."""
-
-    code = "forbidden"
-
-
-class TooLarge(InvalidInput):
-    """The request's body or file is larger than this deployment accepts."""
-
-    code = "too_large"
-
-
-class LimitReached(JobError):
-    """The tenant has reached a limit of this deployment; asking again may help `retry_after_s` seconds later."""
-
-    code = "limit_reached"
-    retryable = True
-    retry_after_s = 1
-
-
-class RangeUnsatisfiable(InvalidInput):
-    """The `Range` header asks for bytes beyond the end of `size` bytes."""
-
-    code = "range_unsatisfiable"
-
-    def __init__(self, size: int) -> None:
-        super().__init__(f"the file has {size} bytes", field="Range")
-        self.size = size
-
-
-class NotDoneYet(DependencyUnavailable):
-    """An answer that a job must give did not come in time."""
-
-    code = "not_done_yet"
-
-
-STATUS: Final[tuple[tuple[type[JobError], int], ...]] = (
-    (Unauthenticated, 401),
-    (Forbidden, 403),
-    (TooLarge, 413),
-    (RangeUnsatisfiable, 416),
-    (LimitReached, 429),
-    (NotFound, 404),
-    (Conflict, 409),
-    (DependencyUnavailable, 503),
-    (InvalidInput, 422),
-)
-"""The first class that an error is an instance of gives its status; none of them: 500."""
 
 TITLES: Final[Mapping[int, str]] = {
     400: "Bad request",
@@ -78,11 +24,14 @@ TITLES: Final[Mapping[int, str]] = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "Conflict",
+    412: "Precondition failed",
     413: "Too large",
     416: "Range not satisfiable",
     422: "Not valid",
     429: "Limit reached",
+    431: "Too large",
     500: "Internal error",
     503: "Unavailable",
 }
@@ -91,8 +40,35 @@ REMEDIES: Final[Mapping[int, str]] = {
     429: "try again after the seconds that Retry-After says; nothing was stored",
     503: "try again; a job that was accepted is kept",
 }
+TYPES: Final[Mapping[int, str]] = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+"""What OpenAI calls a class of errors, where it is neither `invalid_request_error` nor `server_error`."""
+
+REPEATED: Final = frozenset({408, 409, 429})
+"""Besides 5xx, what OpenAI's clients repeat without being asked, POST too, unless `x-should-retry` says no."""
+
 RETRY_AFTER_S: Final = 2
 UNKNOWN_KIND: Final = ("union_tag_invalid", "union_tag_not_found")
+
+
+def document(
+    status: int, code: str, detail: str, *, field: str | None = None, remedy: str | None = None
+) -> dict[str, Any]:
+    """The body of an error. OpenAI's clients show `error.message` alone, so that holds the remedy too."""
+    return {
+        "type": "about:blank",
+        "title": TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "field": field,
+        "remedy": remedy,
+        "error": {
+            "message": f"{detail}; {remedy}" if remedy else detail,
+            "type": TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
+            "param": field,
+            "code": code,
+        },
+    }
 
 
 def problem(
@@ -104,30 +80,20 @@ def problem(
     remedy: str | None = None,
     errors: list[dict[str, str]] | None = None,
     headers: Mapping[str, str] | None = None,
+    retryable: bool = True,
 ) -> Response:
-    """A problem document."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": TITLES.get(status, "Error"),
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "field": field,
-        "remedy": remedy,
-    }
+    """A problem document. Not `retryable`: clients that repeat by status alone are told not to."""
+    body = document(status, code, detail, field=field, remedy=remedy)
     if errors:
         body["errors"] = errors
     known = dict(headers or {})
+    if not retryable and (status in REPEATED or status >= 500):
+        known["x-should-retry"] = "false"
     if status == 503:
         known["Retry-After"] = str(RETRY_AFTER_S)
     if status == 401:
         known["WWW-Authenticate"] = "Bearer"
     return Response(orjson.dumps(body), status, known, "application/problem+json")
-
-
-def status_of(error: JobError) -> int:
-    """The HTTP status that an error is answered with."""
-    return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
 
 async def _job_error(request: Request, error: Exception) -> Response:
@@ -138,7 +104,15 @@ async def _job_error(request: Request, error: Exception) -> Response:
         headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, LimitReached):
         headers["Retry-After"] = str(error.retry_after_s)
-    return problem(status, error.reason, error.message, field=error.field, remedy=REMEDIES.get(status), headers=headers)
+    return problem(
+        status,
+        error.reason,
+        error.message,
+        field=error.field,
+        remedy=REMEDIES.get(status),
+        headers=headers,
+        retryable=error.retryable,
+    )
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -212,7 +186,7 @@ async def _left(request: Request, error: Exception) -> Response:
 
 async def _defect(request: Request, error: Exception) -> Response:
     log.error("request.defect", path=request.url.path, exc_info=error)
-    return problem(500, "internal_error", "a defect of the server; its log holds the details")
+    return problem(500, "internal_error", "a defect of the server; its log holds the details", retryable=False)
 
 
 def install(app: FastAPI) -> None:

@@ -6,7 +6,7 @@ import orjson
 from pydantic import BaseModel
 
 from gateway.files.content import file_bytes
-from gateway.http.problems import NotDoneYet
+from gateway.http.errors import NotDoneYet
 from gateway.jobs.reads import job_of
 from gateway.services import Services
 from infra.postgres.queries import cancel

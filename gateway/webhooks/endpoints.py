@@ -14,9 +14,9 @@ from gateway.services import Services, ServicesDep, Tenant
 from gateway.webhooks.views import endpoint_view
 from infra.postgres.queries import webhooks
 from infra.webhooks.signing import new_secret
+from schemas.answers import Deleted
 from schemas.errors import Conflict, NotFound
 from schemas.ids import parsed, shown
-from schemas.jobs import Deleted
 from schemas.webhooks import (
     MAX_ENDPOINTS,
     EndpointChange,

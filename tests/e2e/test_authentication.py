@@ -14,7 +14,7 @@ import pytest
 
 import gateway.http.auth
 from gateway.http.auth import Keys
-from gateway.http.problems import Unauthenticated
+from gateway.http.errors import Unauthenticated
 from infra.postgres.database import Database
 from infra.postgres.keys import create_key, list_keys, revoke_key
 from infra.settings import GatewaySettings

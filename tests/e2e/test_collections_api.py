@@ -13,8 +13,8 @@ import pytest
 
 from producers.client.errors import ApiError, JobFailed
 from producers.client.sync import Client
-from schemas.collections import CollectionSettings
-from schemas.jobs import CollectionView, JobView
+from schemas.collections import CollectionSettings, CollectionView
+from schemas.jobs import JobView
 from tests.e2e.processes import Up, cli
 from tests.e2e.test_corpus import counts, index
 from tests.e2e.test_jobs_api import problem

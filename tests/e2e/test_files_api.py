@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from producers.client.sync import Client
-from schemas.jobs import FilePage, FileView
+from schemas.files import FilePage, FileView
 from tests.e2e.conftest import MAX_FILE_BYTES
 from tests.e2e.processes import Up, until
 from tests.e2e.test_jobs_api import problem

@@ -36,6 +36,8 @@ def problem(answer: httpx.Response) -> tuple[int, str, str | None]:
     assert body["status"] == answer.status_code
     assert body["title"]
     assert len(body["detail"]) > 10
+    assert body["error"]["message"].startswith(body["detail"])
+    assert (body["error"]["code"], body["error"]["param"]) == (body["code"], body["field"])
     return answer.status_code, body["code"], body["field"]
 
 

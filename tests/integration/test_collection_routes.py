@@ -19,9 +19,8 @@ from infra.settings import (
     RescueSettings,
     WebhookSettings,
 )
-from schemas.collections import CollectionSettings
+from schemas.collections import CollectionSettings, CollectionView
 from schemas.ids import parsed, shown
-from schemas.jobs import CollectionView
 from tests.integration.jobs import Jobs
 
 K1 = {"sparse": {"k1": 0.9}}

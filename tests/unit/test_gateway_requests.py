@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.collections.routes import SearchBody
 from gateway.files.content import byte_range
-from gateway.http.problems import RangeUnsatisfiable, _invalid, status_of
+from gateway.http.errors import RangeUnsatisfiable, status_of
+from gateway.http.problems import _invalid
 from gateway.jobs.internal import AT_FAULT, as_error
 from gateway.jobs.routes import preferred_wait
 from schemas import errors

@@ -12,9 +12,10 @@ from gateway.collections.views import collection_view
 from gateway.files.views import file_view
 from gateway.jobs.views import event_view, fresh_view, job_view
 from infra.postgres.queries.submit import Made, NewJob
-from schemas.collections import CollectionSettings
+from schemas.collections import CollectionSettings, CollectionView
+from schemas.files import FileView
 from schemas.ids import parsed, shown
-from schemas.jobs import CollectionView, FileView, JobView
+from schemas.jobs import JobView
 from schemas.lifecycle import JobState
 
 ID = UUID("0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000")

@@ -1,0 +1,66 @@
+"""What only a request can end with, and the one place where an error meets an HTTP status."""
+
+from typing import Final
+
+from schemas.errors import Conflict, DependencyUnavailable, InvalidInput, JobError, NotFound
+
+
+class Unauthenticated(JobError):
+    """The request carries no valid API key."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(JobError):
+    """The API key is valid, but does not allow this."""
+
+    code = "forbidden"
+
+
+class TooLarge(InvalidInput):
+    """The request's body or file is larger than this deployment accepts."""
+
+    code = "too_large"
+
+
+class LimitReached(JobError):
+    """The tenant has reached a limit of this deployment; asking again may help `retry_after_s` seconds later."""
+
+    code = "limit_reached"
+    retryable = True
+    retry_after_s = 1
+
+
+class RangeUnsatisfiable(InvalidInput):
+    """The `Range` header asks for bytes beyond the end of `size` bytes."""
+
+    code = "range_unsatisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the file has {size} bytes", field="Range")
+        self.size = size
+
+
+class NotDoneYet(DependencyUnavailable):
+    """An answer that a job must give did not come in time."""
+
+    code = "not_done_yet"
+
+
+STATUS: Final[tuple[tuple[type[JobError], int], ...]] = (
+    (Unauthenticated, 401),
+    (Forbidden, 403),
+    (TooLarge, 413),
+    (RangeUnsatisfiable, 416),
+    (LimitReached, 429),
+    (NotFound, 404),
+    (Conflict, 409),
+    (DependencyUnavailable, 503),
+    (InvalidInput, 422),
+)
+"""The first class that an error is an instance of gives its status; none of them: 500."""
+
+
+def status_of(error: JobError) -> int:
+    """The HTTP status that an error is answered with."""
+    return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
