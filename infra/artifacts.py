@@ -8,6 +8,7 @@ import uuid_utils.compat as uuids
 
 from infra.postgres.database import Database
 from infra.postgres.queries import files
+from infra.postgres.queries.files import NewFile
 
 
 class Artifacts:
@@ -27,13 +28,15 @@ class Artifacts:
         async with self._database.connection() as connection:
             await files.add(
                 connection,
-                file_id,
-                tenant,
-                filename=filename,
-                purpose="result",
-                content_type=content_type,
-                size=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
-                blob=key,
+                NewFile(
+                    id=file_id,
+                    tenant=tenant,
+                    filename=filename,
+                    purpose="result",
+                    content_type=content_type,
+                    bytes=len(data),
+                    sha256=hashlib.sha256(data).hexdigest(),
+                    blob=key,
+                ),
             )
         return f"file_{file_id.hex}"

@@ -92,7 +92,8 @@ class Retention:
         try:
             for what, age, step in steps:
                 removed[what] = await step(age) if age else 0
-            removed["deleted_documents"] = await self._deleted_documents()
+            removed["expired_files"] = await self._all("expired_files", retention.remove_expired)
+            removed["deleted_documents"] = await self._all("deleted_documents", rebuilds.remove_deleted)
             removed["blobs"] = await self._garbage()
         except _AnotherLeadsError:
             self._looked_back_at = float("-inf")  # whoever leads later begins at the beginning
@@ -208,22 +209,15 @@ class Retention:
 
     async def _embeddings(self, age: timedelta) -> int:
         """Remove cached vectors that nobody asked for."""
-        total = 0
-        while True:
-            async with self._turn() as connection:
-                count = await embeddings.remove_unused(connection, age, self._settings.batch)
-            REMOVED.labels("embeddings").inc(count)
-            total += count
-            if count < self._settings.batch:
-                return total
+        return await self._all("embeddings", lambda connection, limit: embeddings.remove_unused(connection, age, limit))
 
-    async def _deleted_documents(self) -> int:
-        """Remove the rows that deleted documents leave behind for a day."""
+    async def _all(self, what: str, remove: Callable[["Connection", int], Awaitable[int]]) -> int:
+        """Remove rows that know themselves when they go, a batch at a time."""
         total = 0
         while True:
             async with self._turn() as connection:
-                count = await rebuilds.remove_deleted(connection, self._settings.batch)
-            REMOVED.labels("deleted_documents").inc(count)
+                count = await remove(connection, self._settings.batch)
+            REMOVED.labels(what).inc(count)
             total += count
             if count < self._settings.batch:
                 return total

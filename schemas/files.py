@@ -1,13 +1,32 @@
-"""What clients are shown of files, in OpenAI's shape."""
+"""Files in OpenAI's shape: what they are for, when they expire, and what clients are shown of them."""
 
-from datetime import datetime
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from pydantic import BaseModel
 
+Purpose = Literal["assistants", "batch", "evals", "fine-tune", "user_data", "vision", "corpus", "documents"]
+"""What an upload may be for: OpenAI's purposes, and ours for indexing. What jobs make has others, such as `result`."""
+
+PURPOSES: Final[tuple[str, ...]] = get_args(Purpose)
+DEFAULT_PURPOSE: Final = "documents"
+
+SHORTEST_LIFE_S: Final = 3600
+LONGEST_LIFE_S: Final = 30 * 24 * 3600
+LIFE_S: Final = {"batch": LONGEST_LIFE_S}
+"""How long files live of which nobody said it, where that is not for ever."""
+
+LISTED_AT_MOST: Final = 10_000
+"""OpenAI's largest `limit`, and its default."""
+
+A_PAGE: Final = 1_000
+"""Files in one page, however many were asked for: `has_more` says that there are others."""
+
 
 class FileView(BaseModel):
-    """A file. `bytes` is its size, `sha256` the hex digest of its content."""
+    """A file. `bytes` is its size, `sha256` the hex digest of its content; times are Unix seconds.
+
+    `status` is always `processed`: a file is shown once it is stored whole.
+    """
 
     id: str
     object: Literal["file"] = "file"
@@ -15,11 +34,16 @@ class FileView(BaseModel):
     purpose: str
     bytes: int
     sha256: str
-    created_at: datetime
+    created_at: int
+    expires_at: int | None
+    status: Literal["processed"] = "processed"
 
 
 class FilePage(BaseModel):
-    """Files, newest first."""
+    """Files in the order asked for; pass `last_id` as `after` for the next page."""
 
+    object: Literal["list"] = "list"
     data: list[FileView]
     has_more: bool
+    first_id: str | None
+    last_id: str | None

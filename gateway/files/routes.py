@@ -1,31 +1,45 @@
-"""`/v1/files`: uploads stream to object storage; downloads stream back."""
+"""`/v1/files`, to the letter of OpenAI's contract: upload, list, look, download, remove."""
 
-import hashlib
-from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Literal
 
-import uuid_utils.compat as uuids
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from gateway.files.content import file_response
 from gateway.files.form import Form
-from gateway.files.views import file_view
-from gateway.http.answers import json, page
-from gateway.http.errors import TooLarge
+from gateway.files.receiving import receive
+from gateway.files.views import file_page, file_view
+from gateway.http.answers import json
 from gateway.http.openapi import problems
 from gateway.services import ServicesDep, Tenant
 from infra.postgres.queries import files
 from schemas.answers import Deleted
-from schemas.errors import DependencyUnavailable, InvalidInput, NotFound
-from schemas.files import FilePage, FileView
-from schemas.ids import parsed, pattern, shown
+from schemas.errors import DependencyUnavailable, NotFound
+from schemas.files import (
+    A_PAGE,
+    DEFAULT_PURPOSE,
+    LISTED_AT_MOST,
+    LONGEST_LIFE_S,
+    PURPOSES,
+    SHORTEST_LIFE_S,
+    FilePage,
+    FileView,
+)
+from schemas.ids import parsed, pattern
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
 FileId = Annotated[str, Path(description="`file_` and 32 hex digits.")]
-MAX_NAME_CHARS: Final = 255
-FORM: Final = {
+EXPIRES_AFTER: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["anchor", "seconds"],
+    "properties": {
+        "anchor": {"type": "string", "enum": ["created_at"]},
+        "seconds": {"type": "integer", "minimum": SHORTEST_LIFE_S, "maximum": LONGEST_LIFE_S},
+    },
+    "description": "As form fields `expires_after[anchor]` and `expires_after[seconds]`.",
+}
+FORM: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -34,10 +48,12 @@ FORM: Final = {
                     "type": "object",
                     "required": ["file"],
                     "properties": {
-                        "purpose": {"type": "string", "default": "documents", "maxLength": 64},
+                        "purpose": {"type": "string", "default": DEFAULT_PURPOSE, "enum": list(PURPOSES)},
                         "file": {"type": "string", "format": "binary"},
+                        "expires_after": EXPIRES_AFTER,
                     },
-                }
+                },
+                "encoding": {"expires_after": {"style": "deepObject", "explode": True}},
             }
         },
     }
@@ -47,73 +63,40 @@ FORM: Final = {
 @router.post(
     "",
     summary="Upload a file",
-    status_code=201,
     response_model=FileView,
     responses=problems(413, 422, 429),
     openapi_extra=FORM,
 )
 async def upload(request: Request, services: ServicesDep, tenant: Tenant) -> Response:
-    """Store a file: multipart with `purpose` (optional, before the file) and `file`."""
-    form = Form(request.headers.get("content-type", ""), request.stream())
-    part = await form.file()
-    filename = _file_name(part.filename or "")
-    file_id = uuids.uuid7()
-    blob = f"{tenant}/files/{file_id.hex}"
-    digest = hashlib.sha256()
-    limit = services.settings.max_file_bytes
-    room = await services.limits.room(tenant)
-
-    async def checked() -> AsyncIterator[bytes]:
-        size = 0
-        async for piece in form.content():
-            size += len(piece)
-            if size > limit:
-                raise TooLarge(f"the file is larger than {limit} bytes; split it", field="file")
-            if room is not None and size > room:
-                raise services.limits.storage_full()
-            digest.update(piece)
-            yield piece
-
-    async with services.database.connection() as connection:
-        await files.expect(connection, blob)
-    try:
-        size = await services.blobs.put_stream(blob, checked(), content_type=part.content_type)
-        await form.rest()
-        purpose = form.fields.get("purpose", "documents").strip() or "documents"
-        if len(purpose) > 64 or not purpose.isprintable():
-            raise InvalidInput("at most 64 printable characters", field="purpose")
-    except BaseException:
-        await services.blobs.delete(blob)
-        raise
-    async with services.database.connection() as connection:
-        row = await files.add_expected(
-            connection,
-            file_id,
-            tenant,
-            filename=filename,
-            purpose=purpose,
-            content_type=part.content_type,
-            size=size,
-            sha256=digest.hexdigest(),
-            blob=blob,
-        )
-    if row is None:
-        raise InvalidInput("the upload took longer than a day: send it again", code="upload_too_slow", field="file")
-    services.limits.uploaded(tenant, size)
-    return json(file_view(row), 201, {"Location": f"/v1/files/{shown('file', file_id)}"})
+    """Store a file: multipart with `file`, and perhaps `purpose` and when it expires."""
+    row = await receive(services, tenant, Form(request.headers.get("content-type", ""), request.stream()))
+    view = file_view(row)
+    return json(view, 200, {"Location": f"/v1/files/{view['id']}"})
 
 
 @router.get("", summary="List files", response_model=FilePage, responses=problems(422))
 async def listing(
     services: ServicesDep,
     tenant: Tenant,
+    purpose: Annotated[str | None, Query(max_length=64)] = None,
     after: Annotated[str | None, Query(pattern=pattern("file"), description="The last id of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[
+        int, Query(ge=1, le=LISTED_AT_MOST, description=f"A page holds at most {A_PAGE} of them.")
+    ] = LISTED_AT_MOST,
+    order: Annotated[Literal["asc", "desc"], Query(description="By `created_at`.")] = "desc",
 ) -> Response:
-    """Files, newest first."""
+    """Files, newest first unless `order` says otherwise."""
+    limit = min(limit, A_PAGE)
     async with services.database.connection() as connection:
-        rows = await files.files(connection, tenant, None if after is None else parsed("file", after), limit + 1)
-    return json(page([file_view(row) for row in rows], limit))
+        rows = await files.files(
+            connection,
+            tenant,
+            purpose=purpose,
+            after=None if after is None else parsed("file", after),
+            limit=limit + 1,
+            newest_first=order == "desc",
+        )
+    return json(file_page(rows, limit))
 
 
 @router.get("/{id}", summary="Look at a file", response_model=FileView, responses=problems(404))
@@ -150,17 +133,9 @@ async def delete(id: FileId, services: ServicesDep, tenant: Tenant) -> Response:
         removed = await files.delete(connection, parsed("file", id), tenant)
     if removed is None:
         raise NotFound(f"there is no file {id}", code="file_not_found", field="id")
-    services.limits.uploaded(tenant, -removed["bytes"])
+    services.limits.removed(tenant, removed["bytes"])
     with suppress(DependencyUnavailable):  # the file is gone; retention deletes what is left of it
         await services.blobs.delete(removed["blob"])
         async with services.database.connection() as connection:
             await files.deleted(connection, removed["blob"])
     return json({"id": id, "object": "file", "deleted": True})
-
-
-def _file_name(given: str) -> str:
-    """The last part of what the client calls the file; it is never used as a path."""
-    name = given.replace("\\", "/").rsplit("/", 1)[-1].strip()
-    if not name or len(name) > MAX_NAME_CHARS or not name.isprintable():
-        raise InvalidInput(f"a file name has 1 to {MAX_NAME_CHARS} printable characters", field="file")
-    return name

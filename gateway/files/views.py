@@ -1,5 +1,6 @@
-"""Rows of files become the JSON that owners see; shapes in `schemas/jobs.py`."""
+"""Rows of files become the JSON that owners see; shapes in `schemas/files.py`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.http.rows import Row
@@ -8,6 +9,7 @@ from schemas.ids import shown
 
 def file_view(row: Row) -> dict[str, Any]:
     """A file's row."""
+    expires_at = row["expires_at"]
     return {
         "id": shown("file", row["id"]),
         "object": "file",
@@ -15,5 +17,19 @@ def file_view(row: Row) -> dict[str, Any]:
         "purpose": row["purpose"],
         "bytes": row["bytes"],
         "sha256": row["sha256"],
-        "created_at": row["created_at"],
+        "created_at": int(row["created_at"].timestamp()),
+        "expires_at": None if expires_at is None else int(expires_at.timestamp()),
+        "status": "processed",
+    }
+
+
+def file_page(rows: Sequence[Row], limit: int) -> dict[str, Any]:
+    """A page of a list for which one row more than `limit` was asked."""
+    data = [file_view(row) for row in rows[:limit]]
+    return {
+        "object": "list",
+        "data": data,
+        "has_more": len(rows) > limit,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
     }

@@ -1,12 +1,15 @@
 """How much one tenant may ask for: submissions a second, jobs that wait, bytes of files. Each gateway counts its own.
 
-What Postgres holds is counted in the background and remembered, so a submission never waits for a count; a limit is
-passed by what comes in between.
+Jobs that wait are counted in the background, so that a submission never waits for a count; that limit is passed by what
+comes in between. Bytes are reserved before they are stored, and the sum is checked once more when a file is recorded.
 """
 
 import asyncio
 import math
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -44,6 +47,7 @@ class StorageFull(LimitReached):
     """The tenant's files have as many bytes as they may; room comes when files are removed."""
 
     code = "storage_full"
+    retryable = False
     retry_after_s = 3600
 
 
@@ -55,7 +59,7 @@ class Limits:
         self._settings = settings
         self._rates: dict[str, AsyncLimiter] = {}
         self._full: dict[str, int] = {}
-        self._stored: dict[str, tuple[int, float]] = {}
+        self._accounts: dict[str, _Account] = {}
 
     async def run(self) -> None:
         """Count the jobs that wait, until cancelled; while Postgres is away, what was counted last holds."""
@@ -90,26 +94,82 @@ class Limits:
             raise limited
         await bucket.acquire()
 
-    async def room(self, tenant: str) -> int | None:
-        """How many bytes of files the tenant may still upload; None: no limit. Raises `StorageFull`."""
-        limit = self._settings.file_bytes
-        if not limit:
-            return None
-        stored, counted_at = self._stored.get(tenant, (0, float("-inf")))
-        if time.monotonic() - counted_at > STORED_FOR_S:
-            async with self._database.connection() as connection:
-                stored = await limits.stored_bytes(connection, tenant)
-            self._stored[tenant] = (stored, time.monotonic())
-        if stored >= limit:
-            raise self.storage_full()
-        return limit - stored
+    @property
+    def file_bytes(self) -> int:
+        """How many bytes a tenant's files may have together; 0: no limit."""
+        return self._settings.file_bytes
 
-    def uploaded(self, tenant: str, size: int) -> None:
-        """Count a file of `size` bytes that was stored; a negative size: one that was removed."""
-        if tenant in self._stored:
-            stored, counted_at = self._stored[tenant]
-            self._stored[tenant] = (stored + size, counted_at)
+    @asynccontextmanager
+    async def room(self, tenant: str) -> AsyncIterator["Room"]:
+        """The room of one upload, given back at the end unless it is kept. Raises `StorageFull` when there is none."""
+        if not self.file_bytes:
+            yield Room(None, tenant)
+            return
+        account = self._accounts.setdefault(tenant, _Account())
+        if time.monotonic() - account.counted_at > STORED_FOR_S:
+            async with self._database.connection() as connection:
+                account.stored = await limits.stored_bytes(connection, tenant)
+            account.counted_at = time.monotonic()
+        room = Room(self, tenant)
+        room.take(0)
+        try:
+            yield room
+        finally:
+            room.end()
+
+    def reserve(self, tenant: str, size: int) -> None:
+        """Reserve bytes that are about to be stored. Raises `StorageFull` when they do not fit beside what is."""
+        account = self._accounts[tenant]
+        held = account.stored + account.reserved
+        if held + size > self.file_bytes or (not size and held >= self.file_bytes):
+            raise self.storage_full()
+        account.reserved += size
+
+    def settle(self, tenant: str, size: int, *, stored: bool) -> None:
+        """What was reserved is stored now, or is given back."""
+        account = self._accounts[tenant]
+        account.reserved -= size
+        account.stored += size if stored else 0
+
+    def removed(self, tenant: str, size: int) -> None:
+        """Count a file of `size` bytes that was removed."""
+        if tenant in self._accounts:
+            self._accounts[tenant].stored -= size
 
     def storage_full(self) -> StorageFull:
         """What an upload that does not fit is refused with."""
-        return StorageFull(f"your files may have {self._settings.file_bytes} bytes together: remove some")
+        return StorageFull(f"your files may have {self.file_bytes} bytes together: remove some")
+
+
+@dataclass(slots=True)
+class _Account:
+    """Bytes of a tenant: stored when they were counted, and reserved by uploads that are under way here."""
+
+    stored: int = 0
+    counted_at: float = float("-inf")
+    reserved: int = 0
+
+
+class Room:
+    """What one upload has reserved, a piece at a time, each before it is stored."""
+
+    def __init__(self, limits: Limits | None, tenant: str) -> None:
+        self._limits = limits
+        self._tenant = tenant
+        self._taken = 0
+        self._kept = False
+
+    def take(self, size: int) -> None:
+        """Reserve `size` bytes more. Raises `StorageFull`."""
+        if self._limits is not None:
+            self._limits.reserve(self._tenant, size)
+            self._taken += size
+
+    def keep(self) -> None:
+        """The file is stored: its bytes are the tenant's now."""
+        self._kept = True
+
+    def end(self) -> None:
+        """Settle what was reserved."""
+        if self._limits is not None:
+            self._limits.settle(self._tenant, self._taken, stored=self._kept)

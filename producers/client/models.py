@@ -94,7 +94,7 @@ class Job(Answered):
 
 
 class File(Answered):
-    """An uploaded file, or an artifact a job made. `bytes` is its size."""
+    """An uploaded file, or an artifact a job made. `bytes` is its size; `expires_at`: None when it never does."""
 
     id: str
     filename: str
@@ -102,6 +102,7 @@ class File(Answered):
     bytes: int
     sha256: str | None = None
     created_at: datetime | None = None
+    expires_at: datetime | None = None
 
 
 class Encoders(Answered):

@@ -55,7 +55,7 @@ def test_an_upload_comes_back_as_it_went(client: Client, http: httpx.Client, tmp
 
 def test_an_upload_names_its_place(http: httpx.Client) -> None:
     answer = http.post("/v1/files", files={"file": ("a.txt", b"abc", "text/plain")}, data={"purpose": " "})
-    assert answer.status_code == 201
+    assert answer.status_code == 200
     file = FileView.model_validate(answer.json())
     assert (file.object, file.purpose, file.bytes) == ("file", "documents", 3)
     assert answer.headers["location"] == f"/v1/files/{file.id}"
@@ -140,7 +140,7 @@ class TestRefusedUploads:
             (HEAD.replace(b"\r\n\r\n", b"\r\nX: " + b"a" * 200_000 + b"\r\n\r\n") + b"hello" + TAIL, "body"),
             (b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nx' + TAIL, "file"),
             (
-                b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\n' + b"x" * 65 + b"\r\n" + HEAD + TAIL,
+                b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\n' + b"novels" + b"\r\n" + HEAD + TAIL,
                 "purpose",
             ),
             (
@@ -168,7 +168,7 @@ class TestRefusedUploads:
             "long file name",
             "long header",
             "no file",
-            "long purpose",
+            "unknown purpose",
             "very long purpose",
             "many fields",
             "no body",

@@ -8,6 +8,7 @@ import uuid_utils.compat as uuids
 
 from infra.blobs.folder import FolderBlobs
 from infra.postgres.queries import files
+from infra.postgres.queries.files import NewFile
 from schemas.lifecycle import JobState
 from tests.integration.jobs import Jobs
 
@@ -85,14 +86,16 @@ class Past:
         async with self.jobs.database.connection() as connection:
             await files.add(
                 connection,
-                file_id,
-                tenant,
-                filename="f",
-                purpose=purpose,
-                content_type="application/json",
-                size=2,
-                sha256="0" * 64,
-                blob=blob,
+                NewFile(
+                    id=file_id,
+                    tenant=tenant,
+                    filename="f",
+                    purpose=purpose,
+                    content_type="application/json",
+                    bytes=2,
+                    sha256="0" * 64,
+                    blob=blob,
+                ),
             )
 
     async def left(self, table: str = "job") -> set[UUID]:

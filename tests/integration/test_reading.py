@@ -10,6 +10,7 @@ import uuid_utils.compat as uuids
 
 from infra.postgres.catalogue import PostgresCatalogue
 from infra.postgres.queries import catalogue, files, keys, reading
+from infra.postgres.queries.files import NewFile
 from schemas.catalogue import StoredDocument
 from schemas.collections import CollectionSettings
 from schemas.errors import NotFound
@@ -109,15 +110,15 @@ async def test_files_belong_to_their_tenant(jobs: Jobs) -> None:
         "filename": "a.txt",
         "purpose": "corpus",
         "content_type": "text/plain",
-        "size": 3,
+        "bytes": 3,
         "sha256": "x",
     }
     async with jobs.database.connection() as connection:
         for file_id in made:
-            await files.add(connection, file_id, "a", blob=f"a/{file_id}", **about)
+            await files.add(connection, NewFile(id=file_id, tenant="a", blob=f"a/{file_id}", **about))
         assert await files.file(connection, made[0], "b") is None
-        assert await files.files(connection, "b", None, 10) == []
-        assert [row["id"] for row in await files.files(connection, "a", made[2], 10)] == made[1::-1]
+        assert await files.files(connection, "b", after=None, limit=10) == []
+        assert [row["id"] for row in await files.files(connection, "a", after=made[2], limit=10)] == made[1::-1]
         assert await files.delete(connection, made[0], "b") is None
         removed = await files.delete(connection, made[0], "a")
         assert removed is not None
@@ -172,3 +173,47 @@ async def test_a_revoked_key_has_no_owner(jobs: Jobs) -> None:
         assert not await keys.revoke(connection, key_id)
         assert await keys.owner(connection, b"digest") is None
         assert len(await keys.every(connection, None)) == 1
+
+
+async def test_files_are_listed_both_ways_and_by_what_they_are_for(jobs: Jobs) -> None:
+    made = [uuids.uuid7() for _ in range(4)]
+    async with jobs.database.connection() as connection:
+        for number, file_id in enumerate(made):
+            purpose = ("corpus", "batch")[number % 2]
+            await files.add(connection, _file(file_id, purpose=purpose))
+
+        async def listed(**asked: Any) -> list[int]:
+            rows = await files.files(connection, "a", **{"after": None, "limit": 10, **asked})
+            return [made.index(row["id"]) for row in rows]
+
+        assert await listed() == [3, 2, 1, 0]
+        assert await listed(newest_first=False) == [0, 1, 2, 3]
+        assert await listed(purpose="batch") == [3, 1]
+        assert await listed(purpose="batch", newest_first=False, after=made[1]) == [3]
+        assert await listed(after=made[2], limit=1) == [1]
+
+
+async def test_a_file_that_has_expired_is_there_for_nobody(jobs: Jobs) -> None:
+    gone, there = uuids.uuid7(), uuids.uuid7()
+    async with jobs.database.connection() as connection:
+        await files.add(connection, _file(gone, lives_s=-1.0))
+        await files.add(connection, _file(there, lives_s=3600.0))
+        assert [row["id"] for row in await files.files(connection, "a", after=None, limit=10)] == [there]
+        assert await files.file(connection, gone, "a") is None
+        assert await files.delete(connection, gone, "a") is None
+    with pytest.raises(NotFound):
+        await PostgresCatalogue(jobs.database).file_key("a", f"file_{gone.hex}")
+
+
+def _file(file_id: UUID, *, purpose: str = "corpus", lives_s: float | None = None) -> NewFile:
+    return NewFile(
+        id=file_id,
+        tenant="a",
+        filename="a.txt",
+        purpose=purpose,
+        content_type="text/plain",
+        bytes=3,
+        sha256="x",
+        blob=f"a/{file_id}",
+        lives_s=lives_s,
+    )

@@ -14,6 +14,7 @@ from infra.blobs.folder import FolderBlobs
 from infra.postgres.database import Database
 from infra.postgres.queries import files
 from infra.postgres.queries import retention as statements
+from infra.postgres.queries.files import NewFile
 from infra.settings import RetentionSettings
 from producers.retention import Retention
 from schemas.errors import DependencyUnavailable
@@ -239,19 +240,33 @@ async def test_an_upload_that_broke_off_is_deleted_a_day_later_and_its_row_never
     past: Past, database: Database, retention: Retention
 ) -> None:
     late, slow, gone = [f"default/files/{id_of(0).hex}" for _ in range(3)]
-    fields = {"filename": "f", "purpose": "p", "content_type": "t", "size": 1, "sha256": "0"}
+
+    def file(blob: str) -> NewFile:
+        about = {"filename": "f", "purpose": "p", "content_type": "t", "sha256": "0"}
+        return NewFile(id=id_of(0), tenant="default", bytes=1, blob=blob, **about)
+
     async with database.connection() as connection:
         for blob in (late, slow, gone):
             await files.expect(connection, blob)
             await past.blobs.put(blob, b"x")
         assert await retention.round() == {}
-        recorded = await files.add_expected(connection, id_of(0), "default", blob=slow, **fields)
+        recorded = await files.add_expected(connection, file(slow))
         assert recorded is not None
         await connection.execute("UPDATE blob_garbage SET due_at = now() WHERE blob = $1", gone)
         assert await retention.round() == {"blobs": 1}
-        assert await files.add_expected(connection, id_of(0), "default", blob=gone, **fields) is None
+        assert await files.add_expected(connection, file(gone)) is None
     assert {f"default/files/{name}" for name in await past.folders(of="files")} == {late, slow}
     assert [row["blob"] for row in await past.jobs.fetch("SELECT blob FROM file")] == [slow]
+
+
+async def test_files_go_when_their_owner_said_whoever_names_them(past: Past, retention: Retention) -> None:
+    expired, named, living = [await past.upload(1) for _ in range(3)]
+    await past.jobs.submit(input=json.dumps({"documents": [{"id": "d", "file": f"file_{named.hex}"}]}))
+    await past.jobs.fetch("UPDATE file SET expires_at = now() WHERE id = ANY($1)", [expired, named])
+    await past.jobs.fetch("UPDATE file SET expires_at = now() + '1 h' WHERE id = $1", living)
+    assert await retention.round() == {"expired_files": 2, "blobs": 2}
+    assert await past.folders(of="files") == [living.hex]
+    assert await past.left("file") == {living}
 
 
 async def test_two_that_remove_at_once_do_not_disturb_each_other(

@@ -139,6 +139,7 @@ def test_files_and_events_are_shown() -> None:
         "bytes": 1,
         "sha256": "0",
         "created_at": AT,
+        "expires_at": AT,
         "blob": "hidden",
     }
     holds(FileView, file_view(file))

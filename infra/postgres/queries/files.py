@@ -1,5 +1,6 @@
-"""Files: what was uploaded or produced, and where its bytes lie."""
+"""Files: what was uploaded or produced, and where its bytes lie. One that has expired is there for nobody."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -8,11 +9,12 @@ import asyncpg
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-COLUMNS: Final = "id, filename, purpose, content_type, bytes, sha256, blob, created_at"
+COLUMNS: Final = "id, filename, purpose, content_type, bytes, sha256, blob, created_at, expires_at"
+VISIBLE: Final = "(expires_at IS NULL OR expires_at > now())"
 
 ADD: Final = f"""
-INSERT INTO file (id, tenant, filename, purpose, content_type, bytes, sha256, blob)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING {COLUMNS}
+INSERT INTO file (id, tenant, filename, purpose, content_type, bytes, sha256, blob, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now() + make_interval(secs => $9)) RETURNING {COLUMNS}
 """
 
 # An upload's blob is garbage until its row is there: what breaks off in between is deleted a day later.
@@ -21,37 +23,62 @@ EXPECT: Final = "INSERT INTO blob_garbage (blob, due_at) VALUES ($1, now() + int
 # No row: the upload took so long that its blob is gone, or is going.
 ADD_EXPECTED: Final = f"""
 WITH expected AS (DELETE FROM blob_garbage WHERE blob = $8 RETURNING blob)
-INSERT INTO file (id, tenant, filename, purpose, content_type, bytes, sha256, blob)
-SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text, $6::bigint, $7::text, blob FROM expected RETURNING {COLUMNS}
-"""
-FILE: Final = f"SELECT {COLUMNS} FROM file WHERE id = $1 AND tenant = $2"
-FILES: Final = f"""
-SELECT {COLUMNS} FROM file WHERE tenant = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
+INSERT INTO file (id, tenant, filename, purpose, content_type, bytes, sha256, blob, expires_at)
+SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text, $6::bigint, $7::text, blob,
+       now() + make_interval(secs => $9::float8)
+FROM expected RETURNING {COLUMNS}
 """
 
+# Uploads of one tenant that are recorded under a limit take turns, so that no two find the same room.
+TURN: Final = "SELECT pg_advisory_xact_lock(hashtextextended('stored bytes of ' || $1, 0))"
+
+# From the index alone.
+FITS: Final = "SELECT coalesce(sum(bytes), 0) + $2 <= $3 FROM file WHERE tenant = $1"
+
+FILE: Final = f"SELECT {COLUMNS} FROM file WHERE id = $1 AND tenant = $2 AND {VISIBLE}"
+
+# A page of a tenant's files: ids are UUIDv7, so their order is that of time. A statement for each set of filters, for a
+# plan that fits all of them reads everything.
+FILES: Final = {
+    (filtered, newest_first): f"""
+SELECT {COLUMNS} FROM file WHERE tenant = $1 AND id {"<" if newest_first else ">"} $2 AND {VISIBLE}
+    {"AND purpose = $4" if filtered else ""}
+ORDER BY id {"DESC" if newest_first else "ASC"} LIMIT $3
+"""
+    for filtered in (False, True)
+    for newest_first in (False, True)
+}
+
 # The blob is noted as garbage in the same commit, and the note removed when it is deleted.
-DELETE: Final = """
-WITH gone AS (DELETE FROM file WHERE id = $1 AND tenant = $2 RETURNING blob, bytes),
+DELETE: Final = f"""
+WITH gone AS (DELETE FROM file WHERE id = $1 AND tenant = $2 AND {VISIBLE} RETURNING blob, bytes),
 noted AS (INSERT INTO blob_garbage (blob) SELECT blob FROM gone ON CONFLICT DO NOTHING)
 SELECT blob, bytes FROM gone
 """
 DELETED: Final = "DELETE FROM blob_garbage WHERE blob = $1"
 
+FIRST_ID: Final = UUID(int=0)
+LAST_ID: Final = UUID(int=2**128 - 1)
 
-async def add(
-    connection: "Connection",
-    file_id: UUID,
-    tenant: str,
-    *,
-    filename: str,
-    purpose: str,
-    content_type: str,
-    size: int,
-    sha256: str,
-    blob: str,
-) -> asyncpg.Record:
-    """Record a file whose bytes are stored already; `size` in bytes."""
-    row = await connection.fetchrow(ADD, file_id, tenant, filename, purpose, content_type, size, sha256, blob)
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file whose bytes are stored already. `lives_s`: seconds until it expires; None: never."""
+
+    id: UUID
+    tenant: str
+    filename: str
+    purpose: str
+    content_type: str
+    bytes: int
+    sha256: str
+    blob: str
+    lives_s: float | None = None
+
+
+async def add(connection: "Connection", new: NewFile) -> asyncpg.Record:
+    """Record a file."""
+    row = await connection.fetchrow(ADD, *_values(new))
     assert row is not None
     return row
 
@@ -61,9 +88,19 @@ async def file(connection: "Connection", file_id: UUID, tenant: str) -> asyncpg.
     return await connection.fetchrow(FILE, file_id, tenant)
 
 
-async def files(connection: "Connection", tenant: str, after: UUID | None, limit: int) -> list[asyncpg.Record]:
-    """A page of files, newest first."""
-    return await connection.fetch(FILES, tenant, after, limit)
+async def files(
+    connection: "Connection",
+    tenant: str,
+    *,
+    purpose: str | None = None,
+    after: UUID | None,
+    limit: int,
+    newest_first: bool = True,
+) -> list[asyncpg.Record]:
+    """A page of files by time."""
+    begin = after or (LAST_ID if newest_first else FIRST_ID)
+    filters = [] if purpose is None else [purpose]
+    return await connection.fetch(FILES[bool(filters), newest_first], tenant, begin, limit, *filters)
 
 
 async def expect(connection: "Connection", blob: str) -> None:
@@ -71,20 +108,15 @@ async def expect(connection: "Connection", blob: str) -> None:
     await connection.execute(EXPECT, blob)
 
 
-async def add_expected(
-    connection: "Connection",
-    file_id: UUID,
-    tenant: str,
-    *,
-    filename: str,
-    purpose: str,
-    content_type: str,
-    size: int,
-    sha256: str,
-    blob: str,
-) -> asyncpg.Record | None:
+async def fits(connection: "Connection", tenant: str, size: int, limit: int) -> bool:
+    """Whether `size` bytes more stay within `limit`; it remains so to the end of the caller's transaction."""
+    await connection.execute(TURN, tenant)
+    return bool(await connection.fetchval(FITS, tenant, size, limit))
+
+
+async def add_expected(connection: "Connection", new: NewFile) -> asyncpg.Record | None:
     """Record a file whose blob was expected; None when that was more than a day ago."""
-    return await connection.fetchrow(ADD_EXPECTED, file_id, tenant, filename, purpose, content_type, size, sha256, blob)
+    return await connection.fetchrow(ADD_EXPECTED, *_values(new))
 
 
 async def delete(connection: "Connection", file_id: UUID, tenant: str) -> asyncpg.Record | None:
@@ -95,3 +127,17 @@ async def delete(connection: "Connection", file_id: UUID, tenant: str) -> asyncp
 async def deleted(connection: "Connection", blob: str) -> None:
     """Say that a removed file's blob is gone."""
     await connection.execute(DELETED, blob)
+
+
+def _values(new: NewFile) -> tuple[object, ...]:
+    return (
+        new.id,
+        new.tenant,
+        new.filename,
+        new.purpose,
+        new.content_type,
+        new.bytes,
+        new.sha256,
+        new.blob,
+        new.lives_s,
+    )

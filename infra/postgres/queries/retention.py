@@ -136,6 +136,18 @@ WITH gone AS (DELETE FROM file WHERE id = ANY($1::uuid[]) RETURNING blob)
 INSERT INTO blob_garbage (blob) SELECT blob FROM gone ON CONFLICT DO NOTHING
 """
 
+# Files whose owner chose that they expire, whoever names them.
+REMOVE_EXPIRED: Final = """
+WITH gone AS (
+    DELETE FROM file WHERE id = ANY(array(
+        SELECT id FROM file WHERE expires_at <= now() ORDER BY expires_at LIMIT $1
+    )) RETURNING blob
+), noted AS (
+    INSERT INTO blob_garbage (blob) SELECT blob FROM gone ON CONFLICT DO NOTHING
+)
+SELECT count(*) FROM gone
+"""
+
 # Blobs that nobody can ask for any more. The locks are held while they are deleted: an upload that lasted until its
 # blob became due finds its row here gone, and fails rather than name a blob that is just going.
 GARBAGE: Final = """
@@ -228,6 +240,11 @@ async def uploads(connection: "Connection", stretch: Stretch) -> list[asyncpg.Re
 async def remove_uploads(connection: "Connection", ids: Sequence[UUID]) -> None:
     """Remove files."""
     await connection.execute(REMOVE_UPLOADS, ids)
+
+
+async def remove_expired(connection: "Connection", limit: int) -> int:
+    """Remove files that have expired; how many."""
+    return int(await connection.fetchval(REMOVE_EXPIRED, limit))
 
 
 async def garbage(connection: "Connection", limit: int) -> list[str]:

@@ -14,11 +14,13 @@ NUMBERS = Sequence("indexing_number", metadata=SQLModel.metadata)
 
 
 class File(SQLModel, table=True):
-    """An uploaded or produced file; its bytes lie in object storage under `blob`."""
+    """An uploaded or produced file; its bytes lie in object storage under `blob`. Null `expires_at`: it never does."""
 
     __tablename__ = "file"
     __table_args__ = (
         Index("file_newest", "tenant", "id", postgresql_include=["bytes"]),
+        Index("file_purpose", "tenant", "purpose", "id"),
+        Index("file_expiring", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
         Index("file_blob", "blob", postgresql_ops={"blob": "text_pattern_ops"}),  # the files below a job's folder
     )
     id: UUID = Field(primary_key=True)
@@ -30,6 +32,7 @@ class File(SQLModel, table=True):
     sha256: str = Field(sa_type=Text)
     blob: str = Field(sa_type=Text)
     created_at: datetime = time(now=True)
+    expires_at: datetime | None = time(null=True)
 
 
 class BlobGarbage(SQLModel, table=True):
