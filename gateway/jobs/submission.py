@@ -39,6 +39,7 @@ class SubmitRoute(JsonRoute):
                 services=services,
                 tenant=tenant,
                 idempotency_key=headers.get("idempotency-key"),
+                sent=body,
                 prefer=headers.get("prefer"),
                 traceparent=headers.get("traceparent"),
             )

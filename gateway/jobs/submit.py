@@ -1,6 +1,5 @@
 """Submission: a checked request becomes a job's row and its message, grouped with others of the same moment."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from uuid import UUID
 import orjson
 import uuid_utils.compat as uuids
 
+from gateway.jobs.fingerprint import agree, fingerprint
 from gateway.jobs.views import fresh_view, job_view
 from gateway.webhooks.receivers import Receivers
 from infra.grouping import Grouper
@@ -48,9 +48,10 @@ class Submitter:
         submission: Submission,
         *,
         idempotency_key: str | None = None,
+        sent: bytes = b"",
         traceparent: str | None = None,
     ) -> Accepted:
-        """Accept a job.
+        """Accept a job; `sent` is the body that the key stands for.
 
         Raises `Conflict` when the key came with another body before, or when its webhook could not be signed,
         `InvalidInput` for a webhook that cannot be, and `DependencyUnavailable`.
@@ -68,7 +69,7 @@ class Submitter:
             timeout_s=submission.timeout_s,
             expires_in_s=submission.expires_in_s,
             idempotency_key=idempotency_key,
-            fingerprint=_fingerprint(submission) if idempotency_key is not None else None,
+            fingerprint=fingerprint(sent) if idempotency_key is not None else None,
             traceparent=current_traceparent(traceparent),
             webhook=await self._receivers.of_job(tenant, submission.kind, hook) if hook else None,
         )
@@ -93,15 +94,10 @@ class Submitter:
             children = {} if row is None else await reading.children(connection, [row["id"]])
         if found is None or row is None:  # it was removed between the two statements
             raise DependencyUnavailable("the job of this idempotency key was just removed")
-        if found[1] != job.fingerprint:
+        if not agree(found[1], job.fingerprint or b""):
             raise Conflict(
                 "this Idempotency-Key came with another body before: use a new key for a new job",
                 code="idempotency_key_reused",
                 field="Idempotency-Key",
             )
         return Accepted(row["id"], job_view(row, children.get(row["id"])), new=False)
-
-
-def _fingerprint(submission: Submission) -> bytes:
-    """Equal for bodies that mean the same, whatever their spelling."""
-    return hashlib.sha256(orjson.dumps(submission.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)).digest()

@@ -198,6 +198,16 @@ async def test_the_client_does_not_wait_for_room_that_will_not_come_soon(
     assert (caught.value.status, caught.value.code, caught.value.retry_after) == (429, "storage_full", 3600)
 
 
+async def test_a_key_of_an_earlier_version_still_gives_its_job(
+    jobs: Jobs, postgres: PostgresSettings, tmp_path: Path
+) -> None:
+    [first] = await jobs.submit(tenant="ours", idempotency_key="k", fingerprint=bytes(32))
+    async with serving(jobs.database, postgres, tmp_path, LimitSettings()) as clients:
+        for _ in range(2):
+            answer = await clients["ours"].post("/v1/jobs", json=NOOP, headers={"Idempotency-Key": "k"})
+            assert (answer.status_code, answer.json()["id"]) == (200, f"job_{first.hex}")
+
+
 async def test_zero_is_no_limit(database: Database) -> None:
     limits = Limits(database, LimitSettings(rate=0, waiting=0, file_bytes=0))
     for _ in range(100):

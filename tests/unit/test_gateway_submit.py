@@ -1,6 +1,7 @@
 """The route of submissions, which resolves by hand what its signature documents."""
 
 import inspect
+import json
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -61,7 +62,7 @@ def http(submitter: _Submitter) -> httpx.AsyncClient:
 async def test_the_route_gives_its_endpoint_all_that_the_signature_documents(
     http: httpx.AsyncClient, submitter: _Submitter
 ) -> None:
-    resolved = {"body", "services", "tenant", "idempotency_key", "prefer", "traceparent"}
+    resolved = {"body", "services", "tenant", "sent", "idempotency_key", "prefer", "traceparent"}
     assert set(inspect.signature(jobs.submit).parameters) == resolved
     answer = await http.post(
         "/v1/jobs",
@@ -76,6 +77,7 @@ async def test_the_route_gives_its_endpoint_all_that_the_signature_documents(
     assert (answer.status_code, answer.headers["location"]) == (202, "/here")
     [asked] = submitter.asked
     assert asked["submission"].input.steps == 3
+    assert json.loads(asked["sent"]) == {"kind": "noop", "input": {"steps": 3}}
     assert {name: asked[name] for name in ("tenant", "idempotency_key", "traceparent")} == {
         "tenant": "tenant of Bearer k",
         "idempotency_key": "once",
