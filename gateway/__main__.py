@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.app import create_app
-from gateway.http.head import LimitedHead
+from gateway.http.connections import LimitedConnection
 from gateway.services import Services
 from infra.logging import configure_logging
 from infra.loopback import is_loopback
@@ -67,7 +67,7 @@ def main() -> int:
         log_config=None,
         access_log=False,
         loop="uvloop",
-        http=LimitedHead,
+        http=LimitedConnection,
         # Longer than clients and proxies keep an idle connection: who closes it first must not be the one who is asked.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,

@@ -13,6 +13,7 @@ from gateway.files import routes as files
 from gateway.health import routes as health
 from gateway.http import openapi, problems
 from gateway.http.auth import Keys
+from gateway.http.heads import HeadAsGet
 from gateway.http.limits import Limits
 from gateway.http.local import LocalOnly
 from gateway.http.middleware import BodyLimit, Measured
@@ -101,6 +102,8 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # A redirect would repeat whatever host the client named, without TLS: /v1/jobs/ is nothing.
+        redirect_slashes=False,
     )
     app.state.services = Services(
         settings=gateway,
@@ -120,6 +123,7 @@ def create_app(
     pages.mount_assets(app)
     problems.install(app)
     openapi.install(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=gateway.max_body_bytes)
     if gateway.auth == "off":
         app.add_middleware(LocalOnly)

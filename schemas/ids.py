@@ -1,5 +1,6 @@
 """Ids as people see them: `<prefix>_<32 hex digits>` of a UUIDv7, so that they sort by time."""
 
+import re
 from uuid import UUID
 
 from schemas.errors import NotFound
@@ -17,10 +18,7 @@ def pattern(prefix: str) -> str:
 
 def parsed(prefix: str, text: str) -> UUID:
     """The UUID in an id. Raises `NotFound` for whatever is not one: such a thing cannot exist."""
-    head, _, digits = text.partition("_")
-    if head == prefix and len(digits) == 32:
-        try:
-            return UUID(hex=digits)
-        except ValueError:
-            pass
+    # Not by `UUID` alone, which takes blanks, braces, signs and capitals.
+    if re.fullmatch(pattern(prefix), text):
+        return UUID(hex=text[-32:])
     raise NotFound(f"there is no {prefix} {text!r}: an id looks like {prefix}_ and 32 hex digits", field="id")

@@ -14,11 +14,24 @@ def no_control_characters(value: str) -> str:
     return value
 
 
+def no_dot_segment(value: str) -> str:
+    """The value. Raises `ValueError` when a client would take a part of it for a step in a path (RFC 3986, 5.2.4).
+
+    `DELETE .../documents/..` would remove the whole collection.
+    """
+    if not {".", ".."}.isdisjoint(value.split("/")):
+        raise ValueError("must not be `.` or `..`, nor have one between slashes")
+    return value
+
+
 CollectionName = Annotated[str, StringConstraints(pattern=COLLECTION_PATTERN)]
 """1 to 63 of `a-z 0-9 _ -`, beginning with a letter or digit: also a safe folder and index name."""
 
-DocumentId = Annotated[
+StoredDocumentId = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(no_control_characters)
 ]
+"""What a document may be called that is there already: earlier versions took dot segments, and these can be removed."""
+
+DocumentId = Annotated[StoredDocumentId, AfterValidator(no_dot_segment)]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 FileId = Annotated[str, StringConstraints(pattern=r"^file_[0-9a-f]{32}$")]

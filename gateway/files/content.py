@@ -1,14 +1,16 @@
-"""Serves the bytes of files, whole or a range of them."""
+"""Serves the bytes of files: all, a range of them, or none where the client has them (RFC 9110, 13 and 14)."""
 
 import re
+from collections.abc import AsyncIterator
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 from fastapi import Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 
-from gateway.http.errors import RangeUnsatisfiable
+from gateway.http.errors import PreconditionFailed, RangeUnsatisfiable
 from gateway.services import Services
 from infra.postgres.queries import files
 from schemas.errors import NotFound
@@ -16,20 +18,42 @@ from schemas.errors import NotFound
 AS_DATA: Final = {"Content-Disposition": "attachment", "Content-Security-Policy": "sandbox; default-src 'none'"}
 """A tenant chooses the type of its files, HTML too: a browser must not run them as a page of this server."""
 
+ENTITY_TAG: Final = re.compile(r'(?:W/)?"[!#-~\x80-\xff]*"')
 
-async def file_response(services: Services, tenant: str, file_id: UUID, wanted: str | None) -> Response:
-    """A file's bytes; `wanted` is a `Range` header (RFC 9110, one range). Raises `NotFound`, `RangeUnsatisfiable`."""
+
+class Conditions(BaseModel):
+    """The headers that ask for a part of a file, or for nothing of it. Dates name no version of a file here."""
+
+    range: str | None = None
+    if_range: str | None = None
+    if_match: str | None = None
+    if_none_match: str | None = None
+
+
+async def file_response(
+    services: Services, tenant: str, file_id: UUID, asked: Conditions, *, head: bool = False
+) -> Response:
+    """A file's bytes, as the request's conditions and its `Range` (one range) ask for them; `head`: none of them.
+
+    Raises `NotFound`, `PreconditionFailed` and `RangeUnsatisfiable`.
+    """
     row = await _row(services, tenant, file_id)
     size: int = row["bytes"]
-    headers = {"Accept-Ranges": "bytes", "ETag": f'"{row["sha256"]}"', **AS_DATA}
-    found = byte_range(wanted, size)
-    if found is None:
-        headers["Content-Length"] = str(size)
-        return StreamingResponse(services.blobs.stream(row["blob"]), 200, headers, row["content_type"])
-    start, length = found
-    headers |= {"Content-Length": str(length), "Content-Range": f"bytes {start}-{start + length - 1}/{size}"}
-    stream = services.blobs.stream(row["blob"], start=start, length=length)
-    return StreamingResponse(stream, 206, headers, row["content_type"])
+    tag = f'"{row["sha256"]}"'
+    headers = {"Accept-Ranges": "bytes", "ETag": tag, **AS_DATA}
+    if asked.if_match is not None and not _names(asked.if_match, tag, weak=False):
+        raise PreconditionFailed("the file has another ETag", field="If-Match")
+    if asked.if_none_match is not None and _names(asked.if_none_match, tag, weak=True):
+        return Response(None, 304, headers)
+    # A range is of GET alone (14.2), and of the version that If-Range names.
+    unchanged = asked.if_range is None or asked.if_range.strip() == tag
+    found = byte_range(asked.range, size) if unchanged and not head else None
+    start, length = found or (0, size)
+    headers["Content-Length"] = str(length)
+    if found is not None:
+        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
+    body = _nothing() if head else services.blobs.stream(row["blob"], start=start, length=length)
+    return StreamingResponse(body, 200 if found is None else 206, headers, row["content_type"])
 
 
 async def file_bytes(services: Services, tenant: str, file_id: UUID) -> bytes:
@@ -43,6 +67,19 @@ async def _row(services: Services, tenant: str, file_id: UUID) -> asyncpg.Record
     if row is None:
         raise NotFound(f"there is no file file_{file_id.hex}", code="file_not_found", field="id")
     return row
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+def _names(header: str, tag: str, *, weak: bool) -> bool:
+    """Whether a list of entity tags holds the file's, or is `*`; `weak`: a tag that says it is weak counts too."""
+    if header.strip() == "*":
+        return True
+    tags = ENTITY_TAG.findall(header)
+    return tag in tags or (weak and f"W/{tag}" in tags)
 
 
 def byte_range(wanted: str | None, size: int) -> tuple[int, int] | None:

@@ -5,11 +5,12 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from gateway.files.content import file_response
+from gateway.files.content import Conditions, file_response
 from gateway.files.form import Form
 from gateway.files.receiving import receive
 from gateway.files.views import file_page, file_view
 from gateway.http.answers import json
+from gateway.http.heads import is_head
 from gateway.http.openapi import problems
 from gateway.services import ServicesDep, Tenant
 from infra.postgres.queries import files
@@ -116,14 +117,15 @@ async def file(id: FileId, services: ServicesDep, tenant: Tenant) -> Response:
     responses={
         200: {"description": "The bytes.", "content": {"*/*": {}}},
         206: {"description": "A range of them.", "content": {"*/*": {}}},
-        **problems(404, 416),
+        304: {"description": "The client has them already."},
+        **problems(404, 412, 416),
     },
 )
 async def content(
-    id: FileId, services: ServicesDep, tenant: Tenant, range: Annotated[str | None, Header()] = None
+    id: FileId, services: ServicesDep, tenant: Tenant, request: Request, conditions: Annotated[Conditions, Header()]
 ) -> Response:
     """A file's bytes, or a range of them."""
-    return await file_response(services, tenant, parsed("file", id), range)
+    return await file_response(services, tenant, parsed("file", id), conditions, head=is_head(request))
 
 
 @router.delete("/{id}", summary="Remove a file", response_model=Deleted, responses=problems(404))

@@ -1,8 +1,10 @@
-"""The head of a request, its line and headers, has a limit, before anybody knows whose request it is.
+"""What a connection may cost before, and while, anybody knows whose request it is: bytes of a head, and time.
 
-uvicorn's parser keeps a head of any size in memory.
+uvicorn keeps a head of any size in memory, and waits for ever: for heads, for bodies, and for answers to be taken.
 """
 
+import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
@@ -13,6 +15,17 @@ from gateway.http.problems import document
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """And at most one read of the socket more."""
+
+HEAD_WITHIN_S: Final = 20.0
+"""From the connection, or from the first byte of a later request on it."""
+
+BODY_GRACE_S: Final = 30.0
+BODY_BYTES_A_SECOND: Final = 4096
+"""A body may take the grace, and a second more for so many bytes that have come: a slow line's upload, no trickle."""
+
+LOOK_EVERY_S: Final = 5.0
+TAKEN_WITHIN_S: Final = 60.0
+"""How long an answer may wait for its reader to take anything of it."""
 
 REFUSAL: Final = (
     b"HTTP/1.1 %d %b\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
@@ -30,14 +43,32 @@ TOO_LARGE: Final = refusal(
     "head_too_large",
     f"the request line and headers have more than {MAX_HEAD_BYTES} bytes",
 )
+TOO_SLOW: Final = refusal(HTTPStatus.REQUEST_TIMEOUT, "request_too_slow", "the request did not arrive in time")
 MALFORMED: Final = refusal(HTTPStatus.BAD_REQUEST, "malformed_http", "this is no HTTP/1.1 request (RFC 9112)")
 
 
-class LimitedHead(HttpToolsProtocol):
-    """Answers a head that does not end with 431, and closes the connection."""
+class LimitedConnection(HttpToolsProtocol):
+    """Refuses what is too large or too slow, and closes the connection. A request that comes whole sets no timer."""
 
     _in_head = False
+    _in_body = False
     _head_bytes = 0
+    _body_bytes = 0
+    _body_since = 0.0
+    _waited_for: str | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Somebody connects, and may never say anything."""
+        super().connection_made(transport)
+        self._wait("head", HEAD_WITHIN_S, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._rest()
+        self._taken()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -46,9 +77,21 @@ class LimitedHead(HttpToolsProtocol):
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
-        """Its body follows."""
+        """Its body follows, if it has one."""
         self._in_head = False
+        self._in_body = True
+        self._body_bytes = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of it."""
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """All of it is here."""
+        self._in_body = False
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """A piece of a request, or of several."""
@@ -58,8 +101,60 @@ class LimitedHead(HttpToolsProtocol):
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self.transport.write(TOO_LARGE)
                 self.transport.close()
+            else:
+                self._wait("head", HEAD_WITHIN_S, self._give_up)
+        elif self._in_body:
+            self._wait("body", LOOK_EVERY_S, self._look)
+        else:
+            self._rest()
+
+    def pause_writing(self) -> None:
+        """The reader takes nothing, and the answer waits."""
+        super().pause_writing()
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(TAKEN_WITHIN_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It takes something again."""
+        self._taken()
+        super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP is answered as every other error is, and the connection closed."""
         self.transport.write(MALFORMED)
+        self.transport.close()
+
+    def _wait(self, what: str, seconds: float, then: Callable[[], None]) -> None:
+        """Begin to wait for `what`, unless that has begun."""
+        if self._waited_for != what:
+            self._rest()
+            self._waited_for = what
+            self._body_since = self.loop.time()
+            self._timer = self.loop.call_later(seconds, then)
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._waited_for = None
+
+    def _taken(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _look(self) -> None:
+        """Whether a body comes as fast as it must. What waits because this side does not read costs it nothing."""
+        if self.flow.read_paused:
+            self._body_since += LOOK_EVERY_S
+        if self.loop.time() - self._body_since > BODY_GRACE_S + self._body_bytes / BODY_BYTES_A_SECOND:
+            self._give_up()
+        else:
+            self._timer = self.loop.call_later(LOOK_EVERY_S, self._look)
+
+    def _give_up(self) -> None:
+        self._rest()
+        begun = self._in_head or (self._in_body and not self.cycle.response_started)
+        if begun and not self.transport.is_closing():
+            self.transport.write(TOO_SLOW)
         self.transport.close()

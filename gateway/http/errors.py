@@ -17,6 +17,12 @@ class Forbidden(JobError):
     code = "forbidden"
 
 
+class PreconditionFailed(InvalidInput):
+    """A condition of the request (`If-Match`) does not hold."""
+
+    code = "precondition_failed"
+
+
 class TooLarge(InvalidInput):
     """The request's body or file is larger than this deployment accepts."""
 
@@ -50,6 +56,7 @@ class NotDoneYet(DependencyUnavailable):
 STATUS: Final[tuple[tuple[type[JobError], int], ...]] = (
     (Unauthenticated, 401),
     (Forbidden, 403),
+    (PreconditionFailed, 412),
     (TooLarge, 413),
     (RangeUnsatisfiable, 416),
     (LimitReached, 429),

@@ -2,18 +2,16 @@
 
 A page of the internet reaches a loopback address by giving its own name that address (DNS rebinding), or by posting a
 form there (cross-site request forgery). The first shows in `Host`, the second in `Origin`, which pages cannot choose.
+A page of another server on this machine is a stranger too: an `Origin` has to be this server's own, with its port.
 """
 
 from functools import lru_cache
-from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.http.problems import problem
 from infra.loopback import is_loopback
-
-NAMED_BY: Final = {b"host": "Host", b"origin": "Origin"}
 
 
 class LocalOnly:
@@ -25,19 +23,27 @@ class LocalOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] == "http":
-            for name, value in scope["headers"]:
-                if name in NAMED_BY and not _local(value):
-                    await _refusal(NAMED_BY[name])(scope, receive, send)
-                    return
+            hosts = [value for name, value in scope["headers"] if name == b"host"]
+            origins = [value for name, value in scope["headers"] if name == b"origin"]
+            if not all(map(_local, hosts)):
+                await _refusal("Host")(scope, receive, send)
+                return
+            if any(_authority(origin) not in map(_authority, hosts) for origin in origins):
+                await _refusal("Origin")(scope, receive, send)
+                return
         await self._app(scope, receive, send)
+
+
+def _authority(value: bytes) -> bytes:
+    """Name and port of a `Host` (`localhost:8080`) or an `Origin` (`http://localhost:8080`)."""
+    return value.rpartition(b"://")[2].lower()
 
 
 @lru_cache(1024)
 def _local(value: bytes) -> bool:
-    """Whether a `Host` (`localhost:8080`) or an `Origin` (`http://localhost:8080`) is of this machine."""
-    text = value.decode("latin-1")
+    """Whether a `Host` is of this machine."""
     try:
-        return is_loopback(urlsplit(text if "://" in text else f"//{text}").hostname or "")
+        return is_loopback(urlsplit(f"//{value.decode('latin-1')}").hostname or "")
     except ValueError:
         return False
 

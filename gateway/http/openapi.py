@@ -23,6 +23,7 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
         403: "For operators only",
         404: "No such thing for this tenant",
         409: "Not in this state",
+        412: "A condition of the request does not hold",
         413: "Too large",
         416: "Beyond the end",
         422: "A field is not valid",

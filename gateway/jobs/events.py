@@ -1,7 +1,7 @@
 """A job's history as server-sent events: resumable from any id, during the job and after it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -10,6 +10,7 @@ import asyncpg
 import orjson
 from sse_starlette import ServerSentEvent
 
+from gateway.http.errors import Unauthenticated
 from gateway.jobs.views import event_view
 from infra.postgres.database import Database
 from infra.postgres.queries import reading
@@ -19,8 +20,10 @@ SHORTEST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 0.5
 
 
-async def stream(database: Database, job: asyncpg.Record, after: int) -> AsyncIterator[ServerSentEvent]:
-    """The events of `job` with ids above `after`, to the end of the job.
+async def stream(
+    database: Database, job: asyncpg.Record, after: int, known: Callable[[], Awaitable[object]]
+) -> AsyncIterator[ServerSentEvent]:
+    """The events of `job` with ids above `after`, to the end of the job, or until the reader is not `known` any more.
 
     Event 0 is the submission: it is the job's row itself, and so needs no row in the history. No connection is held
     while nothing happens, so thousands of readers cost a query now and then, not a connection each.
@@ -31,6 +34,10 @@ async def stream(database: Database, job: asyncpg.Record, after: int) -> AsyncIt
         after = 0
     pause = SHORTEST_PAUSE_S
     while True:
+        try:
+            await known()
+        except Unauthenticated:  # the key was revoked: who reads on must show another
+            return
         async with database.connection() as connection:
             # Read the state first: whatever ended the job is then among the events read after it.
             ended = bool(await reading.ended(connection, [job_id]))

@@ -4,13 +4,14 @@ import re
 from typing import Annotated, Final
 
 import orjson
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import WithJsonSchema
 from sse_starlette import EventSourceResponse
 
-from gateway.files.content import file_response
+from gateway.files.content import Conditions, file_response
 from gateway.http.answers import json, page
 from gateway.http.bodies import JsonRoute
+from gateway.http.heads import is_head
 from gateway.http.openapi import problems
 from gateway.jobs import events
 from gateway.jobs.reads import job_of, row_of
@@ -42,10 +43,15 @@ IdempotencyKey = Annotated[
 ]
 
 
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
 async def submit(
     body: SubmitJob,
     services: ServicesDep,
     tenant: Tenant,
+    sent: Annotated[bytes, Depends(_body)],
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
     traceparent: Annotated[str | None, Header(description="W3C Trace Context.")] = None,
@@ -54,7 +60,9 @@ async def submit(
     wait_s = preferred_wait(prefer)
     if idempotency_key is not None and not (0 < len(idempotency_key) < 256 and idempotency_key.isprintable()):
         raise InvalidInput("give 1 to 255 printable characters", field="Idempotency-Key")
-    accepted = await services.submitter.submit(tenant, body, idempotency_key=idempotency_key, traceparent=traceparent)
+    accepted = await services.submitter.submit(
+        tenant, body, idempotency_key=idempotency_key, sent=sent, traceparent=traceparent
+    )
     location = {"Location": accepted.view["links"]["self"]}
     if wait_s and await services.endings.wait(accepted.id, wait_s):
         return json(
@@ -143,15 +151,22 @@ async def follow(
     id: JobId,
     services: ServicesDep,
     tenant: Tenant,
+    request: Request,
     after: Annotated[int | None, Query(ge=-1, description="The last event seen; -1, the default: all.")] = None,
     last_event_id: Annotated[str | None, Header()] = None,
-) -> EventSourceResponse:
+) -> Response:
     """Server-sent events to the end of the job; `Last-Event-ID` or `after` resumes without a gap."""
     row = await row_of(services, parsed("job", id), tenant)
     if after is None:
         after = int(last_event_id) if last_event_id and re.fullmatch("[0-9]{1,20}", last_event_id) else -1
+    if is_head(request):
+        return Response(media_type="text/event-stream")
+
+    async def known() -> str:
+        return await services.keys.tenant(request.headers.get("authorization"))
+
     # A larger id, which no event has, is past every end.
-    return EventSourceResponse(events.stream(services.database, row, min(after, LAST_EVENT_ID)), ping=15)
+    return EventSourceResponse(events.stream(services.database, row, min(after, LAST_EVENT_ID), known), ping=15)
 
 
 @router.get(
@@ -161,11 +176,12 @@ async def follow(
     responses={
         200: {"description": "The result.", "content": {"application/json": {}}},
         206: {"description": "A range of it."},
-        **problems(404, 409, 416),
+        304: {"description": "The client has it already."},
+        **problems(404, 409, 412, 416),
     },
 )
 async def result(
-    id: JobId, services: ServicesDep, tenant: Tenant, range: Annotated[str | None, Header()] = None
+    id: JobId, services: ServicesDep, tenant: Tenant, request: Request, conditions: Annotated[Conditions, Header()]
 ) -> Response:
     """The result as JSON; one that is stored as a file, as its bytes, with range requests."""
     row = await row_of(services, parsed("job", id), tenant)
@@ -176,7 +192,7 @@ async def result(
         raise Conflict(f"the job is {row['state']}; follow links.events", code="job_not_finished", field="id")
     found = orjson.loads(row["result"])
     if isinstance(found, dict) and set(found) == {"file"}:
-        return await file_response(services, tenant, parsed("file", found["file"]), range)
+        return await file_response(services, tenant, parsed("file", found["file"]), conditions, head=is_head(request))
     return Response(row["result"], media_type="application/json")
 
 

@@ -162,6 +162,9 @@ class FolderBlobs:
         file = self._begin()
         try:
             _write(file, b"check")
+            with _translated():
+                file.flush()
+                os.fsync(file.fileno())  # a full disk refuses what is written, not what is buffered
         finally:
             _discard(file)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_serializer, model_validator
 
 from schemas.collections import Chunking, CollectionSettings
-from schemas.names import CollectionName, DocumentId, FileId, Title
+from schemas.names import CollectionName, DocumentId, FileId, StoredDocumentId, Title
 
 MAX_DOCUMENTS = 1_000
 MAX_DOCUMENT_CHARS = 10_000_000
@@ -65,7 +65,7 @@ class IndexingInput(BaseModel):
     collection: CollectionName
     documents: list[Document] = Field(default_factory=list, max_length=MAX_DOCUMENTS)
     corpus: Corpus | None = None
-    delete: list[DocumentId] = Field(default_factory=list, max_length=MAX_DOCUMENTS)
+    delete: list[StoredDocumentId] = Field(default_factory=list, max_length=MAX_DOCUMENTS)
     drop: bool = Field(False, description="Remove the whole collection; nothing else may be given with it.")
     settings: CollectionSettings | None = Field(
         None, description="Changes these settings and keeps the others; a new collection begins with them."

@@ -279,6 +279,19 @@ class TestFolder:
         assert done.stdout == "refused\n", done.stderr
         assert list((tmp_path / "incoming").iterdir()) == []
 
+    def test_check_fails_where_nothing_can_be_written(self, tmp_path: Path) -> None:
+        code = (
+            "import asyncio, resource, signal, sys; from pathlib import Path\n"
+            "from infra.blobs.folder import FolderBlobs; from schemas.errors import DependencyUnavailable\n"
+            "blobs = FolderBlobs(Path(sys.argv[1]))\n"
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+            "try: asyncio.run(blobs.check())\n"
+            "except DependencyUnavailable: sys.exit(42)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+        assert done.returncode == 42
+        assert list((tmp_path / "incoming").iterdir()) == []
+
 
 @pytest.mark.minio
 class TestMinio:

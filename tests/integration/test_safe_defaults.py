@@ -77,7 +77,10 @@ def test_what_is_this_machine(host: str, local: bool) -> None:
         ({}, 200),
         ({"Host": "localhost:8080"}, 200),
         ({"Host": "[::1]:8080"}, 200),
-        ({"Host": "localhost", "Origin": "http://localhost:3000"}, 200),
+        ({"Host": "localhost:8080", "Origin": "http://localhost:8080"}, 200),
+        ({"Host": "LOCALHOST", "Origin": "https://localhost"}, 200),
+        ({"Host": "localhost", "Origin": "http://localhost:3000"}, 403),
+        ({"Host": "127.0.0.1:8080", "Origin": "http://localhost:8080"}, 403),
         ({"Host": "rebound.example.com:8080"}, 403),
         ({"Host": "127.0.0.1.example.com"}, 403),
         ({"Host": "10.0.0.5:8080"}, 403),
@@ -153,7 +156,7 @@ async def test_a_file_s_name_is_never_a_path(postgres: PostgresSettings, tmp_pat
     async with serving(postgres, tmp_path, "off") as http:
         for name in ("../../escape.txt", "/etc/passwd", "..\\..\\escape.txt"):
             stored = await http.post("/v1/files", files={"file": (name, b"x")})
-            assert stored.status_code == 201
+            assert stored.status_code == 200
             assert "/" not in stored.json()["filename"]
             assert "\\" not in stored.json()["filename"]
     assert await asyncio.to_thread(folders, tmp_path) == {"objects/default/files"}

@@ -9,8 +9,8 @@ import pytest
 from fastapi import FastAPI
 
 from gateway.app import create_app
+from gateway.http.connections import MALFORMED, TOO_LARGE, TOO_SLOW
 from gateway.http.errors import STATUS, NotDoneYet, RangeUnsatisfiable
-from gateway.http.head import MALFORMED, TOO_LARGE
 from gateway.http.limits import QueueFull, RateLimited, StorageFull
 from infra.settings import (
     BlobsSettings,
@@ -109,7 +109,7 @@ async def test_what_no_route_answers_is_answered_alike(
     assert checked(answer).status == status
 
 
-@pytest.mark.parametrize("refused", [MALFORMED, TOO_LARGE])
+@pytest.mark.parametrize("refused", [MALFORMED, TOO_LARGE, TOO_SLOW])
 def test_so_is_what_never_became_a_request(refused: bytes) -> None:
     head, _, body = refused.partition(b"\r\n\r\n")
     found = Problem.model_validate(json.loads(body))

@@ -20,6 +20,7 @@ from gateway.jobs.internal import AT_FAULT, as_error
 from gateway.jobs.routes import preferred_wait
 from schemas import errors
 from schemas.jobs import SubmitJob
+from schemas.names import DocumentId
 
 ROOT = Path(__file__).parents[2]
 TEN = bytes(range(10))
@@ -132,6 +133,21 @@ async def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
     problem = await said("body", body={"kind": "cooking", "input": {}})
     assert problem["code"] == "unknown_kind"
     assert problem["detail"] == "unknown kind 'cooking': one of 'indexing', 'inference', 'noop'"
+
+
+@pytest.mark.parametrize("id", [".", "..", " .. ", "a/..", "../a", "a/../b", "./a", "a/./b", "/.."])
+async def test_an_id_that_a_client_would_resolve_as_a_path_is_refused(id: str) -> None:
+    refused = await said(
+        "body", body={"kind": "indexing", "input": {"collection": "c", "documents": [{"id": id, "text": "x"}]}}
+    )
+    assert (refused["code"], refused["field"]) == ("invalid_input", "input.documents[0].id")
+    there = {"kind": "indexing", "input": {"collection": "c", "delete": [id]}}
+    assert TypeAdapter(SubmitJob).validate_python(there).input.delete == [id.strip()]
+
+
+@pytest.mark.parametrize("id", ["...", ".a", "a.", "a..b", "a/b", "..%2F"])
+async def test_an_id_may_hold_dots_otherwise(id: str) -> None:
+    assert TypeAdapter(DocumentId).validate_python(id) == id
 
 
 async def test_a_long_list_of_errors_is_cut() -> None:

@@ -151,7 +151,11 @@ def test_an_id_is_read_as_it_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "job_", f"file_{ID.hex}", ID.hex, f"job_{ID}", f"job_{ID.hex}0", "job_" + "g" * 32]
+    "text",
+    ["", "job_", f"file_{ID.hex}", ID.hex, f"job_{ID}", f"job_{ID.hex}0", "job_" + "g" * 32]
+    + [f"job_{odd}{ID.hex[len(odd) :]}" for odd in (" 1a2", "0x", "+", "-", "{", "1_2", "\u0661", "A")]
+    + [f"job_{ID.hex[:-1]}{odd}" for odd in " \n}"]
+    + [f"job_{ID.hex}\n"],
 )
 def test_what_is_no_id_cannot_exist(text: str) -> None:
     from schemas.errors import NotFound

@@ -470,6 +470,11 @@ class TestCorpus:
         assert result["errors"][3]["code"] == "duplicate_id"
         assert (result["documents"]["added"], result["documents"]["failed"]) == (2, 8)
 
+    async def test_a_row_whose_id_a_client_would_resolve_as_a_path_is_left_out(self) -> None:
+        texts, result = await self.texts(b"id\ttext\n..\tx\na/../b\tx\nc\tx\n", format="tsv", id="id")
+        assert texts == {"c": "x"}
+        assert [error["code"] for error in result["errors"]] == ["row_invalid", "row_invalid"]
+
     async def test_rows_of_the_wrong_width_are_named(self) -> None:
         texts, result = await self.texts(b"a\ttext\n1\tx\n2\n", format="tsv")
         assert texts == {"1": "x"}
