@@ -1,6 +1,7 @@
 """`make audit`: the pinned packages against the vulnerabilities that PyPI knows. Ends with 1 for a finding.
 
-Where the service cannot be asked, one sentence says so and the build goes on. pip-audit itself calls a package that the
+Where the service cannot be asked, it says so and ends with 3: nothing was audited. With `--may-be-unreachable`, for
+builds without a way out, it says so and ends with 0. pip-audit itself calls a package that the
 service did not answer for "skipped", and an audit of nothing but such packages "no known vulnerabilities".
 """
 
@@ -13,6 +14,9 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 IGNORED = ROOT / ".ci" / "ignored-vulnerabilities.txt"
 WITHIN_S = 300
+
+
+UNREACHABLE = 3
 
 
 def ignored(text: str) -> dict[str, str]:
@@ -31,7 +35,7 @@ def verdict(dependencies: list[dict[str, Any]], reasons: dict[str, str]) -> tupl
     """The exit status, and what to say of pip-audit's `dependencies`."""
     audited = [one for one in dependencies if "vulns" in one]
     if not audited:
-        return 0, ["audit: the vulnerability service answered for no package here; nothing was audited"]
+        return UNREACHABLE, ["audit: the vulnerability service answered for no package here; nothing was audited"]
     status, lines = 0, []
     for one in audited:
         for finding in one["vulns"]:
@@ -61,14 +65,17 @@ def main() -> int:
         )
         dependencies = json.loads(asked.stdout)["dependencies"]
     except subprocess.TimeoutExpired:
-        status, lines = 0, ["audit: the vulnerability service did not answer in time; nothing was audited"]
+        status, lines = UNREACHABLE, ["audit: the vulnerability service did not answer in time; nothing was audited"]
     except (ValueError, KeyError):
         why = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
-        status, lines = 0, [f"audit: the vulnerability service cannot be reached; nothing was audited ({why[:200]})"]
+        status, lines = (
+            UNREACHABLE,
+            [f"audit: the vulnerability service cannot be reached; nothing was audited ({why[:200]})"],
+        )
     else:
         status, lines = verdict(dependencies, reasons)
     print("\n".join(lines))
-    return status
+    return 0 if status == UNREACHABLE and "--may-be-unreachable" in sys.argv[1:] else status
 
 
 if __name__ == "__main__":

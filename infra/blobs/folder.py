@@ -26,6 +26,7 @@ class FolderBlobs:
         self._objects = root.resolve() / "objects"
         self._incoming = root.resolve() / "incoming"
         with _translated():
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self._objects, self._incoming):
                 folder.mkdir(parents=True, exist_ok=True)
             self._sweep()

@@ -50,14 +50,24 @@ def accepts(port: int) -> bool:
 class Child:
     """One server process. `start` returns when it is ready, `stop` when it is gone; it may be started again.
 
-    It runs in a session of its own, so that Ctrl-C reaches its owner first, which then stops it in order.
+    It runs in a session of its own, so that Ctrl-C reaches its owner first, which then stops it in order. `keeps`: open
+    files it inherits, such as a lock that says it lives.
     """
 
-    def __init__(self, name: str, command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        keeps: Sequence[int] = (),
+    ) -> None:
         self.name = name
         self._command = list(command)
         self._log = log
         self._env = {**os.environ, **(env or {})}
+        self._keeps = tuple(keeps)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,7 +88,13 @@ class Child:
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env, start_new_session=True
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._env,
+                start_new_session=True,
+                pass_fds=self._keeps,
             )
         deadline = time.monotonic() + deadline_s
         try:

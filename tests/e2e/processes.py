@@ -134,15 +134,17 @@ class Gateway(Process):
 class Up(Process):
     """`welip up` on a folder, ready when entered."""
 
-    def __init__(self, data: Path, *options: str, **settings: str) -> None:
+    def __init__(self, data: Path, *options: str, port: int | None = None, **settings: str) -> None:
         self.data = data
-        self._port = free_port()
+        self._port = port or free_port()
+        self._log_of_before = 0
         self.url = f"http://127.0.0.1:{self._port}"
         data.mkdir(exist_ok=True)
         command = [*CLI, "up", "--data", str(data), "--port", str(self._port), *options]
         super().__init__(command, data / "up.log", **settings)
 
     def __enter__(self) -> Self:
+        self._log_of_before = len(self.log) if self._log.exists() else 0
         super().__enter__()
         until(self._is_up, f"the stack is up: {self._log}", within_s=60)
         self.descendants()
@@ -150,7 +152,7 @@ class Up(Process):
 
     def _is_up(self) -> bool:
         assert self._running(), self.log
-        return f"is up at {self.url}" in self.log.replace("\n", " ")
+        return f"is up at {self.url}" in self.log[self._log_of_before :].replace("\n", " ")
 
     def client(self, **options: float) -> Client:
         return Client(self.url, **options)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.local.child import free_port
 from producers.client.sync import Client
 from schemas.lifecycle import TERMINAL
 from tests.e2e.processes import Up, cli, until
@@ -67,6 +68,30 @@ def test_a_job_whose_worker_is_killed_is_done_by_the_next(data: Path) -> None:
             *("queued", "running", "retry_wait", "queued", "running", "succeeded")
         ]
         assert told[2]["error"]["code"] == "lease_expired"
+
+
+def test_a_killed_postgres_is_started_again_and_nothing_is_lost(data: Path) -> None:
+    with Up(data, **QUICK) as up, up.client() as client:
+        before = submit(client, 10, sleep_s=0.3)
+        killed = up.postgres()
+        assert killed is not None
+        killed.kill()
+        until(lambda: (new := up.postgres()) is not None and new.pid != killed.pid, "it is started again", within_s=60)
+        all_succeed(client, before + submit(client, 5), attempts=3)
+        assert "PostgreSQL ended; starting it again" in up.log
+
+
+def test_a_stack_starts_right_after_its_supervisor_was_killed(data: Path) -> None:
+    port = free_port()
+    patient = {**QUICK, "WELIP_WORKER_DRAIN": "20"}
+    with Up(data, port=port, **patient) as up, up.client() as client:
+        jobs = submit(client, 5, sleep_s=10)
+        until(lambda: client.job(jobs[-1]).state == "running", "they run, and the worker will wait for them")
+        up.descendants()
+        up.popen.kill()
+        up.popen.wait()
+        with Up(data, port=port, **patient) as again, again.client() as client:
+            all_succeed(client, jobs + submit(client, 1), attempts=2)
 
 
 def test_queued_jobs_go_on_when_the_stack_is_started_again(data: Path) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from infra.postgres import migrate, tables
+from schemas.errors import Conflict
 
 
 async def run_sync(url: str, work: Callable[[Connection], Any]) -> Any:
@@ -83,5 +84,22 @@ async def test_the_state_of_a_job_is_checked_by_the_table(database_url: str) -> 
                 "INSERT INTO job (id, tenant, kind, stage, lane, state, max_attempts, input)"
                 " VALUES (gen_random_uuid(), 't', 'noop', 'run', 'bulk', 'asleep', 1, '{}')"
             )
+    finally:
+        await connection.close()
+
+
+async def test_an_upgrade_that_would_lose_collections_changes_nothing_unasked(empty_database_url: str) -> None:
+    await run_sync(empty_database_url, lambda connection: command.upgrade(migrate.config(connection), "0003"))
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        await connection.execute("INSERT INTO collection (tenant, name, encoder) VALUES ('t', 'ko', 'e')")
+        with pytest.raises(Conflict, match="documents of 1 collections") as refused:
+            await migrate.migrate(empty_database_url)
+        assert refused.value.reason == "upgrade_loses_data"
+        assert await connection.fetchval("SELECT version_num FROM alembic_version") == "0003"
+        assert [step.revision for step in await migrate.plan(empty_database_url) if step.loses] == ["0004"]
+        await migrate.migrate(empty_database_url, accept_loss=True)
+        assert await connection.fetchval("SELECT count(*) FROM collection") == 0
+        assert await migrate.plan(empty_database_url) == []
     finally:
         await connection.close()

@@ -28,8 +28,8 @@ SKIPPED = {"name": "minio", "skip_reason": "Dependency not found on PyPI and cou
         ([VULNERABLE], {"CVE-2024-1": "no templates here"}, 0, "ignored: no templates here"),
         ([SOUND], {}, 0, "1 packages, nothing to mend"),
         ([SOUND, SKIPPED], {}, 0, "not audited: minio"),
-        ([SKIPPED], {}, 0, "nothing was audited"),
-        ([], {}, 0, "nothing was audited"),
+        ([SKIPPED], {}, audit.UNREACHABLE, "nothing was audited"),
+        ([], {}, audit.UNREACHABLE, "nothing was audited"),
     ],
 )
 def test_a_finding_fails_and_silence_is_said(

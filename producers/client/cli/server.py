@@ -34,13 +34,19 @@ def up(
     s3: Annotated[
         str | None, typer.Option(help="An S3 store to use, s3+http://host:9000/bucket; default: a folder.")
     ] = None,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Give up data that this version cannot keep; it says which.")
+    ] = False,
 ) -> None:
     """Run everything on this machine: gateway, worker, PostgreSQL, broker and index. Stop it with Ctrl-C."""
     need("up", "cpu", "embedded")
     from infra.local.stack import StackOptions, run_stack
 
     chosen = port if port is not None else free_port(host, preferred=8080)
-    raise typer.Exit(run_stack(StackOptions(data=data, host=host, port=chosen, kafka=kafka, postgres=postgres, s3=s3)))
+    options = StackOptions(
+        data=data, host=host, port=chosen, kafka=kafka, postgres=postgres, s3=s3, accept_loss=accept_loss
+    )
+    raise typer.Exit(run_stack(options))
 
 
 def gateway(ctx: typer.Context) -> None:
@@ -67,12 +73,17 @@ def relay(ctx: typer.Context) -> None:
     become("producers", *ctx.args)
 
 
-def migrate() -> None:
-    """Bring the database's schema up to date."""
+def migrate(
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and do nothing.")] = False,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Give up data that this version cannot keep.")
+    ] = False,
+) -> None:
+    """Bring the database's schema up to date; it says first what it will do."""
     need("migrate", "gateway")
     from infra.postgres.migrate import main
 
-    raise typer.Exit(main())
+    raise typer.Exit(main([*(["--plan"] if plan else []), *(["--accept-loss"] if accept_loss else [])]))
 
 
 def become(module: str, *args: str) -> NoReturn:

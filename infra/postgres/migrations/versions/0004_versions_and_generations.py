@@ -16,6 +16,13 @@ branch_labels = None
 depends_on = None
 
 
+def loses(connection: sa.Connection) -> str | None:
+    if connection.scalar(sa.text("SELECT to_regclass('public.collection')")) is None:
+        return None
+    count = connection.scalar(sa.text("SELECT count(*) FROM collection"))
+    return f"the documents of {count} collections, which must be indexed again" if count else None
+
+
 def upgrade() -> None:
     op.execute("CREATE SEQUENCE indexing_number")
     op.execute("DELETE FROM document")
