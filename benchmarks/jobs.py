@@ -255,7 +255,15 @@ async def preload(url: str, jobs: int) -> str:
     """Submit no-op jobs; an array text that begins with the first id."""
     connection = await asyncpg.connect(url)
     made = [
-        NewJob(uuids.uuid7(), "default", "noop", "run", "interactive", "{}", "{}", 5, None, None, None, None, None)
+        NewJob(
+            id=uuids.uuid7(),
+            tenant="default",
+            kind="noop",
+            stage="run",
+            lane="interactive",
+            input="{}",
+            max_attempts=5,
+        )
         for _ in range(jobs)
     ]
     for start in range(0, jobs, 1000):

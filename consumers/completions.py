@@ -2,9 +2,9 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 from uuid import UUID
 
+from consumers.fan_out import Wait
 from infra.grouping import Grouper
 from infra.patience import patiently
 from infra.postgres.database import Database
@@ -12,9 +12,6 @@ from infra.postgres.queries import moves
 from infra.postgres.queries.moves import Move, Moved
 from schemas.errors import DependencyUnavailable
 from schemas.lifecycle import JobState
-
-if TYPE_CHECKING:
-    pass
 
 
 class Completions:
@@ -32,9 +29,7 @@ class Completions:
         """Where the job went; None when its fence failed. While Postgres is away, tries on: the fence decides then."""
         return await patiently(lambda: self._moves.call(move), event="completion.away", first_s=0.1, longest_s=2)
 
-    async def fan_out(
-        self, job_id: UUID, epoch: int, *, then: str, carry: str, children: Sequence[tuple[UUID, str, str]]
-    ) -> bool:
+    async def fan_out(self, wait: Wait) -> bool:
         """Make children and let the parent wait, in one transaction. False: the fence failed.
 
         While Postgres is away, tries on: should a try have been committed without our hearing of it, the next finds
@@ -44,12 +39,18 @@ class Completions:
         async def once() -> bool:
             async with self._database.unit_of_work() as connection:
                 return await moves.fan_out(
-                    connection, job_id, epoch, worker=self._worker, then=then, carry=carry, children=children
+                    connection,
+                    wait.id,
+                    wait.epoch,
+                    worker=self._worker,
+                    then=wait.then,
+                    carry=wait.carry,
+                    children=wait.children,
                 )
 
         held = await patiently(once, event="completion.away", first_s=0.1, longest_s=2)
-        if held and not children:
-            await self._resume({job_id})
+        if held and not wait.children:
+            await self._resume({wait.id})
         self._wake_relay()
         return held
 

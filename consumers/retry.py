@@ -5,21 +5,29 @@ from datetime import timedelta
 from typing import Final
 
 from schemas.errors import DependencyUnavailable, JobError
+from schemas.kinds.kind import DEFAULT_BACKOFF, Backoff
 
-FIRST: Final = timedelta(seconds=1)
-LONGEST: Final = timedelta(minutes=5)
+FIRST_OUTAGE_WAIT: Final = timedelta(seconds=1)
 LONGEST_OUTAGE_WAIT: Final = timedelta(minutes=1)
 
 
-def retry_delay(error: JobError, *, attempt: int, max_attempts: int, draw: float | None = None) -> timedelta | None:
+def retry_delay(
+    error: JobError,
+    *,
+    attempt: int,
+    max_attempts: int,
+    backoff: Backoff = DEFAULT_BACKOFF,
+    draw: float | None = None,
+) -> timedelta | None:
     """How long to wait before the next try; None: do not repeat.
 
     Exponential with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/): a random
-    share of 1 s, 2 s, 4 s ... 5 min. `attempt` counts from 1; `draw` in 0..1 stands in for the random share in tests.
+    share of the kind's first wait, of twice, four times ... up to its longest. `attempt` counts from 1; `draw` in 0..1
+    stands in for the random share in tests.
     """
     if not error.retryable or attempt >= max_attempts:
         return None
-    longest = min(LONGEST, FIRST * float(1 << min(attempt - 1, 20)))
+    longest = min(backoff.longest, backoff.first * float(1 << min(attempt - 1, 20)))
     return longest * (random.random() if draw is None else draw)
 
 
@@ -34,5 +42,5 @@ def outage_delay(
     """
     if not isinstance(error, DependencyUnavailable) or away >= limit or max_attempts == 1:
         return None
-    longest = min(max(away, FIRST), LONGEST_OUTAGE_WAIT)
+    longest = min(max(away, FIRST_OUTAGE_WAIT), LONGEST_OUTAGE_WAIT)
     return longest * (0.5 + (random.random() if draw is None else draw) / 2)

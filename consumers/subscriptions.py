@@ -30,13 +30,13 @@ from infra.kafka.embedded import PARTITIONS, Pace
 from infra.metrics import IN_FLIGHT, STALE
 from infra.patience import patiently
 from infra.postgres.queries import claim
+from infra.postgres.queries.claim import Claimed
 from infra.settings import KafkaSettings, WorkerSettings
-from schemas.kinds.registry import Route
+from schemas.kinds.registry import Route, topic_of
 from schemas.messages import Summons
-from schemas.topics import Lane, topic_name
+from schemas.topics import Lane
 
 if TYPE_CHECKING:
-    import asyncpg
     from faststream.kafka.subscriber.usecase import LogicSubscriber
 
 log = structlog.get_logger(__name__)
@@ -233,13 +233,13 @@ class Consumers:
         rows = await self._claim_patiently(group)
         slots.give(len(group) - len(rows))
         if len(rows) < len(group):
-            claimed = {row["id"] for row in rows}
+            claimed = {row.id for row in rows}
             for one in group:
                 if one.job_id not in claimed:
                     STALE.labels(one.kind).inc()
         self._start(rows, asked, slots, lane)
 
-    def _start(self, rows: "Sequence[asyncpg.Record]", asked: float, slots: Slots, lane: Lane) -> None:
+    def _start(self, rows: Sequence[Claimed], asked: float, slots: Slots, lane: Lane) -> None:
         """Begin the tries of claimed jobs, whose leases began when their claim was `asked` for, at the earliest."""
         gauge = IN_FLIGHT.labels(lane.value)
 
@@ -249,17 +249,17 @@ class Consumers:
             gauge.dec()
 
         for row in rows:
-            topic = topic_name(row["kind"], row["stage"], lane)
+            topic = topic_of(row.kind, row.stage, lane)
             self._under_way[topic] += 1
             gauge.inc()
             task = asyncio.create_task(Try(self._executor, row, asked + self._lease).run(partial(stage_over, topic)))
             self._tries.add(task)
             task.add_done_callback(self._ended)
 
-    async def _claim_patiently(self, summons: Sequence[Summons]) -> "list[asyncpg.Record]":
+    async def _claim_patiently(self, summons: Sequence[Summons]) -> list[Claimed]:
         """Claim; while Postgres is away hold the messages and try on: their offsets are not committed."""
 
-        async def once() -> "list[asyncpg.Record]":
+        async def once() -> list[Claimed]:
             async with self._executor.database.connection() as connection:
                 return await claim.claim(
                     connection,

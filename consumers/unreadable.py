@@ -15,6 +15,7 @@ from infra.patience import patiently
 from infra.postgres.database import Database
 from infra.postgres.queries import dead_letters
 from infra.postgres.queries.dead_letters import Unreadable
+from schemas.kinds.registry import topic_of
 from schemas.messages import Summons
 from schemas.topics import topic_name
 
@@ -37,8 +38,9 @@ def read(records: "Sequence[ConsumerRecord[bytes | None, bytes | None]]") -> tup
         except ValidationError as error:
             unreadable.append(_unreadable(record, "unreadable_message", _why(error)))
             continue
-        home = topic_name(found.kind, found.stage, found.lane)
-        if home == record.topic:
+        home = topic_of(found.kind, found.stage, found.lane)
+        # A former name is at home on the topic of its own, which is being emptied, and on that of the present name.
+        if record.topic in (home, topic_name(found.kind, found.stage, found.lane)):
             summons.append(found)
         else:
             unreadable.append(_unreadable(record, "misplaced_message", f"it belongs on the topic {home[:200]!r}"))

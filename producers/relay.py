@@ -16,9 +16,9 @@ from infra.postgres.database import Database
 from infra.postgres.queries import outbox
 from infra.settings import KafkaSettings, RelaySettings
 from schemas.errors import DependencyUnavailable
-from schemas.kinds.registry import routes
+from schemas.kinds.registry import routes, topic_of
 from schemas.messages import Summons
-from schemas.topics import Lane, topic_name
+from schemas.topics import Lane
 
 if TYPE_CHECKING:
     import asyncpg
@@ -86,7 +86,7 @@ class Relay:
 
     async def _publish(self, rows: "list[asyncpg.Record]") -> None:
         def topic(row: "asyncpg.Record") -> str:
-            return topic_name(row["kind"], row["stage"], row["lane"])
+            return topic_of(row["kind"], row["stage"], row["lane"])
 
         await asyncio.gather(
             *(

@@ -10,6 +10,9 @@ JobError
 │   └── EngineOverloaded    it answers, but has no capacity; retryable
 ├── LeaseLost               another worker owns the job now; the result is thrown away
 ├── StageTimeout            the stage ran longer than `timeout_s`; retryable
+├── FanOutRefused           a stage made children that may not be; names what is wrong with the first of them
+├── CarryInvalid            what one stage handed on does not fit the next; retryable: another version may know it
+├── StageUnknown            this process does not know the job's stage; retryable for the same reason
 ├── JobExpired              nobody could run it within `expires_in_s`
 ├── PortNotOpen             a stage uses an outside thing that it did not declare; a defect of ours
 └── InternalError           a defect of ours; retryable, and logged with its traceback
@@ -94,6 +97,29 @@ class StageTimeout(JobError):
     """The stage ran longer than the job's `timeout_s`."""
 
     code = "timeout"
+    retryable = True
+
+
+class FanOutRefused(JobError):
+    """A stage made children that may not be; the code and the message name what is wrong, and with which child."""
+
+    code = "fan_out_refused"
+
+
+class CarryInvalid(JobError):
+    """What one stage handed on does not fit the next; `field` names the part at fault.
+
+    Retryable: while workers of two versions run, one of the other version may take it.
+    """
+
+    code = "carry_invalid"
+    retryable = True
+
+
+class StageUnknown(JobError):
+    """This process does not know the stage that the job is at, or is to go on with; another version may."""
+
+    code = "stage_unknown"
     retryable = True
 
 

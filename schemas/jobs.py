@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, create_model
 
-from schemas.kinds.registry import KINDS, Kind
+from schemas.kinds.consistency import MOST_ATTEMPTS
+from schemas.kinds.kind import Kind
+from schemas.kinds.registry import KINDS, submittable
 from schemas.lifecycle import JobState
 from schemas.topics import Lane
 from schemas.webhooks import JobWebhook, JobWebhookView
@@ -25,23 +27,33 @@ MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), Aft
 MetadataValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(_printable)]
 
 
+MaxAttempts = Annotated[int, Field(ge=1, le=MOST_ATTEMPTS, description="Tries of each stage.")]
+Timeout = Annotated[float, Field(gt=0, le=7 * DAY, description="Seconds that one try of a stage may take.")]
+
+
 class Submission(BaseModel):
-    """The fields that every kind of job has."""
+    """The fields that every kind of job has; what is left out is as the kind has it."""
 
     model_config = ConfigDict(extra="forbid")
 
     kind: str
     input: Any
-    lane: Lane = Lane.INTERACTIVE
-    max_attempts: int = Field(5, ge=1, le=25, description="Tries of each stage.")
-    timeout_s: float | None = Field(None, gt=0, le=7 * DAY, description="Seconds that one try of a stage may take.")
+    lane: Lane = Field(default_factory=lambda given: KINDS[given["kind"]].lane)
+    max_attempts: MaxAttempts = Field(default_factory=lambda given: KINDS[given["kind"]].max_attempts)
+    timeout_s: Timeout | None = Field(default_factory=lambda given: KINDS[given["kind"]].timeout_s)
     expires_in_s: float | None = Field(None, gt=0, le=30 * DAY, description="Fails when no worker took it by then.")
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
     webhook: JobWebhook | None = None
 
 
 def _submission_of(kind: Kind) -> type[Submission]:
-    fields: dict[str, Any] = {"kind": (Literal[kind.name], ...), "input": (kind.input, ...)}
+    fields: dict[str, Any] = {
+        "kind": (Literal[kind.name], ...),
+        "input": (kind.input, ...),
+        "lane": (Lane, kind.lane),
+        "max_attempts": (MaxAttempts, kind.max_attempts),
+        "timeout_s": (Timeout | None, kind.timeout_s),
+    }
     name = f"Submit{kind.name.capitalize()}"
     model = create_model(name, __base__=Submission, __doc__=f"Submit a job of kind `{kind.name}`.", **fields)
     assert issubclass(model, Submission)
@@ -51,8 +63,8 @@ def _submission_of(kind: Kind) -> type[Submission]:
 if TYPE_CHECKING:
     SubmitJob = Submission
 else:
-    SubmitJob = Annotated[reduce(or_, map(_submission_of, KINDS.values())), Field(discriminator="kind")]
-    """A submission of any kind in the registry; the kind chooses the branch."""
+    SubmitJob = Annotated[reduce(or_, map(_submission_of, submittable())), Field(discriminator="kind")]
+    """A submission of any kind that may be submitted; the kind chooses the branch."""
 
 
 class Progress(BaseModel):
@@ -69,6 +81,7 @@ class ErrorView(BaseModel):
     code: str
     message: str
     retryable: bool
+    field: str | None = Field(None, description="The part of the job's input at fault, where there is one.")
     since: datetime | None = Field(None, description="Since when the outside system that it waits for has been away.")
 
 

@@ -1,38 +1,53 @@
 """What a stage may answer: these outcomes are its whole vocabulary. `consumers/executor.py` decides what each does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from pydantic import BaseModel
+
 from schemas.errors import JobError
+from schemas.topics import Lane
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """Go on with `stage`. `carry` (small, JSON; blobs by key) is what that stage gets from this one."""
+    """Go on with `stage`. `carry` (small; blobs by key) is what it gets from this one: its carry model, or JSON."""
 
     stage: str
-    carry: Json = field(default_factory=dict)
+    carry: BaseModel | Json | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One child job of a fan-out, of the same kind and tenant as its parent, begun at `stage`."""
+    """One child of a fan-out: a job of any kind that the parent's kind may make, for the same tenant.
 
-    stage: str
-    input: Json
+    `input`: the model of the stage it begins at, or JSON that fits it. `key`: what the parent calls it, 1 to 200
+    printable characters, unique within the fan-out; its summary brings the key back. `lane`: None is the fan-out's.
+    `stage`: None is the kind's first.
+    """
+
+    kind: str
+    input: BaseModel | Json
+    key: str
+    lane: Lane | None = None
+    stage: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FanOut:
-    """Make `children` and go on with stage `then` when the last of them has ended, however it ended."""
+    """Make `children` and go on with stage `then` when the last of them has ended, however it ended.
+
+    `lane`: of children that name none; None: a few children keep their parent's lane, many are bulk.
+    """
 
     children: Sequence[Child]
     then: str
-    carry: Json = field(default_factory=dict)
+    carry: BaseModel | Json | None = None
+    lane: Lane | None = None
 
 
 @dataclass(frozen=True, slots=True)

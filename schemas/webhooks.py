@@ -14,6 +14,7 @@ from pydantic import (
     StringConstraints,
 )
 
+from schemas.kinds.registry import KINDS, nouns
 from schemas.lifecycle import TERMINAL
 from schemas.names import no_control_characters
 
@@ -26,8 +27,8 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
 
 
-NOUNS: Final = ("job", "batch")
-"""What events tell of: a job of kind `batch` is a batch, any other a job. Children are not announced."""
+NOUNS: Final = nouns()
+"""What events tell of, by the registry of kinds. Children are not announced."""
 
 EVENTS: Final = tuple(f"{noun}.{state.value}" for noun in NOUNS for state in sorted(TERMINAL))
 """Every event type that receivers may ask for."""
@@ -44,8 +45,7 @@ DAY_S: Final = 24 * 3600
 
 def events_of(kind: str) -> tuple[str, ...]:
     """The events that tell of a job of this kind."""
-    noun = kind if kind in NOUNS else "job"
-    return tuple(event for event in EVENTS if event.startswith(f"{noun}."))
+    return tuple(event for event in EVENTS if event.startswith(f"{KINDS[kind].noun}."))
 
 
 def _known(event: str) -> str:

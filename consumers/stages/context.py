@@ -3,12 +3,15 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from consumers.stages.ports import Ports
 from schemas.outcomes import Outcome
 from schemas.topics import Lane
+
+In = TypeVar("In", covariant=True)
+Carry = TypeVar("Carry", covariant=True)
 
 
 async def _silent(done: int, total: int, message: str | None) -> None:
@@ -16,12 +19,13 @@ async def _silent(done: int, total: int, message: str | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class StageJob:
+class StageJob(Generic[In, Carry]):
     """A claimed job as its stage sees it.
 
-    `input` was checked by the gateway (or made by the parent's stage); `carry` came from the stage before. `attempt`
-    counts the tries of this stage from 1; `epoch` is the fencing token. A stage that was cancelled sees
-    `asyncio.CancelledError` at its next await.
+    `input` and `carry`, from the stage before, are of the models that the registry of kinds names for this stage;
+    `carry` is None where it names none. `attempt` counts the tries of this stage from 1; `epoch` is the fencing token.
+    `rounds`: how many fan-outs the job has made. A stage that was cancelled sees `asyncio.CancelledError` at its next
+    await.
     """
 
     id: UUID
@@ -31,8 +35,9 @@ class StageJob:
     lane: Lane
     attempt: int
     epoch: int
-    input: dict[str, Any]
-    carry: dict[str, Any]
+    rounds: int
+    input: In
+    carry: Carry
     created_at: datetime
     started_at: datetime
     report: Callable[[int, int, str | None], Awaitable[None]] = field(default=_silent)
@@ -44,5 +49,5 @@ class StageJob:
         return f"{self.tenant}/jobs/{self.id.hex}/{self.epoch}"
 
 
-Stage = Callable[[StageJob, Ports], Awaitable[Outcome]]
+Stage = Callable[[StageJob[Any, Any], Ports], Awaitable[Outcome]]
 """`async def run(job, ports) -> Outcome` in each stage's module; it raises a `JobError` or returns one outcome."""

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 from consumers.stages.context import Stage, StageJob
 from consumers.stages.ports import Needs, Ports
-from schemas.kinds.registry import Route
+from schemas.kinds.registry import Route, steps
 from schemas.outcomes import Outcome
 
 
@@ -20,7 +21,7 @@ class StageCode:
     run: Stage
     needs: Needs
 
-    async def __call__(self, job: StageJob, ports: Ports) -> Outcome:
+    async def __call__(self, job: StageJob[Any, Any], ports: Ports) -> Outcome:
         """Run it with its own ports and no others."""
         return await self.run(job, ports.view(f"the stage `{self.name}` of `{self.kind}`", self.needs))
 
@@ -34,4 +35,5 @@ def stage(kind: str, name: str) -> StageCode:
 
 def needs_of(routes: Iterable[Route]) -> Needs:
     """The ports that the stages of these topics use. Imports the stages."""
-    return Needs().union(*(stage(route.kind, route.stage).needs for route in routes))
+    found = (step for route in routes for step in steps(route.kind, route.stage))
+    return Needs().union(*(stage(step.kind.name, step.name).needs for step in found))

@@ -22,7 +22,7 @@ from infra.telemetry import current_traceparent
 from schemas.dead_letters import ManyRequeued, Refused, Source
 from schemas.errors import Conflict, NotFound
 from schemas.ids import shown
-from schemas.kinds.registry import KINDS
+from schemas.kinds.registry import first_stages
 from schemas.lifecycle import LIVE
 from schemas.messages import Summons
 
@@ -97,7 +97,7 @@ async def _requeue_job(connection: "Connection", row: Row, asking: Asker) -> int
         row["id"],
         asking.tenant,
         job_id=uuids.uuid7(),
-        first_stages={kind.name: kind.first_stage for kind in KINDS.values()},
+        first_stages=first_stages(),
         traceparent=current_traceparent(),
     )
     if made is not None:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from gateway.http.errors import LimitReached, RangeUnsatisfiable, status_of
 from schemas.errors import InvalidInput, JobError
-from schemas.kinds.registry import KINDS
+from schemas.kinds.registry import KINDS, submittable
 
 log = structlog.get_logger(__name__)
 
@@ -123,12 +123,18 @@ async def _invalid(request: Request, error: Exception) -> Response:
     errors = [{"field": _field(e), "message": _sentence(e)} for e in found[:20]]
     return problem(
         422,
-        "unknown_kind" if found[0]["type"] in UNKNOWN_KIND else InvalidInput.code,
+        _code(found[0]),
         errors[0]["message"],
         field=errors[0]["field"],
         remedy="correct the field and send the request again; nothing was stored",
         errors=errors,
     )
+
+
+def _code(error: Mapping[str, Any]) -> str:
+    if error["type"] not in UNKNOWN_KIND:
+        return InvalidInput.code
+    return "kind_not_submittable" if error.get("ctx", {}).get("tag") in KINDS else "unknown_kind"
 
 
 def _malformed(why: str) -> Response:
@@ -155,9 +161,13 @@ def _sentence(error: Mapping[str, Any]) -> str:
             return "this field is not known here; remove it"
         case "union_tag_invalid":
             context = error["ctx"]
+            if context["tag"] in KINDS:
+                return (
+                    f"jobs of kind {context['tag']!r} are made by other jobs alone: submit {context['expected_tags']}"
+                )
             return f"unknown kind {context['tag']!r}: one of {context['expected_tags']}"
         case "union_tag_not_found":
-            return f"name the job's kind: one of {', '.join(KINDS)}"
+            return f"name the job's kind: one of {', '.join(kind.name for kind in submittable())}"
     return str(error["msg"]).removeprefix("Value error, ")
 
 

@@ -77,7 +77,7 @@ class Submitter:
         if made is None:
             return await self._first(job)
         SUBMITTED.labels(job.kind, job.lane).inc()
-        return Accepted(job.id, fresh_view(job, made, submission.metadata), new=True)
+        return Accepted(job.id, fresh_view(job, made), new=True)
 
     async def _flush(self, group: Sequence[NewJob]) -> Sequence[Made | None]:
         async with self._database.connection() as connection:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -48,30 +48,31 @@ def job_view(row: Row, children: Mapping[str, int] | None) -> dict[str, Any]:
 _LIVE = (JobState.QUEUED, JobState.RUNNING, JobState.RETRY_WAIT)
 
 
-def fresh_view(job: NewJob, made: Made, metadata: Mapping[str, str]) -> dict[str, Any]:
+def fresh_view(job: NewJob, made: Made) -> dict[str, Any]:
     """A job that was made this moment, without reading it back."""
-    return {
-        "id": shown("job", job.id),
-        "object": "job",
-        "kind": job.kind,
-        "state": "queued",
-        "lane": job.lane,
-        "stage": job.stage,
+    return job_view(_Fresh(job, made), None)
+
+
+class _Fresh:
+    """The row of a new job, as it would be read back: what it was made with, and what nothing has become of it yet."""
+
+    BLANK: Final = {
+        "state": JobState.QUEUED.value,
         "attempt": 0,
-        "max_attempts": job.max_attempts,
-        "progress": {"done": 0, "total": 0, "message": None},
-        "result": None,
-        "error": None,
-        "metadata": metadata,
-        "webhook": _receiver(job.webhook),
-        "parent": None,
-        "children": None,
-        "created_at": made.created_at,
-        "started_at": None,
-        "finished_at": None,
-        "expires_at": made.expires_at,
-        "links": _links(job.id),
+        "waiting": False,
+        "progress_done": 0,
+        "progress_total": 0,
+        **dict.fromkeys(("progress_message", "result", "error", "started_at", "finished_at")),
     }
+
+    def __init__(self, job: NewJob, made: Made) -> None:
+        self._job = job
+        self._made = made
+
+    def __getitem__(self, column: str, /) -> Any:
+        if column in self.BLANK:
+            return self.BLANK[column]
+        return getattr(self._made if column in ("created_at", "expires_at") else self._job, column)
 
 
 def event_view(job_id: UUID, id: int, type: str, at: datetime, data: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import orjson
 
 from infra.postgres.database import Database
 from infra.postgres.queries import reading
+from schemas.lifecycle import JobState
 
 C = TypeVar("C")
 
@@ -22,14 +23,18 @@ class PostgresChildren(Generic[C]):
     database: Database
     summary: Callable[..., C]
 
-    async def results(self, job_id: UUID) -> AsyncIterator[C]:
-        """Every child in the order they were made; no connection is held between pages."""
+    async def results(self, job_id: UUID, round: int | None = None) -> AsyncIterator[C]:
+        """Every child of a fan-out in the order they were made; no connection is held between pages."""
         after: UUID | None = None
         while True:
             async with self.database.connection() as connection:
-                rows = await reading.child_results(connection, job_id, after, PAGE)
+                rows = await reading.child_results(connection, job_id, round, after, PAGE)
             for row in rows:
                 yield self.summary(
+                    key=row["key"],
+                    kind=row["kind"],
+                    round=row["round"],
+                    state=JobState(row["state"]),
                     input=orjson.loads(row["input"]),
                     result=orjson.loads(row["result"]) if row["result"] else None,
                     error=orjson.loads(row["error"]) if row["error"] else None,

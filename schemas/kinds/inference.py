@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from schemas.filters import Filter
 from schemas.names import CollectionName
+from schemas.retrieval import Embedding, Passage
 
 MAX_QUESTION_CHARS = 8_000
 
@@ -70,3 +71,23 @@ class InferenceResult(BaseModel):
     model: str | None
     usage: TokenUsage = TokenUsage()
     timings_ms: dict[str, float] = Field(default_factory=dict)
+
+
+class ToEncode(BaseModel):
+    """From `retrieve` to `encode`: the model that the collection was made with. `timings_ms` as in the result."""
+
+    embedder: str
+    timings_ms: dict[str, float]
+
+
+class Encoded(ToEncode):
+    """From `encode` back to `retrieve`: what the model made of the question."""
+
+    embedding: Embedding
+
+
+class Found(BaseModel):
+    """To `rerank` and `generate`: the passages, best first."""
+
+    passages: list[Passage]
+    timings_ms: dict[str, float]

@@ -9,7 +9,7 @@ from consumers.stages.ports import Ports
 from schemas.outcomes import Done
 
 
-async def leave(job: StageJob, ports: Ports, letters: int) -> Done:
+async def leave(job: StageJob[Any, Any], ports: Ports, letters: int) -> Done:
     """Write the artifact; a result of so many letters names it."""
     effect = f"{job.folder}/effect"
     await ports.blobs.put(effect, _content(job.id, job.epoch))

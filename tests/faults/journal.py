@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from consumers.stages.context import StageJob
@@ -34,7 +34,7 @@ class Try:
 
 
 @contextmanager
-def written(job: StageJob) -> Iterator[None]:
+def written(job: StageJob[Any, Any]) -> Iterator[None]:
     """A line when the stage begins, and one when it is over."""
     file = os.open(os.environ[VARIABLE], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 

@@ -6,7 +6,8 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 import consumers.stages
-from schemas.kinds.registry import KINDS, Kind
+from schemas.kinds.kind import Kind, Stage
+from schemas.kinds.registry import KINDS
 from schemas.topics import Pool
 
 KIND: Final = "probe"
@@ -30,8 +31,14 @@ class ProbeInput(BaseModel):
     letters: int = Field(0, ge=0)
 
 
+class Letters(BaseModel):
+    """From the first stage to the second."""
+
+    letters: int
+
+
 def register() -> None:
     """Let the registries of this process know the kind; before anything else of the product is imported."""
     assert isinstance(KINDS, dict)
-    KINDS[KIND] = Kind(KIND, ProbeInput, None, {"act": POOL, "end": POOL})
+    KINDS[KIND] = Kind(KIND, ProbeInput, None, {"act": Stage(POOL), "end": Stage(POOL, carry=Letters)})
     consumers.stages.__path__.append(str(Path(__file__).parent / "stages"))

@@ -53,7 +53,7 @@ class Past:
         parent = id_of(days)
         await self.jobs.submit(id=parent)
         [row] = await self.jobs.claim(parent)
-        below = await self.jobs.fan_out(parent, row["epoch"], children)
+        below = await self.jobs.fan_out(parent, row.epoch, children)
         await self.jobs.fetch(
             "UPDATE job SET state = 'succeeded', waiting = false, finished_at = now() - make_interval(days => $2)"
             " WHERE id = $1 OR parent = $1",

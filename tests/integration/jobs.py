@@ -12,6 +12,7 @@ import uuid_utils.compat as uuids
 
 from infra.postgres.database import Database
 from infra.postgres.queries import cancel, claim, moves, submit
+from infra.postgres.queries.claim import Claimed
 from infra.postgres.queries.moves import Move, Moved
 from infra.postgres.queries.submit import Made, NewJob
 from schemas.lifecycle import JobState
@@ -26,15 +27,14 @@ def new_job(**changes: Any) -> NewJob:
         stage="run",
         lane="interactive",
         input="{}",
-        metadata="{}",
         max_attempts=3,
-        timeout_s=None,
-        expires_in_s=None,
-        idempotency_key=None,
-        fingerprint=None,
-        traceparent=None,
     )
     return replace(job, **changes)
+
+
+def new_child(*, key: str, **changes: Any) -> NewJob:
+    """A no-op that a fan-out makes."""
+    return new_job(key=key, **changes)
 
 
 class Jobs:
@@ -52,7 +52,7 @@ class Jobs:
         assert None not in await self.make(*new)
         return [job.id for job in new]
 
-    async def claim(self, *ids: UUID, lease_s: float = 60, worker: str = "w") -> list[asyncpg.Record]:
+    async def claim(self, *ids: UUID, lease_s: float = 60, worker: str = "w") -> list[Claimed]:
         """Claim as a worker would whose summons are fresh."""
         rows = await self.rows(ids)
         async with self.database.connection() as connection:
@@ -63,7 +63,7 @@ class Jobs:
         """A new job that is running: its id and epoch."""
         [job_id] = await self.submit(**changes)
         [row] = await self.claim(job_id, lease_s=lease_s)
-        return job_id, row["epoch"]
+        return job_id, row.epoch
 
     async def finish(
         self, job_id: UUID, epoch: int, state: JobState, *, worker: str = "w", **fields: Any
@@ -73,15 +73,15 @@ class Jobs:
         return moved
 
     async def fan_out(
-        self, job_id: UUID, epoch: int, count: int, *, then: str = "run", worker: str = "w"
+        self, job_id: UUID, epoch: int, count: int, *, then: str = "run", worker: str = "w", **child: Any
     ) -> list[UUID]:
         """Make children; empty when the fence failed."""
-        children = [(uuids.uuid7(), "run", json.dumps({"steps": n % 100 + 1})) for n in range(count)]
+        children = [new_child(key=str(n), input=json.dumps({"steps": n % 100 + 1}), **child) for n in range(count)]
         async with self.database.unit_of_work() as connection:
             held = await moves.fan_out(
                 connection, job_id, epoch, worker=worker, then=then, carry='{"of": "x"}', children=children
             )
-        return [child[0] for child in children] if held else []
+        return [child.id for child in children] if held else []
 
     async def parent(self, count: int = 2) -> tuple[UUID, list[UUID]]:
         """A job that waits for `count` queued children."""
@@ -95,7 +95,7 @@ class Jobs:
     async def end(self, job_id: UUID, state: JobState = JobState.SUCCEEDED) -> None:
         """Claim a queued job and end it."""
         [row] = await self.claim(job_id)
-        assert await self.finish(job_id, row["epoch"], state) is not None
+        assert await self.finish(job_id, row.epoch, state) is not None
 
     async def cancel(self, job_id: UUID, tenant: str = "default") -> tuple[bool, set[UUID]]:
         async with self.database.connection() as connection:

@@ -11,7 +11,7 @@ from infra.postgres.queries.moves import Move
 from infra.postgres.queries.submit import NewJob
 from schemas.errors import DependencyUnavailable
 from schemas.lifecycle import JobState
-from tests.integration.jobs import Jobs
+from tests.integration.jobs import Jobs, new_child
 from tests.integration.life_model import IDS, NOBODY, Summons, Try, World
 
 S = JobState
@@ -71,7 +71,7 @@ class Claim:
         async with jobs.database.connection() as connection:
             rows = await claim.claim(connection, self.summons, worker=self.worker, lease_s=HOUR_S)
         names = ("id", "epoch", "worker", "attempt", "max_attempts")
-        return {Try(*(row[name] for name in names)) for row in rows}, NOBODY
+        return {Try(*(getattr(row, name) for name in names)) for row in rows}, NOBODY
 
     def predict(self, world: World, skip: IDS = NOBODY) -> Answer:
         return world.claim(self.summons, self.worker, skip), NOBODY
@@ -132,6 +132,8 @@ class FanOut:
     skips: ClassVar[bool] = False
 
     async def do(self, jobs: Jobs) -> Answer:
+        parent = await jobs.row(self.one.job)
+        limits = {"tenant": parent["tenant"], "max_attempts": parent["max_attempts"]}
         async with jobs.database.unit_of_work() as connection:
             held = await moves.fan_out(
                 connection,
@@ -139,7 +141,7 @@ class FanOut:
                 worker=self.one.worker,
                 then="sum",
                 carry=self._carry(),
-                children=[(id, "run", "{}") for id in self.children],
+                children=[new_child(id=id, key=id.hex, **limits) for id in self.children],
             )
         return self._answer(held)
 

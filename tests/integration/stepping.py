@@ -21,6 +21,7 @@ from infra.postgres.queries.catalogue import CHUNKS
 from schemas.catalogue import stamp
 from schemas.errors import JobError
 from schemas.kinds.indexing import IndexingInput
+from schemas.lifecycle import JobState
 from schemas.outcomes import Done, Fail, FanOut, Next, Outcome, Snooze
 from schemas.retrieval import IndexName
 from tests.integration.jobs import Jobs
@@ -28,6 +29,7 @@ from tests.unit.ports_in_memory import World
 
 TENANT = "default"
 NAME = "c"
+S = JobState
 UNGATED = {"search", "current", "hold", "ensure"}
 """`ensure` runs while its collection is held: a test that stopped there would stop the others at the lock."""
 
@@ -77,7 +79,7 @@ class Stepped:
 class Try:
     """A try of a stage. `lost`: another worker has the job by now, and this one does not know it yet."""
 
-    job: StageJob
+    job: StageJob[Any, Any]
     gate: Gate
     task: "asyncio.Task[Outcome]"
     parent: UUID | None
@@ -105,12 +107,15 @@ class Conductor:
         self._children: dict[UUID, list[ChildSummary]] = {}
         self._numbers: dict[UUID, int] = {}
         self._live: dict[UUID, int] = {}
-        self._then: dict[UUID, tuple[StageJob, FanOut]] = {}
+        self._then: dict[UUID, tuple[StageJob[Any, Any], FanOut]] = {}
 
-    async def results(self, job_id: UUID) -> AsyncIterator[ChildSummary]:
-        """What stages ask for: the children of a job. A lost try may meet those that live."""
-        for summary in self._children.get(job_id, []):
-            yield summary
+    async def results(self, job_id: UUID, round: int | None = None) -> AsyncIterator[ChildSummary]:
+        """What stages ask for: the children of a fan-out. A lost try may meet those that live."""
+        children = self._children.get(job_id, [])
+        last = max((summary.round for summary in children), default=1)
+        for summary in children:
+            if summary.round == (round or last):
+                yield summary
 
     async def submit(self, **request: Any) -> UUID:
         """A job at its first gate."""
@@ -120,7 +125,7 @@ class Conductor:
         [row] = await self.jobs.fetch(
             "SELECT created_at, clock_timestamp() AS started_at FROM job WHERE id = $1", job_id
         )
-        blank = self.world.job("indexing", "plan", json.loads(given.model_dump_json()))
+        blank = self.world.job("indexing", "plan", given)
         await self._start(replace(blank, id=job_id, tenant=TENANT, **dict(row)))
         return job_id
 
@@ -154,6 +159,12 @@ class Conductor:
         for one in [one for one in self.tries if job_id in (one.job.id, one.parent)]:
             one.lost = True
             await self.kill(one)
+
+    async def cancel_child(self, one: Try) -> None:
+        """Cancel a child by itself, where it stands; its parent goes on."""
+        one.lost = True
+        await self.kill(one)
+        await self._over(one, Ended())
 
     def at(self, job_id: UUID) -> Try | None:
         """The try of a submitted job or of its children that is not lost."""
@@ -195,7 +206,7 @@ class Conductor:
         assert all(any(key == g or key.startswith(f"{g}/") for g in garbage) for key in kept - named), "a text for ever"
         return found
 
-    async def _start(self, job: StageJob, parent: UUID | None = None) -> None:
+    async def _start(self, job: StageJob[Any, Any], parent: UUID | None = None) -> None:
         gate = Gate()
         stepped = self.world.ports
         stepped.catalogue = Stepped(self.catalogue, gate)
@@ -205,7 +216,7 @@ class Conductor:
         self.tries.append(one)
         await self._until_waiting(one)
 
-    async def _stage(self, job: StageJob, ports: Ports, gate: Gate) -> Outcome:
+    async def _stage(self, job: StageJob[Any, Any], ports: Ports, gate: Gate) -> Outcome:
         outcome = await stage(job.kind, job.stage)(job, ports)
         await gate("outcome")
         return outcome
@@ -232,18 +243,21 @@ class Conductor:
         job = one.job
         match Fail(error) if isinstance(error, JobError) else one.task.result():
             case Next(stage=name, carry=carry):
-                following = replace(self._again(job), stage=name, carry=json.loads(json.dumps(carry)))
-                await self._start(following, one.parent)
+                await self._start(self._again(job, stage=name, carry=carry), one.parent)
             case Snooze():
                 await self._start(self._again(job), one.parent)
             case FanOut() as fan:
                 summaries = self._children.setdefault(job.id, [])
+                job = replace(job, rounds=job.rounds + 1)
                 self._then[job.id] = (job, fan)
                 first = len(summaries)
-                summaries.extend(ChildSummary(child.input, None, None) for child in fan.children)
+                for child in fan.children:
+                    told = json.loads(child.input.model_dump_json())  # type: ignore[union-attr]
+                    summaries.append(ChildSummary(child.key, child.kind, job.rounds, S.QUEUED, told, None, None))
                 self._live[job.id] = len(fan.children)
                 for number, child in enumerate(fan.children, start=first):
-                    made = replace(job, id=uuids.uuid7(), stage=child.stage, input=child.input, carry={}, epoch=1)
+                    blank = self.world.job(child.kind, child.stage or "plan", child.input)
+                    made = replace(blank, id=uuids.uuid7(), tenant=job.tenant, lane=job.lane)
                     self._numbers[made.id] = number
                     await self._start(made, job.id)
             case Done(result=result):
@@ -260,12 +274,13 @@ class Conductor:
             return
         error = ended.error
         told = None if error is None else {"code": error.reason, "message": error.message}
-        summaries = self._children[one.parent]
-        summaries[self._numbers[one.job.id]] = ChildSummary(one.job.input, ended.result, told)
+        state = S.SUCCEEDED if ended.result is not None else S.CANCELLED if error is None else S.FAILED
+        summaries, number = self._children[one.parent], self._numbers[one.job.id]
+        summaries[number] = replace(summaries[number], state=state, result=ended.result, error=told)
         self._live[one.parent] -= 1
         if not self._live[one.parent]:
             job, fan = self._then.pop(one.parent)
-            await self._start(replace(self._again(job), stage=fan.then, carry=json.loads(json.dumps(fan.carry))))
+            await self._start(self._again(job, stage=fan.then, carry=fan.carry))
 
-    def _again(self, job: StageJob) -> StageJob:
-        return replace(job, epoch=job.epoch + 1, attempt=job.attempt + 1)
+    def _again(self, job: StageJob[Any, Any], **changes: Any) -> StageJob[Any, Any]:
+        return self.world.again(job, **changes)

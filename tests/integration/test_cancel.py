@@ -6,7 +6,7 @@ import pytest
 
 from infra.postgres.queries import moves
 from schemas.lifecycle import JobState
-from tests.integration.jobs import Jobs
+from tests.integration.jobs import Jobs, new_child
 
 S = JobState
 
@@ -72,12 +72,12 @@ async def test_a_tree_is_cancelled_whole(jobs: Jobs) -> None:
     [held] = await jobs.claim(running)
     await jobs.end(done)
     [claimed] = await jobs.claim(waiting)
-    grandchildren = await jobs.fan_out(waiting, claimed["epoch"], 2)
+    grandchildren = await jobs.fan_out(waiting, claimed.epoch, 2)
     assert await jobs.cancel(root) == (True, set())
     assert await jobs.states([root, queued, waiting, *grandchildren]) == {"cancelled"}
     assert await jobs.states([running]) == {"running"}
     assert await jobs.states([done]) == {"succeeded"}
-    assert await jobs.heartbeat((running, held["epoch"])) == {running: True}
+    assert await jobs.heartbeat((running, held.epoch)) == {running: True}
     assert not (await jobs.row(root))["waiting"]
 
 
@@ -106,11 +106,10 @@ async def test_children_made_while_the_cancellation_waited_are_cancelled_too(job
     async with jobs.database.connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        child = (await jobs.fetch("SELECT gen_random_uuid() AS id"))[0]["id"]
-        made = [(child, "run", "{}")]
-        assert await moves.fan_out(connection, job_id, epoch, worker="w", then="run", carry="{}", children=made)
+        child = new_child(key="one")
+        assert await moves.fan_out(connection, job_id, epoch, worker="w", then="run", carry=None, children=[child])
         cancelling = asyncio.create_task(jobs.cancel(job_id))
         await jobs.until_blocked(1)
         await transaction.commit()
     assert await cancelling == (True, set())
-    assert await jobs.states([job_id, child]) == {"cancelled"}
+    assert await jobs.states([job_id, child.id]) == {"cancelled"}

@@ -14,7 +14,7 @@ from tests.integration.jobs import Jobs
 async def test_a_claim_raises_epoch_and_attempt_and_sets_a_lease(jobs: Jobs) -> None:
     [job_id] = await jobs.submit()
     [row] = await jobs.claim(job_id, lease_s=30, worker="w1")
-    assert (row["epoch"], row["attempt"]) == (1, 1)
+    assert (row.epoch, row.attempt) == (1, 1)
     stored = await jobs.row(job_id)
     assert (stored["state"], stored["worker"]) == ("running", "w1")
     [left] = await jobs.fetch("SELECT lease_until - now() AS lease FROM job")
@@ -35,14 +35,14 @@ async def test_a_summons_repeated_within_one_poll_claims_once(jobs: Jobs) -> Non
     [job_id] = await jobs.submit()
     async with jobs.database.connection() as connection:
         rows = await claim.claim(connection, [(job_id, 0, "run")] * 3, worker="w", lease_s=10)
-    assert [row["epoch"] for row in rows] == [1]
+    assert [row.epoch for row in rows] == [1]
     assert await jobs.history(job_id) == ["running"]
 
 
 async def test_concurrent_claims_share_the_jobs_out(jobs: Jobs) -> None:
     ids = await jobs.submit(40)
     groups = await asyncio.gather(*(jobs.claim(*ids, worker=f"w{n}") for n in range(8)))
-    claimed = [row["id"] for group in groups for row in group]
+    claimed = [row.id for group in groups for row in group]
     assert sorted(claimed) == sorted(ids)
     assert {row["epoch"] for row in await jobs.rows(ids)} == {1}
 

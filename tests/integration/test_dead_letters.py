@@ -25,7 +25,7 @@ FIRST = {kind.name: kind.first_stage for kind in KINDS.values()}
 async def die(jobs: Jobs, job_id: UUID) -> UUID:
     """End a queued job for want of attempts; its letter."""
     [row] = await jobs.claim(job_id)
-    moved = await jobs.finish(job_id, row["epoch"], S.FAILED, error=ERROR, code="engine_overloaded", dead=True)
+    moved = await jobs.finish(job_id, row.epoch, S.FAILED, error=ERROR, code="engine_overloaded", dead=True)
     assert moved is not None
     [letter] = await jobs.fetch("SELECT id FROM dead_letter WHERE job_id = $1", job_id)
     found: UUID = letter["id"]
@@ -108,7 +108,7 @@ async def test_a_letter_is_requeued_once(jobs: Jobs) -> None:
 async def test_the_letters_of_all_children_of_a_job_are_covered_by_its_copy(jobs: Jobs) -> None:
     root, [one, two, fine] = await jobs.parent(3)
     [row] = await jobs.claim(fine)
-    [grandchild] = await jobs.fan_out(fine, row["epoch"], 1)
+    [grandchild] = await jobs.fan_out(fine, row.epoch, 1)
     deepest = await die(jobs, grandchild)
     await jobs.resume(fine)
     await jobs.end(fine)

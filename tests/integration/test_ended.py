@@ -1,12 +1,16 @@
 """What follows from a job's end is written in the statement that ends it: deliveries for receivers, dead letters."""
 
 import json
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 import uuid_utils.compat as uuids
 
+from infra.postgres.queries import moves
+from infra.postgres.queries.ended import FOLLOWS, follows
 from producers.rescue import Rescuer
+from schemas.kinds.registry import KINDS
 from schemas.lifecycle import JobState
 from schemas.webhooks import EVENTS
 from tests.integration.house import RESCUE
@@ -46,7 +50,7 @@ async def end_by_a_worker(jobs: Jobs, job_id: UUID) -> str:
 
 async def end_by_failing(jobs: Jobs, job_id: UUID) -> str:
     [row] = await jobs.claim(job_id)
-    await jobs.finish(job_id, row["epoch"], S.FAILED, error='{"code": "invalid_input"}', code="invalid_input")
+    await jobs.finish(job_id, row.epoch, S.FAILED, error='{"code": "invalid_input"}', code="invalid_input")
     return "job.failed"
 
 
@@ -95,8 +99,12 @@ async def test_a_receiver_hears_only_of_what_it_asked_for(jobs: Jobs) -> None:
     assert await deliveries(jobs) == [(str(mine), "job.failed")]
 
 
-async def test_a_batch_is_announced_as_one_and_its_children_are_not(jobs: Jobs) -> None:
-    await endpoint(jobs)
+async def test_a_kind_is_announced_by_its_noun_and_children_are_not(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = {"noop": KINDS["noop"], "batch": replace(KINDS["noop"], name="batch", noun="batch")}
+    monkeypatch.setattr(moves, "FINISH", moves.FINISH.replace(FOLLOWS, follows(kinds)))
+    await endpoint(jobs, events=(*EVENTS, "batch.succeeded"))
     parent, [child] = await jobs.parent(1)
     await jobs.fetch("UPDATE job SET kind = 'batch' WHERE id = $1", parent)
     await jobs.end(child)
@@ -137,7 +145,7 @@ async def test_a_worker_of_another_name_cannot_write_under_the_same_epoch(jobs: 
     await jobs.claim(job_id, worker="before")
     await jobs.fetch("UPDATE job SET state = 'queued', epoch = 0, attempt = 0, worker = NULL WHERE id = $1", job_id)
     [row] = await jobs.claim(job_id, worker="after")
-    assert await jobs.finish(job_id, row["epoch"], S.SUCCEEDED, worker="before") is None
-    assert await jobs.heartbeat((job_id, row["epoch"]), worker="before") == {}
-    assert await jobs.fan_out(job_id, row["epoch"], 2, worker="before") == []
-    assert await jobs.finish(job_id, row["epoch"], S.SUCCEEDED, worker="after") is not None
+    assert await jobs.finish(job_id, row.epoch, S.SUCCEEDED, worker="before") is None
+    assert await jobs.heartbeat((job_id, row.epoch), worker="before") == {}
+    assert await jobs.fan_out(job_id, row.epoch, 2, worker="before") == []
+    assert await jobs.finish(job_id, row.epoch, S.SUCCEEDED, worker="after") is not None

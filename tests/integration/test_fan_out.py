@@ -1,32 +1,33 @@
 """A parent waits for its children without a worker and without a counter, and goes on exactly once."""
 
 import asyncio
+from uuid import UUID
 
 import pytest
-import uuid_utils.compat as uuids
 
 from consumers.completions import Completions
+from consumers.fan_out import Wait
+from consumers.stages.ports import ChildSummary
 from infra.postgres.children import PostgresChildren
 from infra.postgres.queries import moves
 from infra.postgres.queries.moves import Move
 from producers.rescue import Rescuer
 from schemas.lifecycle import JobState
 from tests.integration.house import RESCUE
-from tests.integration.jobs import Jobs
+from tests.integration.jobs import Jobs, new_child
 
 S = JobState
 
 
 async def test_a_fan_out_makes_children_and_lets_the_parent_wait(jobs: Jobs) -> None:
-    root, epoch = await jobs.running(max_attempts=7, timeout_s=9.0, traceparent="t", lane="bulk")
+    root, epoch = await jobs.running()
     children = await jobs.fan_out(root, epoch, 3, then="later")
     parent = await jobs.row(root)
     assert (parent["state"], parent["waiting"], parent["stage"], parent["epoch"]) == ("running", True, "later", 2)
     assert (parent["lease_until"], parent["worker"], parent["carry"]) == (None, None, '{"of": "x"}')
-    assert (parent["attempt"], parent["progress_total"]) == (0, 3)
-    for row in await jobs.rows(children):
-        assert (row["parent"], row["state"], row["tenant"], row["kind"]) == (root, "queued", "default", "noop")
-        assert (row["max_attempts"], row["timeout_s"], row["traceparent"], row["lane"]) == (7, 9.0, "t", "bulk")
+    assert (parent["attempt"], parent["progress_total"], parent["rounds"]) == (0, 3, 1)
+    for number, row in enumerate(await jobs.rows(children)):
+        assert (row["parent"], row["state"], row["round"], row["key"]) == (root, "queued", 1, str(number))
         assert await jobs.messages(row["id"]) == [("run", 0)]
 
 
@@ -51,7 +52,7 @@ async def test_the_parent_goes_on_when_the_last_child_has_ended(jobs: Jobs) -> N
     assert await jobs.messages(root) == [("run", 0), ("run", 2)]
     assert await jobs.resume(root) == 0
     [claimed] = await jobs.claim(root)
-    assert (claimed["epoch"], claimed["attempt"], claimed["carry"]) == (3, 1, '{"of": "x"}')
+    assert (claimed.epoch, claimed.attempt, claimed.carry) == (3, 1, '{"of": "x"}')
 
 
 @pytest.mark.parametrize("state", [S.FAILED, S.CANCELLED])
@@ -74,9 +75,7 @@ async def test_children_that_end_at_the_same_time_resume_the_parent_once(jobs: J
     for _ in range(20):
         root, children = await jobs.parent(2)
         rows = await jobs.claim(*children)
-        ends = [
-            worker.record(Move(row["id"], row["epoch"], S.SUCCEEDED)) for worker, row in zip(workers, rows, strict=True)
-        ]
+        ends = [worker.record(Move(row.id, row.epoch, S.SUCCEEDED)) for worker, row in zip(workers, rows, strict=True)]
         assert None not in await asyncio.gather(*ends)
         for worker in workers:
             await worker.close()
@@ -97,34 +96,64 @@ async def test_thousands_of_children_come_back_in_the_order_they_were_made(jobs:
     root, children = await jobs.parent(2_500)
     assert len(await jobs.fetch("SELECT id FROM outbox WHERE job_id <> $1", root)) == 2_500
     rows = await jobs.claim(*children)
-    group = [Move(row["id"], row["epoch"], S.SUCCEEDED, result=row["input"]) for row in rows]
+    group = [Move(row.id, row.epoch, S.SUCCEEDED, result=row.input) for row in rows]
     async with jobs.database.connection() as connection:
         await moves.finish(connection, group, worker="w")
     assert await jobs.resume(root) == 1
-    results = [child.result async for child in PostgresChildren(jobs.database, _Summary).results(root)]
-    assert results == [{"steps": n % 100 + 1} for n in range(2_500)]
+    found = await summaries(jobs, root)
+    assert [(child.key, child.result) for child in found] == [(str(n), {"steps": n % 100 + 1}) for n in range(2_500)]
 
 
-class _Summary:
-    def __init__(self, input: object, result: object, error: object) -> None:
-        self.result = result
+async def summaries(jobs: Jobs, root: UUID, round: int | None = None) -> list[ChildSummary]:
+    return [child async for child in PostgresChildren(jobs.database, ChildSummary).results(root, round)]
+
+
+async def test_the_children_of_one_fan_out_are_not_taken_for_the_next_ones(jobs: Jobs) -> None:
+    root, [first] = await jobs.parent(1)
+    await jobs.end(first, S.FAILED)
+    await jobs.resume(root)
+    [row] = await jobs.claim(root)
+    assert row.rounds == 1
+    second, third = await jobs.fan_out(root, row.epoch, 2)  # the same keys again
+    await jobs.end(second)
+    await jobs.cancel(third)
+    last = await summaries(jobs, root)
+    assert [(child.key, child.kind, child.round, child.state) for child in last] == [
+        ("0", "noop", 2, S.SUCCEEDED),
+        ("1", "noop", 2, S.CANCELLED),
+    ]
+    assert last == await summaries(jobs, root, 2)
+    assert [(child.key, child.round, child.state) for child in await summaries(jobs, root, 1)] == [("0", 1, S.FAILED)]
+    await jobs.resume(root)
+    [row] = await jobs.claim(root)
+    await jobs.fan_out(root, row.epoch, 0)
+    assert await summaries(jobs, root) == [], "a fan-out of nothing has no children, whatever the one before had"
+
+
+async def test_children_of_before_rounds_and_keys_are_found(jobs: Jobs) -> None:
+    root, [child] = await jobs.parent(1)
+    await jobs.fetch("UPDATE job SET key = NULL, round = DEFAULT, rounds = DEFAULT")
+    await jobs.end(child)
+    assert [(one.key, one.round) for one in await summaries(jobs, root)] == [(str(child), 1)]
 
 
 async def test_a_fan_out_of_nothing_goes_straight_on(jobs: Jobs) -> None:
     root, epoch = await jobs.running()
     completions = Completions(jobs.database, lambda: None, worker="w")
-    assert await completions.fan_out(root, epoch, then="run", carry="{}", children=[])
+    assert await completions.fan_out(Wait(root, epoch, "run", None, []))
     assert (await jobs.row(root))["state"] == "queued"
 
 
-async def test_a_fan_out_that_fails_half_way_makes_nothing(jobs: Jobs) -> None:
+@pytest.mark.parametrize("same", ["id", "key"])
+async def test_a_fan_out_that_fails_half_way_makes_nothing(jobs: Jobs, same: str) -> None:
     root, epoch = await jobs.running()
-    twice = (uuids.uuid7(), "run", "{}")
+    first = new_child(key="a")
+    second = new_child(**{"key": "b", same: getattr(first, same)})
     completions = Completions(jobs.database, lambda: None, worker="w")
     with pytest.raises(Exception, match="duplicate key"):
-        await completions.fan_out(root, epoch, then="run", carry="{}", children=[twice, twice])
+        await completions.fan_out(Wait(root, epoch, "run", None, [first, second]))
     row = await jobs.row(root)
-    assert (row["waiting"], row["epoch"]) == (False, epoch)
+    assert (row["waiting"], row["epoch"], row["rounds"]) == (False, epoch, 0)
     assert len(await jobs.fetch("SELECT id FROM job")) == 1
 
 
@@ -136,8 +165,8 @@ async def test_the_rescuer_resumes_a_parent_whose_waker_died(jobs: Jobs) -> None
 
 
 async def test_the_rescuer_resumes_the_parent_of_a_child_it_fails(jobs: Jobs) -> None:
-    root, epoch = await jobs.running(max_attempts=1)
-    [child] = await jobs.fan_out(root, epoch, 1)
+    root, epoch = await jobs.running()
+    [child] = await jobs.fan_out(root, epoch, 1, max_attempts=1)
     await jobs.claim(child, lease_s=-1)
     rescuer = Rescuer(jobs.database, RESCUE, lambda: None)
     rescuer._sweeps = 1  # no sweep over waiting parents in this round

@@ -24,7 +24,7 @@ async def test_next_queues_the_next_stage_with_its_message(jobs: Jobs) -> None:
     assert (row["lease_until"], row["worker"], row["finished_at"]) == (None, None, None)
     assert await jobs.messages(job_id) == [("retrieve", 0), ("generate", 1)]
     [claimed] = await jobs.claim(job_id)
-    assert (claimed["epoch"], claimed["attempt"], claimed["carry"]) == (2, 1, '{"a": 1}')
+    assert (claimed.epoch, claimed.attempt, claimed.carry) == (2, 1, '{"a": 1}')
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))
@@ -73,8 +73,8 @@ async def test_a_stale_worker_cannot_finish_the_job(jobs: Jobs, state: JobState)
     assert await jobs.finish(job_id, old, state, result='{"stale": true}') is None
     assert await jobs.fan_out(job_id, old, 2) == []
     after = await jobs.row(job_id)
-    assert (after["state"], after["epoch"], after["result"]) == ("running", row["epoch"], None)
-    assert await jobs.finish(job_id, row["epoch"], S.SUCCEEDED) is not None
+    assert (after["state"], after["epoch"], after["result"]) == ("running", row.epoch, None)
+    assert await jobs.finish(job_id, row.epoch, S.SUCCEEDED) is not None
 
 
 async def test_two_ends_of_one_try_count_once(jobs: Jobs) -> None:

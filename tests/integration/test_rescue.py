@@ -49,7 +49,7 @@ async def test_a_job_whose_lease_ended_is_tried_again(jobs: Jobs, rescuer: Rescu
     assert await jobs.history(job_id) == ["running", "retry_wait", "queued"]
     assert await jobs.messages(job_id) == [("run", 0), ("run", 1)]
     [claimed] = await jobs.claim(job_id)
-    assert (claimed["epoch"], claimed["attempt"]) == (2, 2)
+    assert (claimed.epoch, claimed.attempt) == (2, 2)
 
 
 async def test_a_lease_that_holds_is_left_alone(jobs: Jobs, rescuer: Rescuer) -> None:
@@ -140,7 +140,7 @@ async def test_a_job_that_nobody_claimed_in_time_fails(jobs: Jobs, rescuer: Resc
     [queued] = await jobs.submit(expires_in_s=-1.0)
     [waiting] = await jobs.submit(expires_in_s=60.0)
     [claimed] = await jobs.claim(waiting)
-    await jobs.finish(waiting, claimed["epoch"], S.RETRY_WAIT, delay_s=99)
+    await jobs.finish(waiting, claimed.epoch, S.RETRY_WAIT, delay_s=99)
     await jobs.fetch("UPDATE job SET expires_at = now() - interval '1 s' WHERE id = $1", waiting)
     running, _ = await jobs.running(expires_in_s=60.0)
     await jobs.fetch("UPDATE job SET expires_at = now() - interval '1 s' WHERE id = $1", running)

@@ -24,7 +24,7 @@ S = JobState
 async def test_heartbeats_completions_cancellations_and_rescues_of_the_same_jobs_do_not_deadlock(jobs: Jobs) -> None:
     dice = random.Random(7)
     ids = await jobs.submit(300)
-    held = [(row["id"], row["epoch"]) for row in await jobs.claim(*ids)]
+    held = [(row.id, row.epoch) for row in await jobs.claim(*ids)]
     rescuer = Rescuer(jobs.database, RESCUE, lambda: None)
 
     def some(size: int) -> list[tuple[UUID, int]]:
@@ -55,8 +55,8 @@ async def test_heartbeats_completions_cancellations_and_rescues_of_the_same_jobs
 async def test_a_tree_that_is_cancelled_while_a_sweep_ends_its_children_does_not_deadlock(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, epoch = await jobs.running(max_attempts=1)
-    children = await jobs.fan_out(root, epoch, 3)
+    root, epoch = await jobs.running()
+    children = await jobs.fan_out(root, epoch, 3, max_attempts=1)
     await jobs.claim(*children, lease_s=-1)
     end_leases = rescue.end_expired_leases
     cancelling: list[asyncio.Task[tuple[bool, set[UUID]]]] = []
@@ -85,7 +85,7 @@ async def test_workers_that_race_for_the_same_jobs_end_each_once(jobs: Jobs) -> 
         for start in range(0, len(mine), 10):
             async with jobs.database.connection() as connection:
                 rows = await claim.claim(connection, mine[start : start + 10], worker=name, lease_s=60)
-                group = [Move(row["id"], row["epoch"], S.SUCCEEDED) for row in rows]
+                group = [Move(row.id, row.epoch, S.SUCCEEDED) for row in rows]
                 done += sum(moved is not None for moved in await moves.finish(connection, group, worker=name))
         return done
 

@@ -7,21 +7,40 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from consumers.stages.context import StageJob
 from consumers.stages.ports import Ports, needs
 from consumers.stages.registry import stage
 from schemas.errors import DependencyUnavailable, EngineOverloaded, InvalidInput, StageTimeout
-from schemas.kinds.registry import KINDS, Kind
+from schemas.kinds.kind import Kind, Stage
+from schemas.kinds.registry import KINDS
 from schemas.outcomes import Child, Done, FanOut, Next, Outcome, Retry, Snooze
 from schemas.topics import Pool
 
 
-async def act(job: StageJob, ports: Ports) -> Outcome:
-    match job.input:
+class TrialInput(RootModel[dict[str, Any]]):
+    pass
+
+
+class Made(BaseModel):
+    made: int
+
+
+TRIAL = Kind(
+    "trial",
+    TrialInput,
+    None,
+    {"act": Stage(Pool.CPU), "sum": Stage(Pool.CPU, carry=Made)},
+    children=frozenset({"trial", "noop"}),
+)
+
+
+async def act(job: StageJob[TrialInput, None], ports: Ports) -> Outcome:
+    match job.input.root:
         case {"sleep_s": float(seconds), **more} if more.get("only_epoch", job.epoch) == job.epoch:
             await asyncio.sleep(seconds)
         case {"block_s": float(seconds)}:
@@ -32,7 +51,10 @@ async def act(job: StageJob, ports: Ports) -> Outcome:
         case {"letters": int(count)}:
             return Done({"text": "x" * count})
         case {"children": int(count)}:
-            return FanOut([Child("act", {"fail": n == 0 and count > 1}) for n in range(count)], "sum", {"made": count})
+            parts = [Child("trial", {"fail": n == 0 and count > 1}, key=f"n{n}") for n in range(count)]
+            return FanOut(parts, "sum", Made(made=count), lane=job.lane)  # tests read the topics of one lane
+        case {"fan_out": list(parts), **more}:
+            return FanOut([Child(**part) for part in parts], more.get("then", "sum"), more.get("carry", {"made": 0}))
         case {"fail": True}:
             raise InvalidInput("it was told to fail")
         case {"retry_until_attempt": int(attempt)} if job.attempt < attempt:
@@ -49,16 +71,18 @@ async def act(job: StageJob, ports: Ports) -> Outcome:
             raise ZeroDivisionError
         case {"next_after_s": float(seconds)}:
             await asyncio.sleep(seconds)
-            return Next("sum", {"made": 0})
-        case {"next": True}:
-            return Next("sum", {"made": 0})
+            return Next("sum", Made(made=0))
+        case {"next": True, **more}:
+            return Next(more.get("to", "sum"), more.get("carry", {"made": 0}))
+        case {"answer": answer}:
+            return answer  # type: ignore[no-any-return]  # a stage that keeps to no vocabulary
     return Done({"attempt": job.attempt, "epoch": job.epoch})
 
 
-async def add_up(job: StageJob, ports: Ports) -> Outcome:
+async def add_up(job: StageJob[TrialInput, Made], ports: Ports) -> Outcome:
     ended = [child async for child in ports.children.results(job.id)]
     failed = [child.error["code"] for child in ended if child.error]
-    return Done({"children": len(ended), "failed": failed, **job.carry})
+    return Done({"children": len(ended), "failed": failed, "made": job.carry.made})
 
 
 def trial_kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -70,7 +94,7 @@ def trial_kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(sys.modules, "consumers.stages.trial", ModuleType("consumers.stages.trial"))
     assert isinstance(KINDS, dict)
-    monkeypatch.setitem(KINDS, "trial", Kind("trial", BaseModel, None, dict.fromkeys(stages, Pool.CPU)))
+    monkeypatch.setitem(KINDS, "trial", TRIAL)
     stage.cache_clear()
     yield
     stage.cache_clear()

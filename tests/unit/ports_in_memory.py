@@ -15,6 +15,9 @@ from consumers.stages.ports import ChildSummary, Deployment, GenerationOptions, 
 from schemas.collections import Chunking, FusionSettings, SparseSettings
 from schemas.errors import Conflict, DocumentRefused, NotFound
 from schemas.filters import Condition
+from schemas.kinds.kind import Step
+from schemas.kinds.registry import KINDS
+from schemas.kinds.shapes import Given, read_carry, read_input, written_carry, written_input
 from schemas.retrieval import (
     DocumentVersion,
     Embedding,
@@ -197,11 +200,15 @@ class FirstPassage:
 
 @dataclass
 class MemoryChildren:
+    """The children of one job."""
+
     summaries: list[ChildSummary] = field(default_factory=list)
 
-    async def results(self, job_id: UUID) -> AsyncIterator[ChildSummary]:
+    async def results(self, job_id: UUID, round: int | None = None) -> AsyncIterator[ChildSummary]:
+        last = max((summary.round for summary in self.summaries), default=1)
         for summary in self.summaries:
-            yield summary
+            if summary.round == (round or last):
+                yield summary
 
 
 @dataclass
@@ -236,11 +243,14 @@ class World:
         self.catalogue.files["t", file_id] = (f"t/files/{file_id}", name)
         return file_id
 
-    def job(self, kind: str, stage: str, input: dict[str, Any], carry: dict[str, Any] | None = None) -> StageJob:
+    def job(self, kind: str, stage: str, input: Given, carry: Given | None = None) -> StageJob[Any, Any]:
+        """A job as the executor opens it: what it is given goes through JSON and the stage's models."""
+
         async def report(done: int, total: int, message: str | None) -> None:
             self.reports.append((done, total, message))
 
         now = datetime.now(UTC)
+        step = Step(KINDS[kind], stage)
         return StageJob(
             id=uuid4(),
             tenant="t",
@@ -249,13 +259,18 @@ class World:
             lane=Lane.INTERACTIVE,
             attempt=1,
             epoch=1,
-            input=input,
-            carry=carry or {},
+            rounds=0,
+            input=read_input(step, written_input(step, input)),
+            carry=read_carry(step, written_carry(step, carry)),
             created_at=now - timedelta(seconds=2),
             started_at=now,
             report=report,
         )
 
     @staticmethod
-    def again(job: StageJob, **changes: Any) -> StageJob:
+    def again(job: StageJob[Any, Any], **changes: Any) -> StageJob[Any, Any]:
+        """The job's next try; a change of stage or carry as the executor hands it on."""
+        step = Step(KINDS[job.kind], changes.get("stage", job.stage))
+        if {"stage", "carry"} & set(changes):
+            changes["carry"] = read_carry(step, written_carry(step, changes.get("carry")))
         return replace(job, attempt=job.attempt + 1, epoch=job.epoch + 1, **changes)

@@ -150,7 +150,7 @@ def test_every_reason_to_refuse_a_document_is_documented() -> None:
 def test_every_kind_is_documented_with_its_stages_and_pools() -> None:
     documented = {cells[0].strip("`"): cells[1] for cells in rows(read("kinds.md").partition("\n## ")[0])}
     assert documented == {
-        kind.name: ", ".join(f"`{stage}` {pool}" for stage, pool in kind.stages.items()) for kind in KINDS.values()
+        kind.name: ", ".join(f"`{name}` {stage.pool}" for name, stage in kind.stages.items()) for kind in KINDS.values()
     }
 
 

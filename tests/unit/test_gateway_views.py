@@ -44,6 +44,11 @@ ROW: dict[str, Any] = {
 }
 
 
+def fresh(**given: Any) -> NewJob:
+    required = {"id": ID, "tenant": "t", "kind": "noop", "stage": "run", "lane": "bulk", "input": "{}"}
+    return NewJob(**required, max_attempts=5, **given)  # type: ignore[arg-type]
+
+
 def holds(model: type[BaseModel], view: dict[str, Any]) -> None:
     """The view has the model's fields, no more and no fewer."""
     model.model_validate(view)
@@ -81,11 +86,11 @@ def test_a_parent_that_goes_on_shows_the_progress_of_its_own_stage() -> None:
 
 
 def test_a_fresh_job_is_shown_as_it_would_be_read_back() -> None:
-    new = NewJob(ID, "t", "noop", "run", "bulk", "{}", '{"k": "v"}', 5, None, 60.0, None, None, None)
+    new = fresh(metadata='{"k": "v"}', expires_in_s=60.0)
     read = {**ROW, "state": "queued", "attempt": 0, "progress_done": 0, "progress_total": 0, "progress_message": None}
     read |= {"started_at": None, "expires_at": AT}
-    assert fresh_view(new, Made(AT, AT), {"k": "v"}) == job_view(read, None)
-    assert fresh_view(replace(new, lane="interactive"), Made(AT, None), {})["expires_at"] is None
+    assert fresh_view(new, Made(AT, AT)) == job_view(read, None)
+    assert fresh_view(replace(new, lane="interactive"), Made(AT, None))["expires_at"] is None
 
 
 def test_a_job_s_own_receiver_is_shown_as_it_was_given() -> None:
@@ -93,8 +98,8 @@ def test_a_job_s_own_receiver_is_shown_as_it_was_given() -> None:
     view = job_view({**ROW, "webhook": hook}, None)
     holds(JobView, view)
     assert view["webhook"] == {"url": "https://r.example/in", "events": ["job.failed"]}
-    new = NewJob(ID, "t", "noop", "run", "bulk", "{}", "{}", 5, None, None, None, None, None, hook)
-    assert fresh_view(new, Made(AT, None), {})["webhook"] == view["webhook"]
+    new = fresh(webhook=hook)
+    assert fresh_view(new, Made(AT, None))["webhook"] == view["webhook"]
 
 
 COLLECTION: dict[str, Any] = {

@@ -6,6 +6,7 @@ import pkgutil
 import sys
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -68,17 +69,17 @@ def imported_by(module: ModuleType) -> set[str]:
 
 
 async def test_a_stage_meets_a_clear_error_at_a_port_it_did_not_declare() -> None:
-    async def run(job: StageJob, ports: Ports) -> Outcome:
+    async def run(job: StageJob[Any, Any], ports: Ports) -> Outcome:
         await ports.blobs.put("a", b"")
         return Done({"hits": await ports.index.count(IndexName("t", "c", 1))})
 
     world = World()
     code = StageCode("noop", "count", run, needs(Ports.blobs))
     with pytest.raises(PortNotOpen, match=r"stage `count` of `noop` uses the port `index`.*add `Ports.index`") as found:
-        await code(world.job("noop", "count", {}), world.ports)
+        await code(world.job("noop", "run", {}), world.ports)
     assert (found.value.reason, found.value.retryable) == ("port_not_open", False)
     with pytest.raises(PortNotOpen, match=r"stage `count` of `noop` uses the port `blobs`, which this process did not"):
-        await code(world.job("noop", "count", {}), Ports())
+        await code(world.job("noop", "run", {}), Ports())
 
 
 def test_a_stage_that_nobody_registered_is_an_error() -> None:

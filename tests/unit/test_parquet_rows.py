@@ -12,7 +12,8 @@ import pytest
 
 from consumers.stages.indexing.rows import read_rows
 from schemas.errors import InvalidInput
-from schemas.kinds.indexing import Corpus, DocumentError, PartDocument
+from schemas.kinds.indexing import Corpus, DocumentError
+from schemas.kinds.indexing.parts import PartDocument
 from tests.documents import SAMPLES, rows, write_corpus
 
 MiB = 1024**2

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.retry import FIRST, LONGEST, LONGEST_OUTAGE_WAIT, outage_delay, retry_delay
+from consumers.retry import FIRST_OUTAGE_WAIT, LONGEST_OUTAGE_WAIT, outage_delay, retry_delay
 from schemas.errors import (
     DependencyUnavailable,
     EngineOverloaded,
@@ -16,6 +16,7 @@ from schemas.errors import (
     NotFound,
     StageTimeout,
 )
+from schemas.kinds.kind import DEFAULT_BACKOFF, Backoff
 
 attempts = st.integers(1, 10_000)
 draws = st.floats(0, 1)
@@ -26,7 +27,7 @@ RETRYABLE = [InternalError, StageTimeout, DependencyUnavailable, EngineOverloade
 def test_a_delay_is_between_nothing_and_the_longest(attempt: int, draw: float, error: type[InternalError]) -> None:
     delay = retry_delay(error("x"), attempt=attempt, max_attempts=attempt + 1, draw=draw)
     assert delay is not None
-    assert timedelta(0) <= delay <= LONGEST
+    assert timedelta(0) <= delay <= DEFAULT_BACKOFF.longest
 
 
 @given(attempt=attempts, draw=draws)
@@ -43,7 +44,7 @@ def test_a_later_attempt_never_waits_less(attempt: int, draw: float) -> None:
 def test_an_outage_waits_about_as_long_as_it_has_lasted(away_s: float, draw: float, error: type[JobError]) -> None:
     away = timedelta(seconds=away_s)
     delay = outage_delay(error("x"), away=away, limit=timedelta(hours=1), max_attempts=5, draw=draw)
-    whole = min(max(away, FIRST), LONGEST_OUTAGE_WAIT)
+    whole = min(max(away, FIRST_OUTAGE_WAIT), LONGEST_OUTAGE_WAIT)
     assert delay is not None
     assert whole / 2 - timedelta(microseconds=1) <= delay <= whole
 
@@ -62,7 +63,13 @@ def test_other_tries_count(error: type[JobError], away_s: int, max_attempts: int
 def test_the_longest_wait_doubles_up_to_five_minutes(attempt: int, seconds: int) -> None:
     delay = retry_delay(InternalError("x"), attempt=attempt, max_attempts=99, draw=1.0)
     assert delay == timedelta(seconds=seconds)
-    assert timedelta(seconds=1) == FIRST
+
+
+@pytest.mark.parametrize(("attempt", "seconds"), [(1, 30), (2, 60), (3, 100), (9, 100)])
+def test_a_kind_may_wait_otherwise(attempt: int, seconds: int) -> None:
+    backoff = Backoff(first=timedelta(seconds=30), longest=timedelta(seconds=100))
+    delay = retry_delay(InternalError("x"), attempt=attempt, max_attempts=99, backoff=backoff, draw=1.0)
+    assert delay == timedelta(seconds=seconds)
 
 
 @given(attempt=attempts, limit=attempts)

@@ -1,49 +1,60 @@
 """Indexing from submission to result: what is added, replaced, left alone, refused, removed and rebuilt."""
 
-import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from consumers.stages.context import StageJob
 from consumers.stages.indexing import embed, plan, prepare, reading, report, upsert
 from consumers.stages.ports import ChildSummary
 from consumers.stages.registry import stage
 from schemas.errors import Conflict, DependencyMissing, InvalidInput, JobError, NotFound
-from schemas.kinds.indexing import IndexingInput
-from schemas.kinds.registry import KINDS
-from schemas.outcomes import Done, Fail, FanOut, Next, Outcome, Snooze
+from schemas.kinds.indexing import IndexingInput, IndexingResult
+from schemas.kinds.indexing.carries import PartPoints
+from schemas.kinds.indexing.parts import PartInput
+from schemas.lifecycle import JobState
+from schemas.outcomes import Child, Done, Fail, FanOut, Next, Outcome, Snooze
 from schemas.retrieval import IndexName, Point
 from tests.unit.ports_in_memory import LengthEmbedder, World
 
-STAGES = {name: stage("indexing", name) for name in KINDS["indexing"].stages}
+S = JobState
 UNKNOWN_FILE = "file_" + "0" * 32
 
 
-async def run(world: World, job: StageJob, outcome: Outcome) -> Outcome:
+async def run(world: World, job: StageJob[Any, Any], outcome: Outcome) -> Outcome:
     """What the executor does with an outcome, without failures, to the job's end."""
     while isinstance(outcome, Next | FanOut):
         if isinstance(outcome, FanOut):
+            job = replace(job, rounds=job.rounds + 1)
             for child in outcome.children:
-                world.children.summaries.append(await run_part(world, child.stage, child.input))
+                world.children.summaries.append(await run_part(world, child, job.rounds))
             outcome = Next(outcome.then, outcome.carry)
-        carry = json.loads(json.dumps(outcome.carry))
-        outcome = await STAGES[outcome.stage](world.again(job, stage=outcome.stage, carry=carry), world.ports)
+        following = world.again(job, stage=outcome.stage, carry=outcome.carry)
+        outcome = await stage("indexing", outcome.stage)(following, world.ports)
     return outcome
 
 
-async def run_part(world: World, begins: str, input: dict[str, Any]) -> ChildSummary:
-    job = world.job("indexing", begins, input)
+async def run_part(world: World, child: Child, round: int) -> ChildSummary:
+    assert child.stage is not None
+    job = world.job(child.kind, child.stage, child.input)
     try:
-        part = await run(world, job, Next(begins))
+        part = await run(world, job, Next(child.stage))
     except JobError as error:
-        return ChildSummary(input, None, {"code": error.reason, "message": error.message})
+        return summary(child, round, S.FAILED, error={"code": error.reason, "message": error.message})
     assert isinstance(part, Done)
-    return ChildSummary(input, part.result, None)
+    return summary(child, round, S.SUCCEEDED, result=part.result)
 
 
-def planning(world: World, **request: Any) -> StageJob:
-    given = IndexingInput.model_validate({"collection": "c", **request}).model_dump(mode="json")
+def summary(child: Child, round: int, state: JobState, **how: Any) -> ChildSummary:
+    assert isinstance(child.input, BaseModel)
+    told = child.input.model_dump(mode="json")
+    return ChildSummary(child.key, child.kind, round, state, told, how.get("result"), how.get("error"))
+
+
+def planning(world: World, **request: Any) -> StageJob[Any, Any]:
+    given = IndexingInput.model_validate({"collection": "c", **request})
     world.children.summaries = []
     return world.job("indexing", "plan", given)
 
@@ -216,8 +227,13 @@ async def test_dense_vectors_are_added_where_there_is_an_embedder() -> None:
     with pytest.raises(Conflict) as caught:
         await index(world, documents=documents(a="둘."))
     assert caught.value.reason == "encoder_mismatch"
+    part = PartInput(collection="c", part="p", version=1)
+    carry = PartPoints(
+        embedder="lengths", points="p", discard=[], result=IndexingResult(collection="c"), generation=1, source="s",
+        documents=[],
+    )  # fmt: skip
     with pytest.raises(DependencyMissing):
-        await embed.run(world.job("indexing", "embed", {}, {"embedder": "lengths"}), world.ports)
+        await embed.run(world.job("indexing", "embed", part, carry), world.ports)
 
 
 async def test_a_model_of_the_same_name_with_another_dimension_is_refused() -> None:
@@ -232,15 +248,15 @@ async def test_many_documents_become_parts() -> None:
     world = World()
     outcome = await plan.run(planning(world, documents=documents(**{f"d{n}": "글." for n in range(600)})), world.ports)
     assert isinstance(outcome, FanOut)
-    assert outcome.carry["sizes"] == [500, 100]
+    assert outcome.carry.sizes == [500, 100]
     long = documents(**{f"d{n}": "가" * 150_000 for n in range(5)})
     outcome = await plan.run(planning(world, documents=long), world.ports)
     assert isinstance(outcome, FanOut)
-    assert outcome.carry["sizes"] == [2, 2, 1]
+    assert outcome.carry.sizes == [2, 2, 1]
 
 
 class TestRepeats:
-    async def prepared(self, world: World, text: str) -> tuple[StageJob, Next]:
+    async def prepared(self, world: World, text: str) -> tuple[StageJob[Any, Any], Next]:
         outcome = await plan.run(planning(world, documents=documents(a=text)), world.ports)
         assert isinstance(outcome, FanOut)
         job = world.job("indexing", "prepare", outcome.children[0].input)
@@ -281,8 +297,8 @@ class TestRepeats:
     async def test_points_lost_before_they_were_written_are_made_again(self) -> None:
         world = World()
         job, ready = await self.prepared(world, "글.")
-        await world.blobs.delete(ready.carry["points"])
-        outcome = await upsert.run(world.again(job, carry=ready.carry), world.ports)
+        await world.blobs.delete(ready.carry.points)
+        outcome = await upsert.run(world.again(job, stage="upsert", carry=ready.carry), world.ports)
         assert isinstance(outcome, Next)
         assert outcome.stage == "prepare"
         assert isinstance(await run(world, job, outcome), Done)
@@ -293,15 +309,15 @@ class TestRepeats:
         job, first = await self.prepared(world, "글. 또 글.")
         second = await prepare.run(world.again(job), world.ports)
         assert isinstance(second, Next)
-        assert first.carry["points"] != second.carry["points"], "each try writes under its own epoch"
-        assert world.blobs.data[first.carry["points"]] == world.blobs.data[second.carry["points"]]
-        assert first.carry["source"] != second.carry["source"]
+        assert first.carry.points != second.carry.points, "each try writes under its own epoch"
+        assert world.blobs.data[first.carry.points] == world.blobs.data[second.carry.points]
+        assert first.carry.source != second.carry.source
 
     async def test_a_sealed_collection_lets_writers_wait(self) -> None:
         world = World()
         job, ready = await self.prepared(world, "글.")
         world.catalogue.shelves["t", "c"].sealed = True
-        last = world.again(job, carry=ready.carry)
+        last = world.again(job, stage="upsert", carry=ready.carry)
         assert isinstance(await upsert.run(last, world.ports), Snooze)
         assert isinstance(await plan.run(planning(world, delete=["a"]), world.ports), Snooze)
         world.catalogue.shelves["t", "c"].sealed = False
@@ -312,7 +328,7 @@ class TestRepeats:
         job, ready = await self.prepared(world, "글.")
         await index(world, drop=True)
         await index(world, documents=documents(b="둘."))
-        outcome = await upsert.run(world.again(job, carry=ready.carry), world.ports)
+        outcome = await upsert.run(world.again(job, stage="upsert", carry=ready.carry), world.ports)
         assert isinstance(outcome, Done)
         assert [(error["id"], error["code"]) for error in outcome.result["errors"]] == [("a", "collection_dropped")]
         again = await prepare.run(world.again(job), world.ports)
@@ -326,8 +342,8 @@ class TestRepeats:
         outcome = await plan.run(planned, world.ports)
         assert isinstance(outcome, FanOut)
         error = {"code": "timeout", "message": "zu spät"}
-        world.children.summaries = [ChildSummary(outcome.children[0].input, None, error)]
-        job = world.again(planned, carry=outcome.carry)
+        world.children.summaries = [summary(outcome.children[0], 1, S.FAILED, error=error)]
+        job = world.again(planned, stage="report", carry=outcome.carry)
         first, second = await report.run(job, world.ports), await report.run(world.again(job), world.ports)
         assert isinstance(first, Done)
         assert isinstance(second, Done)

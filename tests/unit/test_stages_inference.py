@@ -149,7 +149,7 @@ class Deployment:
         while isinstance(outcome, Next):
             self.stages.append(outcome.stage)
             worker = self.gpu if self.gpu is not None and outcome.stage != "retrieve" else self
-            job = World().job("inference", outcome.stage, request, json.loads(json.dumps(outcome.carry)))
+            job = World().job("inference", outcome.stage, request, outcome.carry)
             job = replace(job, started_at=job.created_at + timedelta(seconds=1))
             outcome = await stage("inference", outcome.stage)(job, worker.ports)
         assert isinstance(outcome, Done)
@@ -331,11 +331,11 @@ class TestDense:
         job = World().job("inference", "retrieve", {"collection": "c", "question": "서울"}, old)
         outcome = await retrieve.run(job, here.ports)
         assert isinstance(outcome, Next)
-        assert (outcome.stage, outcome.carry["embedder"]) == ("encode", "angles")
+        assert (outcome.stage, outcome.carry.embedder) == ("encode", "angles")
         job = World().job("inference", "encode", {"collection": "c", "question": "서울"}, outcome.carry)
         back = await encode.run(job, Deployment(collection, embedder=Angles()).ports)
         assert isinstance(back, Next)
-        assert len(back.carry["embedding"]["dense"]) == 2
+        assert len(back.carry.embedding.dense) == 2
 
 
 class TestReranking:

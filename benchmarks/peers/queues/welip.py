@@ -49,12 +49,13 @@ def worker() -> int:
     from consumers.stages.noop import run as stage
     from consumers.stages.ports import Ports
     from infra.postgres.queries.moves import Move, Moved
+    from schemas.kinds.noop import NoopInput
     from schemas.lifecycle import JobState
     from schemas.outcomes import Outcome
 
     run, record = stage.run, Completions.record
 
-    async def noted_run(job: StageJob, ports: Ports) -> Outcome:
+    async def noted_run(job: StageJob[NoopInput, None], ports: Ports) -> Outcome:
         notes.started(f"job_{job.id.hex}")
         return await run(job, ports)
 

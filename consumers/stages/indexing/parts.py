@@ -11,7 +11,8 @@ from consumers.stages.indexing.rows import Row, read_rows
 from consumers.stages.indexing.tally import MAX_ERRORS
 from consumers.stages.ports import Ports
 from schemas.errors import NotFound
-from schemas.kinds.indexing import Corpus, DocumentError, IndexingInput, PartDocument, PartInput
+from schemas.kinds.indexing import Corpus, DocumentError, IndexingInput
+from schemas.kinds.indexing.parts import PartDocument, PartInput
 from schemas.outcomes import Child
 
 PART_DOCUMENTS: Final = 500
@@ -25,7 +26,7 @@ ROWS_AT_ONCE: Final = 500
 class Parts:
     """Collects documents and writes them out as parts. Of several with one id the first is kept."""
 
-    def __init__(self, job: StageJob, ports: Ports, request: IndexingInput) -> None:
+    def __init__(self, job: StageJob[IndexingInput, None], ports: Ports, request: IndexingInput) -> None:
         self.folder = f"{job.folder}/parts"
         self.sizes: list[int] = []
         self.errors: list[DocumentError] = []
@@ -67,11 +68,19 @@ class Parts:
 
     def children(self, version: int) -> list[Child]:
         """A child for each part."""
-        keys = [f"{self.folder}/{number:05d}.jsonl" for number in range(1, len(self.sizes) + 1)]
         collection = self._request.collection
         return [
-            Child("prepare", PartInput(collection=collection, part=key, version=version).model_dump()) for key in keys
+            Child(
+                "indexing",
+                PartInput(collection=collection, part=self._blob(number), version=version),
+                key=f"part-{number:05d}",
+                stage="prepare",
+            )
+            for number in range(1, len(self.sizes) + 1)
         ]
+
+    def _blob(self, number: int) -> str:
+        return f"{self.folder}/{number:05d}.jsonl"
 
     async def _corpus(self, corpus: Corpus) -> AsyncIterator[Row]:
         try:
@@ -109,6 +118,7 @@ class Parts:
         if not self._lines:
             return
         self.sizes.append(len(self._lines))
-        key = f"{self.folder}/{len(self.sizes):05d}.jsonl"
-        await self._ports.blobs.put(key, "\n".join(self._lines).encode(), content_type="application/jsonl")
+        await self._ports.blobs.put(
+            self._blob(len(self.sizes)), "\n".join(self._lines).encode(), content_type="application/jsonl"
+        )
         self._lines, self._chars = [], 0

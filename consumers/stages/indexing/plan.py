@@ -14,18 +14,19 @@ from schemas.catalogue import Standing
 from schemas.collections import CollectionSettings
 from schemas.errors import Conflict
 from schemas.kinds.indexing import DocumentCounts, IndexingInput, IndexingResult
+from schemas.kinds.indexing.carries import Planned
 from schemas.outcomes import Done, FanOut, Next, Outcome, Snooze
 from schemas.retrieval import IndexName
 
 NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.index, Ports.sparse)
 
 
-async def run(job: StageJob, ports: Ports) -> Outcome:
+async def run(job: StageJob[IndexingInput, None], ports: Ports) -> Outcome:
     """Drop, change settings, delete, and write the parts; then `prepare` for each part, `swap` and `report` after it.
 
     Raises `NotFound`, and `Conflict` (`encoder_mismatch`, `settings_differ`, `rebuild_running`).
     """
-    request = IndexingInput.model_validate(job.input)
+    request = job.input
     name = request.collection
     if request.drop:
         # One that was made after this job began is not the one it was to drop: a repeat leaves it alone.
@@ -65,15 +66,14 @@ async def run(job: StageJob, ports: Ports) -> Outcome:
     if generation is not None:
         children += await rebuilding.parts(job, ports, name, generation)
     then = "report" if generation is None else "swap"
-    carry = {
-        "parts": parts.folder,
-        "sizes": parts.sizes,
-        "deleted": deleted,
-        "failed": parts.failed,
-        "errors": [error.model_dump() for error in parts.errors],
-        "rebuild": generation,
-        "round": 0,
-    }
+    carry = Planned(
+        parts=parts.folder,
+        sizes=parts.sizes,
+        deleted=deleted,
+        failed=parts.failed,
+        errors=parts.errors,
+        rebuild=generation,
+    )
     if children:
         return FanOut(children, then=then, carry=carry)
     if generation is not None:
@@ -83,7 +83,11 @@ async def run(job: StageJob, ports: Ports) -> Outcome:
 
 
 async def _start_rebuild(
-    job: StageJob, ports: Ports, record: CollectionRecord, request: IndexingInput, given: dict[str, Any]
+    job: StageJob[IndexingInput, None],
+    ports: Ports,
+    record: CollectionRecord,
+    request: IndexingInput,
+    given: dict[str, Any],
 ) -> int | None:
     """The generation to build, if vectors are to be made anew and no other job is at the same already."""
     name = record.name

@@ -6,7 +6,6 @@ from tempfile import TemporaryFile
 from typing import IO, Final
 
 from consumers.stages.context import StageJob
-from consumers.stages.indexing import rebuilding
 from consumers.stages.indexing.lines import read_lines
 from consumers.stages.indexing.points import PointMaker, Versioned
 from consumers.stages.indexing.reading import changed_documents
@@ -15,7 +14,9 @@ from consumers.stages.indexing.tally import refuse_dropped
 from consumers.stages.ports import Ports, needs
 from schemas.catalogue import CollectionRecord, stamp
 from schemas.errors import Conflict, NotFound
-from schemas.kinds.indexing import IndexingResult, PartDocument, PartInput, RebuildInput
+from schemas.kinds.indexing import IndexingResult
+from schemas.kinds.indexing.carries import PartPoints, PreparedDocument
+from schemas.kinds.indexing.parts import PartDocument, PartInput
 from schemas.outcomes import Done, Next, Outcome
 from schemas.retrieval import IndexName
 
@@ -24,11 +25,9 @@ INLINE_BYTES: Final = 50_000
 """What is larger is packed in a thread."""
 
 
-async def run(job: StageJob, ports: Ports) -> Outcome:
+async def run(job: StageJob[PartInput, None], ports: Ports) -> Outcome:
     """Write the part's new points to a blob and its new texts to another; `Done` at once when nothing changed."""
-    if "generation" in job.input:
-        return await rebuilding.prepare(job, ports, RebuildInput.model_validate(job.input))
-    part = PartInput.model_validate(job.input)
+    part = job.input
     try:
         record = await ports.catalogue.collection(job.tenant, part.collection)
     except NotFound:
@@ -48,15 +47,15 @@ async def run(job: StageJob, ports: Ports) -> Outcome:
         await ports.blobs.put_stream(preparation.source, file_pieces(texts))
     chunks = preparation.maker.chunks
     preparation.result.chunks = sum(chunks.values())
-    carry = {
-        "generation": record.generation,
-        "embedder": record.embedder,
-        "points": points,
-        "discard": [points],
-        "source": preparation.source,
-        "documents": [[name, chunks[name], *stored] for name, *stored in preparation.stored],
-        "result": preparation.result.model_dump(),
-    }
+    carry = PartPoints(
+        generation=record.generation,
+        embedder=record.embedder,
+        points=points,
+        discard=[points],
+        source=preparation.source,
+        documents=[one.model_copy(update={"chunks": chunks[one.id]}) for one in preparation.stored],
+        result=preparation.result,
+    )
     return Next("embed" if record.embedder else "upsert", carry)
 
 
@@ -74,15 +73,11 @@ def check_encoders(record: CollectionRecord, ports: Ports) -> None:
 
 
 class _Preparation:
-    """One pass over a part; `lines` is what goes to the blob, the rest is what the pass found out.
+    """One pass over a part; `lines` is what goes to the blob, the rest is what the pass found out."""
 
-    `stored`: id, content hash, bytes of text, where the packed text begins in the source and how long it is, and
-    whether there was a document of this id before.
-    """
-
-    def __init__(self, job: StageJob, ports: Ports, part: PartInput, record: CollectionRecord) -> None:
+    def __init__(self, job: StageJob[PartInput, None], ports: Ports, part: PartInput, record: CollectionRecord) -> None:
         self.result = IndexingResult(collection=part.collection)
-        self.stored: list[tuple[str, str, int, int, int, bool]] = []
+        self.stored: list[PreparedDocument] = []
         self.fields: set[str] = set()
         # `born`: a collection that is dropped goes with its folder, and one of the same name has another.
         self.source = f"{job.tenant}/collections/{part.collection}/{record.born}/{job.id.hex}-{job.epoch}"
@@ -102,7 +97,16 @@ class _Preparation:
             small = len(read.serialised) < INLINE_BYTES
             size = texts.write(pack(read.serialised) if small else await to_thread(pack, read.serialised))
             text_bytes = len(read.content.parsed.text.encode())
-            self.stored.append((read.id, read.content_hash, text_bytes, offset, size, read.known))
+            self.stored.append(
+                PreparedDocument(
+                    id=read.id,
+                    content_hash=read.content_hash,
+                    bytes=text_bytes,
+                    offset=offset,
+                    length=size,
+                    known=read.known,
+                )
+            )
             offset += size
             self.fields.update(name for name in read.content.metadata if "\0" not in name)
             version = self._part.version

@@ -14,7 +14,8 @@ from consumers.stages.indexing.sources import Content
 from consumers.stages.indexing.tally import refuse
 from consumers.stages.ports import Ports
 from schemas.errors import DocumentRefused, NotFound
-from schemas.kinds.indexing import MAX_DOCUMENT_CHARS, DocumentError, IndexingResult, PartDocument, PartInput
+from schemas.kinds.indexing import MAX_DOCUMENT_CHARS, DocumentError, IndexingResult
+from schemas.kinds.indexing.parts import PartDocument, PartInput
 from schemas.retrieval import ParsedDocument
 
 MAX_FILE_BYTES: Final = 100_000_000
@@ -40,7 +41,7 @@ class Changed:
 
 
 async def changed_documents(
-    job: StageJob, ports: Ports, part: PartInput, result: IndexingResult
+    job: StageJob[PartInput, None], ports: Ports, part: PartInput, result: IndexingResult
 ) -> AsyncIterator[Changed]:
     """Each document to be indexed; `result` counts the others."""
     documents = [PartDocument.model_validate_json(line) async for line in read_lines(ports.blobs, part.part)]

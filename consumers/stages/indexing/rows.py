@@ -13,7 +13,8 @@ from typing import IO, Any
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.errors import DependencyMissing, InvalidInput
-from schemas.kinds.indexing import MAX_DOCUMENT_CHARS, Corpus, DocumentError, PartDocument
+from schemas.kinds.indexing import MAX_DOCUMENT_CHARS, Corpus, DocumentError
+from schemas.kinds.indexing.parts import PartDocument
 from schemas.names import DocumentId
 
 MAX_ROW_CHARS = MAX_DOCUMENT_CHARS + 1_000_000

@@ -4,13 +4,13 @@ from datetime import timedelta
 from typing import Final
 
 from consumers.stages.context import StageJob
-from consumers.stages.indexing import rebuilding
 from consumers.stages.indexing.tally import refuse_dropped
 from consumers.stages.indexing.writing import LeftoverError, PointsLostError, discard, write_points
 from consumers.stages.ports import Ports, StoredDocument, needs
 from schemas.catalogue import Standing
 from schemas.errors import InternalError
-from schemas.kinds.indexing import IndexingResult, PartInput, RebuildInput
+from schemas.kinds.indexing.carries import PartPoints
+from schemas.kinds.indexing.parts import PartInput
 from schemas.outcomes import Done, Next, Outcome, Snooze
 from schemas.retrieval import IndexName
 
@@ -18,22 +18,22 @@ NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.index)
 SEALED_PAUSE: Final = timedelta(seconds=1)
 
 
-async def run(job: StageJob, ports: Ports) -> Outcome:
+async def run(job: StageJob[PartInput, PartPoints], ports: Ports) -> Outcome:
     """Write points, let the documents hold, drop the points of what held before. Safe to repeat after any step.
 
     Between the first and the second the points are in the index and nobody sees them: searches show what the catalogue
     says. What a try that breaks off has left is written once more by the next one, or pruned by whoever wins.
     """
-    if "generation" in job.input:
-        return await rebuilding.upsert(job, ports, RebuildInput.model_validate(job.input))
-    part, carry = PartInput.model_validate(job.input), job.carry
-    result = IndexingResult.model_validate(carry["result"])
-    known = {name: known for name, *_, known in carry["documents"]}
+    part, carry = job.input, job.carry
+    result = carry.result.model_copy(deep=True)
+    known = {one.id: one.known for one in carry.documents}
     documents = [
-        StoredDocument(name, part.version, digest, chunks, size, (carry["source"], offset, length))
-        for name, chunks, digest, size, offset, length, _ in carry["documents"]
+        StoredDocument(
+            one.id, part.version, one.content_hash, one.chunks, one.bytes, (carry.source, one.offset, one.length)
+        )
+        for one in carry.documents
     ]
-    where = (job.tenant, part.collection, carry["generation"])
+    where = (job.tenant, part.collection, carry.generation)
     standing = await ports.catalogue.standing(*where, part.version)
     if standing is not Standing.NAMED:
         return await _elsewhere(job, ports, part, standing)
@@ -62,7 +62,9 @@ async def run(job: StageJob, ports: Ports) -> Outcome:
     return Done(result.model_dump())
 
 
-async def _elsewhere(job: StageJob, ports: Ports, part: PartInput, standing: Standing) -> Outcome:
+async def _elsewhere(
+    job: StageJob[PartInput, PartPoints], ports: Ports, part: PartInput, standing: Standing
+) -> Outcome:
     """What becomes of a part whose index is not, or not now, the one to write into."""
     match standing:
         case Standing.SEALED:
@@ -72,9 +74,9 @@ async def _elsewhere(job: StageJob, ports: Ports, part: PartInput, standing: Sta
             return Next("prepare")
         case Standing.GONE:
             await discard(job, ports)
-            result = IndexingResult.model_validate(job.carry["result"])
+            result = job.carry.result.model_copy(deep=True)
             result.chunks = 0
-            refuse_dropped(result, [document[0] for document in job.carry["documents"]])
+            refuse_dropped(result, [document.id for document in job.carry.documents])
             return Done(result.model_dump())
         case Standing.NAMED:
             raise InternalError(f"the index of collection {part.collection!r} is missing though the catalogue names it")

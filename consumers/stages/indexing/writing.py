@@ -1,9 +1,12 @@
 """Points on their way into an index, which is made when its first ones come, and never after it was let go."""
 
+from typing import Any
+
 from consumers.stages.context import StageJob
 from consumers.stages.indexing.lines import read_points
 from consumers.stages.ports import Ports
 from schemas.errors import NotFound
+from schemas.kinds.indexing.carries import Points
 from schemas.retrieval import IndexName
 
 UPSERT_AT_ONCE = 256
@@ -17,10 +20,10 @@ class PointsLostError(Exception):
     """The blob of points is not there: an earlier try came to its end and tidied up, or it was lost."""
 
 
-async def write_points(job: StageJob, ports: Ports, index: IndexName) -> None:
+async def write_points(job: StageJob[Any, Points], ports: Ports, index: IndexName) -> None:
     """Write all points of the carry. Raises `LeftoverError`, `PointsLostError`, `Conflict` for another model's."""
-    done, total = 0, job.carry["result"]["chunks"]
-    batches = read_points(ports.blobs, job.carry["points"], UPSERT_AT_ONCE)
+    done, total = 0, job.carry.result.chunks
+    batches = read_points(ports.blobs, job.carry.points, UPSERT_AT_ONCE)
     while True:
         try:
             points = await anext(batches, None)
@@ -42,19 +45,21 @@ async def write_points(job: StageJob, ports: Ports, index: IndexName) -> None:
         await job.report(done, total, "writing chunks")
 
 
-async def _hold(job: StageJob, ports: Ports, index: IndexName, *, make: bool = False) -> None:
+async def _hold(job: StageJob[Any, Points], ports: Ports, index: IndexName, *, make: bool = False) -> None:
     """Note the arms of the index, and make it. Held meanwhile: what drops a collection drops its indexes after it."""
-    arms = {"dimension": job.carry.get("dimension"), "learned": job.carry.get("learned", False)}
-    async with ports.catalogue.hold(index.tenant, index.collection, index.generation, **arms) as named:
+    dimension, learned = job.carry.dimension, job.carry.learned
+    async with ports.catalogue.hold(
+        index.tenant, index.collection, index.generation, dimension=dimension, learned=learned
+    ) as named:
         if not named:
             raise LeftoverError
         if make:
-            await ports.index.ensure(index, **arms)
+            await ports.index.ensure(index, dimension=dimension, learned=learned)
 
 
-async def discard(job: StageJob, ports: Ports) -> None:
+async def discard(job: StageJob[Any, Points], ports: Ports) -> None:
     """Remove the blobs that the part's stages handed to each other."""
-    for key in job.carry["discard"]:
+    for key in job.carry.discard:
         await ports.blobs.delete(key)
 
 

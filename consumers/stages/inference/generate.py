@@ -9,25 +9,23 @@ from consumers.stages.context import StageJob
 from consumers.stages.inference.onward import milliseconds
 from consumers.stages.ports import GenerationOptions, Ports, needs
 from schemas.errors import InvalidInput
-from schemas.kinds.inference import Citation, Generate, InferenceInput, InferenceResult, TokenUsage
+from schemas.kinds.inference import Citation, Found, Generate, InferenceInput, InferenceResult, TokenUsage
 from schemas.outcomes import Done, Outcome
-from schemas.retrieval import Passage
 
 NEEDS: Final = needs(Ports.generator)
 
 
-async def run(job: StageJob, ports: Ports) -> Outcome:
+async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
     """Generate. Raises `InvalidInput` (`model_unknown`) when the request names a model that is not here."""
-    request = InferenceInput.model_validate(job.input)
+    request = job.input
     wanted = request.generate or Generate()
     if wanted.model not in ("default", ports.generator.name):
         why = f"no model {wanted.model!r} here; use 'default' or {ports.generator.name!r}"
         raise InvalidInput(why, code="model_unknown", field="input.generate.model")
-    passages = [Passage(**fields) for fields in job.carry["passages"]]
     options = GenerationOptions(max_tokens=wanted.max_tokens, temperature=wanted.temperature)
     began = perf_counter()
-    answer = await ports.generator.generate(request.question, passages, options)
-    timings = dict(job.carry["timings_ms"])
+    answer = await ports.generator.generate(request.question, job.carry.passages, options)
+    timings = dict(job.carry.timings_ms)
     timings["generate"] = round((perf_counter() - began) * 1000, 3)
     timings["total"] = milliseconds(job.created_at, datetime.now(UTC))
     result = InferenceResult(

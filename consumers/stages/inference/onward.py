@@ -3,32 +3,31 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 from consumers.stages.context import StageJob
-from schemas.kinds.inference import Citation, InferenceInput, InferenceResult
+from schemas.kinds.inference import Citation, Found, InferenceInput, InferenceResult
 from schemas.outcomes import Done, Next, Outcome
 from schemas.retrieval import Passage
 
 
 def onward(
-    job: StageJob,
-    request: InferenceInput,
+    job: StageJob[InferenceInput, Any],
     passages: Sequence[Passage],
     timings: Mapping[str, float],
     *,
     rerank: bool = False,
 ) -> Outcome:
     """To `rerank`, where there is something to rerank; to `generate`; or, when nothing is to be generated, `Done`."""
-    fields = [asdict(passage) for passage in passages]
-    carry = {"passages": fields, "timings_ms": dict(timings)}
+    carry = Found(passages=list(passages), timings_ms=dict(timings))
     if rerank and passages:
         return Next("rerank", carry)
-    if request.generate is not None:
+    if job.input.generate is not None:
         return Next("generate", carry)
     result = InferenceResult(
         answer=None,
         found=bool(passages),
-        citations=[Citation(**passage) for passage in fields],
+        citations=[Citation(**asdict(passage)) for passage in passages],
         model=None,
         timings_ms={**timings, "total": milliseconds(job.created_at, datetime.now(UTC))},
     )

@@ -9,23 +9,22 @@ from consumers.stages.inference.onward import onward
 from consumers.stages.models import under_headings
 from consumers.stages.ports import Ports, needs
 from schemas.errors import DependencyMissing
-from schemas.kinds.inference import InferenceInput
+from schemas.kinds.inference import Found, InferenceInput
 from schemas.outcomes import Outcome
-from schemas.retrieval import Passage
 
 NEEDS: Final = needs(Ports.reranker)
 
 
-async def run(job: StageJob, ports: Ports) -> Outcome:
+async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
     """The best `top_k` by the reranker, then on to `generate` or the end. Raises `DependencyMissing`."""
-    request = InferenceInput.model_validate(job.input)
+    request = job.input
     reranker = ports.reranker
     if reranker is None:
         raise DependencyMissing(
             "a worker of the pool `gpu` has no reranker: set WELIP_RERANKER and WELIP_RERANKER_MODEL for all workers",
             code="reranker_missing",
         )
-    passages = [Passage(**fields) for fields in job.carry["passages"]]
+    passages = job.carry.passages
     began = perf_counter()
     texts = [under_headings(passage.title, passage.heading, passage.text) for passage in passages]
     relevance = await reranker.rerank(request.question, texts)
@@ -35,5 +34,5 @@ async def run(job: StageJob, ports: Ports) -> Outcome:
     ]
     # Stable: among equals the retriever's order holds.
     best = sorted(scored, key=lambda passage: -passage.score)[: request.top_k]
-    timings = {**job.carry["timings_ms"], "rerank": round((perf_counter() - began) * 1000, 3)}
-    return onward(job, request, best, timings)
+    timings = {**job.carry.timings_ms, "rerank": round((perf_counter() - began) * 1000, 3)}
+    return onward(job, best, timings)

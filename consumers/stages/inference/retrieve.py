@@ -1,9 +1,8 @@
 """The first stage of `inference`: finds the passages that may answer the question."""
 
 import asyncio
-from collections.abc import Mapping
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.inference.onward import milliseconds, onward
@@ -12,48 +11,51 @@ from consumers.stages.ports import Ports, needs
 from schemas.catalogue import MAX_FIELDS, CollectionRecord
 from schemas.errors import Conflict, DependencyMissing, InvalidInput, NotFound
 from schemas.filters import Condition, fields_of, parse_filter
-from schemas.kinds.inference import InferenceInput
+from schemas.kinds.inference import Encoded, InferenceInput, ToEncode
 from schemas.outcomes import Next, Outcome
 from schemas.retrieval import Embedding, IndexName, Passage, Query, SparseVector
 
 NEEDS: Final = needs(Ports.catalogue, Ports.embedder, Ports.index, Ports.sparse)
 
 
-async def run(job: StageJob, ports: Ports) -> Outcome:
+async def run(job: StageJob[InferenceInput, Encoded | None], ports: Ports) -> Outcome:
     """Search, then on to `rerank`, `generate` or the end; by way of `encode` when the model is in another pool.
 
     Raises `NotFound` (`collection_not_found`), `Conflict` (`collection_empty`, `encoder_mismatch`, `index_missing`),
     `InvalidInput` (`filter_field_unknown`, `reranker_missing`) and `DependencyMissing` (`embedder_missing`).
     """
-    request = InferenceInput.model_validate(job.input)
+    request = job.input
     rerank = _reranks(request, ports)
     began = perf_counter()
-    timings = {"queue": milliseconds(job.created_at, job.started_at), **job.carry.get("timings_ms", {})}
+    timings = {"queue": milliseconds(job.created_at, job.started_at), **(job.carry.timings_ms if job.carry else {})}
     record = await _collection(job, ports, request.collection)
     try:
-        found = await _search(job, ports, request, record, rerank=rerank)
+        found = await _search(job, ports, record, rerank=rerank)
     except NotFound as error:
         # The collection may have been swapped for another index between the two.
         swapped = await _collection(job, ports, request.collection)
         if swapped.generation == record.generation:
             why = f"the index of the collection {request.collection!r} is gone; rebuild the collection from its texts"
             raise Conflict(why, code="index_missing", field="input.collection") from error
-        found = await _search(job, ports, request, swapped, rerank=rerank)
+        record = swapped
+        found = await _search(job, ports, record, rerank=rerank)
     timings["retrieve"] = round(timings.get("retrieve", 0.0) + (perf_counter() - began) * 1000, 3)
-    if isinstance(found, Next):
-        return Next(found.stage, {**found.carry, "timings_ms": timings})
-    return onward(job, request, found, timings, rerank=rerank)
+    if found is None:
+        assert record.embedder is not None
+        return Next("encode", ToEncode(embedder=record.embedder, timings_ms=timings))
+    return onward(job, found, timings, rerank=rerank)
 
 
 async def _search(
-    job: StageJob, ports: Ports, request: InferenceInput, record: CollectionRecord, *, rerank: bool
-) -> list[Passage] | Next:
-    """The passages; or on to `encode`, which brings the job back with the question's embedding."""
+    job: StageJob[InferenceInput, Encoded | None], ports: Ports, record: CollectionRecord, *, rerank: bool
+) -> list[Passage] | None:
+    """The passages; None when `encode` must bring the question's embedding first."""
+    request = job.input
     condition = _condition(request, record)
     embedding = _carried(job.carry, record)
     missing = embedding is None and _needs_embedding(record, ports)
     if missing and ports.embedder is None:
-        return Next("encode", {"embedder": record.embedder})
+        return None
     encoding = asyncio.to_thread(ports.sparse.encode_query, request.question, record.settings.sparse)
     sparse: SparseVector
     if missing and ports.embedder is not None:
@@ -78,7 +80,7 @@ async def _search(
     )
 
 
-async def _collection(job: StageJob, ports: Ports, name: str) -> CollectionRecord:
+async def _collection(job: StageJob[InferenceInput, Any], ports: Ports, name: str) -> CollectionRecord:
     try:
         record = await ports.catalogue.collection(job.tenant, name)
     except NotFound as error:
@@ -126,13 +128,9 @@ def _needs_embedding(record: CollectionRecord, ports: Ports) -> bool:
     return True
 
 
-def _carried(carry: Mapping[str, object], record: CollectionRecord) -> Embedding | None:
+def _carried(carry: Encoded | None, record: CollectionRecord) -> Embedding | None:
     """What `encode` brought, unless the collection was moved to another model meanwhile."""
-    brought = carry.get("embedding")
-    if not isinstance(brought, dict) or carry.get("embedder") != record.embedder:
-        return None
-    learned = brought["learned"]
-    return Embedding(brought["dense"], SparseVector(**learned) if learned else None)
+    return None if carry is None or carry.embedder != record.embedder else carry.embedding
 
 
 def _mismatch(collection: str, made: str, here: str) -> Conflict:

@@ -8,9 +8,9 @@ from schemas.kinds.noop import NoopInput
 from schemas.outcomes import Done, Outcome
 
 
-async def run(job: StageJob, ports: Ports) -> Outcome:
+async def run(job: StageJob[NoopInput, None], ports: Ports) -> Outcome:
     """Sleep `sleep_s` seconds in `steps` equal steps."""
-    request = NoopInput.model_validate(job.input)
+    request = job.input
     for step in range(request.steps):
         if request.sleep_s:
             await asyncio.sleep(request.sleep_s / request.steps)

@@ -5,11 +5,21 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
+from schemas.lifecycle import JobState
+
 
 @dataclass(frozen=True, slots=True)
 class ChildSummary:
-    """How one child of a fan-out ended: its result, or its error."""
+    """How one child of a fan-out stands: its result, or its error; a cancelled one has neither.
 
+    `key`: what its parent called it. `round`: which of its parent's fan-outs made it, from 1. `state`: an ended one,
+    where a stage that goes on after the fan-out asks. A result over 64 KiB is `{"file": "file_..."}`.
+    """
+
+    key: str
+    kind: str
+    round: int
+    state: JobState
     input: dict[str, Any]
     result: dict[str, Any] | None
     error: dict[str, Any] | None
@@ -18,5 +28,8 @@ class ChildSummary:
 class Children(Protocol):
     """Reads the children of a fan-out back, for the stage that sums them up."""
 
-    def results(self, job_id: UUID) -> AsyncIterator[ChildSummary]:
-        """Every child of the job, in the order they were made, a page at a time from Postgres."""
+    def results(self, job_id: UUID, round: int | None = None) -> AsyncIterator[ChildSummary]:
+        """Every child of one fan-out of the job, of its last one by default, in the order they were made.
+
+        A page at a time from Postgres.
+        """

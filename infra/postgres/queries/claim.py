@@ -1,21 +1,55 @@
 """A worker takes jobs and keeps them: claims and heartbeats, both for many jobs at once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import asyncpg
+
+from infra.postgres.queries.columns import names
 
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
 ATTENDANCE: Final = 0x57454C49  # "WELI": the class of the advisory locks that living workers hold
 
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job as its worker gets it: a field is a column of its row. JSON fields are texts.
+
+    `claimed_at`: by Postgres's clock. `rounds`: how many fan-outs it has made.
+    """
+
+    id: UUID
+    tenant: str
+    kind: str
+    stage: str
+    lane: str
+    epoch: int
+    attempt: int
+    max_attempts: int
+    timeout_s: float | None
+    input: str
+    carry: str | None
+    error: str | None
+    rounds: int
+    traceparent: str | None
+    created_at: datetime
+    started_at: datetime
+    worker: str
+    claimed_at: datetime
+
+
+CLAIMED: Final = ", ".join(f"job.{name}" for name in names(Claimed, but=("claimed_at",))) + ", now() AS claimed_at"
+
 # `queued` -> `running`, epoch + 1, lease by the database's clock. A summons whose epoch is not the row's is stale (the
 # job was claimed, moved on, or ended) and finds no row. SKIP LOCKED: whoever holds the row is claiming or ending it.
 # The coalesce hides the condition from the index of queued jobs: the planner, whose statistics of a table full of
 # finished jobs know no queued ones, would read that whole index for each claim instead of looking the few ids up.
-CLAIM: Final = """
+CLAIM: Final = f"""
 WITH summoned AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[]) AS s(id, epoch, stage)
 ), held AS (
@@ -26,8 +60,7 @@ WITH summoned AS (
     UPDATE job SET state = 'running', epoch = epoch + 1, attempt = attempt + 1, worker = $4,
         lease_until = now() + make_interval(secs => $5), started_at = coalesce(started_at, now())
     FROM held WHERE job.id = held.id
-    RETURNING job.id, tenant, kind, stage, lane, epoch, attempt, max_attempts, timeout_s, input, carry, traceparent,
-              created_at, started_at, parent, worker, lease_until, error, now() AS claimed_at
+    RETURNING {CLAIMED}
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'state', json_build_object('state', 'running', 'stage', stage, 'attempt', attempt) FROM claimed
@@ -65,11 +98,12 @@ SELECT id, 'progress', json_build_object('done', $3::int, 'total', $4::int, 'mes
 
 async def claim(
     connection: "Connection", summons: Sequence[tuple[UUID, int, str]], *, worker: str, lease_s: float
-) -> list[asyncpg.Record]:
+) -> list[Claimed]:
     """Claim by `(id, epoch, stage)`; the jobs that are this worker's now."""
-    return await connection.fetch(
+    rows = await connection.fetch(
         CLAIM, [s[0] for s in summons], [s[1] for s in summons], [s[2] for s in summons], worker, lease_s
     )
+    return [Claimed(*row) for row in rows]
 
 
 async def attend(connection: "Connection | asyncpg.Connection[asyncpg.Record]", worker: str) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from infra.postgres.queries.reading import COLUMNS as JOB_COLUMNS
+from infra.postgres.queries.submit import COPIED
 
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
@@ -68,9 +69,8 @@ WITH RECURSIVE {UP}, root AS (
     SELECT l.id FROM dead_letter l JOIN tree ON tree.id = l.job_id
     WHERE l.requeued_at IS NULL ORDER BY l.id FOR UPDATE OF l
 ), made AS (
-    INSERT INTO job (id, tenant, kind, stage, lane, input, max_attempts, timeout_s, metadata, webhook, traceparent)
-    SELECT $3, root.tenant, root.kind, first.stage, root.lane, root.input, root.max_attempts, root.timeout_s,
-           root.metadata, root.webhook, $6
+    INSERT INTO job (id, stage, traceparent, {", ".join(COPIED)})
+    SELECT $3, first.stage, $6, {", ".join(f"root.{name}" for name in COPIED)}
     FROM root JOIN unnest($4::text[], $5::text[]) AS first(kind, stage) ON first.kind = root.kind
     WHERE EXISTS (SELECT FROM covered WHERE covered.id = $1)
     RETURNING {JOB_COLUMNS}, epoch, traceparent

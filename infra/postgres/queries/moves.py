@@ -1,11 +1,12 @@
 """A try ends: the new state, its history and the next message in one statement, for many jobs at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from infra.postgres.queries.ended import FOLLOWS
+from infra.postgres.queries.submit import NewJob, make_children
 from schemas.lifecycle import JobState
 
 if TYPE_CHECKING:
@@ -57,30 +58,19 @@ SELECT id, epoch, state, parent FROM moved
 """
 
 # First half of a fan-out: the parent gives up its worker and waits; its epoch grows, so the stage that fanned out can
-# write no more. Nothing comes back when the fence fails or the owner asked to cancel.
+# write no more, and its rounds are counted, so that the children of one fan-out are not taken for another's. Nothing
+# comes back when the fence fails or the owner asked to cancel.
 WAIT_FOR_CHILDREN: Final = """
 WITH parent AS (
     UPDATE job SET waiting = true, epoch = epoch + 1, attempt = 0, stage = $3, carry = $4::json, lease_until = NULL,
-        worker = NULL, progress_done = 0, progress_total = $5, progress_message = NULL
+        worker = NULL, progress_done = 0, progress_total = $5, progress_message = NULL, rounds = rounds + 1
     WHERE id = $1 AND epoch = $2 AND worker = $6 AND state = 'running' AND NOT waiting AND NOT cancel_requested
-    RETURNING id, tenant, kind, lane, max_attempts, timeout_s, traceparent
+    RETURNING id, rounds
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'stage', json_build_object('stage', $3::text, 'children', $5::int) FROM parent
 )
-SELECT * FROM parent
-"""
-
-# Second half, in the same transaction, a page of children at a time. They inherit what the parent's owner chose.
-MAKE_CHILDREN: Final = """
-WITH made AS (
-    INSERT INTO job (id, tenant, kind, stage, lane, input, max_attempts, timeout_s, traceparent, parent)
-    SELECT c.id, p.tenant, p.kind, c.stage, p.lane, c.input, p.max_attempts, p.timeout_s, p.traceparent, p.id
-    FROM unnest($2::uuid[], $3::text[], $4::json[]) AS c(id, stage, input), job p WHERE p.id = $1
-    RETURNING id, kind, stage, lane, epoch, traceparent
-)
-INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
-SELECT id, kind, stage, lane, epoch, traceparent FROM made
+SELECT rounds FROM parent
 """
 
 # Fan-in without a counter, so without a hot row: after a child's end is committed, its parent goes on unless a live
@@ -165,17 +155,16 @@ async def fan_out(
     *,
     worker: str,
     then: str,
-    carry: str,
-    children: Sequence[tuple[UUID, str, str]],
+    carry: str | None,
+    children: Sequence[NewJob],
 ) -> bool:
-    """Make children `(id, stage, input)` and let the parent wait; in the caller's transaction. False: fence failed."""
-    if await connection.fetchrow(WAIT_FOR_CHILDREN, job_id, epoch, then, carry, len(children), worker) is None:
+    """Make children and let the parent wait; in the caller's transaction. False: the fence failed."""
+    number = await connection.fetchval(WAIT_FOR_CHILDREN, job_id, epoch, then, carry, len(children), worker)
+    if number is None:
         return False
     for start in range(0, len(children), CHILDREN_A_PAGE):
-        page = children[start : start + CHILDREN_A_PAGE]
-        await connection.execute(
-            MAKE_CHILDREN, job_id, [c[0] for c in page], [c[1] for c in page], [c[2] for c in page]
-        )
+        page = [replace(child, parent=job_id, round=number) for child in children[start : start + CHILDREN_A_PAGE]]
+        await make_children(connection, page)
     return True
 
 

@@ -6,12 +6,20 @@ from uuid import UUID
 
 import asyncpg
 
+from infra.postgres.queries.columns import names
+from infra.postgres.queries.submit import NewJob
+
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-COLUMNS: Final = """id, tenant, kind, stage, lane, state, attempt, max_attempts, progress_done, progress_total,
-    progress_message, result, error, metadata, webhook, parent, waiting, cancel_requested, created_at, started_at,
-    finished_at, expires_at, timeout_s, idempotency_key"""
+COLUMNS: Final = ", ".join(
+    [
+        *names(NewJob, but=("input", "fingerprint", "traceparent", "expires_in_s")),
+        *("state", "attempt", "progress_done", "progress_total", "progress_message", "result", "error", "waiting"),
+        *("cancel_requested", "created_at", "started_at", "finished_at", "expires_at"),
+    ]
+)
+"""What a job was made with, and what became of it."""
 
 # One job of a tenant.
 JOB: Final = f"SELECT {COLUMNS} FROM job WHERE id = $1 AND tenant = $2"
@@ -30,9 +38,13 @@ CHILDREN: Final = """
 SELECT parent, state, count(*) AS jobs FROM job WHERE parent = ANY($1::uuid[]) GROUP BY parent, state
 """
 
-# The children of a parent in the order they were made, a page at a time, for the stage that sums them up.
+# The children of one fan-out of a parent in the order they were made, a page at a time, for the stage that sums them
+# up; of the last fan-out where $2 is null. Children that had no keys yet are called by their ids.
 CHILD_RESULTS: Final = """
-SELECT id, input, result, error FROM job WHERE parent = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3
+SELECT id, coalesce(key, id::text) AS key, kind, round, state, input, result, error FROM job
+WHERE parent = $1 AND round = coalesce($2, (SELECT greatest(p.rounds, 1) FROM job p WHERE p.id = $1))
+    AND ($3::uuid IS NULL OR id > $3)
+ORDER BY id LIMIT $4
 """
 
 # Which of these jobs have ended, for callers who wait.
@@ -83,9 +95,11 @@ async def children(connection: "Connection", parents: Sequence[UUID]) -> dict[UU
     return counts
 
 
-async def child_results(connection: "Connection", parent: UUID, after: UUID | None, limit: int) -> list[asyncpg.Record]:
-    """A page of children with `input`, `result` and `error` as JSON texts."""
-    return await connection.fetch(CHILD_RESULTS, parent, after, limit)
+async def child_results(
+    connection: "Connection", parent: UUID, round: int | None, after: UUID | None, limit: int
+) -> list[asyncpg.Record]:
+    """A page of the children of a fan-out, of the last one by default; `input`, `result`, `error` are JSON texts."""
+    return await connection.fetch(CHILD_RESULTS, parent, round, after, limit)
 
 
 async def ended(connection: "Connection", ids: Sequence[UUID]) -> set[UUID]:

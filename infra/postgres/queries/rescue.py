@@ -8,6 +8,8 @@ import asyncpg
 
 from infra.postgres.queries.claim import ATTENDANCE
 from infra.postgres.queries.ended import FOLLOWS
+from schemas.kinds.kind import DEFAULT_BACKOFF
+from schemas.kinds.registry import backoffs
 
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
@@ -48,12 +50,14 @@ UPDATE job SET lease_until = now() - interval '1 ms' WHERE id = ANY(ARRAY(
 """
 
 # A lease that ran out: the worker is dead or cut off. The try counts. Backoff is exponential with full jitter
-# (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), from 1 s to 5 minutes; epoch + 1 at the
-# next claim fences the old worker off if it is alive after all.
+# (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), as its kind has it, or else $5 to $6
+# seconds; epoch + 1 at the next claim fences the old worker off if it is alive after all.
 END_EXPIRED_LEASES: Final = f"""
 WITH lost AS (
-    SELECT id FROM job WHERE state = 'running' AND lease_until < now()
-    ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED
+    SELECT id, coalesce(known.first_s, $5) AS first_s, coalesce(known.longest_s, $6) AS longest_s
+    FROM job LEFT JOIN unnest($2::text[], $3::float8[], $4::float8[]) AS known(kind, first_s, longest_s) USING (kind)
+    WHERE state = 'running' AND lease_until < now()
+    ORDER BY lease_until LIMIT $1 FOR UPDATE OF job SKIP LOCKED
 ), moved AS (
     UPDATE job SET
         state = CASE WHEN cancel_requested THEN 'cancelled'
@@ -62,7 +66,8 @@ WITH lost AS (
                      ELSE json_build_object('code', 'lease_expired', 'message',
                         'the worker stopped answering in attempt ' || attempt || ' of ' || max_attempts,
                         'retryable', true) END,
-        due_at = now() + make_interval(secs => random() * least(300, power(2, least(attempt, 20) - 1))),
+        due_at = now() + make_interval(
+            secs => random() * least(lost.longest_s, lost.first_s * power(2, least(attempt, 20) - 1))),
         lease_until = NULL,
         worker = NULL,
         finished_at = CASE WHEN cancel_requested OR attempt >= max_attempts THEN clock_timestamp() END
@@ -154,7 +159,17 @@ async def end_leases_of(connection: "Connection", workers: Collection[str]) -> N
 
 async def end_expired_leases(connection: "Connection", limit: int) -> tuple[int, set[UUID]]:
     """End the tries of silent workers; how many, and the parents of children that failed for good."""
-    return _ended(await connection.fetch(END_EXPIRED_LEASES, limit))
+    known = backoffs()
+    rows = await connection.fetch(
+        END_EXPIRED_LEASES,
+        limit,
+        list(known),
+        [backoff.first.total_seconds() for backoff in known.values()],
+        [backoff.longest.total_seconds() for backoff in known.values()],
+        DEFAULT_BACKOFF.first.total_seconds(),
+        DEFAULT_BACKOFF.longest.total_seconds(),
+    )
+    return _ended(rows)
 
 
 async def end_expired(connection: "Connection", limit: int) -> tuple[int, set[UUID]]:

@@ -6,58 +6,84 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from infra.postgres.queries.columns import Json, Jsonb, arguments, given, names
+
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-# Many submissions, one statement. A second job under the same (tenant, idempotency key) inserts nothing, neither row
-# nor message, also within one group: the caller sees its id missing from the answer and looks the first job up. In key
-# order, so that two groups that share keys cannot deadlock.
-SUBMIT: Final = """
-WITH given AS (
-    SELECT * FROM unnest(
-        $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::json[], $7::jsonb[], $8::int[], $9::float8[],
-        $10::float8[], $11::text[], $12::bytea[], $13::text[], $14::jsonb[]
-    ) AS g(id, tenant, kind, stage, lane, input, metadata, max_attempts, timeout_s, expires_in_s,
-           idempotency_key, fingerprint, traceparent, webhook)
-), made AS (
-    INSERT INTO job (id, tenant, kind, stage, lane, input, metadata, max_attempts, timeout_s, expires_at,
-                     idempotency_key, fingerprint, traceparent, webhook)
-    SELECT id, tenant, kind, stage, lane, input, metadata, max_attempts, timeout_s,
-           now() + make_interval(secs => expires_in_s), idempotency_key, fingerprint, traceparent, webhook
-    FROM given ORDER BY tenant, idempotency_key, id
-    ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING id, kind, stage, lane, epoch, traceparent, created_at, expires_at
-), sent AS (
-    INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
-    SELECT id, kind, stage, lane, epoch, traceparent FROM made
-)
-SELECT id, created_at, expires_at FROM made
-"""
 
-# The job that an idempotency key belongs to, with the fingerprint of the body it came with.
-FIND_IDEMPOTENT: Final = """
-SELECT id, fingerprint FROM job WHERE tenant = $1 AND idempotency_key = $2
-"""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A job about to be made. `input`, `metadata` and `webhook` are JSON texts."""
+    """A job about to be made: a field is a column of its row, but for `expires_in_s`, which becomes `expires_at`.
+
+    A child has a `parent`, the number of that parent's fan-out which makes it (`round`, from 1), and a `key`.
+    """
 
     id: UUID
     tenant: str
     kind: str
     stage: str
     lane: str
-    input: str
-    metadata: str
+    input: Json
+    metadata: Jsonb = "{}"
     max_attempts: int
-    timeout_s: float | None
-    expires_in_s: float | None
-    idempotency_key: str | None
-    fingerprint: bytes | None
-    traceparent: str | None
-    webhook: str | None = None
+    timeout_s: float | None = None
+    expires_in_s: float | None = None
+    idempotency_key: str | None = None
+    fingerprint: bytes | None = None
+    traceparent: str | None = None
+    webhook: Jsonb | None = None
+    parent: UUID | None = None
+    round: int | None = None
+    key: str | None = None
+
+
+SUBMITTED: Final = names(NewJob, but=("parent", "round", "key"))
+"""Columns of a job that someone submits."""
+
+BORN: Final = names(NewJob, but=("metadata", "expires_in_s", "idempotency_key", "fingerprint", "webhook"))
+"""Columns of a child."""
+
+COPIED: Final = names(
+    NewJob,
+    but=("id", "stage", "expires_in_s", "idempotency_key", "fingerprint", "traceparent", "parent", "round", "key"),
+)
+"""Columns that a job has in common with one that does its work once more."""
+
+
+def _made(columns: tuple[str, ...], order: str) -> str:
+    """The common table expressions `made` and `sent`: rows with these columns, and their messages."""
+    into = ", ".join("expires_at" if name == "expires_in_s" else name for name in columns)
+    values = ", ".join("now() + make_interval(secs => expires_in_s)" if n == "expires_in_s" else n for n in columns)
+    return f"""made AS (
+    INSERT INTO job ({into})
+    SELECT {values} FROM {given(NewJob, columns)} ORDER BY {order}
+    ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    RETURNING id, kind, stage, lane, epoch, traceparent, created_at, expires_at
+), sent AS (
+    INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
+    SELECT id, kind, stage, lane, epoch, traceparent FROM made
+)"""
+
+
+# Many submissions, one statement. A second job under the same (tenant, idempotency key) inserts nothing, neither row
+# nor message, also within one group: the caller sees its id missing from the answer and looks the first job up. In key
+# order, so that two groups that share keys cannot deadlock.
+SUBMIT: Final = f"""
+WITH {_made(SUBMITTED, "tenant, idempotency_key, id")}
+SELECT id, created_at, expires_at FROM made
+"""
+
+# The children of a fan-out, a page at a time, in the transaction in which their parent begins to wait.
+MAKE_CHILDREN: Final = f"""
+WITH {_made(BORN, "id")}
+SELECT count(*) FROM made
+"""
+
+# The job that an idempotency key belongs to, with the fingerprint of the body it came with.
+FIND_IDEMPOTENT: Final = """
+SELECT id, fingerprint FROM job WHERE tenant = $1 AND idempotency_key = $2
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +96,14 @@ class Made:
 
 async def submit(connection: "Connection", jobs: Sequence[NewJob]) -> list[Made | None]:
     """Make jobs and their messages; None for one whose idempotency key is taken."""
-    rows = await connection.fetch(
-        SUBMIT,
-        [j.id for j in jobs],
-        [j.tenant for j in jobs],
-        [j.kind for j in jobs],
-        [j.stage for j in jobs],
-        [j.lane for j in jobs],
-        [j.input for j in jobs],
-        [j.metadata for j in jobs],
-        [j.max_attempts for j in jobs],
-        [j.timeout_s for j in jobs],
-        [j.expires_in_s for j in jobs],
-        [j.idempotency_key for j in jobs],
-        [j.fingerprint for j in jobs],
-        [j.traceparent for j in jobs],
-        [j.webhook for j in jobs],
-    )
+    rows = await connection.fetch(SUBMIT, *arguments(jobs, SUBMITTED))
     made = {row["id"]: Made(row["created_at"], row["expires_at"]) for row in rows}
     return [made.get(job.id) for job in jobs]
+
+
+async def make_children(connection: "Connection", children: Sequence[NewJob]) -> None:
+    """Make children and their messages. A key that is taken in their round raises `asyncpg.UniqueViolationError`."""
+    await connection.execute(MAKE_CHILDREN, *arguments(children, BORN))
 
 
 async def find_idempotent(connection: "Connection", tenant: str, key: str) -> tuple[UUID, bytes] | None:

@@ -27,6 +27,7 @@ class Job(SQLModel, table=True):
 
     `epoch` grows with every claim and fences off stale workers. `attempt` counts tries of the present stage. `due_at`:
     since when it is queued, or until when it waits. `summoned_at`: when its last message entered the outbox.
+    `rounds` counts the fan-outs of a parent; a child's `round` is the one that made it, and `key` its name within it.
     `waiting`: a running job without a worker, whose children are at work. `webhook`: the job's own receiver, as
     `{"url", "origin", "events"}`.
     """
@@ -43,6 +44,7 @@ class Job(SQLModel, table=True):
         ),
         Index("job_newest", "tenant", "id"),
         Index("job_children", "parent", "state", postgresql_where=text("parent IS NOT NULL")),
+        Index("job_child_key", "parent", "round", "key", unique=True, postgresql_where=text("key IS NOT NULL")),
         Index(
             "job_queued",
             "summoned_at",
@@ -80,6 +82,9 @@ class Job(SQLModel, table=True):
     progress_total: int = Field(sa_column_kwargs={"server_default": text("0")})
     progress_message: str | None = Field(sa_type=Text)
     parent: UUID | None = Field(foreign_key="job.id", ondelete="CASCADE")
+    key: str | None = Field(sa_type=Text)
+    round: int = Field(sa_column_kwargs={"server_default": text("1")})
+    rounds: int = Field(sa_column_kwargs={"server_default": text("0")})
     idempotency_key: str | None = Field(sa_type=Text)
     fingerprint: bytes | None = Field(sa_column=Column(LargeBinary))
     traceparent: str | None = Field(sa_type=Text)

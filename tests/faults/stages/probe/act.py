@@ -13,22 +13,24 @@ from consumers.stages.ports import Ports, needs
 from schemas.outcomes import Next, Outcome
 from tests.faults import journal
 from tests.faults.effects import leave
-from tests.faults.probe import ProbeInput
+from tests.faults.probe import Letters, ProbeInput
 
 NEEDS = needs(Ports.blobs)
 MEMORY_LEFT = 64 << 20
 PIECE = 8 << 20
 
 
-async def run(job: StageJob, ports: Ports) -> Outcome:
-    wish = ProbeInput.model_validate(job.input)
+async def run(job: StageJob[ProbeInput, None], ports: Ports) -> Outcome:
+    wish = job.input
     with journal.written(job):
         if wish.dies is not None:
             await asyncio.sleep(wish.seconds)
             _die(wish.dies)
         if wish.seconds:
             await asyncio.sleep(wish.seconds)
-        outcome = Next("end", {"letters": wish.letters}) if wish.two_stages else await leave(job, ports, wish.letters)
+        outcome: Outcome = Next("end", Letters(letters=wish.letters))
+        if not wish.two_stages:
+            outcome = await leave(job, ports, wish.letters)
         if wish.block_s:
             # A stage that keeps the event loop to itself up to its end: nothing can stop it before it has its result.
             time.sleep(wish.block_s)  # noqa: ASYNC251

@@ -119,39 +119,3 @@ class IndexingResult(BaseModel):
     chunks: int = 0
     rebuilt: int = 0
     errors: list[DocumentError] = Field(default_factory=list)
-
-
-class PartInput(BaseModel):
-    """A child of an indexing job: `part` is the blob key of its documents, one JSON object a line.
-
-    `version` is the job's: of two jobs that write one document, the one with the higher version wins.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    collection: CollectionName
-    part: str
-    version: int
-
-
-class RebuildInput(BaseModel):
-    """A child of a rebuild: the documents whose ids come after `after`, up to `last`, for the index `generation`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    collection: CollectionName
-    generation: int
-    after: str
-    last: str
-
-
-class PartDocument(BaseModel):
-    """A line of a part: a document's text, or the blob key of the file that holds it."""
-
-    id: str
-    title: str | None = None
-    text: str | None = None
-    blob: str | None = None
-    filename: str | None = None
-    format: DocumentFormat | None = None
-    metadata: dict[str, Any] = Field(default_factory=dict)

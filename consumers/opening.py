@@ -1,0 +1,47 @@
+"""A claimed job is opened for its stage: the stage is found by its name, input and carry are checked, once."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from consumers.stages.context import StageJob
+from infra.postgres.queries.claim import Claimed
+from schemas.errors import InvalidInput, StageUnknown
+from schemas.kinds.kind import Step
+from schemas.kinds.registry import steps
+from schemas.kinds.shapes import read_carry, read_input
+from schemas.topics import Lane
+
+
+def opened(row: Claimed, report: Callable[[int, int, str | None], Awaitable[None]]) -> tuple[Step, StageJob[Any, Any]]:
+    """The stage and what it is given.
+
+    Raises `StageUnknown`, `InvalidInput` and `CarryInvalid`, the latter two with the field.
+    """
+    step, given = _step(row)
+    job = StageJob(
+        id=row.id,
+        tenant=row.tenant,
+        kind=step.kind.name,
+        stage=step.name,
+        lane=Lane(row.lane),
+        attempt=row.attempt,
+        epoch=row.epoch,
+        rounds=row.rounds,
+        input=given,
+        carry=read_carry(step, row.carry),
+        created_at=row.created_at,
+        started_at=row.started_at,
+        report=report,
+    )
+    return step, job
+
+
+def _step(row: Claimed) -> tuple[Step, Any]:
+    """The stage that the row's names mean, with its input. Where a name had another meaning before, the input tells."""
+    unfit: InvalidInput | None = None
+    for step in steps(row.kind, row.stage):
+        try:
+            return step, read_input(step, row.input)
+        except InvalidInput as error:
+            unfit = unfit or error
+    raise unfit or StageUnknown(f"no stage {row.stage!r} of kind {row.kind!r} is known here")

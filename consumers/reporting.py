@@ -1,0 +1,32 @@
+"""Live progress of a stage on its way to the job's row: a few writes a second, and the last one always."""
+
+import contextlib
+import time
+from typing import Final
+
+from infra.postgres.database import Database
+from infra.postgres.queries import claim
+from infra.postgres.queries.claim import Claimed
+from schemas.errors import DependencyUnavailable
+
+PAUSE_S: Final = 0.5
+
+
+class Reporter:
+    """What a stage calls as `job.report`."""
+
+    def __init__(self, database: Database, row: Claimed) -> None:
+        self._database = database
+        self._row = row
+        self._next = 0.0
+
+    async def __call__(self, done: int, total: int, message: str | None = None) -> None:
+        """Record `done` of `total`, unless the last report was just now."""
+        now = time.monotonic()
+        if now < self._next and done < total:
+            return
+        self._next = now + PAUSE_S
+        row = self._row
+        with contextlib.suppress(DependencyUnavailable):  # progress is a courtesy: the work must not fail for it
+            async with self._database.connection() as connection:
+                await claim.progress(connection, row.id, row.epoch, done, total, message, worker=row.worker)

@@ -1,0 +1,36 @@
+"""The last stage of a part of a rebuild: its points enter the index that is being built."""
+
+from typing import Final
+
+from consumers.stages.context import StageJob
+from consumers.stages.indexing.rebuilding import index_of, overtaken
+from consumers.stages.indexing.writing import LeftoverError, PointsLostError, discard, write_points
+from consumers.stages.ports import Ports, needs
+from schemas.catalogue import Standing
+from schemas.kinds.indexing.carries import RebuildPoints
+from schemas.kinds.indexing.parts import RebuildInput
+from schemas.outcomes import Done, Next, Outcome
+
+NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.index)
+
+
+async def run(job: StageJob[RebuildInput, RebuildPoints], ports: Ports) -> Outcome:
+    """Write the points, and say so of those documents that are still as they were read.
+
+    Raises `Conflict` (`rebuild_lost`).
+    """
+    part, carry, index = job.input, job.carry, index_of(job)
+    try:
+        await write_points(job, ports, index)
+    except LeftoverError as error:
+        raise overtaken(part) from error
+    except PointsLostError:
+        return Next("rebuild_prepare")
+    documents = [(one.id, one.version, one.chunks) for one in carry.documents]
+    built = await ports.catalogue.built(job.tenant, part.collection, part.generation, documents)
+    if built.standing is not Standing.NAMED:
+        raise overtaken(part)
+    await ports.index.prune(index, built.now)
+    rebuilt = sum(one.id in built.changed and not one.deleted for one in carry.documents)
+    await discard(job, ports)
+    return Done(carry.result.model_copy(update={"rebuilt": rebuilt}).model_dump())

@@ -1,0 +1,97 @@
+"""What a kind of work is: one row of the registry, as data. No row knows the code that does the work."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from types import UnionType
+from typing import Final, TypeAlias
+
+from pydantic import BaseModel
+
+from schemas.topics import Lane, Pool
+
+Shape: TypeAlias = type[BaseModel] | UnionType
+"""A model, or a union of models; `Model | None` may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long a failed try waits: a random share of `first`, then of twice as long, up to `longest`."""
+
+    first: timedelta = timedelta(seconds=1)
+    longest: timedelta = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage: the pool that runs it and what it is given.
+
+    `input`: None is the kind's own. `carry`: what the stage before hands on; None is nothing. `begins`: a child may
+    begin here; a kind's first stage always may. `aliases`: former names, whose rows and messages are still here. A name
+    that another stage of the kind bears now may be among them: there the input decides which of the two is meant.
+    """
+
+    pool: Pool
+    input: Shape | None = None
+    carry: Shape | None = None
+    begins: bool = False
+    aliases: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of work. A submitted job begins at the first stage.
+
+    `noun`: what its events call it, as in `job.succeeded`. `lane`, `max_attempts` (tries of each stage) and `timeout_s`
+    (of one try) hold where a submission, or the parent of a child, does not say. `submittable`: clients may ask for it;
+    otherwise it is made as a child alone. `children`: kinds that its stages may make. `aliases`: former names.
+    """
+
+    name: str
+    input: type[BaseModel]
+    result: type[BaseModel] | None
+    stages: Mapping[str, Stage]
+    noun: str = "job"
+    lane: Lane = Lane.INTERACTIVE
+    max_attempts: int = 5
+    timeout_s: float | None = None
+    backoff: Backoff = Backoff()
+    submittable: bool = True
+    children: frozenset[str] = frozenset()
+    aliases: frozenset[str] = frozenset()
+
+    @property
+    def first_stage(self) -> str:
+        """The stage a submitted job begins at."""
+        return next(iter(self.stages))
+
+    def begins(self, stage: str) -> bool:
+        """Whether a job may begin at this stage, by its present name."""
+        return stage in self.stages and (stage == self.first_stage or self.stages[stage].begins)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage of one kind, both by their present names."""
+
+    kind: Kind
+    name: str
+
+    @property
+    def stage(self) -> Stage:
+        """The stage's row."""
+        return self.kind.stages[self.name]
+
+    @property
+    def input(self) -> Shape:
+        """What its jobs are given to begin with."""
+        return self.stage.input or self.kind.input
+
+    @property
+    def label(self) -> str:
+        """`indexing.plan`: for logs and messages."""
+        return f"{self.kind.name}.{self.name}"
+
+
+DEFAULT_BACKOFF: Final = Backoff()
+"""Of jobs whose kind is not known here."""
