@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,7 @@ def complaints(client_alone: Environment, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("programs")
     for name, (program, _) in PROGRAMS.items():
         (folder / f"{name}.py").write_text(program)
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(client_alone.python), "."]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
 
@@ -143,6 +145,12 @@ def test_a_type_checker_sees_the_types(complaints: str, name: str) -> None:
     assert re.search(r"^Found \d+ errors in \d+ files", complaints, re.MULTILINE), complaints
     found = re.findall(rf"^{name}\.py:\d+: error: .*", complaints, re.MULTILINE)
     assert len(found) == PROGRAMS[name][1], found
+
+
+def test_a_type_checker_finds_nothing_in_the_examples(complaints: str) -> None:
+    # The client's environment has no `standardwebhooks`: what is missing is nothing against a program.
+    found = [line for line in complaints.splitlines() if line.startswith("examples/") and "[import" not in line]
+    assert not [line for line in found if ": error:" in line]
 
 
 def test_the_command_line_without_its_group_says_what_to_install(client_alone: Environment) -> None:

@@ -169,13 +169,47 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda page: page.name)
+def targets(page: Path) -> list[str]:
+    """Where the links of a page lead, but for those to other sites."""
+    return re.findall(r"\]\((?!https?://)([^)\s]+)\)", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *ROOT.glob("*.md"), *ROOT.glob("examples/*.md")], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?://)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+    for target in targets(page):
         path, _, anchor = target.partition("#")
         aim = (page.parent / path).resolve() if path else page
         assert aim.exists(), target
         assert not anchor or anchor in anchors(aim), target
+
+
+def linked(page: Path) -> set[Path]:
+    """The files and folders that a page links to, without anchors."""
+    return {(page.parent / target.partition("#")[0]).resolve() for target in targets(page)}
+
+
+def test_every_page_is_in_the_index() -> None:
+    pages = {page for page in PAGES if page.parent == DOCS} - {DOCS / "README.md"}
+    assert pages - linked(DOCS / "README.md") == set(), "give each page of docs/ a line in docs/README.md"
+    assert DOCS / "decisions" in linked(DOCS / "README.md")
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
+@pytest.mark.parametrize("page", ["README.md", "flow.md", "tutorial.md", "kinds.md"])
+def test_what_a_newcomer_looks_for_is_one_click_away(readme: str, page: str) -> None:
+    assert DOCS / page in linked(ROOT / readme)
+
+
+def test_the_glossary_is_in_order_and_has_the_words_of_the_catalogue() -> None:
+    for section in read("glossary.md").split("\n## ")[1:]:
+        words = [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("| ")][2:]
+        assert words == sorted(words)
+    catalogue = {"born", "spoken", "standing", "settled", "sealed", "building", "built", "leftover", "generation"}
+    work = {"lease", "epoch", "lane", "summons", "carry", "round", "key", "fence", "outbox"}
+    told = set(re.findall(r"^\| ([a-z]+) \|", read("glossary.md"), re.MULTILINE))
+    assert catalogue | work <= told
 
 
 def contracts() -> set[str]:
