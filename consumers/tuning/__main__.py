@@ -3,10 +3,12 @@
 import sys
 
 from producers.client.cli.failures import INTERRUPTED
+from producers.client.cli.interrupts import interruptible
 
 try:
-    from consumers.tuning.command import app
+    with interruptible():
+        from consumers.tuning.command import app
 
-    app(prog_name="welip tune")
+        app(prog_name="welip tune")
 except KeyboardInterrupt:  # before the command itself minds it
     sys.exit(INTERRUPTED)

@@ -17,6 +17,7 @@ from infra.ranking.metrics import METRICS
 from producers.client.cli.choices import read_settings
 from producers.client.cli.failures import INTERRUPTED, WrongUse
 from producers.client.cli.failures import report as report_error
+from producers.client.cli.interrupts import interruptible
 from producers.client.cli.output import JsonFlag, print_json, print_table, progress_bars
 from producers.client.cli.terminal import note
 from producers.client.errors import WelipError
@@ -192,7 +193,8 @@ def _dumped(value: Any, indent: int | None = 2) -> str:
 def _guarded() -> Iterator[None]:
     """Every error is one line and an exit code, as of any other command of `welip`."""
     try:
-        yield
+        with interruptible():
+            yield
     except (WelipError, JobError, OSError) as error:
         raise typer.Exit(report_error(error)) from None
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from producers.client.cli import ask, collections, dead, index, jobs, keys, server, tune, webhooks
 from producers.client.cli.failures import INTERRUPTED, report, report_defect
+from producers.client.cli.interrupts import interruptible
 from producers.client.cli.session import Session
 from producers.client.cli.terminal import say
 from producers.client.errors import WelipError
@@ -19,7 +20,8 @@ class _Guarded(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with interruptible():
+                return super().invoke(ctx)
         except WelipError as error:
             raise typer.Exit(report(error)) from None
         except KeyboardInterrupt:
@@ -86,6 +88,7 @@ def _debugging() -> bool:
 def main() -> None:
     """The console script."""
     try:
-        app()
+        with interruptible():
+            app()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
