@@ -90,8 +90,8 @@ async def open_ports(
             warm = partial(sparse.encode_query, "준비", SparseSettings())
         if Ports.parser in needs:
             with _group("cpu", "a worker that reads documents"):
-                from infra.documents.parser import ProcessDocumentParser
-            ports.parser = parser = ProcessDocumentParser(settings.parser)
+                from infra.documents.parser import IsolatedDocumentParser
+            ports.parser = parser = IsolatedDocumentParser(settings.parser)
             exits.push_async_callback(parser.close)
         if Ports.generator in needs:
             ports.generator = generator = _generator(settings.generator)

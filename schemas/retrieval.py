@@ -29,6 +29,15 @@ class ParsedDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class SubmittedText:
+    """A text as it was submitted: text, Markdown or HTML. `format` is guessed from `filename` when absent."""
+
+    text: str
+    format: str | None = None
+    filename: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sentence:
     """A sentence of a text, `text[start:end]`: its terms' ids with repeats, and how many morphemes it has."""
 

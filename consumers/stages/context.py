@@ -8,6 +8,7 @@ from uuid import UUID
 
 from consumers.stages.ports import Ports
 from schemas.outcomes import Outcome
+from schemas.requester import Requester
 from schemas.topics import Lane
 
 In = TypeVar("In", covariant=True)
@@ -42,6 +43,11 @@ class StageJob(Generic[In, Carry]):
     started_at: datetime
     report: Callable[[int, int, str | None], Awaitable[None]] = field(default=_silent)
     """`await job.report(done, total, message)`: live progress; cheap, at most a few writes a second reach Postgres."""
+
+    @property
+    def requester(self) -> Requester:
+        """On whose behalf shared processes work for this job."""
+        return Requester(self.tenant, self.lane, self.started_at.timestamp())
 
     @property
     def folder(self) -> str:

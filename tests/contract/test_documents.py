@@ -25,16 +25,19 @@ from infra.documents.detection import text_format
 from infra.documents.draft import MAX_TITLE_CHARS, Cell, Draft, table_text
 from infra.documents.encodings import decode, looks_binary
 from infra.documents.files import read_file
-from infra.documents.parser import MAX_FILE_BYTES, ProcessDocumentParser
+from infra.documents.parser import MAX_FILE_BYTES, IsolatedDocumentParser
 from infra.documents.refusals import REMEDIES
 from infra.documents.text import read_text
 from infra.settings import ParserSettings
 from schemas.errors import DocumentRefused
-from schemas.retrieval import ParsedDocument
+from schemas.requester import Requester
+from schemas.retrieval import ParsedDocument, SubmittedText
+from schemas.topics import Lane
 from tests.documents import KOREAN, SAMPLES, lines, pdf_canvas, sample_files, write_docx, write_hangul, write_pdf
 from tests.hangul_files import distributed, write_hwpx
 
 MAX_CHARS = 10_000_000
+SOMEBODY = Requester("t", Lane.BULK)
 DOCUMENTS = ["txt", "txt-cp949", "md", "html", "pdf", "docx", "hwp", "hwpx"]
 
 
@@ -44,8 +47,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-async def parser() -> AsyncIterator[ProcessDocumentParser]:
-    made = ProcessDocumentParser(ParserSettings(processes=1))
+async def parser() -> AsyncIterator[IsolatedDocumentParser]:
+    made = IsolatedDocumentParser(ParserSettings(processes=1))
     yield made
     await made.close()
 
@@ -70,9 +73,9 @@ def refusal(code: str) -> Iterator[None]:
 class TestEveryFormat:
     @pytest.mark.parametrize("kind", DOCUMENTS)
     async def test_text_and_table_are_read(
-        self, parser: ProcessDocumentParser, files: dict[str, Path], kind: str
+        self, parser: IsolatedDocumentParser, files: dict[str, Path], kind: str
     ) -> None:
-        parsed = await parser.parse(files[kind], format=None, filename=files[kind].name)
+        parsed = await parser.parse_file(files[kind], format=None, filename=files[kind].name, by=SOMEBODY)
         written = SAMPLES[kind]
         assert all(text in parsed.text for text in (*written.texts, *written.headings))
         assert f"\n{lines(written.table)}" in parsed.text
@@ -106,17 +109,17 @@ class TestEveryFormat:
     @pytest.mark.parametrize("kind", DOCUMENTS[4:])
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
     async def test_half_a_file_is_refused(
-        self, parser: ProcessDocumentParser, files: dict[str, Path], tmp_path: Path, kind: str, share: float
+        self, parser: IsolatedDocumentParser, files: dict[str, Path], tmp_path: Path, kind: str, share: float
     ) -> None:
         data = files[kind].read_bytes()
         (tmp_path / "half").write_bytes(data[: int(len(data) * share)])
         with pytest.raises(DocumentRefused) as caught:
-            await parser.parse(tmp_path / "half", format=None, filename=files[kind].name)
+            await parser.parse_file(tmp_path / "half", format=None, filename=files[kind].name, by=SOMEBODY)
         assert caught.value.reason in {"document_damaged", "document_no_text"}
 
     @pytest.mark.parametrize("kind", DOCUMENTS[4:])
     async def test_a_damaged_file_is_text_or_a_refusal(
-        self, parser: ProcessDocumentParser, files: dict[str, Path], tmp_path: Path, kind: str
+        self, parser: IsolatedDocumentParser, files: dict[str, Path], tmp_path: Path, kind: str
     ) -> None:
         data = bytearray(files[kind].read_bytes())
         for start in range(0, len(data), max(1, len(data) // 20)):
@@ -124,7 +127,7 @@ class TestEveryFormat:
             damaged[start : start + 16] = bytes(byte ^ 0x5A for byte in damaged[start : start + 16])
             (tmp_path / "damaged").write_bytes(damaged)
             with contextlib.suppress(DocumentRefused):
-                parsed = await parser.parse(tmp_path / "damaged", format=None, filename=None)
+                parsed = await parser.parse_file(tmp_path / "damaged", format=None, filename=None, by=SOMEBODY)
                 assert parsed.text.strip()
 
 
@@ -557,11 +560,11 @@ class TestDetection:
         with refusal("document_empty"):
             read(tmp_path / "a.pdf")
 
-    async def test_a_file_that_is_too_large_is_not_read(self, parser: ProcessDocumentParser, tmp_path: Path) -> None:
+    async def test_a_file_that_is_too_large_is_not_read(self, parser: IsolatedDocumentParser, tmp_path: Path) -> None:
         with (tmp_path / "a.pdf").open("wb") as file:
             file.truncate(MAX_FILE_BYTES + 1)
         with refusal("document_too_large"):
-            await parser.parse(tmp_path / "a.pdf", format=None, filename="a.pdf")
+            await parser.parse_file(tmp_path / "a.pdf", format=None, filename="a.pdf", by=SOMEBODY)
 
     @settings(max_examples=60)
     @given(st.binary(max_size=400), st.sampled_from(["text", "markdown", "html", "pdf", None]))
@@ -638,11 +641,13 @@ class TestTexts:
         given = "\ufeff" + unicodedata.normalize("NFD", "각") + "\r\n나\x00\ud800\x0c다 "
         assert parse(given).text == "각\n나\ufffd\n다"
 
-    async def test_a_sentence_of_a_megabyte_is_a_document(self, parser: ProcessDocumentParser, tmp_path: Path) -> None:
+    async def test_a_sentence_of_a_megabyte_is_a_document(self, parser: IsolatedDocumentParser, tmp_path: Path) -> None:
         sentence = "등대는 " + "밝고 " * 300_000 + "높다."
         (tmp_path / "a.txt").write_text(sentence, encoding="utf-8")
-        assert (await parser.parse(tmp_path / "a.txt", format=None, filename="a.txt")).text == sentence
-        assert (await parser.parse(sentence, format=None, filename=None)).text == sentence
+        assert (
+            await parser.parse_file(tmp_path / "a.txt", format=None, filename="a.txt", by=SOMEBODY)
+        ).text == sentence
+        assert [one.text for one in await parser.parse_texts([SubmittedText(sentence)], by=SOMEBODY)] == [sentence]
 
     @pytest.mark.parametrize("text", ["", " \n\t", "\x00\x00", "\ufeff"])
     def test_empty_documents_are_refused(self, text: str) -> None:

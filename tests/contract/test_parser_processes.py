@@ -13,22 +13,29 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from infra.documents.child import DOCUMENTS
-from infra.documents.parser import ProcessDocumentParser
+from infra.documents.parser import MODULE, REQUESTS, IsolatedDocumentParser
 from infra.settings import ParserSettings
 from schemas.errors import DependencyUnavailable, DocumentRefused
+from schemas.requester import Requester
 from schemas.retrieval import ParsedDocument
+from schemas.topics import Lane
 
 MiB = 1024**2
+SOMEBODY = Requester("t", Lane.BULK)
 
 
 def children() -> list[psutil.Process]:
     """The parser processes of this process, zombies too."""
-    found = []
-    for child in psutil.Process().children():
-        if child.status() == psutil.STATUS_ZOMBIE or "infra.documents.child" in child.cmdline():
-            found.append(child)
-    return found
+    return [child for server in servers() for child in server.children()]
+
+
+def servers() -> list[psutil.Process]:
+    """The fork servers of parsers, zombies too."""
+    return [
+        child
+        for child in psutil.Process().children()
+        if child.status() == psutil.STATUS_ZOMBIE or MODULE in child.cmdline()
+    ]
 
 
 def oom_score(child: psutil.Process) -> int:
@@ -43,11 +50,11 @@ async def until(true: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-async def parser() -> AsyncIterator[ProcessDocumentParser]:
-    made = ProcessDocumentParser(ParserSettings(processes=1))
+async def parser() -> AsyncIterator[IsolatedDocumentParser]:
+    made = IsolatedDocumentParser(ParserSettings(processes=1))
     yield made
     await made.close()
-    assert children() == []
+    assert servers() == []
 
 
 @pytest.fixture
@@ -90,18 +97,18 @@ def endless(tmp_path: Path) -> Iterator[Endless]:
     made.close()
 
 
-async def parse(parser: ProcessDocumentParser, path: Path) -> ParsedDocument:
-    return await parser.parse(path, format=None, filename=path.name)
+async def parse(parser: IsolatedDocumentParser, path: Path) -> ParsedDocument:
+    return await parser.parse_file(path, format=None, filename=path.name, by=SOMEBODY)
 
 
-async def test_one_process_reads_many_documents(parser: ProcessDocumentParser, good: Path) -> None:
+async def test_one_process_reads_many_documents(parser: IsolatedDocumentParser, good: Path) -> None:
     await parse(parser, good)
     (first,) = children()
     await parse(parser, good)
     assert children() == [first]
 
 
-async def test_the_size_of_the_worker_costs_no_process(parser: ProcessDocumentParser, good: Path) -> None:
+async def test_the_size_of_the_worker_costs_no_process(parser: IsolatedDocumentParser, good: Path) -> None:
     ballast = b"\x01" * (700 * MiB)  # what a worker holds when its analyser is loaded
     await parse(parser, good)
     (first,) = children()
@@ -110,16 +117,16 @@ async def test_the_size_of_the_worker_costs_no_process(parser: ProcessDocumentPa
     assert len(ballast) == 700 * MiB
 
 
-async def test_a_process_makes_room_after_many_documents(parser: ProcessDocumentParser, good: Path) -> None:
+async def test_a_process_makes_room_after_many_documents(parser: IsolatedDocumentParser, good: Path) -> None:
     await parse(parser, good)
     (first,) = children()
-    for _ in range(DOCUMENTS):
+    for _ in range(REQUESTS):
         assert (await parse(parser, good)).text == "등대가 서 있다."
     assert children() != [first]
 
 
 async def test_no_more_processes_than_allowed(good: Path) -> None:
-    parser = ProcessDocumentParser(ParserSettings(processes=2))
+    parser = IsolatedDocumentParser(ParserSettings(processes=2))
     await asyncio.gather(*(parse(parser, good) for _ in range(12)))
     assert len(children()) == 2
     await parser.close()
@@ -127,18 +134,18 @@ async def test_no_more_processes_than_allowed(good: Path) -> None:
 
 
 async def test_a_parser_that_hangs_is_killed_and_the_next_document_goes_on(endless: Endless, good: Path) -> None:
-    parser = ProcessDocumentParser(ParserSettings(processes=1, timeout=timedelta(seconds=0.3)))
+    parser = IsolatedDocumentParser(ParserSettings(processes=1, timeout=timedelta(seconds=0.3)))
     with capture_logs() as logs, pytest.raises(DocumentRefused) as caught:
         await parse(parser, endless.path)
     assert caught.value.reason == "document_timeout"
-    assert [(entry["event"], entry["reason"]) for entry in logs] == [("parser.killed", "timeout")]
+    assert [(entry["event"], entry["reason"]) for entry in logs] == [("isolation.killed", "timeout")]
     assert children() == []
     assert (await parse(parser, good)).text == "등대가 서 있다."
     await parser.close()
 
 
 async def test_a_document_that_needs_too_much_memory_is_refused(tmp_path: Path, good: Path) -> None:
-    parser = ProcessDocumentParser(ParserSettings(processes=1, memory_bytes=256 * MiB))
+    parser = IsolatedDocumentParser(ParserSettings(processes=1, memory_bytes=256 * MiB))
     page = tmp_path / "large.html"
     page.write_bytes(b"<p>" + "등대 ".encode() * (12 * MiB))
     with pytest.raises(DocumentRefused) as caught:
@@ -151,7 +158,7 @@ async def test_a_document_that_needs_too_much_memory_is_refused(tmp_path: Path, 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM])
 async def test_a_parser_that_dies_refuses_its_document_alone(
-    parser: ProcessDocumentParser, endless: Endless, good: Path, end: signal.Signals
+    parser: IsolatedDocumentParser, endless: Endless, good: Path, end: signal.Signals
 ) -> None:
     reading = asyncio.create_task(parse(parser, endless.path))
     await endless.is_read()
@@ -165,7 +172,7 @@ async def test_a_parser_that_dies_refuses_its_document_alone(
     assert (await parse(parser, good)).text == "등대가 서 있다."
 
 
-async def test_a_process_that_dies_while_idle_costs_no_document(parser: ProcessDocumentParser, good: Path) -> None:
+async def test_a_process_that_dies_while_idle_costs_no_document(parser: IsolatedDocumentParser, good: Path) -> None:
     await parse(parser, good)
     (child,) = children()
     child.kill()
@@ -174,7 +181,7 @@ async def test_a_process_that_dies_while_idle_costs_no_document(parser: ProcessD
 
 
 async def test_a_cancelled_document_leaves_no_process(
-    parser: ProcessDocumentParser, endless: Endless, good: Path
+    parser: IsolatedDocumentParser, endless: Endless, good: Path
 ) -> None:
     reading = asyncio.create_task(parse(parser, endless.path))
     await endless.is_read()
@@ -185,7 +192,7 @@ async def test_a_cancelled_document_leaves_no_process(
     assert (await parse(parser, good)).text == "등대가 서 있다."
 
 
-async def test_cancelling_at_any_moment_leaves_no_process(parser: ProcessDocumentParser, good: Path) -> None:
+async def test_cancelling_at_any_moment_leaves_no_process(parser: IsolatedDocumentParser, good: Path) -> None:
     for wait in (0, 0.001, 0.01, 0.05, 0.2):
         reading = asyncio.create_task(parse(parser, good))
         await asyncio.wait([reading], timeout=wait)
@@ -196,7 +203,7 @@ async def test_cancelling_at_any_moment_leaves_no_process(parser: ProcessDocumen
 
 
 async def test_closing_ends_what_is_being_read(endless: Endless) -> None:
-    parser = ProcessDocumentParser(ParserSettings(processes=1))
+    parser = IsolatedDocumentParser(ParserSettings(processes=1))
     reading = asyncio.create_task(parse(parser, endless.path))
     waiting = asyncio.create_task(parse(parser, endless.path))
     await endless.is_read()
@@ -206,17 +213,16 @@ async def test_closing_ends_what_is_being_read(endless: Endless) -> None:
     assert children() == []
 
 
-async def test_a_process_whose_worker_is_gone_ends_itself(parser: ProcessDocumentParser, good: Path) -> None:
+async def test_a_process_whose_worker_is_gone_ends_itself(parser: IsolatedDocumentParser, good: Path) -> None:
     await parse(parser, good)
     (child,) = children()
-    (process,) = parser._processes._idle
-    assert process.stdin is not None
-    process.stdin.close()
+    (idle,) = parser._pools[Lane.BULK]._idle
+    idle._writer.close()
     await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 async def test_a_process_is_told_no_secret(
-    parser: ProcessDocumentParser, good: Path, monkeypatch: pytest.MonkeyPatch
+    parser: IsolatedDocumentParser, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WELIP_POSTGRES_URL", "postgresql://welip:secret@db/welip")
     await parse(parser, good)
@@ -225,15 +231,16 @@ async def test_a_process_is_told_no_secret(
     assert not any(name.startswith("WELIP_") for name in child.environ())
 
 
-async def test_a_process_lives_under_limits(parser: ProcessDocumentParser, good: Path) -> None:
+async def test_a_process_lives_under_limits(parser: IsolatedDocumentParser, good: Path) -> None:
     await parse(parser, good)
     (child,) = children()
-    assert child.rlimit(psutil.RLIMIT_AS) == (1024 * MiB, 1024 * MiB)
+    soft, hard = child.rlimit(psutil.RLIMIT_AS)
+    assert 1024 * MiB < soft == hard < 2048 * MiB
     assert child.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
     assert child.rlimit(psutil.RLIMIT_CORE) == (0, 0)
     assert 60 <= child.rlimit(psutil.RLIMIT_CPU)[0] <= 70
     assert oom_score(child) == 1000
 
 
-async def test_names_that_are_no_unicode_are_found(parser: ProcessDocumentParser, oddly_named: Path) -> None:
+async def test_names_that_are_no_unicode_are_found(parser: IsolatedDocumentParser, oddly_named: Path) -> None:
     assert (await parse(parser, oddly_named)).text == "등대가 서 있다."

@@ -18,6 +18,7 @@ from schemas.filters import Condition
 from schemas.kinds.kind import Step
 from schemas.kinds.registry import KINDS
 from schemas.kinds.shapes import Given, read_carry, read_input, written_carry, written_input
+from schemas.requester import Requester
 from schemas.retrieval import (
     DocumentVersion,
     Embedding,
@@ -30,6 +31,7 @@ from schemas.retrieval import (
     Query,
     Sentence,
     SparseVector,
+    SubmittedText,
 )
 from schemas.topics import Lane
 from tests.unit.catalogue_in_memory import MemoryCatalogue
@@ -175,8 +177,23 @@ class LengthEmbedder:
 class PlainParser:
     """Takes what it gets for UTF-8. Lines that begin with `#` are headings."""
 
-    async def parse(self, source: Path | str, *, format: str | None, filename: str | None) -> ParsedDocument:
-        text = source.read_text() if isinstance(source, Path) else source  # noqa: ASYNC240 - small, in a test
+    async def parse_file(
+        self, path: Path, *, format: str | None, filename: str | None, by: Requester
+    ) -> ParsedDocument:
+        return self._parse(path.read_text())  # noqa: ASYNC240 - small, in a test
+
+    async def parse_texts(
+        self, texts: Sequence[SubmittedText], *, by: Requester
+    ) -> list[ParsedDocument | DocumentRefused]:
+        made: list[ParsedDocument | DocumentRefused] = []
+        for given in texts:
+            try:
+                made.append(self._parse(given.text))
+            except DocumentRefused as error:
+                made.append(error)
+        return made
+
+    def _parse(self, text: str) -> ParsedDocument:
         if not text.strip():
             raise DocumentRefused("no text", code="document_empty")
         headings = [Heading(m.start(), 1, m[1]) for m in re.finditer(r"^# (.*)$", text, re.MULTILINE)]

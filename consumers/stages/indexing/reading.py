@@ -1,7 +1,7 @@
 """Reads a part: each document parsed, and those left out that are refused or have not changed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -16,10 +16,14 @@ from consumers.stages.ports import Ports
 from schemas.errors import DocumentRefused, NotFound
 from schemas.kinds.indexing import MAX_DOCUMENT_CHARS, DocumentError, IndexingResult
 from schemas.kinds.indexing.parts import PartDocument, PartInput
-from schemas.retrieval import ParsedDocument
+from schemas.retrieval import ParsedDocument, SubmittedText
 
 MAX_FILE_BYTES: Final = 100_000_000
 """A larger file of a document is refused before it is read."""
+
+TEXTS_AT_ONCE: Final = 64
+CHARS_AT_ONCE: Final = 200_000
+"""Submitted texts that are parsed together, at most, and their characters but for those of the last one."""
 
 LOOKED_AT_ONCE: Final = 32
 """Documents that are compared with the catalogue in one statement."""
@@ -48,13 +52,13 @@ async def changed_documents(
     known = await ports.catalogue.documents(job.tenant, part.collection, [document.id for document in documents])
     hashes = {name: document.content_hash for name, document in known.items()}
     waiting: list[Changed] = []
-    for position, document in enumerate(documents, start=1):
-        try:
-            content = await _content(ports, document)
-            serialised, digest = content.serialised()
-        except DocumentRefused as error:
-            refuse(result, DocumentError(id=document.id, code=error.reason, message=error.message))
+    position = 0
+    async for document, content in _contents(job, ports, documents):
+        position += 1
+        if isinstance(content, DocumentRefused):
+            refuse(result, DocumentError(id=document.id, code=content.reason, message=content.message))
         else:
+            serialised, digest = content.serialised()
             read = Changed(document.id, content, serialised, digest, document.id in known)
             if hashes.get(document.id) == digest:
                 waiting.append(read)
@@ -73,23 +77,59 @@ async def changed_documents(
         await job.report(position, len(documents), "preparing documents")
 
 
-async def _content(ports: Ports, document: PartDocument) -> Content:
-    if any(isinstance(value, int) and abs(value) >= 2**63 for value in document.metadata.values()):
-        raise DocumentRefused(
-            "a number in `metadata` needs more than 64 bits; give it as a text", code="metadata_invalid"
-        )
-    if document.text is not None:
-        parsed = await ports.parser.parse(document.text, format=document.format, filename=document.filename)
-    else:
-        parsed = await _parsed_file(ports, document)
-    if len(parsed.text) > MAX_DOCUMENT_CHARS:
-        raise _too_large(f"{len(parsed.text):,} characters of text, {MAX_DOCUMENT_CHARS:,} are allowed")
-    return Content(document.title or parsed.title, document.metadata, parsed)
+async def _contents(
+    job: StageJob, ports: Ports, documents: Sequence[PartDocument]
+) -> AsyncIterator[tuple[PartDocument, Content | DocumentRefused]]:
+    """Each document as it is indexed, or why it is refused, in order."""
+    for group in _groups(documents):
+        for document, parsed in zip(group, await _parsed(job, ports, group), strict=True):
+            if isinstance(parsed, DocumentRefused):
+                yield document, parsed
+            elif any(isinstance(value, int) and abs(value) >= 2**63 for value in document.metadata.values()):
+                why = "a number in `metadata` needs more than 64 bits; give it as a text"
+                yield document, DocumentRefused(why, code="metadata_invalid")
+            elif len(parsed.text) > MAX_DOCUMENT_CHARS:
+                yield (
+                    document,
+                    _too_large(f"{len(parsed.text):,} characters of text, {MAX_DOCUMENT_CHARS:,} are allowed"),
+                )
+            else:
+                yield document, Content(document.title or parsed.title, document.metadata, parsed)
 
 
-async def _parsed_file(ports: Ports, document: PartDocument) -> ParsedDocument:
-    async with _on_disk(ports, document) as path:
-        return await ports.parser.parse(path, format=document.format, filename=document.filename)
+def _groups(documents: Sequence[PartDocument]) -> Iterator[list[PartDocument]]:
+    """What is parsed at once: texts together, since a way to a process and back costs as much as a short one."""
+    group: list[PartDocument] = []
+    chars = 0
+    for document in documents:
+        if document.text is None:
+            if group:
+                yield group
+            yield [document]
+            group, chars = [], 0
+            continue
+        group.append(document)
+        chars += len(document.text)
+        if len(group) == TEXTS_AT_ONCE or chars >= CHARS_AT_ONCE:
+            yield group
+            group, chars = [], 0
+    if group:
+        yield group
+
+
+async def _parsed(
+    job: StageJob, ports: Ports, group: Sequence[PartDocument]
+) -> Sequence[ParsedDocument | DocumentRefused]:
+    texts = [SubmittedText(one.text, one.format, one.filename) for one in group if one.text is not None]
+    if texts:
+        return await ports.parser.parse_texts(texts, by=job.requester)
+    (document,) = group
+    try:
+        async with _on_disk(ports, document) as path:
+            given = {"format": document.format, "filename": document.filename}
+            return [await ports.parser.parse_file(path, **given, by=job.requester)]
+    except DocumentRefused as error:
+        return [error]
 
 
 @asynccontextmanager

@@ -1,17 +1,26 @@
 """What reads files and submitted texts."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from schemas.retrieval import ParsedDocument
+from schemas.errors import DocumentRefused
+from schemas.requester import Requester
+from schemas.retrieval import ParsedDocument, SubmittedText
 
 
 class DocumentParser(Protocol):
-    """Turns an uploaded file or a submitted text into plain text."""
+    """Turns uploaded files and submitted texts into plain text, in processes with limits that are killed on cancel."""
 
-    async def parse(self, source: Path | str, *, format: str | None, filename: str | None) -> ParsedDocument:
-        """Plain text, title, headings and pages of a file (`Path`) or of a submitted text (`str`).
+    async def parse_file(
+        self, path: Path, *, format: str | None, filename: str | None, by: Requester
+    ) -> ParsedDocument:
+        """Plain text, title, headings and pages of a file.
 
-        `format` is guessed from `filename` and content when None. What is no plain text is parsed in a process of its
-        own, with limits of time and memory. Raises `DocumentRefused` with a code and a remedy.
+        `format` is guessed from content and `filename` when None. Raises `DocumentRefused` with a code and a remedy.
         """
+
+    async def parse_texts(
+        self, texts: Sequence[SubmittedText], *, by: Requester
+    ) -> list[ParsedDocument | DocumentRefused]:
+        """The same of each text, or why it is refused."""

@@ -1,0 +1,57 @@
+"""An isolated process: takes requests from its socket, one after the other, and answers them.
+
+What it reads may be hostile and take it over. So it knows no secret, writes no file, and answers in JSON and raw bytes.
+"""
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+from infra.isolation.frames import HEAD, Frame, pack, unpack
+from infra.isolation.limits import Growth, Limits, allow, restrain
+from schemas.errors import JobError
+
+Task = Callable[[dict[str, Any], bytes], Frame]
+"""Answers one kind of request. Blocking; raises a `JobError` that its owner is to see."""
+
+
+def serve(channel: socket.socket, tasks: Mapping[str, Task], limits: Limits, name: str) -> None:
+    """Answer until the worker closes the channel, the requests are used up, or half of the memory is in use."""
+    restrain(limits, name)
+    growth = Growth(limits)
+    with channel, channel.makefile("rb") as requests, channel.makefile("wb") as answers:
+        for number in range(1, limits.requests + 1):
+            frame = _received(requests)
+            if frame is None:
+                return
+            allow(limits)
+            answer, payload, broken = _answer(tasks, *frame)
+            last = broken or number == limits.requests or growth.half()
+            answers.write(pack({**answer, "last": last}, payload))
+            answers.flush()
+            if last:
+                return
+
+
+def _received(stream: BinaryIO) -> Frame | None:
+    head = stream.read(HEAD.size)
+    if len(head) < HEAD.size:
+        return None
+    size, payload = HEAD.unpack(head)
+    body = stream.read(size + payload)
+    return unpack(body, size) if len(body) == size + payload else None
+
+
+def _answer(tasks: Mapping[str, Task], request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes, bool]:
+    """The answer, its payload, and whether this process should do no more."""
+    try:
+        answer, made = tasks[request["task"]](request, payload)
+        return {"answer": answer}, made, False
+    except JobError as error:
+        told = {"type": type(error).__name__, "code": error.reason, "message": error.message, "field": error.field}
+        return {"refused": told}, b"", False
+    except MemoryError:
+        return {"failed": "memory"}, b"", True
+    except BaseException as error:  # noqa: BLE001 - a panic of Rust code is no `Exception`
+        # What a library says of a text may quote it, so only its kind of error is told.
+        return {"failed": "defect", "why": type(error).__name__}, b"", not isinstance(error, Exception)

@@ -1,0 +1,41 @@
+"""How a worker and its isolated processes talk: JSON and raw bytes, so that no answer can carry code."""
+
+import json
+from collections.abc import Mapping
+from struct import Struct
+from typing import Any, Final
+
+HEAD: Final = Struct(">II")
+"""Bytes of the JSON, bytes of the payload."""
+
+Frame = tuple[dict[str, Any], bytes]
+"""A JSON object and a payload, whose meaning the object tells."""
+
+
+def pack(message: Mapping[str, Any], payload: bytes = b"") -> bytes:
+    """A frame as bytes. Lone surrogates, as in file names that are no Unicode, survive as JSON's escapes."""
+    body = json.dumps(message, separators=(",", ":")).encode("ascii")
+    return b"".join((HEAD.pack(len(body), len(payload)), body, payload))
+
+
+def unpack(body: bytes, size: int) -> Frame:
+    """The frame whose JSON takes the first `size` bytes. Raises `ValueError` for what is no JSON object."""
+    message = json.loads(body[:size])
+    if not isinstance(message, dict):
+        raise ValueError("the frame holds no object")
+    return message, body[size:]
+
+
+def joined(texts: list[str]) -> tuple[list[int], bytes]:
+    """Texts as one payload, and how many bytes each takes."""
+    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+    return [len(one) for one in encoded], b"".join(encoded)
+
+
+def separated(sizes: list[int], payload: bytes) -> list[str]:
+    """The texts that `joined` put together."""
+    texts, start = [], 0
+    for size in sizes:
+        texts.append(payload[start : start + size].decode("utf-8", "surrogatepass"))
+        start += size
+    return texts

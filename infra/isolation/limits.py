@@ -1,0 +1,82 @@
+"""What an isolated process may take, and how it restrains itself before it reads anything."""
+
+import contextlib
+import ctypes
+import resource
+import signal
+from dataclasses import asdict, dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any, Final
+
+_ALARM_AFTER: Final = 3
+"""Times the wall-clock limit of a request. Only when the worker is gone does nobody end the process before."""
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NAME: Final = 15
+"""Options of prctl(2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`memory`: bytes beyond what the process begins with. For one request: `cpu` and `wall` seconds, `answer` bytes.
+
+    After `requests` of them a process makes room for a fresh one: libraries leak.
+    """
+
+    memory: int
+    cpu: float
+    wall: float
+    answer: int
+    requests: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For the fork server."""
+        return asdict(self)
+
+
+def restrain(limits: Limits, name: str) -> None:
+    """Bound memory, allow no files to be written and no core dump, go first when memory runs out."""
+    _, memory = _pages()
+    if memory:
+        allowed = memory * resource.getpagesize() + limits.memory
+        resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    with contextlib.suppress(AttributeError, OSError):
+        prctl = ctypes.CDLL(None).prctl
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(_PR_SET_NAME, name.encode()[:15])
+
+
+def allow(limits: Limits) -> None:
+    """Processor time for one more request, and an end for a process that nobody watches any more."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    allowed = ceil(used.ru_utime + used.ru_stime + limits.cpu) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.RLIM_INFINITY))
+    signal.alarm(ceil(limits.wall * _ALARM_AFTER))
+
+
+class Growth:
+    """Whether this process holds half of the memory that it may take beside what it began with."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._most = limits.memory / 2
+        self._began, _ = _pages()
+
+    def half(self) -> bool:
+        """It does. Never where there is no /proc."""
+        held, _ = _pages()
+        return (held - self._began) * resource.getpagesize() > self._most
+
+
+def _pages() -> tuple[int, int]:
+    """Resident and addressable pages; 0 where there is no /proc."""
+    # Not `ru_maxrss`, which begins with the size of the process that started this one.
+    try:
+        fields = Path("/proc/self/statm").read_bytes().split()
+    except OSError:
+        return 0, 0
+    return int(fields[1]), int(fields[0])
