@@ -14,6 +14,7 @@ from consumers.webhooks.process import deliver
 from infra.logging import configure_logging
 from infra.process import cores, limit_arenas
 from infra.settings import (
+    AnalysisSettings,
     BlobsSettings,
     EmbedderSettings,
     GeneratorSettings,
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
                 EmbedderSettings(),
                 RerankerSettings(),
                 ParserSettings(),
+                AnalysisSettings(),
             ),
         )
     try:

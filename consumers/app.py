@@ -63,7 +63,7 @@ async def work(
             start_http_server(worker.metrics_port, addr=worker.metrics_host)
         await database.open_patiently()
         if worker.warm:
-            await exits.enter_async_context(_meanwhile(asyncio.to_thread(opened.warm)))
+            await exits.enter_async_context(_meanwhile(opened.warm()))
         for answer in opened.answers:
             await answer()
         held = HeldJobs()

@@ -1,23 +1,24 @@
 """Opens the adapters that the settings name, those that this process needs: the one place where ports meet infra."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from consumers.stages.ports import ChildSummary, Deployment, Generator, Needs, Ports
 from infra.blobs.open import open_blobs
 from infra.engines.open import embedder_name, open_embedder, open_reranker, reranker_name
+from infra.isolation.forks import ForkServer
 from infra.patience import patiently
 from infra.postgres.catalogue import PostgresCatalogue
 from infra.postgres.children import PostgresChildren
 from infra.postgres.database import Database
 from infra.postgres.embeddings import PostgresEmbeddingCache
 from infra.settings import (
+    AnalysisSettings,
     BlobsSettings,
     EmbedderSettings,
     GeneratorSettings,
@@ -25,7 +26,6 @@ from infra.settings import (
     ParserSettings,
     RerankerSettings,
 )
-from schemas.collections import SparseSettings
 from schemas.errors import DependencyMissing
 from schemas.topics import Pool
 
@@ -44,6 +44,7 @@ class AdapterSettings:
     embedder: EmbedderSettings
     reranker: RerankerSettings
     parser: ParserSettings
+    analysis: AnalysisSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ class Opened:
     ports: Ports
     answers: Sequence[Callable[[], Awaitable[None]]]
     """Each waits until an outside system answers, and says while that is away."""
-    warm: Callable[[], object]
-    """Loads now what the first job would wait for. Blocking."""
+    warm: Callable[[], Coroutine[Any, Any, None]]
+    """Loads now what the first job would wait for."""
 
 
 @asynccontextmanager
@@ -69,7 +70,7 @@ async def open_ports(
         Deployment(embedder_name(settings.embedder), reranker_name(settings.reranker), settings.reranker.candidates)
     )
     answers: list[Callable[[], Awaitable[None]]] = []
-    warm: Callable[[], object] = tuple
+    warm = _nothing
     async with AsyncExitStack() as exits:
         # Always: any job's result may be too large for its row.
         ports.blobs = blobs = open_blobs(settings.blobs)
@@ -85,9 +86,12 @@ async def open_ports(
             answers.append(lambda: patiently(index.check, event="index.away"))
         if Ports.sparse in needs:
             with _group("cpu", "a worker that encodes texts"):
-                from infra.text.sparse import KiwiSparseEncoder
-            ports.sparse = sparse = KiwiSparseEncoder()
-            warm = partial(sparse.encode_query, "준비", SparseSettings())
+                import kiwipiepy  # noqa: F401 - missed here, not in the process that loads it
+
+                from infra.analysis.sparse import MODULE, IsolatedSparseEncoder
+            ports.sparse = sparse = IsolatedSparseEncoder(ForkServer(MODULE), settings.analysis)
+            exits.push_async_callback(sparse.close)
+            warm = sparse.warm
         if Ports.parser in needs:
             with _group("cpu", "a worker that reads documents"):
                 from infra.documents.parser import IsolatedDocumentParser
@@ -111,6 +115,10 @@ async def open_ports(
             if reranker is not None:
                 exits.push_async_callback(reranker.close)
         yield Opened(ports, answers, warm)
+
+
+async def _nothing() -> None:
+    """Nothing is to be loaded."""
 
 
 def _index(settings: IndexSettings) -> "EdgeIndex | QdrantIndex":

@@ -123,12 +123,31 @@ class RerankerSettings(BaseSettings):
 
 
 class ParserSettings(BaseSettings):
-    """The processes that files are parsed in. `timeout`: for one document, of the clock and of the processor."""
+    """The processes that documents are parsed in. `timeout`: for one, of the clock and of the processor."""
 
     model_config = _prefix("PARSER_")
     timeout: Duration = Field(timedelta(seconds=60), gt=timedelta(0))
-    memory_bytes: int = Field(1024**3, ge=256 * 1024**2, description="That each process may address.")
-    processes: int = Field(2, ge=1, le=256, description="Documents that are parsed at once, by one worker.")
+    memory_bytes: int = Field(
+        1024**3, ge=256 * 1024**2, description="That each process may take beside what it begins with."
+    )
+    processes: int = Field(2, ge=1, le=256, description="In each lane, by one worker.")
+
+
+class AnalysisSettings(BaseSettings):
+    """The processes that Kiwi analyses texts in: documents of each lane, and questions, in processes of their own.
+
+    `timeout`: processor time for 25,000 characters of a document, or for a question; three times as long by the clock.
+    """
+
+    model_config = _prefix("ANALYSIS_")
+    timeout: Duration = Field(timedelta(seconds=20), gt=timedelta(0))
+    memory_bytes: int = Field(
+        512 * 1024**2, ge=64 * 1024**2, description="That each process may take beside the Kiwi they share."
+    )
+    processes: int = Field(
+        0, ge=0, le=256, description="For the documents of each lane, by one worker; 0: one for each core."
+    )
+    question_processes: int = Field(2, ge=1, le=256, description="For questions and answers, by one worker.")
 
 
 class GatewaySettings(BaseSettings):
@@ -267,6 +286,7 @@ CONCERNS: tuple[type[BaseSettings], ...] = (
     EmbedderSettings,
     RerankerSettings,
     ParserSettings,
+    AnalysisSettings,
     GatewaySettings,
     LimitSettings,
     RelaySettings,

@@ -3,16 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consumers.stages.indexing.chunking import chunk
 from consumers.stages.models import under_headings
-from consumers.stages.ports import Embedder, SparseEncoder
+from consumers.stages.ports import Embedder
 from consumers.tuning.judged import Judged
 from schemas.collections import CollectionSettings
 from schemas.retrieval import SparseVector
+
+if TYPE_CHECKING:
+    from infra.text.sparse import KiwiSparseEncoder
 
 ANALYSE_AT_ONCE = 256
 EMBED_AT_ONCE = 64
@@ -39,7 +43,7 @@ class Encoded:
 
 
 def encode(
-    judged: Judged, encoder: SparseEncoder, settings: CollectionSettings, advance: Callable[[int], None]
+    judged: Judged, encoder: "KiwiSparseEncoder", settings: CollectionSettings, advance: Callable[[int], None]
 ) -> Encoded:
     """The sparse arm's terms of every chunk, and the questions. `advance` is told of documents done. Blocking."""
     found = Encoded()

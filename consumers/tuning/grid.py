@@ -3,17 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.stages.ports import SparseEncoder
 from consumers.tuning.encoding import Encoded
 from consumers.tuning.fusing import Best, Joined, best
 from infra.ranking.lexical import Postings
 from infra.ranking.metrics import METRICS
 from schemas.collections import CollectionSettings, FusionSettings, FusionWeights, SparseSettings
+
+if TYPE_CHECKING:
+    from infra.text.sparse import KiwiSparseEncoder
 
 K1: Final = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.6, 2.0)
 B: Final = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0)
@@ -46,7 +48,7 @@ def candidates(base: CollectionSettings, arms: Sequence[str]) -> list[Collection
 
 def run(
     encoded: Encoded,
-    encoder: SparseEncoder,
+    encoder: "KiwiSparseEncoder",
     tried: Sequence[CollectionSettings],
     relevant: Sequence[frozenset[int]],
     advance: Callable[[], None],

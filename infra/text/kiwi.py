@@ -73,8 +73,8 @@ class KiwiAnalyser:
         cuts = [(number, *span) for number, text in enumerate(texts) for span in windows(text)]
         pieces = (texts[number][start:end] for number, start, end in cuts)
         analysed: Iterable[list[Token]]
-        if len(cuts) == 1:
-            # The way to a worker and back takes as long as a question does.
+        if len(cuts) == 1 or self._workers == 1:
+            # The way to one of Kiwi's threads and back takes as long as a question does, and a forked process has none.
             analysed = (kiwi.tokenize(piece, pretokenized=known) for piece in pieces)
         else:
             analysed = kiwi.tokenize(pieces, pretokenized=known)

@@ -1,11 +1,8 @@
 """Term weights for retrieval without a model: Kiwi content morphemes united with character bigrams, BM25-saturated."""
 
-from array import array
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import Final
-
-import numpy as np
 
 from infra.text.dictionary import UserDictionary
 from infra.text.kiwi import KiwiAnalyser, shared_analyser
@@ -14,6 +11,7 @@ from infra.text.reading import read
 from infra.text.synonyms import Synonyms
 from infra.text.terms import Vocabulary
 from infra.text.tidying import tidied
+from infra.text.weights import AVERAGE_LENGTH, encoder_name, weigh
 from schemas.collections import Chunking, SparseSettings
 from schemas.retrieval import Sentence, SparseVector
 
@@ -25,11 +23,10 @@ class KiwiSparseEncoder:
     """Sparse vectors whose dot product, with IDF from the index, is BM25 (Robertson and Zaragoza 2009, section 3).
 
     `average_length` > 0 stands for the mean number of terms in a chunk; it is fixed, so that vectors of different days
-    agree. Korean has about 0.76 terms a character: 146 in a passage of 190, 274 in a chunk cut at 400. k1 and b are
-    each collection's own.
+    agree. k1 and b are each collection's own.
     """
 
-    def __init__(self, average_length: float = 200.0, *, analyser: KiwiAnalyser | None = None) -> None:
+    def __init__(self, average_length: float = AVERAGE_LENGTH, *, analyser: KiwiAnalyser | None = None) -> None:
         if average_length <= 0:
             raise ValueError("need average_length > 0")
         self._average = average_length
@@ -39,8 +36,8 @@ class KiwiSparseEncoder:
 
     @property
     def name(self) -> str:
-        """`kiwi-bigram-3`, with the setting that changes its vectors and is no collection's."""
-        return f"kiwi-bigram-3(average={self._average:g})"
+        """What collections are recorded with."""
+        return encoder_name(self._average)
 
     def analyse(
         self, texts: Sequence[str], settings: SparseSettings, chunking: Chunking | None = None
@@ -58,11 +55,7 @@ class KiwiSparseEncoder:
 
     def weigh(self, pieces: Iterable[Sequence[int]], settings: SparseSettings) -> SparseVector:
         """Saturated term frequencies of all pieces together; empty when none has a term."""
-        joined = b"".join(piece if isinstance(piece, array) else array("I", piece) for piece in pieces)
-        ids, counts = np.unique(np.frombuffer(joined, np.uint32), return_counts=True)
-        length = len(joined) / 4 / self._average
-        norm = settings.k1 * (1 - settings.b + settings.b * length)
-        return SparseVector(ids.tolist(), (counts * (settings.k1 + 1) / (counts + norm)).tolist())
+        return weigh(pieces, settings, self._average)
 
     def encode_query(self, text: str, settings: SparseSettings) -> SparseVector:
         """The terms of `read_question`, with those of synonyms; empty when the text holds no content.

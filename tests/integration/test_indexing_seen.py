@@ -7,7 +7,9 @@ from typing import Any
 from consumers.stages.inference.visible import visible
 from infra.postgres.database import Database
 from schemas.collections import FusionSettings, SparseSettings
+from schemas.requester import Requester
 from schemas.retrieval import IndexName, Passage, Query
+from schemas.topics import Lane
 from tests.integration.stepping import NAME, TENANT, Conductor
 from tests.unit.ports_in_memory import MemoryIndex
 
@@ -35,7 +37,7 @@ async def found(conductor: Conductor, question: str, meanwhile: Callable[[], Awa
     hits = await visible(
         ports,
         IndexName(TENANT, NAME, record.generation),
-        Query(conductor.world.sparse.encode_query(question, SparseSettings())),
+        Query(await conductor.world.sparse.encode_query(question, SparseSettings(), by=Requester(TENANT, Lane.BULK))),
         wanted=5,
         fusion=FusionSettings(),
         filter=None,

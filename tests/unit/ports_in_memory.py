@@ -134,9 +134,9 @@ class WordEncoder:
     name: str = "words"
     analysed: list[str] = field(default_factory=list)
 
-    def analyse(
-        self, texts: Sequence[str], settings: SparseSettings, chunking: Chunking | None = None
-    ) -> list[list[Sentence]]:
+    async def analyse(
+        self, texts: Sequence[str], settings: SparseSettings, chunking: Chunking | None = None, *, by: Requester
+    ) -> list[list[Sentence] | DocumentRefused]:
         self.analysed.extend(texts)
         return [
             [
@@ -150,8 +150,14 @@ class WordEncoder:
         ids = sorted({term for piece in pieces for term in piece})
         return SparseVector(ids, [1.0] * len(ids))
 
-    def encode_query(self, text: str, settings: SparseSettings) -> SparseVector:
+    async def encode_query(self, text: str, settings: SparseSettings, *, by: Requester) -> SparseVector:
         return self.weigh([self._terms(text)], settings)
+
+    async def warm(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
 
     def _terms(self, text: str) -> list[int]:
         return [crc32(word.encode()) for word in re.findall(r"\w+", text)]

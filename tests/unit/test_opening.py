@@ -15,6 +15,7 @@ from consumers.stages.ports import Needs, Port, Ports, needs
 from consumers.stages.registry import needs_of
 from infra.postgres.database import Database
 from infra.settings import (
+    AnalysisSettings,
     BlobsSettings,
     EmbedderSettings,
     GeneratorSettings,
@@ -50,6 +51,7 @@ async def opened(
         embedder=EmbedderSettings.model_validate(embedder or {}),
         reranker=RerankerSettings.model_validate(reranker or {}),
         parser=ParserSettings(),
+        analysis=AnalysisSettings(),
     )
     database = Database(PostgresSettings(), application="test")
     return await exits.enter_async_context(
@@ -162,7 +164,7 @@ from schemas.kinds.registry import routes
 async def main(pool, generator):
     settings = AdapterSettings(
         BlobsSettings(), IndexSettings(), GeneratorSettings(WELIP_GENERATOR=generator), EmbedderSettings(),
-        RerankerSettings(), ParserSettings(),
+        RerankerSettings(), ParserSettings(), AnalysisSettings(),
     )
     needs = needs_of(route for route in routes() if route.pool == pool)
     async with open_ports(needs, Database(PostgresSettings(), application="test"), settings, [pool]) as opened:

@@ -16,7 +16,9 @@ from schemas.kinds.indexing.carries import PartPoints
 from schemas.kinds.indexing.parts import PartInput
 from schemas.lifecycle import JobState
 from schemas.outcomes import Child, Done, Fail, FanOut, Next, Outcome, Snooze
+from schemas.requester import Requester
 from schemas.retrieval import IndexName, Point
+from schemas.topics import Lane
 from tests.unit.ports_in_memory import LengthEmbedder, World
 
 S = JobState
@@ -131,7 +133,8 @@ async def test_title_and_heading_are_weighed_but_not_stored_in_the_text() -> Non
     await index(world, documents=[{"id": "a", "title": "제목", "text": "# 머리\n본문."}])
     (point,) = await points(world)
     assert (point.title, point.heading, point.text) == ("제목", "머리", "# 머리\n본문.")
-    terms = world.sparse.encode_query("제목 머리 본문", (await world.catalogue.collection("t", "c")).settings.sparse)
+    settings = (await world.catalogue.collection("t", "c")).settings.sparse
+    terms = await world.sparse.encode_query("제목 머리 본문", settings, by=Requester("t", Lane.BULK))
     assert set(terms.indices) == set(point.sparse.indices)
 
 

@@ -20,6 +20,7 @@ from schemas.errors import Conflict, DependencyMissing, InvalidInput, JobError, 
 from schemas.filters import Condition
 from schemas.kinds.inference import InferenceInput, InferenceResult
 from schemas.outcomes import Done, Next
+from schemas.requester import Requester
 from schemas.retrieval import Embedding, IndexName, Passage, Query, SparseVector
 from tests.unit.ports_in_memory import FirstPassage, World
 
@@ -38,7 +39,7 @@ class Words:
     def __init__(self) -> None:
         self.asked: list[SparseSettings] = []
 
-    def encode_query(self, text: str, settings: SparseSettings) -> SparseVector:
+    async def encode_query(self, text: str, settings: SparseSettings, *, by: Requester) -> SparseVector:
         self.asked.append(settings)
         words = [word for word in text.split() if word.isalpha()]
         return SparseVector(range(len(words)), [1.0] * len(words))

@@ -1,71 +1,117 @@
-"""Whose turn it is with the analyser: earlier parts first, two at once, and no turn is ever lost."""
+"""Whose turn it is with isolated processes: what began first ends first, and no owner holds all of them."""
 
 import asyncio
-from threading import Event
 
 import pytest
 
-from consumers.stages.indexing.turns import AT_ONCE, Turns
+from infra.isolation.turns import FairTurns
+
+SIZE = 2
 
 
 class Works:
-    """Work that blocks until it is let go, and notes in which order it was begun."""
+    """Pieces of work that end when they are told to."""
 
-    def __init__(self) -> None:
-        self.turns = Turns("test-turns")
+    def __init__(self, *, slow_after: float = 60.0) -> None:
+        self.turns = FairTurns(SIZE, slow_after=slow_after)
         self.begun: list[str] = []
-        self._gates: dict[str, Event] = {}
+        self.tasks: list[asyncio.Task[None]] = []
+        self._gates: dict[str, asyncio.Event] = {}
 
-    def start(self, name: str, ticket: int) -> asyncio.Task[str]:
-        self._gates[name] = Event()
-        return asyncio.create_task(self.turns.run(ticket, self._work, name))
-
-    def _work(self, name: str) -> str:
-        self.begun.append(name)
-        assert self._gates[name].wait(10)
-        return name
+    def start(self, name: str, owner: str = "t", rank: float = 0.0) -> asyncio.Task[None]:
+        self._gates[name] = asyncio.Event()
+        self.tasks.append(asyncio.create_task(self._work(name, owner, rank)))
+        return self.tasks[-1]
 
     async def until_begun(self, count: int) -> None:
         async with asyncio.timeout(10):
             while len(self.begun) < count:
                 await asyncio.sleep(0)
 
+    async def settled(self) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
     def let_go(self, *names: str) -> None:
         for name in names:
             self._gates[name].set()
 
+    async def end(self) -> None:
+        self.let_go(*self._gates)
+        await asyncio.wait(self.tasks)
 
-async def busy(works: Works) -> list[asyncio.Task[str]]:
-    """Every turn is taken."""
-    tasks = [works.start(f"first{n}", works.turns.ticket()) for n in range(AT_ONCE)]
-    await works.until_begun(AT_ONCE)
-    return tasks
+    async def _work(self, name: str, owner: str, rank: float) -> None:
+        async with self.turns.turn(owner, rank):
+            self.begun.append(name)
+            await self._gates[name].wait()
+
+
+async def busy(works: Works, owner: str = "t") -> None:
+    """Every slot is taken."""
+    for number in range(SIZE):
+        works.start(f"first{number}", owner)
+    await works.until_begun(SIZE)
 
 
 async def test_the_part_that_began_first_goes_first() -> None:
     works = Works()
-    early, late = works.turns.ticket(), works.turns.ticket()
-    tasks = await busy(works)
-    tasks += [works.start(name, ticket) for name, ticket in (("late", late), ("early", early), ("early again", early))]
-    await asyncio.sleep(0)
-    assert len(works.begun) == AT_ONCE
-    for done in ("first0", "first1", "early", "early again", "late"):
+    await busy(works)
+    for name, rank in (("late", 2.0), ("early", 1.0), ("early again", 1.0)):
+        works.start(name, rank=rank)
+    await works.settled()
+    assert len(works.begun) == SIZE
+    for done in ("first0", "first1", "early"):
         works.let_go(done)
-        await works.until_begun(min(len(tasks), works.begun.index(done) + AT_ONCE + 1))
-    assert works.begun[AT_ONCE:] == ["early", "early again", "late"]
-    assert await asyncio.gather(*tasks) == ["first0", "first1", "late", "early", "early again"]
+        await works.until_begun(works.begun.index(done) + SIZE + 1)
+    assert works.begun[SIZE:] == ["early", "early again", "late"]
+    await works.end()
+
+
+async def test_of_two_owners_the_one_with_less_at_work_goes_first() -> None:
+    works = Works()
+    await busy(works, "mallory")
+    for number in range(5):
+        works.start(f"mallory{number}", "mallory")
+    works.start("bob", "bob", rank=1.0)
+    await works.settled()
+    works.let_go("first0")
+    await works.until_begun(SIZE + 1)
+    assert works.begun[SIZE:] == ["bob"]
+    await works.end()
+
+
+async def test_slow_work_gives_its_slots_up_to_others_and_not_to_its_owner() -> None:
+    works = Works(slow_after=0.01)
+    await busy(works, "mallory")
+    works.start("mallory again", "mallory")
+    for number in range(5):
+        works.start(f"bob{number}", "bob")
+        await works.until_begun(SIZE + number + 1)
+        works.let_go(f"bob{number}")
+    assert "mallory again" not in works.begun
+    await works.end()
+    assert "mallory again" in works.begun
+
+
+async def test_no_more_than_twice_the_slots_are_at_work() -> None:
+    works = Works(slow_after=0.01)
+    for number in range(5 * SIZE):
+        works.start(f"work{number}", f"owner{number}")
+    await works.until_begun(2 * SIZE)
+    await asyncio.wait(works.tasks, timeout=0.1)
+    assert len(works.begun) == 2 * SIZE
+    await works.end()
 
 
 async def test_a_turn_of_one_that_was_cancelled_goes_to_the_next() -> None:
     works = Works()
-    tasks = await busy(works)
-    given_up, waiting = (works.start(name, works.turns.ticket()) for name in ("given up", "waiting"))
-    await asyncio.sleep(0)
+    await busy(works)
+    given_up, waiting = works.start("given up"), works.start("waiting")
+    await works.settled()
     given_up.cancel()
     works.let_go("first0", "first1", "waiting")
     async with asyncio.timeout(10):
-        assert await waiting == "waiting"
-        await asyncio.gather(*tasks)
+        await waiting
     assert "given up" not in works.begun
     with pytest.raises(asyncio.CancelledError):
         await given_up
@@ -73,23 +119,24 @@ async def test_a_turn_of_one_that_was_cancelled_goes_to_the_next() -> None:
 
 async def test_a_turn_that_was_given_in_the_moment_of_the_cancellation_is_passed_on() -> None:
     works = Works()
-    tasks = await busy(works)
-    waiting = works.start("waiting", works.turns.ticket())
-    await asyncio.sleep(0)
+    await busy(works)
+    waiting = works.start("waiting")
+    await works.settled()
     works.let_go("first0")
     async with asyncio.timeout(10):
-        await tasks[0]  # its turn is `waiting`'s now, which has not run since
+        await works.tasks[0]  # its turn is `waiting`'s now, which has not run since
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        after = works.start("after", works.turns.ticket())
+        after = works.start("after")
         works.let_go("after", "first1")
-        assert await after == "after"
-        await tasks[1]
+        await after
+    await works.end()
 
 
 async def test_work_that_fails_passes_its_turn_on() -> None:
-    turns = Turns("test-turns")
-    for _ in range(2 * AT_ONCE):
-        with pytest.raises(ZeroDivisionError):
-            await turns.run(turns.ticket(), lambda: 1 // 0)
-    assert await turns.run(turns.ticket(), str, 1) == "1"
+    turns = FairTurns(1)
+    with pytest.raises(ZeroDivisionError):
+        async with turns.turn("t"):
+            raise ZeroDivisionError
+    async with asyncio.timeout(10), turns.turn("t"):
+        pass

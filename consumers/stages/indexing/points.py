@@ -1,7 +1,8 @@
 """From documents to points: one pass of the analyser over a text, windows of its sentences, weights of their terms."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID, uuid5
@@ -9,14 +10,17 @@ from uuid import UUID, uuid5
 from consumers.stages.indexing.chunking import chunk
 from consumers.stages.indexing.lines import point_line
 from consumers.stages.indexing.sources import Content
-from consumers.stages.indexing.turns import ANALYSTS
 from consumers.stages.ports import SparseEncoder
-from schemas.collections import CollectionSettings
+from schemas.collections import Chunking, CollectionSettings
+from schemas.errors import DocumentRefused
+from schemas.requester import Requester
 from schemas.retrieval import Chunk, IndexName, ParsedDocument, Point, Sentence
-from schemas.topics import Lane
 
 CHARS_AT_ONCE: Final = 25_000
-"""Characters of one call of the analyser, which nothing can interrupt: a quarter of a second on one core."""
+"""Characters of one call of the analyser: a quarter of a second on one core."""
+
+AHEAD: Final = 2
+"""Calls that are under way while what came of an earlier one is written down, so that a job alone keeps two cores."""
 
 _POINTS: Final = UUID("6f0a3c1e-58c4-5d6b-9f0e-3f2b7a1d9c44")
 
@@ -31,80 +35,100 @@ class Versioned:
     content: Content
 
 
-class PointMaker:
-    """Makes the points of one index. `chunks` counts those of each document that is done."""
+_Analysed = tuple[Versioned, list[Sentence]]
 
-    def __init__(self, index: IndexName, settings: CollectionSettings, sparse: SparseEncoder, lane: Lane) -> None:
+
+class PointMaker:
+    """Makes the points of one index. `chunks` counts those of each document that is done, `refused` says of the others
+    why they have none."""
+
+    def __init__(
+        self, index: IndexName, settings: CollectionSettings, sparse: SparseEncoder, requester: Requester
+    ) -> None:
         self.chunks: dict[str, int] = {}
+        self.refused: dict[str, DocumentRefused] = {}
         self._index = index
         self._settings = settings
         self._sparse = sparse
-        self._analysts = ANALYSTS[lane]
-        self._ticket = self._analysts.ticket()
-        self._names: dict[str, list[Sequence[int]]] = {}
+        self._requester = requester
+        self._names: dict[str, list[Sequence[int]] | DocumentRefused] = {}
 
-    async def lines(self, documents: AsyncIterator[Versioned]) -> AsyncIterator[bytes]:
+    async def lines(self, documents: AsyncIterator[Versioned]) -> AsyncGenerator[bytes]:
         """The points as lines. The next documents are read and analysed while those before are written down."""
-        running: asyncio.Task[tuple[list[Versioned], list[list[Sentence]]]] | None = None
+        ahead: deque[asyncio.Task[list[_Analysed]]] = deque()
         try:
             async for batch in _batches(documents):
-                following = asyncio.create_task(self._analysed(batch))
-                if running is not None:
-                    try:
-                        yield await asyncio.to_thread(self._written, *await running)
-                    except BaseException:
-                        following.cancel()
-                        raise
-                running = following
-            if running is not None:
-                yield await asyncio.to_thread(self._written, *await running)
+                ahead.append(asyncio.create_task(self._analysed(batch)))
+                if len(ahead) > AHEAD:
+                    yield await self._written(await ahead.popleft())
+            while ahead:
+                yield await self._written(await ahead.popleft())
         finally:
-            if running is not None:
-                running.cancel()
+            for task in ahead:
+                task.cancel()
+            # Nothing of a job that was cancelled runs on.
+            await asyncio.gather(*ahead, return_exceptions=True)
 
-    async def _analysed(self, batch: list[Versioned]) -> tuple[list[Versioned], list[list[Sentence]]]:
+    async def _analysed(self, batch: list[Versioned]) -> list[_Analysed]:
         pieces = [
             (position, start, text)
             for position, document in enumerate(batch)
             for start, text in _pieces(document.content.parsed.text)
         ]
         found: list[list[Sentence]] = [[] for _ in batch]
+        refused: dict[int, DocumentRefused] = {}
         for group in _groups(pieces):
-            texts = [text for _, _, text in group]
-            analysed = await self._analysts.run(
-                self._ticket, self._sparse.analyse, texts, self._settings.sparse, self._settings.chunking
-            )
-            for (position, start, _), sentences in zip(group, analysed, strict=True):
-                found[position] += (
-                    [replace(one, start=one.start + start, end=one.end + start) for one in sentences]
-                    if start
-                    else sentences
-                )
-        return batch, found
+            wanted = [piece for piece in group if piece[0] not in refused]
+            texts = [text for _, _, text in wanted]
+            analysed = await self._analyse(texts, self._settings.chunking) if texts else []
+            for (position, start, _), sentences in zip(wanted, analysed, strict=True):
+                if isinstance(sentences, DocumentRefused):
+                    refused[position] = sentences
+                else:
+                    found[position] += (
+                        [replace(one, start=one.start + start, end=one.end + start) for one in sentences]
+                        if start
+                        else sentences
+                    )
+        for position, error in refused.items():
+            self.refused[batch[position].id] = error
+        return [(document, found[at]) for at, document in enumerate(batch) if at not in refused]
 
-    def _written(self, batch: list[Versioned], sentences: list[list[Sentence]]) -> bytes:
-        cut = [
-            _chunks(document.content.parsed, found, self._settings)
-            for document, found in zip(batch, sentences, strict=True)
-        ]
-        self._learn_names(
-            [document.content.title for document in batch] + [one.heading for chunks in cut for one in chunks]
-        )
+    async def _written(self, analysed: list[_Analysed]) -> bytes:
+        cut = [(document, _chunks(document.content.parsed, found, self._settings)) for document, found in analysed]
+        await self._learn_names([name for document, chunks in cut for name in _names(document, chunks)])
+        return await asyncio.to_thread(self._lines, cut)
+
+    async def _learn_names(self, names: Iterable[str]) -> None:
+        """The terms of titles and headings, which many chunks share."""
+        new = [name for name in dict.fromkeys(names) if name not in self._names]
+        for name, found in zip(new, await self._analyse(new) if new else [], strict=True):
+            self._names[name] = found if isinstance(found, DocumentRefused) else [one.terms for one in found]
+
+    async def _analyse(
+        self, texts: Sequence[str], chunking: Chunking | None = None
+    ) -> list[list[Sentence] | DocumentRefused]:
+        return await self._sparse.analyse(texts, self._settings.sparse, chunking, by=self._requester)
+
+    def _lines(self, cut: Sequence[tuple[Versioned, list[Chunk]]]) -> bytes:
         lines = []
-        for document, chunks in zip(batch, cut, strict=True):
+        for document, chunks in cut:
+            learned = [self._names[name] for name in _names(document, chunks)]
+            refusal = next((one for one in learned if isinstance(one, DocumentRefused)), None)
+            if refusal is not None:
+                self.refused[document.id] = refusal
+                continue
             self.chunks[document.id] = len(chunks)
             lines += [point_line(self._point(document, number, one)) for number, one in enumerate(chunks)]
         return b"".join(lines)
 
-    def _learn_names(self, names: Sequence[str | None]) -> None:
-        """The terms of titles and headings, which many chunks share."""
-        new = [name for name in dict.fromkeys(names) if name and name not in self._names]
-        for name, found in zip(new, self._sparse.analyse(new, self._settings.sparse) if new else [], strict=True):
-            self._names[name] = [sentence.terms for sentence in found]
+    def _terms_of(self, name: str | None) -> Sequence[Sequence[int]]:
+        found = self._names.get(name or "", ())
+        return () if isinstance(found, DocumentRefused) else found
 
     def _point(self, document: Versioned, number: int, one: Chunk) -> Point:
         title, heading = document.content.title, one.heading
-        names = [*self._names.get(title or "", ()), *self._names.get(heading or "", ())]
+        names = [*self._terms_of(title), *self._terms_of(heading)]
         index = self._index
         # The same version gives the same ids, so that writing a point twice is writing it once; another one, other
         # ids, so that no job writes over what another has written.
@@ -123,6 +147,13 @@ class PointMaker:
             heading=heading,
             page=one.page,
         )
+
+
+def _names(document: Versioned, chunks: Sequence[Chunk]) -> Iterator[str]:
+    """The titles and headings that its chunks stand under, again where they are the same."""
+    for name in (document.content.title, *(one.heading for one in chunks)):
+        if name:
+            yield name
 
 
 def _chunks(parsed: ParsedDocument, sentences: Sequence[Sentence], settings: CollectionSettings) -> list[Chunk]:

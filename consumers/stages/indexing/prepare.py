@@ -1,7 +1,8 @@
 """The first stage of a part: parses, skips what has not changed, cuts into chunks and encodes them sparsely."""
 
 from asyncio import to_thread
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from tempfile import TemporaryFile
 from typing import IO, Final
 
@@ -10,11 +11,11 @@ from consumers.stages.indexing.lines import read_lines
 from consumers.stages.indexing.points import PointMaker, Versioned
 from consumers.stages.indexing.reading import changed_documents
 from consumers.stages.indexing.sources import file_pieces, pack
-from consumers.stages.indexing.tally import refuse_dropped
+from consumers.stages.indexing.tally import refuse, refuse_dropped
 from consumers.stages.ports import Ports, needs
 from schemas.catalogue import CollectionRecord, stamp
 from schemas.errors import Conflict, NotFound
-from schemas.kinds.indexing import IndexingResult
+from schemas.kinds.indexing import DocumentError, IndexingResult
 from schemas.kinds.indexing.carries import PartPoints, PreparedDocument
 from schemas.kinds.indexing.parts import PartDocument, PartInput
 from schemas.outcomes import Done, Next, Outcome
@@ -38,7 +39,10 @@ async def run(job: StageJob[PartInput, None], ports: Ports) -> Outcome:
     preparation = _Preparation(job, ports, part, record)
     points = f"{job.folder}/points.jsonl"
     with TemporaryFile() as texts:
-        await ports.blobs.put_stream(points, preparation.lines(texts), content_type="application/jsonl")
+        # Nothing that is analysed for a job that was cancelled runs on.
+        async with aclosing(preparation.lines(texts)) as lines:
+            await ports.blobs.put_stream(points, lines, content_type="application/jsonl")
+        preparation.leave_out_refused()
         if not preparation.stored:
             await ports.blobs.delete(points)
             return Done(preparation.result.model_dump())
@@ -82,14 +86,20 @@ class _Preparation:
         # `born`: a collection that is dropped goes with its folder, and one of the same name has another.
         self.source = f"{job.tenant}/collections/{part.collection}/{record.born}/{job.id.hex}-{job.epoch}"
         index = IndexName(job.tenant, part.collection, record.generation)
-        self.maker = PointMaker(index, record.settings, ports.sparse, job.lane)
+        self.maker = PointMaker(index, record.settings, ports.sparse, job.requester)
         self._job = job
         self._ports = ports
         self._part = part
 
-    def lines(self, texts: IO[bytes]) -> AsyncIterator[bytes]:
+    def lines(self, texts: IO[bytes]) -> AsyncGenerator[bytes]:
         """The points of new and changed documents, a few hundred chunks at a time; their texts go to `texts`."""
         return self.maker.lines(self._changed(texts))
+
+    def leave_out_refused(self) -> None:
+        """Count documents that were read, but could not be analysed."""
+        for name, error in self.maker.refused.items():
+            refuse(self.result, DocumentError(id=name, code=error.reason, message=error.message))
+        self.stored = [one for one in self.stored if one.id not in self.maker.refused]
 
     async def _changed(self, texts: IO[bytes]) -> AsyncIterator[Versioned]:
         offset = 0

@@ -78,7 +78,7 @@ async def changed_documents(
 
 
 async def _contents(
-    job: StageJob, ports: Ports, documents: Sequence[PartDocument]
+    job: StageJob[PartInput, None], ports: Ports, documents: Sequence[PartDocument]
 ) -> AsyncIterator[tuple[PartDocument, Content | DocumentRefused]]:
     """Each document as it is indexed, or why it is refused, in order."""
     for group in _groups(documents):
@@ -118,7 +118,7 @@ def _groups(documents: Sequence[PartDocument]) -> Iterator[list[PartDocument]]:
 
 
 async def _parsed(
-    job: StageJob, ports: Ports, group: Sequence[PartDocument]
+    job: StageJob[PartInput, None], ports: Ports, group: Sequence[PartDocument]
 ) -> Sequence[ParsedDocument | DocumentRefused]:
     texts = [SubmittedText(one.text, one.format, one.filename) for one in group if one.text is not None]
     if texts:

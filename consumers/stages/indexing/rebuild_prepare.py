@@ -1,6 +1,7 @@
 """The first stage of a part of a rebuild: makes points of documents that the catalogue knows, from their kept texts."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Final
 
 from consumers.stages.context import StageJob
@@ -9,7 +10,7 @@ from consumers.stages.indexing.rebuilding import PART_DOCUMENTS, index_of, overt
 from consumers.stages.indexing.sources import read_content
 from consumers.stages.ports import Ports, needs
 from schemas.catalogue import IndexRecord, Unbuilt, stamp
-from schemas.errors import Conflict, NotFound
+from schemas.errors import Conflict, DocumentRefused, NotFound
 from schemas.kinds.indexing import IndexingResult
 from schemas.kinds.indexing.carries import BuiltDocument, RebuildPoints
 from schemas.kinds.indexing.parts import RebuildInput
@@ -21,7 +22,8 @@ NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.sparse)
 async def run(job: StageJob[RebuildInput, None], ports: Ports) -> Outcome:
     """Write the points of the part's documents to a blob; `Done` at once when they were all built meanwhile.
 
-    Raises `Conflict` (`rebuild_lost`, `encoder_mismatch`, `source_missing`).
+    Raises `Conflict` (`rebuild_lost`, `encoder_mismatch`, `source_missing`), and `DocumentRefused` for a document that
+    takes too long or too much with the new settings.
     """
     part = job.input
     building = await _building(job, ports)
@@ -34,10 +36,14 @@ async def run(job: StageJob[RebuildInput, None], ports: Ports) -> Outcome:
         last=part.last,
         limit=2 * PART_DOCUMENTS,
     )
-    maker = PointMaker(index_of(job), building.settings, ports.sparse, job.lane)
+    maker = PointMaker(index_of(job), building.settings, ports.sparse, job.requester)
     key = f"{job.folder}/points.jsonl"
     contents = _contents(job, ports, [document for document in unbuilt if not document.deleted])
-    await ports.blobs.put_stream(key, maker.lines(contents), content_type="application/jsonl")
+    async with aclosing(maker.lines(contents)) as lines:
+        await ports.blobs.put_stream(key, lines, content_type="application/jsonl")
+    for name, error in maker.refused.items():
+        # The index that is searched holds it: nobody asked for it to go.
+        raise DocumentRefused(f"document {name!r} cannot be indexed so: {error.message}", code=error.reason)
     result = IndexingResult(collection=part.collection, chunks=sum(maker.chunks.values()))
     if not unbuilt:
         await ports.blobs.delete(key)

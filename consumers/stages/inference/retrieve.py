@@ -56,7 +56,7 @@ async def _search(
     missing = embedding is None and _needs_embedding(record, ports)
     if missing and ports.embedder is None:
         return None
-    encoding = asyncio.to_thread(ports.sparse.encode_query, request.question, record.settings.sparse)
+    encoding = ports.sparse.encode_query(request.question, record.settings.sparse, by=job.requester)
     sparse: SparseVector
     if missing and ports.embedder is not None:
         sparse, embedding = await asyncio.gather(encoding, ports.embedder.embed_query(request.question))

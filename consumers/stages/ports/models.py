@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from schemas.collections import Chunking, SparseSettings
+from schemas.errors import DocumentRefused
+from schemas.requester import Requester
 from schemas.retrieval import Embedding, Sentence, SparseVector
 
 
@@ -14,20 +16,23 @@ class SparseEncoder(Protocol):
     def name(self) -> str:
         """Names the way terms are taken from text; recorded with a collection."""
 
-    def analyse(
-        self, texts: Sequence[str], settings: SparseSettings, chunking: Chunking | None = None
-    ) -> list[list[Sentence]]:
-        """The sentences of each text with their terms, in one pass of the analyser, on all cores it was given.
+    async def analyse(
+        self, texts: Sequence[str], settings: SparseSettings, chunking: Chunking | None = None, *, by: Requester
+    ) -> list[list[Sentence] | DocumentRefused]:
+        """The sentences of each text with their terms, in one pass of the analyser; or why that text has none.
 
         Every character that is not white space lies in exactly one sentence. Given `chunking`, which `chunk` needs,
-        a sentence that is larger than a chunk may be comes as several. Blocking and CPU-bound.
+        a sentence that is larger than a chunk may be comes as several.
         """
 
     def weigh(self, pieces: Iterable[Sequence[int]], settings: SparseSettings) -> SparseVector:
         """Saturated term frequencies of a chunk: of the terms of its sentences, title and heading together."""
 
-    def encode_query(self, text: str, settings: SparseSettings) -> SparseVector:
-        """A weight for each distinct term, synonyms included. Empty when the text holds no content. Blocking."""
+    async def encode_query(self, text: str, settings: SparseSettings, *, by: Requester) -> SparseVector:
+        """A weight for each distinct term, synonyms included. Empty when the text holds no content.
+
+        Raises `InvalidInput` for a question that takes too long or too much.
+        """
 
 
 class Embedder(Protocol):

@@ -1,0 +1,58 @@
+"""What an analysing process does: sentences of documents, terms of questions."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
+
+from infra.analysis.sentences import packed
+from infra.isolation.child import Task
+from infra.isolation.frames import Frame, separated
+from infra.text.kiwi import KiwiAnalyser
+from infra.text.sparse import KiwiSparseEncoder
+from schemas.collections import Chunking, SparseSettings
+
+SETTINGS_KEPT: Final = 32
+"""Collections whose settings a process remembers, so that ten thousand words travel once."""
+
+
+def tasks() -> Mapping[str, Task]:
+    """`analyse` texts, `encode` a question. Loads Kiwi and what it defers, once for all processes."""
+    # One thread: no other lives on in a forked process.
+    encoder = KiwiSparseEncoder(analyser=KiwiAnalyser(workers=1))
+    warm = SparseSettings(correct_spacing=True)
+    encoder.encode_query("준비된 말뭉치", warm)
+    encoder.analyse(["준비된 말뭉치를 읽는다.", "e\u0301"], warm, Chunking())
+    analyst = _Analyst(encoder)
+    return {"analyse": analyst.analyse, "encode": analyst.encode}
+
+
+class _Analyst:
+    def __init__(self, encoder: KiwiSparseEncoder) -> None:
+        self._encoder = encoder
+        self._settings: OrderedDict[str, SparseSettings] = OrderedDict()
+
+    def analyse(self, request: dict[str, Any], payload: bytes) -> Frame:
+        settings = self._known(request)
+        if settings is None:
+            return {"unknown": True}, b""
+        chunking = None if request["chunking"] is None else Chunking(**request["chunking"])
+        counts, made = packed(self._encoder.analyse(separated(request["sizes"], payload), settings, chunking))
+        return {"sentences": counts}, made
+
+    def encode(self, request: dict[str, Any], payload: bytes) -> Frame:
+        settings = self._known(request)
+        if settings is None:
+            return {"unknown": True}, b""
+        (question,) = separated([len(payload)], payload)
+        vector = self._encoder.encode_query(question, settings)
+        return {"indices": list(vector.indices), "values": list(vector.values)}, b""
+
+    def _known(self, request: dict[str, Any]) -> SparseSettings | None:
+        digest, given = request["digest"], request.get("settings")
+        if given is not None:
+            self._settings[digest] = SparseSettings.model_validate_json(given)
+        if (settings := self._settings.get(digest)) is not None:
+            self._settings.move_to_end(digest)
+            if len(self._settings) > SETTINGS_KEPT:
+                self._settings.popitem(last=False)
+        return settings

@@ -1,0 +1,126 @@
+"""The sparse encoder of a worker: Kiwi runs in isolated processes, questions apart from documents (decision 0034)."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, Final
+
+from infra.analysis.refusals import document_refused, question_refused
+from infra.analysis.sentences import unpacked
+from infra.isolation.forks import ForkServer
+from infra.isolation.frames import Frame, joined
+from infra.isolation.limits import Limits
+from infra.isolation.pool import Broke, IsolatedPool, IsolationError
+from infra.process import cores
+from infra.settings import AnalysisSettings
+from infra.text.weights import AVERAGE_LENGTH, encoder_name, weigh
+from schemas.collections import Chunking, SparseSettings
+from schemas.errors import DocumentRefused
+from schemas.requester import Requester
+from schemas.retrieval import Sentence, SparseVector
+from schemas.topics import Lane
+
+MODULE: Final = "infra.analysis.service"
+ANSWER_BYTES: Final = 64 * 1024**2
+REQUESTS: Final = 20_000
+WALL: Final = 3
+"""Times the processor time that a request may use: so much by the clock, on a machine that others use too."""
+
+SMALL_SETTINGS: Final = 2_000
+"""Bytes of settings that go with every request; larger ones go to each process once."""
+
+
+def analysis_limits(settings: AnalysisSettings) -> Limits:
+    """Those of every process that has Kiwi."""
+    seconds = settings.timeout.total_seconds()
+    return Limits(settings.memory_bytes, cpu=seconds, wall=WALL * seconds, answer=ANSWER_BYTES, requests=REQUESTS)
+
+
+class IsolatedSparseEncoder:
+    """`infra.text.sparse` behind processes of `server`. Of one event loop; `close` it there."""
+
+    def __init__(self, server: ForkServer, settings: AnalysisSettings) -> None:
+        self._server = server
+        limits = analysis_limits(settings)
+        # A lane each, so that a bulk corpus is nothing that interactive work waits behind.
+        self._documents = {
+            lane: IsolatedPool(server, f"analyse-{lane}", processes=settings.processes or cores(), limits=limits)
+            for lane in Lane
+        }
+        self._questions = IsolatedPool(server, "question", processes=settings.question_processes, limits=limits)
+
+    @property
+    def name(self) -> str:
+        """What collections are recorded with."""
+        return encoder_name(AVERAGE_LENGTH)
+
+    async def analyse(
+        self, texts: Sequence[str], settings: SparseSettings, chunking: Chunking | None = None, *, by: Requester
+    ) -> list[list[Sentence] | DocumentRefused]:
+        """The sentences of each text with their terms, or why that text has none (`infra.analysis.refusals`).
+
+        They share a process. Where that ends before its time, each is analysed again by itself, to find the one at
+        fault. Raises `DependencyUnavailable` after `close`.
+        """
+        sizes, payload = joined(list(texts))
+        request = {"sizes": sizes, "chunking": None if chunking is None else chunking.model_dump()}
+        try:
+            answer, made = await self._ask(self._documents[by.lane], "analyse", request, payload, settings, by)
+            return list(_unpacked(answer, made))
+        except IsolationError as error:
+            if len(texts) == 1:
+                return [document_refused(error)]
+        return [one for text in texts for one in await self.analyse([text], settings, chunking, by=by)]
+
+    def weigh(self, pieces: Iterable[Sequence[int]], settings: SparseSettings) -> SparseVector:
+        """Saturated term frequencies of all pieces together; empty when none has a term."""
+        return weigh(pieces, settings, AVERAGE_LENGTH)
+
+    async def encode_query(self, text: str, settings: SparseSettings, *, by: Requester) -> SparseVector:
+        """A weight for each distinct term of a question, synonyms included. Raises `InvalidInput`."""
+        payload = text.encode("utf-8", "surrogatepass")
+        try:
+            answer, _ = await self._ask(self._questions, "encode", {}, payload, settings, by)
+        except IsolationError as error:
+            raise question_refused(error) from error
+        return SparseVector(answer["indices"], answer["values"])
+
+    async def warm(self) -> None:
+        """Load Kiwi and have a process ready for the first question."""
+        await self._questions.warm()
+
+    async def close(self) -> None:
+        """Kill the processes."""
+        await asyncio.gather(*(pool.close() for pool in (*self._documents.values(), self._questions)))
+        await self._server.close()
+
+    async def _ask(
+        self,
+        pool: IsolatedPool,
+        task: str,
+        request: Mapping[str, Any],
+        payload: bytes,
+        settings: SparseSettings,
+        by: Requester,
+    ) -> Frame:
+        digest, serialised = _serialised(settings)
+        whole = {**request, "digest": digest, "settings": serialised}
+        slim = whole if len(serialised) <= SMALL_SETTINGS else {**request, "digest": digest}
+        answer, made = await pool.ask(task, slim, payload, owner=by.tenant, rank=by.rank)
+        if "unknown" in answer:
+            answer, made = await pool.ask(task, whole, payload, owner=by.tenant, rank=by.rank)
+        return answer, made
+
+
+@lru_cache(maxsize=64)
+def _serialised(settings: SparseSettings) -> tuple[str, str]:
+    serialised = settings.model_dump_json()
+    return sha256(serialised.encode()).hexdigest(), serialised
+
+
+def _unpacked(answer: dict[str, Any], made: bytes) -> list[list[Sentence]]:
+    try:
+        return unpacked(answer["sentences"], made)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Broke("its analysis makes no sense") from error
