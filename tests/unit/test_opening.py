@@ -139,12 +139,12 @@ async def test_what_was_opened_is_closed_when_the_next_cannot_be(tmp_path: Path)
 
 
 async def test_one_that_does_not_close_keeps_no_other_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from infra.documents.parser import ProcessDocumentParser
+    from infra.documents.parser import IsolatedDocumentParser
 
-    async def fails(parser: ProcessDocumentParser) -> None:
+    async def fails(parser: IsolatedDocumentParser) -> None:
         raise OSError("the process does not end")
 
-    monkeypatch.setattr(ProcessDocumentParser, "close", fails)
+    monkeypatch.setattr(IsolatedDocumentParser, "close", fails)
     with pytest.raises(OSError, match="does not end"):
         async with AsyncExitStack() as exits:
             await opened(exits, tmp_path, [Pool.CPU])
