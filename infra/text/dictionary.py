@@ -1,9 +1,11 @@
 """A collection's own words, found in a text before Kiwi reads it, so that one Kiwi serves every collection."""
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import Final
 
 from infra.text.kiwi import KiwiAnalyser, Spans
@@ -21,54 +23,69 @@ _GENERIC: Final = 60
 """Kiwi's numbers up to this one stand for a kind of word (foreign, unknown), not for a word."""
 
 
+_LONGEST_TAIL: Final = 20
+"""Syllables. No particles and endings are longer, and what is analysed of a text that has no blanks must be bounded."""
+
+_TRIES: Final = 4
+"""Words, from the longest one, whose tail is analysed at one place: many may begin there, each within the next one."""
+
+
 class UserDictionary:
     """Finds its words where they stand as words: not within another one, though particles may follow.
 
     The longest word wins. Where a word has a blank, the text may have any number. Calling it gives the spans of one
-    text; safe in any number of threads. Time grows with the text, not with the number of words.
+    text; safe in any number of threads. Time grows with the text, not with the number of words nor with how they begin
+    alike: at one place it takes a look-up for each length that words of the same first letter have.
     """
 
     def __init__(self, words: Iterable[str], analyser: KiwiAnalyser) -> None:
         self._analyser = analyser
-        self._words: dict[str, list[list[str]]] = defaultdict(list)
+        self._blanks: dict[str, int] = defaultdict(int)
+        """Each word without its blanks, and where it may have some: bit n for the place before its character n."""
         lengths: dict[str, set[int]] = defaultdict(set)
-        for word in {tidy(word) for word in words}:
-            if parts := word.split():
-                self._words[parts[0]].append(parts)
-                lengths[parts[0][0]].add(len(parts[0]))
-        self._lengths = dict(lengths)
+        for parts in (tidy(word).split() for word in set(words)):
+            if parts:
+                word = "".join(parts)
+                self._blanks[word] |= sum(1 << at for at in accumulate(map(len, parts[:-1])))
+                lengths[word[0]].add(len(word))
+        self._lengths = {first: sorted(some, reverse=True) for first, some in lengths.items()}
         self._ends_a_word = lru_cache(maxsize=50_000)(self._analysed_as_a_word)
 
     def __call__(self, text: str) -> Spans:
         """The start, end and tag of each word in a tidy text, in order and disjoint."""
+        places = [at for at, character in enumerate(text) if not character.isspace()]
+        compact = "".join(text[at] for at in places)
+        # Bit n: blanks stand before character n of `compact`.
+        blanks = int("".join("1" if b - a > 1 else "0" for a, b in pairwise(places))[::-1] or "0", 2) << 1
         spans: Spans = []
         done = 0
         for candidate in _CANDIDATE.finditer(text):
             start = candidate.start()
             if start >= done and (lengths := self._lengths.get(text[start])):
-                ends = (
-                    self._end(text, start, parts)
-                    for length in lengths
-                    for parts in self._words.get(text[start : start + length], ())
-                )
-                if (end := max(ends, default=0)) > start:
+                at = bisect_left(places, start)
+                end = self._end(text, compact, places, blanks >> at, at, lengths)
+                if end:
                     spans.append((start, end, _TAG))
                     done = end
         return spans
 
-    def _end(self, text: str, start: int, parts: list[str]) -> int:
-        """Where the word that begins at `start` ends, 0 when it is another word."""
-        end = start + len(parts[0])
-        for part in parts[1:]:
-            while end < len(text) and text[end].isspace():
-                end += 1
-            if not text.startswith(part, end):
-                return 0
-            end += len(part)
-        if end == len(text) or not _kind(text[end]) or _kind(text[end - 1]) != _kind(text[end]):
-            return end
-        tail = _HANGUL.match(text, end)
-        return end if tail and self._ends_a_word("".join(parts), tail.group()) else 0
+    def _end(self, text: str, compact: str, places: Sequence[int], blanks: int, at: int, lengths: Sequence[int]) -> int:
+        """Where the longest word ends that begins at character `at` of `compact`; 0 when none does."""
+        tries = 0
+        for length in lengths:
+            word = compact[at : at + length]
+            allowed = self._blanks.get(word)
+            if allowed is None or len(word) < length or blanks & ~allowed & ((1 << length) - 2):
+                continue
+            end = places[at + length - 1] + 1
+            if end == len(text) or not _kind(text[end]) or _kind(text[end - 1]) != _kind(text[end]):
+                return end
+            tail = _HANGUL.match(text, end)
+            if tail and len(tail.group()) <= _LONGEST_TAIL and tries < _TRIES:
+                tries += 1
+                if self._ends_a_word(word, tail.group()):
+                    return end
+        return 0
 
     def _analysed_as_a_word(self, word: str, tail: str) -> bool:
         """Whether only particles, endings and suffixes follow `word` in `word + tail`, and it is no other known word.

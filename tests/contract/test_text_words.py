@@ -1,6 +1,8 @@
 """A collection's own words and synonyms, and the mending of blanks: in documents and questions alike."""
 
+import sys
 import time
+from itertools import product
 
 import pytest
 
@@ -32,6 +34,24 @@ WORDS = [
 def found(text: str) -> list[str]:
     clean = tidy(text)
     return [clean[start:end] for start, end, _ in UserDictionary(WORDS, shared_analyser())(clean)]
+
+
+def _steps(known: UserDictionary, text: str) -> int:
+    """Lines of Python that a look through the text takes."""
+    steps = 0
+
+    def count(*_: object) -> object:
+        nonlocal steps
+        steps += 1
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        known(text)
+    finally:
+        sys.settrace(before)
+    return steps
 
 
 def asked(text: str, **given: object) -> dict[int, float]:
@@ -101,6 +121,31 @@ class TestWords:
         before = indexed("위립은 빠르다")
         assert indexed("위립은 빠르다", words=["위립"]) != before
         assert indexed("위립은 빠르다") == before
+
+    def test_a_word_that_is_written_with_blanks_here_and_there_may_have_either(self) -> None:
+        known = UserDictionary(["가 나다", "가나 다", "가나다라"], shared_analyser())
+        for text in ("가 나다", "가나 다", "가나다", "가 나 다"):
+            assert known(text) == [(0, len(text), "NNP")]
+        assert known("가나다 라") == [(0, 3, "NNP")]
+        assert known("가나 다라")[:1] != [(0, 5, "NNP")]
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            [("a " * 40) + tail for tail in map("".join, product("bcdefghijk", repeat=3))],
+            [("a " * number) + "a" for number in range(50)],
+            [("a " * number) + "aa" for number in range(49)],
+            ["a" * number for number in range(1, 100)],
+            ["가" * number for number in range(1, 100)],
+        ],
+        ids=["alike to the end", "nested", "nested with another end", "no blanks", "Hangul"],
+    )
+    @pytest.mark.parametrize("text", ["a ", "a", "가", "가 ", "가가가가가가 ", "a  \n", "aa "])
+    def test_words_that_begin_alike_cost_no_more_where_the_text_is_longer(self, words: list[str], text: str) -> None:
+        """Steps of Python are counted: work of the analyser too, as what calls it."""
+        known = UserDictionary(words, shared_analyser())
+        short, long = (_steps(known, (text * 8_000)[:size]) for size in (1_000, 4_000))
+        assert long < 5 * short + 1_000
 
     def test_ten_thousand_words_do_not_slow_the_text_down(self) -> None:
         text = "대한민국은 민주공화국이다. 모든 권력은 국민으로부터 나온다. " * 500
