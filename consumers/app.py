@@ -22,7 +22,6 @@ from consumers.liveness import ConsumerWatch, LoopWatch
 from consumers.stages.registry import needs_of
 from consumers.subscriptions import Consumers, subscriptions
 from consumers.webhooks.deliverer import Deliverer
-from infra.artifacts import Artifacts
 from infra.kafka.broker import kafka_broker
 from infra.postgres.database import Database
 from infra.process import settle, stopped_by_signal
@@ -58,7 +57,7 @@ async def work(
     async with AsyncExitStack() as exits:
         database = Database(postgres, application=f"welip-worker-{name}")
         exits.push_async_callback(database.close)
-        opened = await exits.enter_async_context(open_ports(needs_of(consumed), database, adapters, pools))
+        opened = await exits.enter_async_context(open_ports(needs_of(consumed), database, adapters, pools, worker=name))
         if worker.metrics_port is not None:
             start_http_server(worker.metrics_port, addr=worker.metrics_host)
         await database.open_patiently()
@@ -74,8 +73,7 @@ async def work(
         seldom = relay.model_copy(update={"poll": timedelta(seconds=1)})
         agents = Agents(database, broker, kafka=kafka, relay=seldom, rescue=None, connected=True)
         completions = Completions(database, agents.relay.wake, worker=name)
-        files = Artifacts(database, opened.ports.blobs)
-        executor = Executor(database, completions, held, opened.ports, files, worker.outage)
+        executor = Executor(database, completions, held, opened.ports, worker.outage)
         consumers = Consumers(
             broker,
             executor,

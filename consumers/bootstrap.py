@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from consumers.stages.ports import ChildSummary, Deployment, Generator, Needs, Ports
 from infra.blobs.open import open_blobs
 from infra.engines.open import embedder_name, open_embedder, open_reranker, reranker_name
+from infra.files import PublishedFiles
 from infra.isolation.forks import ForkServer
 from infra.patience import patiently
 from infra.postgres.catalogue import PostgresCatalogue
@@ -60,11 +61,12 @@ class Opened:
 
 @asynccontextmanager
 async def open_ports(
-    needs: Needs, database: Database, settings: AdapterSettings, pools: Collection[Pool]
+    needs: Needs, database: Database, settings: AdapterSettings, pools: Collection[Pool], *, worker: str
 ) -> AsyncIterator[Opened]:
     """The ports in `needs`, closed in reverse order at the end; one that fails to close keeps no other open.
 
-    Raises `DependencyMissing`, naming the group to install, and `Conflict` for an embedded index in use elsewhere.
+    `worker` is the name under which files are published. Raises `DependencyMissing`, naming the group to install, and
+    `Conflict` for an embedded index in use elsewhere.
     """
     ports = Ports(
         Deployment(embedder_name(settings.embedder), reranker_name(settings.reranker), settings.reranker.candidates)
@@ -72,9 +74,10 @@ async def open_ports(
     answers: list[Callable[[], Awaitable[None]]] = []
     warm = _nothing
     async with AsyncExitStack() as exits:
-        # Always: any job's result may be too large for its row.
+        # Always: the result of any job may be too large for its row, and then it is a file.
         ports.blobs = blobs = open_blobs(settings.blobs)
         exits.push_async_callback(blobs.close)
+        ports.file_store = PublishedFiles(database, blobs, worker)
         answers.append(lambda: patiently(blobs.check, event="blobs.away"))
         if Ports.catalogue in needs:
             ports.catalogue = PostgresCatalogue(database)

@@ -3,10 +3,9 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from typing import Any, Final, assert_never
 
 import orjson
@@ -21,7 +20,6 @@ from consumers.opening import opened
 from consumers.reporting import Reporter
 from consumers.stages.ports import Ports
 from consumers.stages.registry import stage
-from infra.artifacts import Artifacts
 from infra.metrics import FENCED, STAGE_SECONDS
 from infra.patience import patiently
 from infra.postgres.database import Database
@@ -47,7 +45,6 @@ class Executor:
     completions: Completions
     held: HeldJobs
     ports: Ports
-    artifacts: Artifacts
     outage: timedelta = timedelta(hours=1)
     """For how long an outside system may be away before its outage costs attempts."""
     breakers: Breakers = field(default_factory=Breakers)
@@ -157,6 +154,8 @@ class Try:
         """What the outcome does to the job. One that may not be, as a child without a key, is an error of the try."""
         try:
             return await self._decide(outcome)
+        except LeaseLost:
+            return moves.cancelled(self._row)  # the fence that kept the result from being a file refuses this too
         except Exception as error:  # noqa: BLE001 - as for the stage itself
             return await self._decide(self._after_error(error))
 
@@ -186,18 +185,16 @@ class Try:
         data = orjson.dumps(result)
         if len(data) <= MAX_INLINE_RESULT:
             return data.decode()
-        row = self._row
-        store = partial(
-            self._x.artifacts.store,
-            row.tenant,
-            row.id,
-            row.epoch,
-            filename="result.json",
-            content_type="application/json",
-            data=data,
-        )
+        files = self._x.ports.file_store.of(self._row.tenant, self._row.id, self._row.epoch)
+
+        async def whole() -> AsyncIterator[bytes]:
+            yield data
+
+        def publish() -> Awaitable[str]:
+            return files.publish(whole(), "result.json", "result", content_type="application/json")
+
         # The work is done: while storage is away it is kept here, and in the end the fence decides.
-        file = await patiently(store, event="artifact.away", first_s=0.1, longest_s=2)
+        file = await patiently(publish, event="artifact.away", first_s=0.1, longest_s=2)
         return orjson.dumps({"file": file}).decode()
 
     async def _record(self, decision: Move | Wait) -> None:

@@ -1,4 +1,4 @@
-"""What the catalogue says of collections and documents, between Postgres and the stages."""
+"""What is known of files, collections and documents, between Postgres and the stages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +11,16 @@ from schemas.retrieval import DocumentVersion
 
 MAX_FIELDS: Final = 1_000
 """Metadata fields that are kept of a collection."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that its tenant can name. `blob` is the key of its bytes, `size` counts them."""
+
+    blob: str
+    filename: str
+    purpose: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,10 @@ class StageCode:
 
     async def __call__(self, job: StageJob[Any, Any], ports: Ports) -> Outcome:
         """Run it with its own ports and no others."""
-        return await self.run(job, ports.view(f"the stage `{self.name}` of `{self.kind}`", self.needs))
+        own = {}
+        if Ports.files in self.needs:
+            own[Ports.files] = ports.file_store.of(job.tenant, job.id, job.epoch)
+        return await self.run(job, ports.view(f"the stage `{self.name}` of `{self.kind}`", self.needs, own))
 
 
 @cache

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from infra.postgres.database import Database
-from infra.postgres.queries import catalogue, files
+from infra.postgres.queries import catalogue
 from infra.postgres.rebuilds import PostgresRebuilds, absent, versions
 from schemas.catalogue import CollectionRecord, IndexRecord, Recorded, Standing, StoredDocument, stamp
 from schemas.collections import CollectionSettings
@@ -170,14 +170,6 @@ class PostgresCatalogue(PostgresRebuilds):
                         field="input.collection",
                     )
             yield named
-
-    async def file_key(self, tenant: str, file_id: str) -> tuple[str, str]:
-        """Blob key and file name of `file_<hex>`. Raises `NotFound`."""
-        async with self._database.connection() as connection:
-            row = await files.file(connection, UUID(hex=file_id.removeprefix("file_")), tenant)
-        if row is None:
-            raise NotFound(f"there is no file {file_id}: upload it first", code="file_not_found", field="file")
-        return row["blob"], row["filename"]
 
 
 async def _let_sources_go(connection: "Connection", rows: Sequence[asyncpg.Record], *, but: str = "") -> None:

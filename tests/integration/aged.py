@@ -7,10 +7,9 @@ from uuid import UUID
 import uuid_utils.compat as uuids
 
 from infra.blobs.folder import FolderBlobs
-from infra.postgres.queries import files
 from infra.postgres.queries.files import NewFile
 from schemas.lifecycle import JobState
-from tests.integration.jobs import Jobs
+from tests.integration.jobs import Jobs, record_file
 
 
 def id_of(days: float) -> UUID:
@@ -84,7 +83,7 @@ class Past:
 
     async def _record(self, file_id: UUID, tenant: str, purpose: str, blob: str) -> None:
         async with self.jobs.database.connection() as connection:
-            await files.add(
+            await record_file(
                 connection,
                 NewFile(
                     id=file_id,

@@ -17,7 +17,7 @@ from consumers.heartbeat import Heartbeat
 from consumers.held import HeldJobs
 from consumers.stages.ports import ChildSummary
 from consumers.subscriptions import Consumers, subscriptions
-from infra.artifacts import Artifacts
+from infra.files import PublishedFiles
 from infra.kafka.broker import kafka_broker
 from infra.postgres.children import PostgresChildren
 from infra.postgres.database import Database
@@ -59,7 +59,8 @@ class Worker:
         self._completions = Completions(database, self._agents.relay.wake, worker=name)
         ports = self.world.ports
         ports.children = PostgresChildren(database, ChildSummary)
-        self.executor = Executor(database, self._completions, self.held, ports, Artifacts(database, ports.blobs))
+        ports.file_store = PublishedFiles(database, ports.blobs, name)
+        self.executor = Executor(database, self._completions, self.held, ports)
         self.consumers = Consumers(
             self._broker,
             self.executor,

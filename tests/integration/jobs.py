@@ -11,8 +11,9 @@ import asyncpg
 import uuid_utils.compat as uuids
 
 from infra.postgres.database import Database
-from infra.postgres.queries import cancel, claim, moves, submit
+from infra.postgres.queries import cancel, claim, files, moves, submit
 from infra.postgres.queries.claim import Claimed
+from infra.postgres.queries.files import NewFile
 from infra.postgres.queries.moves import Move, Moved
 from infra.postgres.queries.submit import Made, NewJob
 from schemas.lifecycle import JobState
@@ -35,6 +36,12 @@ def new_job(**changes: Any) -> NewJob:
 def new_child(*, key: str, **changes: Any) -> NewJob:
     """A no-op that a fan-out makes."""
     return new_job(key=key, **changes)
+
+
+async def record_file(connection: Any, new: NewFile) -> None:
+    """A file as an upload leaves it, without its bytes."""
+    await files.expect(connection, new.blob)
+    assert await files.add_expected(connection, new) is not None
 
 
 class Jobs:

@@ -13,7 +13,7 @@ import pytest
 from consumers.completions import Completions
 from consumers.executor import MAX_INLINE_RESULT, Executor, Try
 from consumers.held import Abort, HeldJobs
-from infra.artifacts import Artifacts
+from infra.files import PublishedFiles
 from infra.postgres.database import Database
 from schemas.lifecycle import JobState
 from schemas.topics import topic_name
@@ -33,7 +33,8 @@ class Bench:
         self.held = HeldJobs()
         self.completions = Completions(database, lambda: None, worker="w")
         ports = self.world.ports
-        self.executor = Executor(database, self.completions, self.held, ports, Artifacts(database, ports.blobs))
+        ports.file_store = PublishedFiles(database, ports.blobs, "w")
+        self.executor = Executor(database, self.completions, self.held, ports)
 
     async def submit(self, **input: Any) -> UUID:
         limits = {name: input.pop(name) for name in ("timeout_s", "max_attempts") if name in input}
@@ -102,6 +103,15 @@ async def test_a_larger_result_becomes_a_file(bench: Bench) -> None:
     data = bench.world.blobs.data[file["blob"]]
     assert json.loads(data) == {"text": "x" * MAX_INLINE_RESULT}
     assert file["bytes"] == len(data)
+
+
+async def test_a_larger_result_of_a_stale_try_is_no_file(bench: Bench) -> None:
+    job_id = await bench.submit(letters=MAX_INLINE_RESULT)
+    task = await bench.begin(job_id)
+    await bench.jobs.fetch("UPDATE job SET epoch = epoch + 1, worker = 'another' WHERE id = $1", job_id)
+    await task
+    assert await bench.jobs.fetch("SELECT * FROM file") == []
+    assert (await bench.jobs.row(job_id))["state"] == "running"
 
 
 async def test_a_retry_waits_and_counts(bench: Bench) -> None:

@@ -52,7 +52,6 @@ class MemoryCatalogue:
     """`shelves` by tenant and name; `garbage` are blobs that nothing names, or not yet; `ended` are jobs' ids."""
 
     shelves: dict[tuple[str, str], Shelf] = field(default_factory=dict)
-    files: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     garbage: set[str] = field(default_factory=set)
     ended: set[UUID] = field(default_factory=set)
     generations: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -80,11 +79,6 @@ class MemoryCatalogue:
 
     async def current(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, str]:
         return {known: stored.stamp for known, stored in (await self.documents(tenant, name, ids)).items()}
-
-    async def file_key(self, tenant: str, file_id: str) -> tuple[str, str]:
-        if (tenant, file_id) not in self.files:
-            raise NotFound(file_id)
-        return self.files[tenant, file_id]
 
     async def begin(
         self,

@@ -12,6 +12,7 @@ from zlib import crc32
 
 from consumers.stages.context import StageJob
 from consumers.stages.ports import ChildSummary, Deployment, GenerationOptions, Ports
+from schemas.catalogue import StoredFile
 from schemas.collections import Chunking, FusionSettings, SparseSettings
 from schemas.errors import Conflict, DocumentRefused, NotFound
 from schemas.filters import Condition
@@ -68,6 +69,33 @@ class MemoryBlobs:
 
     async def check(self) -> None:
         return None
+
+
+@dataclass
+class MemoryFiles:
+    """The files of one tenant, all by one try."""
+
+    blobs: MemoryBlobs
+    named: dict[str, StoredFile] = field(default_factory=dict)
+
+    def of(self, tenant: str, job_id: UUID, epoch: int) -> "MemoryFiles":
+        return self
+
+    async def publish(
+        self, stream: AsyncIterator[bytes], filename: str, purpose: str, *, content_type: str = ""
+    ) -> str:
+        file_id = f"file_{uuid4().hex}"
+        size = await self.blobs.put_stream(f"t/files/{file_id}", stream)
+        older = [known for known, one in self.named.items() if (one.filename, one.purpose) == (filename, purpose)]
+        for known in older:
+            del self.named[known]
+        self.named[file_id] = StoredFile(f"t/files/{file_id}", filename, purpose, size)
+        return file_id
+
+    async def find(self, file_id: str) -> StoredFile:
+        if file_id not in self.named:
+            raise NotFound(file_id, code="file_not_found")
+        return self.named[file_id]
 
 
 @dataclass
@@ -244,12 +272,17 @@ class World:
     embedder: LengthEmbedder | None = None
     catalogue: MemoryCatalogue = field(default_factory=MemoryCatalogue)
     children: MemoryChildren = field(default_factory=MemoryChildren)
+    files: MemoryFiles = field(init=False)
     reports: list[tuple[int, int, str | None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.files = MemoryFiles(self.blobs)
 
     @property
     def ports(self) -> Ports:
         ports = Ports(Deployment(embedder=self.embedder.name if self.embedder else None))
         ports.blobs = self.blobs
+        ports.file_store = self.files
         ports.index = self.index
         ports.sparse = self.sparse
         ports.embedder = self.embedder
@@ -263,7 +296,7 @@ class World:
     def upload(self, data: bytes, name: str = "a.txt") -> str:
         file_id = f"file_{uuid4().hex}"
         self.blobs.data[f"t/files/{file_id}"] = data
-        self.catalogue.files["t", file_id] = (f"t/files/{file_id}", name)
+        self.files.named[file_id] = StoredFile(f"t/files/{file_id}", name, "documents", len(data))
         return file_id
 
     def job(self, kind: str, stage: str, input: Given, carry: Given | None = None) -> StageJob[Any, Any]:

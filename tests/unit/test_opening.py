@@ -29,7 +29,8 @@ from schemas.kinds.registry import routes
 from schemas.topics import Pool
 
 HAS_TORCH = importlib.util.find_spec("sentence_transformers") is not None
-ALL: list[Port[Any]] = [port for port in vars(Ports).values() if isinstance(port, Port)]
+ALL: list[Port[Any]] = [port for port in vars(Ports).values() if isinstance(port, Port) and port is not Ports.files]
+"""`files` are made for each job."""
 
 
 def wanted(pools: list[Pool]) -> Needs:
@@ -55,7 +56,7 @@ async def opened(
     )
     database = Database(PostgresSettings(), application="test")
     return await exits.enter_async_context(
-        open_ports(wanted(pools) if only is None else only, database, settings, pools)
+        open_ports(wanted(pools) if only is None else only, database, settings, pools, worker="w")
     )
 
 
@@ -125,7 +126,7 @@ async def test_every_port_can_be_opened_alone(tmp_path: Path, port: Port[Any]) -
     async with AsyncExitStack() as exits:
         ports = (await opened(exits, tmp_path, [Pool.CPU], only=needs(port))).ports
         ports.adapter(port)
-        for other in set(ALL) - {port, Ports.blobs}:
+        for other in set(ALL) - {port, Ports.blobs, Ports.file_store}:
             with pytest.raises(PortNotOpen):
                 ports.adapter(other)
 
@@ -167,7 +168,7 @@ async def main(pool, generator):
         RerankerSettings(), ParserSettings(), AnalysisSettings(),
     )
     needs = needs_of(route for route in routes() if route.pool == pool)
-    async with open_ports(needs, Database(PostgresSettings(), application="test"), settings, [pool]) as opened:
+    async with open_ports(needs, Database(PostgresSettings(), application="t"), settings, [pool], worker="w") as opened:
         print(opened.ports.generator.name)
 
 asyncio.run(main(*sys.argv[1:]))

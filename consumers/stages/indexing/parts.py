@@ -49,7 +49,8 @@ class Parts:
             part = PartDocument(**document.model_dump(exclude={"file"}))
             if document.file is not None:
                 try:
-                    part.blob, part.filename = await self._ports.catalogue.file_key(self._job.tenant, document.file)
+                    file = await self._ports.files.find(document.file)
+                    part.blob, part.filename = file.blob, file.filename
                 except NotFound:
                     why = f"there is no file {document.file!r}; upload it with POST /v1/files and name the id it gives"
                     self._refuse(DocumentError(id=document.id, code="file_not_found", message=why))
@@ -84,13 +85,13 @@ class Parts:
 
     async def _corpus(self, corpus: Corpus) -> AsyncIterator[Row]:
         try:
-            key, _ = await self._ports.catalogue.file_key(self._job.tenant, corpus.file)
+            stored = await self._ports.files.find(corpus.file)
         except NotFound as error:
             why = f"there is no file {corpus.file!r}; upload the corpus with POST /v1/files and name the id it gives"
             raise NotFound(why, code="file_not_found", field="input.corpus.file") from error
         # On disk, because readers of tables are synchronous and the file may be larger than memory.
         with TemporaryFile() as file:
-            async for piece in self._ports.blobs.stream(key):
+            async for piece in self._ports.blobs.stream(stored.blob):
                 await asyncio.to_thread(file.write, piece)
             total = file.tell()
             file.seek(0)

@@ -16,7 +16,7 @@ from schemas.kinds.indexing.carries import Planned
 from schemas.kinds.indexing.parts import PartDocument, PartInput
 from schemas.outcomes import Done, Outcome
 
-NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.children)
+NEEDS: Final = needs(Ports.blobs, Ports.children, Ports.files)
 
 
 async def run(job: StageJob[IndexingInput, Planned], ports: Ports) -> Outcome:
@@ -31,7 +31,7 @@ async def run(job: StageJob[IndexingInput, Planned], ports: Ports) -> Outcome:
     for number in range(1, max(job.rounds, 1) + 1):
         async for child in ports.children.results(job.id, number):
             if child.result is not None:
-                add(total, await _result(job, ports, child.result))
+                add(total, await _result(ports, child.result))
             elif not is_part(child):  # a rebuild does not come here unless all of its parts succeeded
                 await _fail_part(ports, child, carry.sizes, total)
             done += 1
@@ -40,11 +40,11 @@ async def run(job: StageJob[IndexingInput, Planned], ports: Ports) -> Outcome:
     return Done(total.model_dump())
 
 
-async def _result(job: StageJob[IndexingInput, Planned], ports: Ports, told: dict[str, Any]) -> IndexingResult:
+async def _result(ports: Ports, told: dict[str, Any]) -> IndexingResult:
     """A part's result; one that lists many refused documents is a file."""
     if set(told) == {"file"}:
-        key, _ = await ports.catalogue.file_key(job.tenant, told["file"])
-        told = orjson.loads(await ports.blobs.get(key))
+        file = await ports.files.find(told["file"])
+        told = orjson.loads(await ports.blobs.get(file.blob))
     return IndexingResult.model_validate(told)
 
 

@@ -10,6 +10,8 @@ from consumers.stages.ports.children import Children as Children
 from consumers.stages.ports.children import ChildSummary as ChildSummary
 from consumers.stages.ports.deployment import Deployment as Deployment
 from consumers.stages.ports.documents import DocumentParser as DocumentParser
+from consumers.stages.ports.files import Files as Files
+from consumers.stages.ports.files import FileStore as FileStore
 from consumers.stages.ports.index import VectorIndex as VectorIndex
 from consumers.stages.ports.models import Embedder as Embedder
 from consumers.stages.ports.models import Reranker as Reranker
@@ -35,6 +37,9 @@ class Ports(PortSet):
     catalogue = Port[Catalogue]()
     children = Port[Children]()
     embedder = Port[Embedder | None]()
+    file_store = Port[FileStore]()
+    """The executor's. A stage's own `files` are made of it."""
+    files = Port[Files]()
     generator = Port[Generator]()
     index = Port[VectorIndex]()
     parser = Port[DocumentParser]()

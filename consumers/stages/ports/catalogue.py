@@ -22,9 +22,6 @@ class Catalogue(Protocol):
         One that is unknown or deleted is left out: a hit whose hash is not this one is not shown.
         """
 
-    async def file_key(self, tenant: str, file_id: str) -> tuple[str, str]:
-        """The blob key and file name of an uploaded file. Raises `NotFound`."""
-
     async def begin(
         self,
         job: UUID,

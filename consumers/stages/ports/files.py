@@ -1,19 +1,10 @@
 """Files of a tenant: those that were uploaded, and those that jobs publish."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A file that a tenant can name. `blob` is the key of its bytes, `size` counts them."""
-
-    blob: str
-    filename: str
-    purpose: str
-    size: int
+from schemas.catalogue import StoredFile
 
 
 class Files(Protocol):

@@ -1,5 +1,6 @@
 """How a stage declares the ports it uses, and what it meets when it touches another one."""
 
+from collections.abc import Mapping
 from typing import Any, Generic, Self, TypeVar, overload
 
 from schemas.errors import PortNotOpen
@@ -64,8 +65,9 @@ class PortSet:
                 " of its pool, and let `consumers/bootstrap.py` open the port"
             ) from None
 
-    def view(self, user: str, needs: Needs) -> Self:
-        """The same adapters for one `user`, which meets `PortNotOpen` beyond its needs."""
+    def view(self, user: str, needs: Needs, own: Mapping[Port[Any], Any]) -> Self:
+        """The same adapters, and its `own`, for one `user`, which meets `PortNotOpen` beyond its needs."""
         made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__, _needs=needs, _user=user)
+        adapters = {**self._adapters, **own} if own else self._adapters
+        made.__dict__.update(self.__dict__, _adapters=adapters, _needs=needs, _user=user)
         return made

@@ -1,7 +1,7 @@
 """Files: what was uploaded or produced, and where its bytes lie. One that has expired is there for nobody."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -12,12 +12,7 @@ if TYPE_CHECKING:
 COLUMNS: Final = "id, filename, purpose, content_type, bytes, sha256, blob, created_at, expires_at"
 VISIBLE: Final = "(expires_at IS NULL OR expires_at > now())"
 
-ADD: Final = f"""
-INSERT INTO file (id, tenant, filename, purpose, content_type, bytes, sha256, blob, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now() + make_interval(secs => $9)) RETURNING {COLUMNS}
-"""
-
-# An upload's blob is garbage until its row is there: what breaks off in between is deleted a day later.
+# A blob is garbage until its row is there: what breaks off in between is deleted a day later.
 EXPECT: Final = "INSERT INTO blob_garbage (blob, due_at) VALUES ($1, now() + interval '1 day')"
 
 # No row: the upload took so long that its blob is gone, or is going.
@@ -27,6 +22,28 @@ INSERT INTO file (id, tenant, filename, purpose, content_type, bytes, sha256, bl
 SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text, $6::bigint, $7::text, blob,
        now() + make_interval(secs => $9::float8)
 FROM expected RETURNING {COLUMNS}
+"""
+
+# What a job publishes, while this worker has it in this epoch: the lock lets nobody take the job away in between. A job
+# has one file of a name and purpose, so that what a repeated try publishes takes the place of what the one before did.
+PUBLISH: Final = """
+WITH ours AS (
+    SELECT id FROM job WHERE id = $10 AND epoch = $11 AND worker = $12 AND state = 'running' FOR SHARE
+), expected AS (
+    DELETE FROM blob_garbage USING ours WHERE blob = $8 RETURNING blob
+), older AS (
+    DELETE FROM file f USING expected
+    WHERE f.blob ~>~ ($13::text || '/') AND f.blob ~<~ ($13::text || '0') AND f.filename = $3 AND f.purpose = $4
+    RETURNING f.blob
+), noted AS (
+    INSERT INTO blob_garbage (blob) SELECT blob FROM older ON CONFLICT DO NOTHING
+), made AS (
+    INSERT INTO file (id, tenant, filename, purpose, content_type, bytes, sha256, blob, expires_at)
+    SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text, $6::bigint, $7::text, blob,
+           now() + make_interval(secs => $9::float8)
+    FROM expected RETURNING id
+)
+SELECT EXISTS (SELECT FROM ours) AS ours, EXISTS (SELECT FROM made) AS made
 """
 
 # Uploads of one tenant that are recorded under a limit take turns, so that no two find the same room.
@@ -76,13 +93,6 @@ class NewFile:
     lives_s: float | None = None
 
 
-async def add(connection: "Connection", new: NewFile) -> asyncpg.Record:
-    """Record a file."""
-    row = await connection.fetchrow(ADD, *_values(new))
-    assert row is not None
-    return row
-
-
 async def file(connection: "Connection", file_id: UUID, tenant: str) -> asyncpg.Record | None:
     """A file of the tenant."""
     return await connection.fetchrow(FILE, file_id, tenant)
@@ -104,7 +114,7 @@ async def files(
 
 
 async def expect(connection: "Connection", blob: str) -> None:
-    """Say that a blob is about to be stored, whose file `add_expected` will record."""
+    """Say that a blob is about to be stored, whose file `add_expected` or `publish` will record."""
     await connection.execute(EXPECT, blob)
 
 
@@ -117,6 +127,22 @@ async def fits(connection: "Connection", tenant: str, size: int, limit: int) -> 
 async def add_expected(connection: "Connection", new: NewFile) -> asyncpg.Record | None:
     """Record a file whose blob was expected; None when that was more than a day ago."""
     return await connection.fetchrow(ADD_EXPECTED, *_values(new))
+
+
+class Published(NamedTuple):
+    """Whether the job was `ours`, and whether the file was `made`: not when its blob was expected over a day ago."""
+
+    ours: bool
+    made: bool
+
+
+async def publish(
+    connection: "Connection", new: NewFile, *, job: UUID, epoch: int, worker: str, folder: str
+) -> Published:
+    """Record a file of a job whose blob was expected; all blobs of the job lie under `folder`."""
+    row = await connection.fetchrow(PUBLISH, *_values(new), job, epoch, worker, folder)
+    assert row is not None
+    return Published(row["ours"], row["made"])
 
 
 async def delete(connection: "Connection", file_id: UUID, tenant: str) -> asyncpg.Record | None:
