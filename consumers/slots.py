@@ -1,17 +1,25 @@
-"""How many stages may run at once: each lane has its own slots, so bulk work never takes an interactive one."""
+"""How many stages may run at once. A lane has its own slots by default, so bulk work never takes an interactive one."""
 
 import asyncio
 import time
+from typing import Any
 
 
 class Slots:
-    """A counter that can be waited for. Not thread-safe: for one event loop."""
+    """A counter that can be waited for. Not thread-safe: for one event loop.
+
+    Where lanes share one counter, bulk waits with `last`. A slot that comes free goes to it when those who were waiting
+    without `last` have looked for work, so interactive work that waits is always taken first.
+    """
 
     def __init__(self, size: int) -> None:
         self._free = size
         self._free_since = time.monotonic()
-        self._freed = asyncio.Event()
-        self._freed.set()
+        self._changed = asyncio.Event()
+        self._blocked: set[asyncio.Task[Any] | None] = set()
+        """Who waits without `last`."""
+        self._looking: set[asyncio.Task[Any] | None] = set()
+        """Those of them who were told of a free slot, and look for work until they wait once more."""
 
     @property
     def free(self) -> int:
@@ -23,11 +31,20 @@ class Slots:
         """Since when, on the monotonic clock, there was always a free one; None when there is none."""
         return self._free_since if self._free > 0 else None
 
-    async def wait(self) -> int:
-        """Until at least one is free; how many are."""
-        while self._free <= 0:
-            self._freed.clear()
-            await self._freed.wait()
+    async def wait(self, *, last: bool = False) -> int:
+        """Until at least one is free, and for `last` until nobody goes before; how many are."""
+        waiter = asyncio.current_task()
+        self._looked(waiter)
+        try:
+            while self._free <= 0 or (last and self._looking):
+                if not last:
+                    self._blocked.add(waiter)
+                self._changed.clear()
+                await self._changed.wait()
+        except asyncio.CancelledError:
+            self._blocked.discard(waiter)
+            self._looked(waiter)
+            raise
         return self._free
 
     def take(self, count: int) -> None:
@@ -39,4 +56,12 @@ class Slots:
         if self._free <= 0:
             self._free_since = time.monotonic()
         self._free += count
-        self._freed.set()
+        if self._free > 0:
+            self._looking |= self._blocked
+            self._blocked.clear()
+        self._changed.set()
+
+    def _looked(self, waiter: asyncio.Task[Any] | None) -> None:
+        if waiter in self._looking:
+            self._looking.discard(waiter)
+            self._changed.set()

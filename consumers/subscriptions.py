@@ -106,7 +106,10 @@ class Consumers:
         self._kafka = kafka
         self._lease = worker.lease.total_seconds()
         self._worker_name = worker_name
-        self._slots = {lane: Slots(worker.concurrency) for lane in Lane}
+        shared = Slots(worker.concurrency)
+        # Bulk waits for the interactive consumers' polls where it shares their slots.
+        self._poll_ms = 100 if worker.shared_slots else 1_000
+        self._slots = {lane: shared if worker.shared_slots else Slots(worker.concurrency) for lane in Lane}
         self.progress = {subscription: Progress(self._slots[subscription.lane]) for subscription in wanted}
         self._concurrency = worker.concurrency
         self._under_way: Counter[str] = Counter()
@@ -165,7 +168,8 @@ class Consumers:
                 if resting:
                     progress.held_up()
                 try:
-                    polled = await self._poll(consumer, subscription, await slots.wait())
+                    room = await slots.wait(last=subscription.lane is Lane.BULK)
+                    polled = await self._poll(consumer, subscription, room)
                 except KafkaError as error:
                     log.warning("consumer.away", group=subscription.group, error=repr(error))
                     await asyncio.sleep(1)
@@ -197,7 +201,7 @@ class Consumers:
             first = [one for one in consumer.assignment() if (one.topic in subscription.ahead) is ahead_first]
             if first and (polled := await consumer.getmany(*first, timeout_ms=0, max_records=most)):
                 return polled  # type: ignore[no-any-return]
-        return await consumer.getmany(timeout_ms=1_000, max_records=most)  # type: ignore[no-any-return]
+        return await consumer.getmany(timeout_ms=self._poll_ms, max_records=most)  # type: ignore[no-any-return]
 
     def _rest(self, consumer: Any, subscription: Subscription, before: set[str]) -> set[str]:
         """Leave the topics alone whose breaker is open, and take up those again whose has closed; which rest now.
@@ -220,7 +224,7 @@ class Consumers:
         """
         summons, unreadable = read(records)
         while summons:
-            group = summons[: await slots.wait()]
+            group = summons[: await slots.wait(last=lane is Lane.BULK)]
             summons = summons[len(group) :]
             slots.take(len(group))
             await _whole(self._claim_group(group, slots, lane))

@@ -216,6 +216,9 @@ class WorkerSettings(BaseSettings):
 
     model_config = _prefix("WORKER_")
     concurrency: int = Field(16, ge=1, le=10_000)
+    shared_slots: bool = Field(
+        False, description="Let the lanes share `concurrency`, interactive first. With 1: one job at a time."
+    )
     lease: Duration = timedelta(seconds=15)
     heartbeat: Duration = Field(timedelta(seconds=1), description="Also how soon a stage hears that it is cancelled.")
     drain: Duration = Field(timedelta(seconds=20), description="How long a stopping worker lets jobs finish.")

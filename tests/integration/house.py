@@ -35,20 +35,16 @@ RELAY = RelaySettings(poll=timedelta(milliseconds=20), batch=500)
 RESCUE = RescueSettings(every=timedelta(milliseconds=100), unclaimed=timedelta(seconds=1), gone=timedelta(seconds=60))
 
 
-def tried_routes() -> list[Route]:
+def tried_routes(*lanes: Lane) -> list[Route]:
     """The topics that tests use: fewer consumers, faster starts."""
-    return [route for route in routes() if route.kind in ("noop", "trial") and route.lane is Lane.INTERACTIVE]
+    return [route for route in routes() if route.kind in ("noop", "trial") and route.lane in lanes]
 
 
 class Worker:
     """What `consumers/app.py` wires, with what tests must reach into."""
 
-    def __init__(
-        self, database: Database, postgres: PostgresSettings, kafka: KafkaSettings, name: str, concurrency: int
-    ):
-        settings = WorkerSettings(
-            concurrency=concurrency, lease=timedelta(seconds=LEASE_S), heartbeat=timedelta(seconds=HEARTBEAT_S)
-        )
+    def __init__(self, database: Database, postgres: PostgresSettings, kafka: KafkaSettings, name: str, **given: Any):
+        settings = WorkerSettings(**given, lease=timedelta(seconds=LEASE_S), heartbeat=timedelta(seconds=HEARTBEAT_S))
         self.name = name
         self.world = World()
         self.held = HeldJobs()
@@ -57,6 +53,7 @@ class Worker:
         self._broker = kafka_broker(kafka, client_id=name)
         self._agents = Agents(database, self._broker, kafka=kafka, relay=RELAY, rescue=None, connected=True)
         self._completions = Completions(database, self._agents.relay.wake, worker=name)
+        lanes = Lane if settings.shared_slots else [Lane.INTERACTIVE]
         ports = self.world.ports
         ports.children = PostgresChildren(database, ChildSummary)
         ports.file_store = PublishedFiles(database, ports.blobs, name)
@@ -64,7 +61,7 @@ class Worker:
         self.consumers = Consumers(
             self._broker,
             self.executor,
-            subscriptions(tried_routes(), embedded=kafka.embedded),
+            subscriptions(tried_routes(*lanes), embedded=kafka.embedded),
             kafka=kafka,
             worker=settings,
             worker_name=name,
@@ -128,9 +125,10 @@ class House:
     ) -> None:
         await self._exits.aclose()
 
-    async def worker(self, concurrency: int = 16) -> Worker:
+    async def worker(self, concurrency: int = 16, **settings: Any) -> Worker:
         """One more worker, consuming."""
-        worker = Worker(self.database, self.postgres, self.kafka, f"worker-{next(self._names)}", concurrency)
+        name = f"worker-{next(self._names)}"
+        worker = Worker(self.database, self.postgres, self.kafka, name, concurrency=concurrency, **settings)
         self._exits.push_async_callback(worker.stop)
         return await worker.start()
 

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from consumers.slots import Slots
 
 
@@ -40,3 +42,60 @@ async def test_whoever_waits_shares_what_is_given_back() -> None:
     slots.give(1)
     await asyncio.gather(*waiting)
     assert slots.free == 0
+
+
+class Lane:
+    """A consumer: waits for a slot, looks for work, and takes a slot for each piece it finds."""
+
+    def __init__(self, slots: Slots, taken: list[str], name: str, *, last: bool) -> None:
+        self.work = 0
+        self._slots, self._taken, self._name, self._last = slots, taken, name, last
+        self.task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            await self._slots.wait(last=self._last)
+            for _ in range(3):  # a poll takes a few turns of the loop
+                await asyncio.sleep(0)
+            if self.work:
+                await self._slots.wait(last=self._last)
+                self._slots.take(1)
+                self._taken.append(self._name)
+                self.work -= 1
+
+
+async def settled() -> None:
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("bulk_first", [False, True])
+async def test_lanes_that_share_slots_never_hold_more_and_interactive_goes_first(bulk_first: bool) -> None:
+    slots, taken = Slots(1), list[str]()
+    slots.take(1)
+    names = ["bulk", "interactive"] if bulk_first else ["interactive", "bulk"]
+    lanes = {name: Lane(slots, taken, name, last=name == "bulk") for name in names}
+    lanes["bulk"].work = lanes["interactive"].work = 2
+    for count in range(1, 5):
+        await settled()
+        assert len(taken) == count - 1, "one at a time"
+        slots.give(1)
+        await settled()
+        assert len(taken) == count
+    assert taken == ["interactive", "interactive", "bulk", "bulk"]
+    for lane in lanes.values():
+        lane.task.cancel()
+
+
+async def test_a_consumer_that_ends_while_it_looks_holds_nobody_up() -> None:
+    slots, taken = Slots(1), list[str]()
+    slots.take(1)
+    interactive = asyncio.create_task(slots.wait())
+    bulk = Lane(slots, taken, "bulk", last=True)
+    bulk.work = 1
+    await settled()
+    slots.give(1)
+    interactive.cancel()
+    await settled()
+    assert taken == ["bulk"]
+    bulk.task.cancel()
