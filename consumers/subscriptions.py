@@ -8,10 +8,10 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka import TopicPartition
@@ -20,6 +20,7 @@ from aiokafka.structs import ConsumerRecord
 from faststream.kafka import KafkaBroker
 from faststream.kafka import TopicPartition as Partition
 
+from consumers.claims import whole
 from consumers.executor import Executor, Try
 from consumers.held import Abort
 from consumers.progress import Progress
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from faststream.kafka.subscriber.usecase import LogicSubscriber
 
 log = structlog.get_logger(__name__)
-
-CLAIM_ENDS_WITHIN_S: Final = 3.0
-"""How long a stop waits for a claim under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +225,7 @@ class Consumers:
             group = summons[: await slots.wait(last=lane is Lane.BULK)]
             summons = summons[len(group) :]
             slots.take(len(group))
-            await _whole(self._claim_group(group, slots, lane))
+            await whole(self._claim_group(group, slots, lane))
         if unreadable:
             await keep(self._executor.database, unreadable)
 
@@ -279,18 +277,6 @@ class Consumers:
         if not task.cancelled() and task.exception() is not None:
             # The job is safe: its lease ends and the rescuer takes it.
             log.error("try.defect", exc_info=task.exception())
-
-
-async def _whole(claim: Coroutine[Any, Any, None]) -> None:
-    """Let a claim finish even when this consumer is told to stop: a claim whose answer is lost costs an attempt."""
-    task = asyncio.create_task(claim)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task}, timeout=CLAIM_ENDS_WITHIN_S)
-        task.cancel()  # Postgres is away: nothing is claimed
-        await asyncio.gather(task, return_exceptions=True)
-        raise
 
 
 class _Offsets:

@@ -11,6 +11,39 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+class Drain:
+    """Sends what waits, a group at a time in each of `lanes`, until nothing does.
+
+    `send_next` sends the next group, and says whether there was one.
+    """
+
+    def __init__(self, send_next: Callable[[], Awaitable[bool]], *, lanes: int) -> None:
+        self._send_next = send_next
+        self._lanes = lanes
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, groups: int = 1) -> None:
+        """Let so many more groups go out, as far as there are lanes."""
+        for _ in range(min(groups, self._lanes - len(self._running))):
+            self._running.add(asyncio.create_task(self._run()))
+
+    async def close(self) -> None:
+        """Wait for everything under way."""
+        while self._running:
+            await asyncio.gather(*self._running)
+
+    async def _run(self) -> None:
+        try:
+            await asyncio.sleep(0)  # callers of this turn of the loop join the first group
+            while await self._send_next():
+                pass
+        finally:
+            # In this same turn, not in a callback of the task: a call in between would wait for a drain that is over.
+            task = asyncio.current_task()
+            assert task is not None
+            self._running.discard(task)
+
+
 class Grouper(Generic[T, R]):
     """Hands calls to `flush` in groups of at most `limit`, `lanes` groups at a time; answers come back in order.
 
@@ -28,36 +61,26 @@ class Grouper(Generic[T, R]):
     ) -> None:
         self._flush = flush
         self._limit = limit
-        self._lanes = lanes
         self._fatal = fatal
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
-        self._running: set[asyncio.Task[None]] = set()
+        self._drain = Drain(self._send_next, lanes=lanes)
 
     async def call(self, item: T) -> R:
         """The answer to `item`, or the exception that its flush raised."""
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if len(self._running) < self._lanes:
-            task = asyncio.create_task(self._drain())
-            self._running.add(task)
+        self._drain.start()
         return await future
 
     async def close(self) -> None:
         """Wait for everything under way."""
-        while self._running:
-            await asyncio.gather(*self._running)
+        await self._drain.close()
 
-    async def _drain(self) -> None:
-        try:
-            await asyncio.sleep(0)  # callers of this turn of the loop join the first group
-            while self._waiting:
-                group, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
-                await self._send(group)
-        finally:
-            # In this same turn, not in a callback of the task: a call in between would wait for a drain that is over.
-            task = asyncio.current_task()
-            assert task is not None
-            self._running.discard(task)
+    async def _send_next(self) -> bool:
+        group, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+        if group:
+            await self._send(group)
+        return bool(group)
 
     async def _send(self, group: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:

@@ -259,7 +259,7 @@ class WebhookSettings(BaseSettings):
     @field_validator("allow")
     @classmethod
     def _readable(cls, value: str) -> str:
-        from infra.webhooks.addresses import allowed
+        from infra.webhooks.allowed import allowed
 
         allowed(value)
         return value

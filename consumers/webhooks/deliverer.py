@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from consumers.claims import whole
 from consumers.webhooks.destinations import Destinations
 from consumers.webhooks.schedule import retry_in
 from infra.grouping import Grouper
@@ -37,8 +38,6 @@ TIDY_S: Final = 15.0
 PAGE: Final = 1000
 COUNTED: Final = 100_000
 """Up to which number waiting deliveries are counted."""
-CLAIM_ENDS_WITHIN_S: Final = 3.0
-"""How long a stop waits for a claim under way: what it takes must be sent, or it waits for its lease."""
 GONE: Final = 410
 
 
@@ -93,7 +92,7 @@ class Deliverer:
         async with self._database.connection() as connection:
             due_s = await deliveries.next_due(connection, without=[name for name, room in rooms.items() if not room])
         if due_s is not None and due_s <= 0:
-            return 0.0 if await _whole(asyncio.create_task(self._claim(rooms, free))) else CONTENDED_S
+            return 0.0 if await whole(self._claim(rooms, free)) else CONTENDED_S
         waits = (poll, due_s, self._destinations.rest_s())
         return min(wait for wait in waits if wait is not None)
 
@@ -188,14 +187,3 @@ async def _within(seconds: float, event: asyncio.Event) -> None:
     """Until the event, for `seconds` at most."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
-
-
-async def _whole(claim: "asyncio.Task[bool]") -> bool:
-    """Let a claim finish even when the deliverer is told to stop, so that what it took is sent in the drain."""
-    try:
-        return await asyncio.shield(claim)
-    except asyncio.CancelledError:
-        await asyncio.wait({claim}, timeout=CLAIM_ENDS_WITHIN_S)
-        claim.cancel()
-        await asyncio.gather(claim, return_exceptions=True)
-        raise

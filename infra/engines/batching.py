@@ -6,6 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from infra.grouping import Drain
 from infra.metrics import MODEL_BATCH
 from schemas.errors import DependencyUnavailable
 
@@ -47,35 +48,28 @@ class Batcher(Generic[T, R]):
         self._run = run
         self._limit = limit
         self._size = size
-        self._lanes = lanes
         self._batch_items = MODEL_BATCH.labels(model)
         self._urgent: list[_Wanted[T, R]] = []
         self._patient: list[_Wanted[T, R]] = []
-        self._running: set[asyncio.Task[None]] = set()
+        self._drain = Drain(self._send_next, lanes=lanes)
 
     async def call(self, items: Sequence[T], *, urgent: bool = False) -> list[R]:
         """The answers to `items`, in their order, or the exception that one of them raised."""
         loop = asyncio.get_running_loop()
         wanted: list[_Wanted[T, R]] = [_Wanted(item, self._size(item), loop.create_future()) for item in items]
         (self._urgent if urgent else self._patient).extend(wanted)
-        while len(self._running) < min(self._lanes, len(self._urgent) + len(self._patient)):
-            self._running.add(asyncio.create_task(self._drain()))
+        self._drain.start(-(-len(wanted) // self._limit))
         try:
             return await asyncio.gather(*(one.answer for one in wanted))
         finally:
             for one in wanted:
                 one.answer.cancel()
 
-    async def _drain(self) -> None:
-        try:
-            await asyncio.sleep(0)  # callers of this turn of the loop join the first batch
-            while batch := self._next():
-                await self._send(batch)
-        finally:
-            # In this same turn, not in a callback of the task: a call in between would wait for a drain that is over.
-            task = asyncio.current_task()
-            assert task is not None
-            self._running.discard(task)
+    async def _send_next(self) -> bool:
+        batch = self._next()
+        if batch:
+            await self._send(batch)
+        return bool(batch)
 
     def _next(self) -> list[_Wanted[T, R]]:
         urgent = [one for one in self._urgent if not one.answer.done()]

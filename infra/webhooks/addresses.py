@@ -6,18 +6,13 @@ checked where the connection is made, see `infra/webhooks/connecting.py`.
 """
 
 import ipaddress
-import re
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import httpx
 
 from infra.settings import WebhookSettings
+from infra.webhooks.allowed import Address, Allowed, allowed, host_of, literal
 from schemas.errors import InvalidInput
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_URL: Final = 2048
 
@@ -64,51 +59,6 @@ REFUSED_V6: Final = tuple(
 )
 """What is refused of them. https://www.iana.org/assignments/iana-ipv6-special-registry."""
 
-_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
-_NUMBER: Final = re.compile(r"\d+|0x[0-9a-f]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """What the operator lets webhooks reach beside the internet."""
-
-    networks: tuple[Network, ...]
-    names: frozenset[str]
-
-    def host(self, host: str) -> bool:
-        """Whether this host name, or this literal address, was named."""
-        address = _literal(host)
-        return host in self.names if address is None else self.address(address)
-
-    def address(self, address: Address) -> bool:
-        """Whether the address lies in a network that was named."""
-        return any(address.version == network.version and address in network for network in self.networks)
-
-
-@lru_cache(maxsize=16)
-def allowed(text: str) -> Allowed:
-    """Read `WELIP_WEBHOOK_ALLOW`: networks, addresses and host names by commas. Raises `ValueError`."""
-    networks: list[Network] = []
-    names: set[str] = set()
-    for entry in filter(None, (part.strip() for part in text.split(","))):
-        try:
-            networks.append(ipaddress.ip_network(entry))
-        except ValueError:
-            if "/" in entry:
-                raise
-            names.add(_name(entry))
-    return Allowed(tuple(networks), frozenset(names))
-
-
-def _name(entry: str) -> str:
-    try:
-        url = httpx.URL(f"https://{entry}/")
-    except httpx.InvalidURL as error:
-        raise ValueError(str(error)) from error
-    if ":" in entry or url.userinfo:
-        raise ValueError(f"{entry!r}: give the host name alone")
-    return _host(url)
-
 
 def may_connect(address: Address, host: str, allow: Allowed) -> bool:
     """Whether a delivery to `host` may go to this address of it."""
@@ -137,7 +87,7 @@ def check_url(url: str, settings: WebhookSettings) -> str:
     allow = allowed(settings.allow)
     if parsed.scheme == "http" and not (settings.insecure_http or allow.host(host)):
         raise _refused("use https://: what is sent over http:// can be read and changed on its way")
-    address = _literal(host)
+    address = literal(host)
     if address is not None and not may_connect(address, host, allow):
         raise _refused(f"{host} is not an address on the internet; {_REMEDY}")
     if (host == "localhost" or host.endswith(".localhost")) and not allow.host(host):
@@ -166,7 +116,7 @@ def _parsed(url: str) -> httpx.URL:
         raise _refused(f"at most {MAX_URL} characters")
     try:
         parsed = httpx.URL(url)
-        parsed = parsed.copy_with(host=_host(parsed))
+        parsed = parsed.copy_with(host=host_of(parsed))
     except (httpx.InvalidURL, ValueError) as error:
         raise _refused(f"this is no URL of a receiver: {error}") from error
     if parsed.scheme not in ("http", "https"):
@@ -180,25 +130,3 @@ def _parsed(url: str) -> httpx.URL:
     if len(str(parsed)) > MAX_URL:
         raise _refused(f"at most {MAX_URL} characters, with everything else than ASCII as percent signs and digits")
     return parsed
-
-
-def _host(url: httpx.URL) -> str:
-    """The host as it is connected to: lower case, ASCII, an address in its only form. Raises `ValueError`."""
-    host = url.raw_host.decode()
-    if ":" in host:
-        return ipaddress.IPv6Address(host).compressed
-    host = host.removesuffix(".")
-    labels = host.split(".")
-    if _NUMBER.fullmatch(labels[-1]):
-        # Resolvers read 127.1, 2130706433, 0177.0.0.1 and 0x7f.1 as addresses (https://url.spec.whatwg.org/#host-parsing).
-        return str(ipaddress.IPv4Address(host))
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError(f"{host!r} is no host name")
-    return host
-
-
-def _literal(host: str) -> Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

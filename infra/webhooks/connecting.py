@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import httpcore
 
-from infra.webhooks.addresses import Allowed, may_connect
+from infra.webhooks.addresses import may_connect
+from infra.webhooks.allowed import Allowed
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a host, best first."""

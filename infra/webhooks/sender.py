@@ -11,7 +11,8 @@ from typing import Final
 import httpcore
 
 from infra.settings import WebhookSettings
-from infra.webhooks.addresses import allowed, check_url
+from infra.webhooks.addresses import check_url
+from infra.webhooks.allowed import allowed
 from infra.webhooks.connecting import AddressRefused, CheckedConnections, NameUnknown, Resolve, Resolver
 from infra.webhooks.pools import Pools
 from infra.webhooks.signing import signed

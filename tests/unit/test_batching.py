@@ -146,6 +146,18 @@ async def test_lanes_are_so_many_batches_at_once() -> None:
     assert await call == [2, 4, 6, 8, 10]
 
 
+async def test_what_comes_while_a_lane_is_free_waits_for_no_other_lane() -> None:
+    model = Model()
+    shared = batcher(model, lanes=2)
+    model.open.clear()
+    document = asyncio.create_task(shared.call([1]))
+    await model.busy()
+    question = asyncio.create_task(shared.call([2], urgent=True))
+    await model.busy(2)
+    model.open.set()
+    assert await asyncio.gather(document, question) == [[2], [4]]
+
+
 async def test_nothing_asked_is_nothing_run() -> None:
     model = Model()
     assert await batcher(model).call([]) == []

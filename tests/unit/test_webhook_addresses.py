@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from infra.settings import WebhookSettings
-from infra.webhooks.addresses import MAX_URL, allowed, check_url, is_public, may_connect, origin_of
+from infra.webhooks.addresses import MAX_URL, check_url, is_public, may_connect, origin_of
+from infra.webhooks.allowed import allowed
 from schemas.errors import InvalidInput
 
 PUBLIC = [
