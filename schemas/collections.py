@@ -69,14 +69,15 @@ class FusionWeights(BaseModel):
 class FusionSettings(BaseModel):
     """How the arms' answers become one ranking.
 
-    `minmax` scales each arm's best `depth` to 0..1 and adds them by weight (Lee 1997); `rrf` adds weighted reciprocal
-    ranks, `weight / (rank + rrf_k)` (Cormack, Clarke and Buettcher 2009). Then a chunk takes `document_share` of the
+    `minmax` scales each arm's best `depth` to 0..1 and adds them by weight (Lee 1997); `auto` does so with weights that
+    it moves for each question; `rrf` adds weighted reciprocal ranks, `weight / (rank + rrf_k)` (Cormack, Clarke and
+    Buettcher 2009). Then a chunk takes `document_share` of the
     best score in its document and keeps the rest of its own; and a document gives at most `per_document` chunks.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Literal["minmax", "rrf"] = "minmax"
+    method: Literal["auto", "minmax", "rrf"] = "auto"
     weights: FusionWeights = FusionWeights()
     depth: int = Field(50, ge=1, le=1_000)
     rrf_k: int = Field(60, ge=1, le=1_000)

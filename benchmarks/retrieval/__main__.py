@@ -20,6 +20,7 @@ from kiwipiepy import Kiwi, KiwiConfig
 from benchmarks.retrieval.data import read_folder
 from benchmarks.retrieval.indexing import indexing
 from benchmarks.retrieval.memory import memory
+from benchmarks.retrieval.models import model_named
 from benchmarks.retrieval.quality import ARMS, chosen_arms, console, quality, show
 from benchmarks.retrieval.searching import searching
 from infra.text.kiwi import KiwiAnalyser
@@ -38,6 +39,7 @@ def main() -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     try:
         judged = read_folder(given.folder)
+        model = model_named(given.model)
         arms = chosen_arms(given.arms, model=given.model is not None)
     except (WelipError, OSError, ValueError) as error:
         remedy = getattr(error, "remedy", None)
@@ -47,7 +49,7 @@ def main() -> int:
         judged = replace(judged, questions=judged.questions[: given.limit])
     console.print(f"{len(judged.documents):,} documents, {len(judged.questions):,} questions")
     measure: dict[str, Callable[[], dict[str, Any]]] = {
-        "quality": lambda: quality(judged, _kiwi(), _encoder(), arms, given.model),
+        "quality": lambda: quality(judged, _kiwi(), _encoder(), arms, model),
         "index": lambda: indexing(judged, _kiwi(), _encoder(), documents=given.index_documents, rounds=given.rounds),
         "search": lambda: searching(
             judged, _encoder(), chunks=given.chunks, searches=given.searches, at_once=given.at_once
@@ -90,12 +92,16 @@ def _encoder() -> KiwiSparseEncoder:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval", description=__doc__)
-    parser.add_argument("folder", type=Path, help="train.tsv and dev.tsv, or corpus.* and questions.*")
+    parser.add_argument(
+        "folder", type=Path, help="train.tsv and dev.tsv, dev.tsv of KLUE-STS, or corpus.* and questions.*"
+    )
     parser.add_argument("--arms", help=f"with commas between: {', '.join(ARMS)}")
     parser.add_argument(
         "--parts", type=_parts, default=("quality",), help=f"with commas between: {', '.join(PARTS)}; all"
     )
-    parser.add_argument("--model", help="an embedding model, by name or folder, for the arms dense and hybrid")
+    parser.add_argument(
+        "--model", help="an embedding model for dense and hybrid: e5-small, minilm, a hub's name or a folder"
+    )
     parser.add_argument("--quick", action="store_true", help="with small counts, to see that it works")
     parser.add_argument("--limit", type=int, help="only the first so many questions")
     parser.add_argument("--index-documents", type=int, default=10_000, help="part index")

@@ -1,17 +1,22 @@
 """The corpus and the questions that a folder holds."""
 
 from pathlib import Path
+from typing import Final
 
-from consumers.tuning.judged import FORMATS, Columns, Judged, JudgedDocument, read_judged
+from consumers.tuning.judged import FORMATS, Columns, Judged, JudgedDocument, JudgedQuestion, read_judged
 from producers.client.cli.columns import read_columns
 from producers.client.cli.failures import WrongUse
 
+PAIRS: Final = frozenset({"id", "sentence1", "sentence2", "score"})
+PARAPHRASE: Final = 4
+"""Of 5: the judges took such a pair to mean the same."""
+
 
 def read_folder(folder: Path) -> Judged:
-    """`corpus` and `questions` as .tsv, .csv or .jsonl, or `train.tsv` and `dev.tsv` as in KoBEST BoolQ.
+    """`corpus` and `questions` as .tsv, .csv or .jsonl, `train.tsv` and `dev.tsv` as in KoBEST BoolQ, or KLUE-STS.
 
-    Of the latter, passages of both are the documents, the questions are those of `dev.tsv`, and a question's own
-    passage answers it. Raises `WrongUse`.
+    Of KoBEST, passages of both are the documents, the questions are those of `dev.tsv`, and a question's own passage
+    answers it. KLUE-STS is a `dev.tsv` of pairs: see `paraphrases`. Raises `WrongUse`.
     """
     corpus, questions = table(folder, "corpus"), table(folder, "questions")
     if corpus and questions:
@@ -21,11 +26,28 @@ def read_folder(folder: Path) -> Judged:
     train, dev = table(folder, "train"), table(folder, "dev")
     if train and dev:
         return read_judged([train, dev], dev, Columns(text="Text", question="Question"))
+    if dev and set(read_columns(dev, FORMATS[dev.suffix])) >= PAIRS:
+        return paraphrases(dev)
     raise WrongUse(
         f"{folder} holds no data to measure",
         "corpus.jsonl (id, title, text) and questions.jsonl (question, relevant), or train.tsv and dev.tsv (Text,"
-        " Question)",
+        " Question), or dev.tsv of KLUE-STS (id, sentence1, sentence2, score)",
     )
+
+
+def paraphrases(pairs: Path) -> Judged:
+    """All second sentences are documents; of a pair of paraphrases, the first asks for the second."""
+    header, *lines = pairs.read_text("utf-8").splitlines()
+    rows = [dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines]
+    ids: dict[str, str] = {}
+    for row in rows:
+        ids.setdefault(row["sentence2"], row["id"])
+    questions = [
+        JudgedQuestion(row["sentence1"], frozenset({ids[row["sentence2"]]}))
+        for row in rows
+        if float(row["score"]) >= PARAPHRASE
+    ]
+    return Judged([JudgedDocument(name, None, text) for text, name in ids.items()], questions, len(rows) - len(ids))
 
 
 def table(folder: Path, name: str) -> Path | None:

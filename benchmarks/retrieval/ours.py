@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,7 +19,7 @@ from consumers.stages.ports import Embedder
 from consumers.tuning.judged import JudgedDocument
 from infra.text.sparse import KiwiSparseEncoder
 from infra.vectors.edge import EdgeIndex
-from schemas.collections import Chunking, CollectionSettings, SparseSettings
+from schemas.collections import Chunking, CollectionSettings, FusionSettings, SparseSettings
 from schemas.errors import DocumentRefused
 from schemas.requester import Requester
 from schemas.retrieval import Embedding, IndexName, ParsedDocument, Point, Query, Sentence, SparseVector
@@ -56,9 +57,13 @@ class Welip:
         """All arms that there are, fused."""
         return self._runner.run(self._search(question, sparse=True))
 
-    def dense_alone(self) -> "DenseAlone":
+    def dense_alone(self) -> "AskedOtherwise":
         """The same index, asked by its dense arm only."""
-        return DenseAlone(self._runner, self._search)
+        return AskedOtherwise(self._runner, partial(self._search, sparse=False))
+
+    def fused_evenly(self) -> "AskedOtherwise":
+        """The same index and arms, each of which counts the same in every question."""
+        return AskedOtherwise(self._runner, partial(self._search, sparse=True, fusion=FusionSettings(method="minmax")))
 
     async def _write(self, corpus: Sequence[JudgedDocument]) -> None:
         written = 0
@@ -82,11 +87,11 @@ class Welip:
             )
             written += len(points)
 
-    async def _search(self, question: str, *, sparse: bool) -> list[str]:
+    async def _search(self, question: str, *, sparse: bool, fusion: FusionSettings | None = None) -> list[str]:
         terms = self._encoder.encode_query(question, self._settings.sparse) if sparse else NOTHING
         made = await self._embedder.embed_query(question) if self._embedder else None
         query = Query(terms, made.dense if made else None, made.learned if made and sparse else None)
-        found = await self._index.search(INDEX, query, top_k=DEPTH, fusion=self._settings.fusion)
+        found = await self._index.search(INDEX, query, top_k=DEPTH, fusion=fusion or self._settings.fusion)
         return [passage.document_id for passage in found]
 
 
@@ -130,8 +135,8 @@ async def made_points(
             yield points[first : first + UPSERT_AT_ONCE]
 
 
-class DenseAlone:
-    """An index that another arm filled, asked by dense vectors only."""
+class AskedOtherwise:
+    """An index that another arm filled."""
 
     def __init__(self, runner: asyncio.Runner, search: Callable[..., Coroutine[Any, Any, list[str]]]) -> None:
         self._runner = runner
@@ -141,5 +146,5 @@ class DenseAlone:
         """It is."""
 
     def search(self, question: str) -> list[str]:
-        """The dense arm alone."""
-        return self._runner.run(self._search(question, sparse=False))
+        """What that way finds."""
+        return self._runner.run(self._search(question))

@@ -5,12 +5,14 @@ Gives the same order as the vector index's own fusion (`infra.vectors.fusion`), 
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infra.ranking.metrics import Places
-from infra.vectors.fusion import arms_that_count
+from infra.vectors.fusion import SPARSE, arms_that_count, compared, reweighed, weighed_by_question
+from infra.vectors.weighing import log_odds
 from schemas.collections import FusionSettings
 
 Floats = NDArray[np.float64]
@@ -38,10 +40,15 @@ class Joined:
     """All arms' answers to all questions, side by side.
 
     `document_of` is each chunk's document number; chunks of a document are consecutive. `relevant` are such numbers.
+    `ceilings` are those of the questions, as `infra.vectors.weighing` tells; only `auto` reads them.
     """
 
     def __init__(
-        self, arms: Mapping[str, Sequence[Best]], document_of: Ids, relevant: Sequence[Collection[int]]
+        self,
+        arms: Mapping[str, Sequence[Best]],
+        document_of: Ids,
+        relevant: Sequence[Collection[int]],
+        ceilings: Sequence[float],
     ) -> None:
         questions = len(relevant)
         unions = [np.unique(np.concatenate([arm[q].chunks for arm in arms.values()])) for q in range(questions)]
@@ -50,6 +57,8 @@ class Joined:
         documents = document_of[np.concatenate(unions)] if sizes.sum() else np.zeros(0, dtype=np.intp)
         self._chunks = len(documents)
         self._arms = {name: _placed(arm, unions) for name, arm in arms.items()}
+        self._question = question
+        self._odds = cache(lambda model: _log_odds(arms[SPARSE], arms[model], document_of, ceilings))
         # One entry a question and document: its best chunk stands for it.
         new = np.ones(len(documents), dtype=bool)
         new[1:] = (documents[1:] != documents[:-1]) | (question[1:] != question[:-1])
@@ -74,10 +83,10 @@ class Joined:
     def places(self, fusion: FusionSettings) -> Places:
         """At which places the relevant documents stand under `fusion`; equal scores in the order of the documents."""
         scores, seen = np.zeros(self._chunks), np.zeros(self._chunks, dtype=bool)
-        for name, weight in arms_that_count(self._arms, fusion).items():
+        for name, weight in self._weights(fusion).items():
             scaled, ranks = self._arms[name]
             found = ranks > 0
-            part = scaled if fusion.method == "minmax" else np.where(found, 1 / (ranks + fusion.rrf_k), 0.0)
+            part = np.where(found, 1 / (ranks + fusion.rrf_k), 0.0) if fusion.method == "rrf" else scaled
             scores += weight * part
             seen |= found
         scores[~seen] = -np.inf
@@ -89,6 +98,31 @@ class Joined:
         lost[~lost] = np.isneginf(score[self._own[~lost]])
         places[lost] = np.inf
         return Places(places, self._starts)
+
+    def _weights(self, fusion: FusionSettings) -> dict[str, Floats]:
+        """For each arm that counts, its weight for each candidate's question."""
+        weights = arms_that_count(self._arms, fusion)
+        if not weighed_by_question(weights, fusion):
+            return {name: np.full(self._chunks, weight) for name, weight in weights.items()}
+        each = [reweighed(weights, odds) for odds in self._odds(compared(weights))]
+        return {name: np.array([one[name] for one in each])[self._question] for name in weights}
+
+
+def _log_odds(
+    sparse: Sequence[Best], model: Sequence[Best], document_of: Ids, ceilings: Sequence[float]
+) -> list[float]:
+    """Of the lexical arm against the model's, a question each."""
+
+    def documents(found: Best) -> dict[int, float]:
+        best: dict[int, float] = {}
+        for document, score in zip(document_of[found.chunks].tolist(), found.scores.tolist(), strict=True):
+            best.setdefault(document, score)
+        return best
+
+    return [
+        log_odds(documents(lexical), documents(meant), ceiling)
+        for lexical, meant, ceiling in zip(sparse, model, ceilings, strict=True)
+    ]
 
 
 def _placed(arm: Sequence[Best], unions: Sequence[Ids]) -> tuple[Floats, Floats]:

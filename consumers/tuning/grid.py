@@ -12,7 +12,9 @@ from consumers.tuning.encoding import Encoded
 from consumers.tuning.fusing import Best, Joined, best
 from infra.ranking.lexical import Postings
 from infra.ranking.metrics import METRICS
+from infra.vectors.weighing import ceiling, telling
 from schemas.collections import CollectionSettings, FusionSettings, FusionWeights, SparseSettings
+from schemas.retrieval import SparseVector
 
 if TYPE_CHECKING:
     from infra.text.sparse import KiwiSparseEncoder
@@ -72,13 +74,19 @@ def run(
         else:
             postings.reweigh(vectors)
         lexical = [best(postings.scores(query), depth) for query in encoded.queries]
-        joined = Joined({"sparse": lexical, **others}, encoded.document_of, relevant)
+        ceilings = [_ceiling(postings, query) for query in encoded.queries] if others else [0.0] * questions
+        joined = Joined({"sparse": lexical, **others}, encoded.document_of, relevant, ceilings)
         for number in numbers:
             places = joined.places(tried[number].fusion)
             for name, metric in METRICS.items():
                 values[name][number] = metric(places)
         advance()
     return Trial(tried, values)
+
+
+def _ceiling(postings: Postings, query: SparseVector) -> float:
+    most = postings.highest(query)
+    return ceiling(query.values, [most[at] for at in telling(query.values)])
 
 
 def _fusions(base: FusionSettings, arms: Sequence[str]) -> list[FusionSettings]:
@@ -93,7 +101,7 @@ def _fusions(base: FusionSettings, arms: Sequence[str]) -> list[FusionSettings]:
     given = {arm: getattr(base.weights, arm) for arm in arms}
     total = sum(given.values()) or 1.0
     weights.sort(key=lambda each: sum(abs(getattr(each, arm) - given[arm] / total) for arm in arms))
-    methods = sorted(("minmax", "rrf"), key=lambda method: method != base.method)
+    methods = sorted(("auto", "minmax", "rrf"), key=lambda method: method != base.method)
     return [base.model_copy(update={"method": method, "weights": each}) for method, each in product(methods, weights)]
 
 

@@ -19,11 +19,10 @@ def opened_embedder(model: str) -> Iterator[BatchedEmbedder]:
     """
     engine = os.environ.get("WELIP_EMBEDDER", "none")
     if engine == "none":
-        engine = "bge-m3" if "bge-m3" in model.lower() else "sentence-transformers"
+        engine = model if model == "e5-small" else "bge-m3" if "bge-m3" in model.lower() else "sentence-transformers"
+    wanted = {"WELIP_EMBEDDER": engine} | ({} if engine == "e5-small" else {"model": model})
     with ThreadPoolExecutor(1, thread_name_prefix="welip-model") as thread:
-        embedder = open_embedder(
-            EmbedderSettings.model_validate({"WELIP_EMBEDDER": engine, "model": model}), None, thread
-        )
+        embedder = open_embedder(EmbedderSettings.model_validate(wanted), None, thread)
         if embedder is None:
             raise DependencyMissing(f"no engine of this version serves {model!r}")
         yield embedder

@@ -48,6 +48,13 @@ class Postings:
         weights = np.concatenate([self._weights[a:b] * value for a, b, value in spans])
         return np.asarray(np.bincount(holders, weights, self.chunks), dtype=np.float64)
 
+    def highest(self, query: SparseVector) -> list[float]:
+        """For each term of the query, the most that it gives to any chunk; 0 for one that no chunk holds."""
+        return [
+            float(self._weights[slice(*self._spans[term])].max()) * value if term in self._spans else 0.0
+            for term, value in zip(query.indices, query.values, strict=True)
+        ]
+
     def _weighed(self, vectors: Sequence[SparseVector]) -> NDArray[np.float64]:
         values = np.fromiter((w for vector in vectors for w in vector.values), np.float64, len(self._order))
         weighed: NDArray[np.float64] = values[self._order] * self._rarity

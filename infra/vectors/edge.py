@@ -99,6 +99,7 @@ class EdgeIndex:
         """The best chunks. Raises `NotFound` for an unknown index, `InvalidInput` for a query that cannot be."""
         p.check_query(query, top_k)
         vectors = p.arms_of(query, fusion)
+        terms = p.terms_of(vectors, query, fusion)
 
         def work() -> list[Passage]:
             with self._shard(index) as shard:
@@ -106,8 +107,8 @@ class EdgeIndex:
                 among = qe.Filter(must=[of_tenant(index.tenant, filter, _DIALECT)])
                 found: list[Passage] = []
                 for depth in p.depths(fusion, top_k):
-                    arms = _best(shard, vectors, among, depth)
-                    found = p.passages(arms, fusion, top_k)
+                    arms, best_terms = _best(shard, vectors, terms, among, depth)
+                    found = p.passages(arms, best_terms, query, fusion, top_k)
                     if p.is_whole(arms, found, depth, top_k):
                         break
                 return found
@@ -196,19 +197,26 @@ def _upsert(shard: Shard, tenant: str, points: Sequence[Point]) -> None:
 
 
 def _best(
-    shard: Shard, vectors: dict[str, SparseVector | Sequence[float]], among: qe.Filter, depth: int
-) -> dict[str, list[p.Hit]]:
+    shard: Shard,
+    vectors: dict[str, SparseVector | Sequence[float]],
+    terms: Sequence[SparseVector],
+    among: qe.Filter,
+    depth: int,
+) -> tuple[dict[str, list[p.Hit]], list[float]]:
     requests = [
         qe.QueryRequest(
             limit=depth, query=qe.Query.Nearest(_engine_vector(vector), arm), filter=among, with_payload=True
         )
         for arm, vector in vectors.items()
     ]
+    # Among all chunks: what a filter leaves out says as well how rare a term is.
+    requests += [qe.QueryRequest(limit=1, query=qe.Query.Nearest(_engine_vector(term), SPARSE)) for term in terms]
     answers = shard.engine.query_batch(qe.QueryBatchRequest(requests)) if requests else []
-    return {
+    arms = {
         arm: [p.Hit(str(point.id), point.score, point.payload or {}) for point in answer]
-        for arm, answer in zip(vectors, answers, strict=True)
+        for arm, answer in zip(vectors, answers, strict=False)
     }
+    return arms, [answer[0].score if answer else 0.0 for answer in answers[len(vectors) :]]
 
 
 def _vectors(point: Point) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Joins what the arms of one query found into one ranking: scaled, weighed, mixed with the document, capped."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import Final
 
+from infra.vectors.weighing import log_odds, share
 from schemas.collections import FusionSettings
 
 SPARSE: Final = "sparse"
@@ -23,20 +24,51 @@ def arms_that_count(present: Collection[str], settings: FusionSettings) -> dict[
     return {arm: weight / whole for arm, weight in weights.items() if weight}
 
 
-def fuse(arms: Mapping[str, Scores], settings: FusionSettings) -> dict[str, float]:
-    """One score, >= 0, for each chunk that an arm found. What an arm did not find adds nothing.
+def weighed_by_question(arms: Collection[str], settings: FusionSettings) -> bool:
+    """Whether the arms' hits decide the weights: `auto`, with the lexical arm beside one of a model."""
+    return settings.method == "auto" and SPARSE in arms and len(arms) > 1
 
-    A lone arm of term weights keeps its scores. Otherwise `minmax` scales each arm to 0..1 by its lowest and highest
-    (all 1 where they are equal), because raw BM25 has no upper bound and would outweigh the cosine (Lee 1997,
-    "Analyses of Multiple Evidence Combination"); `rrf` takes ranks (Cormack, Clarke and Buettcher 2009).
+
+def compared(arms: Collection[str]) -> str:
+    """The arm of the model that the lexical arm is held against."""
+    return DENSE if DENSE in arms else LEARNED
+
+
+def question_weights(
+    arms: Mapping[str, Scores], settings: FusionSettings, documents: Mapping[str, Hashable], ceiling: float
+) -> dict[str, float]:
+    """The weight of each arm that takes part, 1 together: with `auto`, the lexical arm's is this question's own.
+
+    `documents` is each chunk's, `ceiling` as in `weighing`. The arms of a model share the rest as they were given.
     """
     weights = arms_that_count(arms, settings)
+    if not weighed_by_question(weights, settings):
+        return weights
+    sparse, model = (_best_of(arms[arm], documents) for arm in (SPARSE, compared(weights)))
+    return reweighed(weights, log_odds(sparse, model, ceiling))
+
+
+def reweighed(weights: Mapping[str, float], odds: float) -> dict[str, float]:
+    """The weights, 1 together, with the lexical arm's moved by log-odds; the others keep their proportion."""
+    sparse = share(odds, weights[SPARSE])
+    rest = (1 - sparse) / (1 - weights[SPARSE])
+    return {arm: sparse if arm == SPARSE else weight * rest for arm, weight in weights.items()}
+
+
+def fuse(arms: Mapping[str, Scores], weights: Mapping[str, float], settings: FusionSettings) -> dict[str, float]:
+    """One score, >= 0, for each chunk that an arm found. What an arm did not find adds nothing.
+
+    `weights` name the arms that take part. A lone arm of term weights keeps its scores. Otherwise `minmax` and `auto`
+    scale each arm to 0..1 by its lowest and highest (all 1 where they are equal), because raw BM25 has no upper bound
+    and would outweigh the cosine (Lee 1997, "Analyses of Multiple Evidence Combination"); `rrf` takes ranks (Cormack,
+    Clarke and Buettcher 2009).
+    """
     if len(weights) == 1 and DENSE not in weights:
         return dict(arms[next(iter(weights))])
     fused: dict[str, float] = {}
     for arm, weight in weights.items():
         scores = arms[arm]
-        part = _scaled(scores) if settings.method == "minmax" else _reciprocal_ranks(scores, settings.rrf_k)
+        part = _reciprocal_ranks(scores, settings.rrf_k) if settings.method == "rrf" else _scaled(scores)
         for chunk, score in part.items():
             fused[chunk] = fused.get(chunk, 0.0) + weight * score
     return fused
@@ -64,6 +96,14 @@ def ranked(scores: Scores, settings: FusionSettings, places: Mapping[str, tuple[
         if given[places[chunk][0]] <= settings.per_document:
             kept.append((chunk, score))
     return kept
+
+
+def _best_of(scores: Scores, documents: Mapping[str, Hashable]) -> dict[Hashable, float]:
+    """The best score of each document, the best document first."""
+    best: dict[Hashable, float] = {}
+    for chunk, score in sorted(scores.items(), key=lambda item: (-item[1], item[0])):
+        best.setdefault(documents[chunk], score)
+    return best
 
 
 def _scaled(scores: Scores) -> Scores:

@@ -4,15 +4,25 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import lt
 from typing import Any, Final
 from uuid import UUID
 
-from infra.vectors.fusion import DENSE, LEARNED, SPARSE, arms_that_count, fuse, ranked
+from infra.vectors.fusion import (
+    DENSE,
+    LEARNED,
+    SPARSE,
+    arms_that_count,
+    fuse,
+    question_weights,
+    ranked,
+    weighed_by_question,
+)
 from infra.vectors.metadata import FACETS, ORDERS, filterable
+from infra.vectors.weighing import ceiling, telling
 from schemas.collections import FusionSettings
 from schemas.errors import Conflict, InvalidInput, NotFound
 from schemas.retrieval import IndexName, Passage, Point, Query, SparseVector
@@ -123,6 +133,14 @@ def arms_of(query: Query, fusion: FusionSettings) -> dict[str, SparseVector | Se
     return {arm: vectors[arm] for arm in arms_that_count(vectors, fusion)}
 
 
+def terms_of(arms: Collection[str], query: Query, fusion: FusionSettings) -> list[SparseVector]:
+    """The terms whose best chunks weigh this question's arms, each a query of its own; none where nothing asks."""
+    if not weighed_by_question(arms, fusion):
+        return []
+    terms, weights = query.sparse.indices, query.sparse.values
+    return [SparseVector([terms[at]], [weights[at]]) for at in telling(weights)]
+
+
 def depths(fusion: FusionSettings, top_k: int) -> Iterator[int]:
     """How many of each arm's best to ask for: deeper and deeper, for when a few documents hold all of them."""
     depth = max(fusion.depth, top_k)
@@ -137,12 +155,17 @@ def is_whole(arms: Mapping[str, Sequence[Hit]], found: Sequence[Passage], depth:
     return len(found) >= top_k or all(len(hits) < depth for hits in arms.values())
 
 
-def passages(arms: Mapping[str, Sequence[Hit]], fusion: FusionSettings, top_k: int) -> list[Passage]:
-    """The `top_k` best passages of what the arms found."""
+def passages(
+    arms: Mapping[str, Sequence[Hit]], best_terms: Sequence[float], query: Query, fusion: FusionSettings, top_k: int
+) -> list[Passage]:
+    """The `top_k` best passages of what the arms found. `best_terms`: the best score of each of `terms_of`, or 0."""
     raw = {arm: {hit.id: hit.score for hit in hits} for arm, hits in arms.items()}
     payloads = {hit.id: hit.payload for hits in arms.values() for hit in hits}
     places = {chunk: (payload["document_id"], payload["start"]) for chunk, payload in payloads.items()}
-    best = ranked(fuse(raw, fusion), fusion, places)[:top_k]
+    documents = {chunk: document for chunk, (document, _) in places.items()}
+    highest = ceiling(query.sparse.values, best_terms) if best_terms else 0.0
+    weights = question_weights(raw, fusion, documents, highest)
+    best = ranked(fuse(raw, weights, fusion), fusion, places)[:top_k]
     return [_passage(chunk, score, raw, payloads[chunk]) for chunk, score in best]
 
 

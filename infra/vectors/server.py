@@ -101,6 +101,11 @@ class QdrantIndex:
         p.check_query(query, top_k)
         name = p.index_name(index)
         vectors = {arm: _server_vector(vector) for arm, vector in p.arms_of(query, fusion).items()}
+        # Among all chunks: what a filter leaves out says as well how rare a term is.
+        terms = [
+            models.QueryRequest(query=_server_vector(term), using=SPARSE, limit=1)
+            for term in p.terms_of(vectors, query, fusion)
+        ]
         among = models.Filter(must=[of_tenant(index.tenant, filter, _DIALECT)])
         found: list[Passage] = []
         with _translated(index):
@@ -112,12 +117,13 @@ class QdrantIndex:
                     models.QueryRequest(query=vector, using=arm, filter=among, limit=depth, with_payload=True)
                     for arm, vector in vectors.items()
                 ]
-                answers = await self._client.query_batch_points(name, requests)
+                answers = await self._client.query_batch_points(name, [*requests, *terms])
                 arms = {
                     arm: [p.Hit(str(point.id), point.score, point.payload or {}) for point in answer.points]
-                    for arm, answer in zip(vectors, answers, strict=True)
+                    for arm, answer in zip(vectors, answers, strict=False)
                 }
-                found = p.passages(arms, fusion, top_k)
+                best_terms = [answer.points[0].score if answer.points else 0.0 for answer in answers[len(vectors) :]]
+                found = p.passages(arms, best_terms, query, fusion, top_k)
                 if p.is_whole(arms, found, depth, top_k):
                     break
         return found

@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 
 from consumers.stages.ports import VectorIndex
+from infra.vectors.fusion import question_weights
 from schemas.collections import FusionSettings, FusionWeights
 from schemas.retrieval import IndexName, Query, SparseVector
 from tests.contract.vectors import FUSION, NOTHING, chunk, documents, index_of, query, terms
@@ -22,13 +23,42 @@ async def test_dense_and_sparse_arms_are_fused(index: VectorIndex, ko: IndexName
     both = chunk("both", terms(1, weight=2), dense=[1.0, 0.0])
     words = chunk("words", terms(1, weight=1), dense=[-1.0, 0.0])
     await index.upsert(ko, [both, words, chunk("sense", terms(2), dense=[0.6, 0.8])])
-    found = await index.search(ko, query(1, dense=[1.0, 0.0]), top_k=3, fusion=FUSION)
+    found = await index.search(ko, query(1, dense=[1.0, 0.0]), top_k=3, fusion=FusionSettings(method="minmax"))
     assert documents(found) == ["both", "sense", "words"]
     assert [passage.score for passage in found] == pytest.approx([1.0, 0.4, 0.0], abs=1e-5)
     assert found[0].scores["dense"] == pytest.approx(1, abs=1e-5)
     assert found[1].scores == {"dense": pytest.approx(0.6, abs=1e-5)}
     assert found[2].scores["dense"] == pytest.approx(-1, abs=1e-5)
     assert found[2].scores["sparse"] > 0
+
+
+@pytest.mark.parametrize(("asked", "covered"), [((1, 2, 3), 1.0), ((1, 98, 99), 1 / 3)])
+async def test_auto_trusts_the_words_by_how_much_of_the_question_they_cover(
+    index: VectorIndex, ko: IndexName, asked: tuple[int, ...], covered: float
+) -> None:
+    """No chunk holds the other two terms of the second question: each counts as much as the rarest that is known."""
+    await index.ensure(ko, dimension=2)
+    words = chunk("words", terms(1, 2, 3), dense=[0.0, 1.0])
+    sense = chunk("sense", terms(4), dense=[1.0, 0.0])
+    others = [chunk(f"d{n}", terms(5, 6 + n), dense=[0.1, 1.0 + n / 10]) for n in range(10)]
+    await index.upsert(ko, [words, sense, *others])
+    found = await index.search(ko, query(*asked, dense=[1.0, 0.0]), top_k=12, fusion=FUSION)
+    raw: dict[str, dict[str, float]] = {"sparse": {}, "dense": {}}
+    for passage in found:
+        for arm, score in passage.scores.items():
+            raw[arm][passage.document_id] = score
+    highest = raw["sparse"]["words"] / covered
+    weights = question_weights(raw, FUSION, {name: name for name in raw["dense"]}, highest)
+    scores = {passage.document_id: passage.score for passage in found}
+    assert scores["words"] - weights["sparse"] == pytest.approx(
+        weights["dense"] * _scaled(raw["dense"], "words"), abs=1e-5
+    )
+    assert scores["sense"] == pytest.approx(weights["dense"], abs=1e-5)
+
+
+def _scaled(scores: dict[str, float], name: str) -> float:
+    low, high = min(scores.values()), max(scores.values())
+    return (scores[name] - low) / (high - low)
 
 
 async def test_learned_weights_are_an_arm_without_idf(index: VectorIndex, ko: IndexName) -> None:

@@ -1,6 +1,7 @@
 """How the arms' answers become one ranking, by hand and by property."""
 
 from collections import Counter
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Literal
 
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from infra.vectors.fusion import fuse, ranked
+from infra.vectors.fusion import Scores, arms_that_count, ranked
+from infra.vectors.fusion import fuse as fused
 from schemas.collections import FusionSettings, FusionWeights
 
 ARMS = {"sparse": {"a": 30.0, "b": 20.0, "c": 10.0}, "dense": {"b": 0.9, "d": 0.1}}
@@ -19,6 +21,10 @@ scores = st.dictionaries(
 arms = st.dictionaries(st.sampled_from(["sparse", "dense", "learned"]), scores, min_size=1)
 weight = st.floats(0.01, 1)
 methods: st.SearchStrategy[Literal["minmax", "rrf"]] = st.sampled_from(["minmax", "rrf"])
+
+
+def fuse(arms: Mapping[str, Scores], settings: FusionSettings) -> dict[str, float]:
+    return fused(arms, arms_that_count(arms, settings), settings)
 
 
 def weighed(sparse: float, dense: float, learned: float = 0.0, **more: object) -> FusionSettings:

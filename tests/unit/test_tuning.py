@@ -13,11 +13,12 @@ from consumers.tuning.choosing import choose, held_out
 from consumers.tuning.fusing import Joined, best
 from consumers.tuning.judged import Columns, JudgedQuestion, read_judged
 from infra.ranking.metrics import documents
-from infra.vectors.fusion import fuse, ranked
+from infra.vectors.fusion import fuse, question_weights, ranked
 from producers.client.cli.failures import WrongUse
 from schemas.collections import FusionSettings, FusionWeights
 
 CHUNKS, DOCUMENT_OF = 6, np.array([0, 0, 1, 2, 2, 3])
+CEILING = 2.5
 
 
 def written(path: Path, text: str) -> Path:
@@ -125,7 +126,7 @@ scores = st.lists(st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0]), min_size=CHUNKS, m
 weights = st.sampled_from([(1.0, 0.0), (0.0, 1.0), (0.5, 0.5), (0.25, 0.75), (0.0, 0.0)]).map(
     lambda pair: FusionWeights(sparse=pair[0], dense=pair[1], learned=float(not any(pair)))
 )
-fusions = st.builds(FusionSettings, method=st.sampled_from(["minmax", "rrf"]), weights=weights)
+fusions = st.builds(FusionSettings, method=st.sampled_from(["auto", "minmax", "rrf"]), weights=weights)
 
 
 def as_the_index_ranks(arms: dict[str, np.ndarray], fusion: FusionSettings, depth: int) -> list[int]:
@@ -134,15 +135,15 @@ def as_the_index_ranks(arms: dict[str, np.ndarray], fusion: FusionSettings, dept
         top = best(each, depth)
         found[name] = {str(chunk): score for chunk, score in zip(top.chunks.tolist(), top.scores.tolist(), strict=True)}
     places = {str(chunk): (str(document), chunk) for chunk, document in enumerate(DOCUMENT_OF)}
-    return [
-        int(document) for document in documents(places[c][0] for c, _ in ranked(fuse(found, fusion), fusion, places))
-    ]
+    weights = question_weights(found, fusion, {chunk: document for chunk, (document, _) in places.items()}, CEILING)
+    best_first = ranked(fuse(found, weights, fusion), fusion, places)
+    return [int(document) for document in documents(places[chunk][0] for chunk, _ in best_first)]
 
 
 @given(scores, scores, fusions, st.integers(1, CHUNKS))
 def test_places_are_those_of_the_index(sparse, dense, fusion, depth):
     arms = {"sparse": sparse, "dense": dense}
-    joined = Joined({name: [best(each, depth)] for name, each in arms.items()}, DOCUMENT_OF, [{0, 1, 2, 3}])
+    joined = Joined({name: [best(each, depth)] for name, each in arms.items()}, DOCUMENT_OF, [{0, 1, 2, 3}], [CEILING])
     order = as_the_index_ranks(arms, fusion, depth)
     expected = [order.index(document) + 1 if document in order else np.inf for document in range(4)]
     assert joined.places(fusion).places.tolist() == expected
@@ -150,7 +151,7 @@ def test_places_are_those_of_the_index(sparse, dense, fusion, depth):
 
 def test_questions_do_not_see_each_others_candidates():
     arms = {"sparse": [best(np.array([3.0, 0, 2, 0, 0, 0]), 3), best(np.zeros(CHUNKS), 3), best(np.arange(6.0), 3)]}
-    places = Joined(arms, DOCUMENT_OF, [{1}, {0}, {3, 0}]).places(FusionSettings())
+    places = Joined(arms, DOCUMENT_OF, [{1}, {0}, {3, 0}], [CEILING] * 3).places(FusionSettings())
     assert places.places.tolist() == [2, np.inf, np.inf, 1]
     assert places.starts.tolist() == [0, 1, 2]
 

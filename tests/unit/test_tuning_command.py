@@ -182,13 +182,19 @@ async def test_with_a_model_the_weights_of_the_arms_are_tuned(tmp_path, monkeypa
         server.reply = embedded
         monkeypatch.setenv("WELIP_EMBEDDER", "openai")
         monkeypatch.setenv("WELIP_EMBEDDER_URL", f"{server.url}/v1")
-        result = await asyncio.to_thread(tune, table, "--model", "meaning", "--folds", "3", "--json")
+        even = tmp_path / "even.json"
+        even.write_text(json.dumps({"fusion": {"method": "minmax"}}))
+        given = "--model", "meaning", "--folds", "3", "--json", "--settings", str(even)
+        result = await asyncio.to_thread(tune, table, *given)
     report = json.loads(result.stdout)
     assert report["arms"] == ["sparse", "dense"]
     assert report["base"]["metrics"]["recall@1"]["mean"] < 0.5
     assert report["held_out"]["metrics"]["recall@1"]["mean"] == 1
-    weights = report["settings"]["fusion"]["weights"]
-    assert weights["dense"] > weights.get("sparse", 0.5)
+    tried = [one for one in report["grid"] if one["method"] == "auto"]
+    assert {one["method"] for one in report["grid"]} == {"auto", "minmax", "rrf"}
+    assert len(tried) == len([one for one in report["grid"] if one["method"] == "rrf"])
+    fusion = report["settings"]["fusion"]
+    assert fusion.get("method") == "auto" or fusion["weights"]["dense"] > fusion["weights"].get("sparse", 0.5)
 
 
 def test_a_model_that_is_not_there_is_told(long_answers, monkeypatch):

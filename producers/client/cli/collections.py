@@ -86,7 +86,7 @@ def set_(
     correct_spacing: Annotated[
         bool | None, typer.Option("--correct-spacing/--no-correct-spacing", help="Mend the spaces of queries.")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="How arms are fused: minmax or rrf.")] = None,
+    method: Annotated[str | None, typer.Option(help="How arms are fused: auto, minmax or rrf.")] = None,
     weights: Annotated[str | None, typer.Option(metavar="ARM=WEIGHT,...", help="sparse=.5,dense=.5")] = None,
     depth: Annotated[int | None, typer.Option(min=1, max=1000, help="Hits of each arm that are fused.")] = None,
     rrf_k: Annotated[int | None, typer.Option(min=1, max=1000, help="The constant of rrf.")] = None,
