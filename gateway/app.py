@@ -17,6 +17,7 @@ from gateway.http.heads import HeadAsGet
 from gateway.http.limits import Limits
 from gateway.http.local import LocalOnly
 from gateway.http.middleware import BodyLimit, Measured
+from gateway.http.reads import Reads
 from gateway.jobs import routes as jobs
 from gateway.jobs.ending import Endings
 from gateway.jobs.submit import Submitter
@@ -116,6 +117,7 @@ def create_app(
         endings=endings,
         keys=Keys(database, gateway),
         limits=limits,
+        reads=Reads(database),
     )
     for module in (jobs, files, collections, deliveries, endpoints, dead, health, pages):
         # Not `include_router`, which would match every request a second time, against a tree of routers.

@@ -8,6 +8,7 @@ from faststream.kafka import KafkaBroker
 
 from gateway.http.auth import Asker, Keys
 from gateway.http.limits import Limits
+from gateway.http.reads import Reads
 from gateway.jobs.ending import Endings
 from gateway.jobs.submit import Submitter
 from gateway.webhooks.receivers import Receivers
@@ -32,6 +33,7 @@ class Services:
     endings: Endings
     keys: Keys
     limits: Limits
+    reads: Reads
 
 
 async def services_of(request: Request) -> Services:

@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+MAX_COLLECTIONS = 1_000
+"""Of one tenant: each has an index of its own."""
+
 MAX_WORDS = 10_000
 MAX_SYNONYMS = 5_000
 
@@ -127,18 +130,24 @@ class EncoderView(BaseModel):
     learned: bool
 
 
-class RebuildView(BaseModel):
-    """A collection being indexed again: by which job, and with which settings afterwards."""
+class RebuildJob(BaseModel):
+    """A collection being indexed again: by which job."""
 
     job: str
-    settings: CollectionSettings
     links: dict[str, str]
 
 
-class CollectionView(BaseModel):
-    """A collection. `bytes` counts the UTF-8 text of its documents, `fields` are the metadata it can be filtered by.
+class RebuildView(RebuildJob):
+    """The same, and with which settings afterwards."""
 
-    `generation` names the index that is searched, another one after each rebuild.
+    settings: CollectionSettings
+
+
+class CollectionSummary(BaseModel):
+    """A collection in a list: without its settings and fields, which may be large.
+
+    `bytes` counts the UTF-8 text of its documents. `generation` names the index that is searched, another one after
+    each rebuild. `rebuild`: the job that indexes it again.
     """
 
     name: str
@@ -147,14 +156,21 @@ class CollectionView(BaseModel):
     chunks: int
     bytes: int
     encoder: EncoderView
-    settings: CollectionSettings
     generation: int
-    rebuild: RebuildView | None
-    fields: list[str]
+    rebuild: RebuildJob | None
     created_at: datetime
 
 
-class CollectionList(BaseModel):
-    """A tenant's collections by name."""
+class CollectionView(CollectionSummary):
+    """A collection with all that is known of it; `fields` are the metadata it can be filtered by."""
 
-    data: list[CollectionView]
+    settings: CollectionSettings
+    rebuild: RebuildView | None
+    fields: list[str]
+
+
+class CollectionPage(BaseModel):
+    """A tenant's collections by name; pass the last name as `after` for the next page."""
+
+    data: list[CollectionSummary]
+    has_more: bool

@@ -7,12 +7,12 @@ import json as jsonlib
 from typing import Annotated, Any
 
 import asyncpg
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from gateway.collections.views import collection_view
-from gateway.http.answers import json
+from gateway.collections.views import collection_summary, collection_view
+from gateway.http.answers import json, page
 from gateway.http.bodies import JsonRoute
 from gateway.http.openapi import problems
 from gateway.http.rows import Row
@@ -20,7 +20,7 @@ from gateway.jobs.internal import done
 from gateway.services import Services, ServicesDep, Tenant
 from infra.postgres.queries import catalogue
 from schemas.answers import Deleted
-from schemas.collections import CollectionList, CollectionSettings, CollectionView
+from schemas.collections import CollectionPage, CollectionSettings, CollectionView
 from schemas.errors import NotFound
 from schemas.filters import Filter
 from schemas.jobs import JobView, Submission
@@ -100,15 +100,20 @@ class Hits(BaseModel):
     data: list[Hit]
 
 
-@router.get("", summary="List collections", response_model=CollectionList, responses=problems())
-async def collections(services: ServicesDep, tenant: Tenant) -> Response:
-    """The tenant's collections."""
-    async with services.database.connection() as connection:
-        rows = await catalogue.collections(connection, tenant)
-    return json({"data": [collection_view(row) for row in rows]})
+@router.get("", summary="List collections", response_model=CollectionPage, responses=problems(422, 429))
+async def collections(
+    services: ServicesDep,
+    tenant: Tenant,
+    after: Annotated[CollectionName | None, Query(description="The last name of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> Response:
+    """The tenant's collections by name, without settings and fields: those are told of one at a time."""
+    async with services.reads.connection(tenant) as connection:
+        rows = await catalogue.collections(connection, tenant, after, limit + 1)
+    return json(page([collection_summary(row) for row in rows], limit))
 
 
-@router.get("/{name}", summary="Look at a collection", response_model=CollectionView, responses=problems(404, 422))
+@router.get("/{name}", summary="Look at a collection", response_model=CollectionView, responses=problems(404, 422, 429))
 async def collection(name: Name, services: ServicesDep, tenant: Tenant) -> Response:
     """What it holds, its encoders and settings, the metadata it can be filtered by, and whether it is being rebuilt."""
     return json(collection_view(await _row(services, tenant, name)))
@@ -190,11 +195,11 @@ def _unknown(name: str) -> NotFound:
 
 
 async def _row(services: Services, tenant: str, name: str) -> asyncpg.Record:
-    async with services.database.connection() as connection:
-        rows = await catalogue.collections(connection, tenant, name)
-    if not rows:
+    async with services.reads.connection(tenant) as connection:
+        row = await catalogue.whole_collection(connection, tenant, name)
+    if row is None:
         raise _unknown(name)
-    return rows[0]
+    return row
 
 
 async def _known(services: Services, tenant: str, name: str) -> None:

@@ -1,7 +1,6 @@
-"""Rows of collections become the JSON that owners see; shapes in `schemas/jobs.py`."""
+"""Rows of collections become the JSON that owners see; shapes in `schemas/collections.py`."""
 
 from typing import Any
-from uuid import UUID
 
 import orjson
 
@@ -9,7 +8,7 @@ from gateway.http.rows import Row
 from schemas.ids import shown
 
 
-def collection_view(row: Row) -> dict[str, Any]:
+def collection_summary(row: Row) -> dict[str, Any]:
     """A collection's row with its sums."""
     return {
         "name": row["name"],
@@ -23,20 +22,22 @@ def collection_view(row: Row) -> dict[str, Any]:
             "dimension": row["dimension"],
             "learned": row["learned"],
         },
-        "settings": orjson.loads(row["settings"]),
         "generation": row["generation"],
-        "rebuild": _rebuild(row["building_job"], row["building_settings"]),
-        "fields": sorted(row["fields"]),
+        "rebuild": _rebuild(row),
         "created_at": row["created_at"],
     }
 
 
-def _rebuild(job_id: UUID | None, settings: str | None) -> dict[str, Any] | None:
-    if job_id is None:
+def collection_view(row: Row) -> dict[str, Any]:
+    """The same with settings and fields."""
+    view = collection_summary(row)
+    if view["rebuild"] is not None:
+        view["rebuild"]["settings"] = orjson.loads(row["building_settings"])
+    return {**view, "settings": orjson.loads(row["settings"]), "fields": sorted(row["fields"])}
+
+
+def _rebuild(row: Row) -> dict[str, Any] | None:
+    if row["building_job"] is None:
         return None
-    job = shown("job", job_id)
-    return {
-        "job": job,
-        "settings": None if settings is None else orjson.loads(settings),
-        "links": {"job": f"/v1/jobs/{job}"},
-    }
+    job = shown("job", row["building_job"])
+    return {"job": job, "links": {"job": f"/v1/jobs/{job}"}}

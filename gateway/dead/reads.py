@@ -20,7 +20,7 @@ async def letters(
     services: Services, asking: Asker, wanted: Wanted, *, after: str | None, limit: int, requeued: bool = False
 ) -> Sequence[Row]:
     """Letters that the asker may see, newest first, without payloads; one more than `limit` when there are more."""
-    async with services.database.connection() as connection:
+    async with services.reads.connection(asking.tenant) as connection:
         return await dead_letters.letters(
             connection,
             asking.tenant,

@@ -37,7 +37,7 @@ REQUEUED_AT_ONCE: Final = 100
 DROPPED_AT_ONCE: Final = 1_000
 
 
-@router.get("", summary="List dead letters", response_model=DeadLetterPage, responses=problems(403, 422))
+@router.get("", summary="List dead letters", response_model=DeadLetterPage, responses=problems(403, 422, 429))
 async def listing(
     services: ServicesDep,
     asking: Asking,
@@ -68,7 +68,7 @@ async def requeue_many(body: Many, services: ServicesDep, asking: Asking) -> Res
 
 
 @router.post(
-    "/drop", summary="Drop many dead letters", response_model=ManyDropped, responses=problems(400, 403, 413, 422)
+    "/drop", summary="Drop many dead letters", response_model=ManyDropped, responses=problems(400, 403, 413, 422, 429)
 )
 async def drop_many(body: Many, services: ServicesDep, asking: Asking) -> Response:
     """Drop a page of letters that were not requeued, newest first; repeat it while there are more."""

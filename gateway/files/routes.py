@@ -75,7 +75,7 @@ async def upload(request: Request, services: ServicesDep, tenant: Tenant) -> Res
     return json(view, 200, {"Location": f"/v1/files/{view['id']}"})
 
 
-@router.get("", summary="List files", response_model=FilePage, responses=problems(422))
+@router.get("", summary="List files", response_model=FilePage, responses=problems(422, 429))
 async def listing(
     services: ServicesDep,
     tenant: Tenant,
@@ -88,7 +88,7 @@ async def listing(
 ) -> Response:
     """Files, newest first unless `order` says otherwise."""
     limit = min(limit, A_PAGE)
-    async with services.database.connection() as connection:
+    async with services.reads.connection(tenant) as connection:
         rows = await files.files(
             connection,
             tenant,

@@ -19,7 +19,7 @@ from gateway.jobs.submission import SubmitRoute
 from gateway.jobs.views import job_view
 from gateway.services import ServicesDep, Tenant
 from infra.postgres.queries import cancel as cancelling
-from infra.postgres.queries import moves, reading
+from infra.postgres.queries import listing, moves, reading
 from schemas.errors import Conflict, InvalidInput
 from schemas.ids import parsed, pattern
 from schemas.jobs import JobPage, JobView, SubmitJob
@@ -83,7 +83,7 @@ router.add_api_route(
 )
 
 
-@router.get("", summary="List jobs", response_model=JobPage, responses=problems(422))
+@router.get("", summary="List jobs", response_model=JobPage, responses=problems(422, 429))
 async def jobs(
     services: ServicesDep,
     tenant: Tenant,
@@ -96,8 +96,8 @@ async def jobs(
     """Jobs, newest first; children only under their `parent`."""
     if kind is not None and kind not in KINDS:
         raise InvalidInput(f"unknown kind {kind!r}: one of {', '.join(KINDS)}", code="unknown_kind", field="kind")
-    async with services.database.connection() as connection:
-        rows = await reading.jobs(
+    async with services.reads.connection(tenant) as connection:
+        rows = await listing.jobs(
             connection,
             tenant,
             kind=kind,

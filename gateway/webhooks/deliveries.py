@@ -32,7 +32,7 @@ After = Annotated[str | None, Query(pattern=pattern("evt"), description="The las
 Limit = Annotated[int, Query(ge=1, le=100)]
 
 
-@router.get("/deliveries", summary="List deliveries", response_model=DeliveryPage, responses=problems(422))
+@router.get("/deliveries", summary="List deliveries", response_model=DeliveryPage, responses=problems(422, 429))
 async def deliveries(
     services: ServicesDep,
     tenant: Tenant,
@@ -42,7 +42,7 @@ async def deliveries(
     limit: Limit = 20,
 ) -> Response:
     """What was sent, is to be sent, or could not be, newest first: to endpoints and to jobs' own receivers."""
-    async with services.database.connection() as connection:
+    async with services.reads.connection(tenant) as connection:
         rows = await webhooks.deliveries(
             connection,
             tenant,
@@ -86,7 +86,7 @@ async def replay(id: DeliveryId, services: ServicesDep, tenant: Tenant) -> Respo
     "/{id}/deliveries",
     summary="List the deliveries of an endpoint",
     response_model=DeliveryPage,
-    responses=problems(404, 422),
+    responses=problems(404, 422, 429),
 )
 async def deliveries_of_endpoint(
     id: EndpointId,
@@ -98,7 +98,7 @@ async def deliveries_of_endpoint(
 ) -> Response:
     """The deliveries of one endpoint, newest first."""
     row = await known(services, parsed("wh", id), tenant)
-    async with services.database.connection() as connection:
+    async with services.reads.connection(tenant) as connection:
         rows = await webhooks.deliveries_of_endpoint(
             connection,
             tenant,

@@ -13,7 +13,7 @@ from infra.postgres.database import Database
 from infra.postgres.queries import catalogue
 from infra.postgres.rebuilds import PostgresRebuilds, absent, versions
 from schemas.catalogue import CollectionRecord, IndexRecord, Recorded, Standing, StoredDocument, stamp
-from schemas.collections import CollectionSettings
+from schemas.collections import MAX_COLLECTIONS, CollectionSettings
 from schemas.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -48,12 +48,25 @@ class PostgresCatalogue(PostgresRebuilds):
         encoder: str,
         embedder: str | None,
     ) -> tuple[CollectionRecord, int]:
-        """The collection, made if need be and `settings` are given, and the job's version."""
+        """The collection, made if need be and `settings` are given, and the job's version.
+
+        Raises `NotFound`, and `Conflict` when the tenant has as many collections as it may.
+        """
         async with self._database.connection() as connection:
-            while (row := await catalogue.collection(connection, tenant, name)) is None:
+            row = await catalogue.collection(connection, tenant, name)
+            while row is None:
                 if settings is None:
                     raise absent(name)
-                await catalogue.make(connection, tenant, name, settings.model_dump_json(), encoder, embedder)
+                text = settings.model_dump_json()
+                async with connection.transaction():
+                    room = await catalogue.make(connection, tenant, name, text, encoder, embedder)
+                row = await catalogue.collection(connection, tenant, name)
+                if row is None and not room:
+                    raise Conflict(
+                        f"there are {MAX_COLLECTIONS} collections already: remove one",
+                        code="too_many_collections",
+                        field="input.collection",
+                    )
             version = await catalogue.version(connection, job, row["born"])
         if version is None:
             raise NotFound(f"there is no job {job}")

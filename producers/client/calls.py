@@ -92,9 +92,9 @@ class ClientCalls:
         return requests.delete_file(id)
 
     @call
-    def collections(self) -> Request[list[Collection]]:
-        """Every collection."""
-        return requests.collections()
+    def collections(self) -> Flow[list[Collection]]:
+        """Every collection by name, without settings and fields, which `collection` tells."""
+        return flows.collections()
 
     @call
     def collection(self, name: str) -> Request[Collection]:

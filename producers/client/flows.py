@@ -14,7 +14,7 @@ import httpx
 
 from producers.client import requests
 from producers.client.errors import JobFailed, WaitTimeout
-from producers.client.models import Answer, Job
+from producers.client.models import Answer, Collection, Job, Page
 from producers.client.requests import Request, SubmitOptions
 from schemas.kinds.indexing import MAX_DOCUMENTS
 from schemas.lifecycle import JobState
@@ -61,6 +61,16 @@ def wait(id: str, *, timeout: float | None, on_change: JobWatcher | None) -> Flo
         if timeout is not None and elapsed >= timeout:
             raise WaitTimeout(job, timeout)
         yield Pause(min(max(0.05, elapsed / 10), 1.0, timeout - elapsed if timeout is not None else 1.0))
+
+
+def collections() -> Flow[list[Collection]]:
+    """Every collection, a page at a time."""
+    found: list[Collection] = []
+    while True:
+        page: Page[Collection] = yield requests.collections(after=found[-1].name if found else None)
+        found += page.data
+        if not page.has_more or not page.data:
+            return found
 
 
 def finish(job: Job, *, timeout: float | None) -> Flow[dict[str, Any]]:

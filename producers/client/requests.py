@@ -169,9 +169,9 @@ def delete_file(id: str) -> Request[Deleted]:
     return Request("DELETE", path("files", id), one(Deleted))
 
 
-def collections() -> Request[list[Collection]]:
+def collections(*, after: str | None) -> Request[Page[Collection]]:
     """`GET /v1/collections`."""
-    return Request("GET", "/v1/collections", all_of(Page[Collection]))
+    return Request("GET", "/v1/collections", one(Page[Collection]), params=given(after=after, limit=100))
 
 
 def collection(name: str) -> Request[Collection]:

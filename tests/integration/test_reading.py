@@ -12,7 +12,7 @@ import uuid_utils.compat as uuids
 from infra.blobs.folder import FolderBlobs
 from infra.files import PublishedFiles
 from infra.postgres.catalogue import PostgresCatalogue
-from infra.postgres.queries import catalogue, files, keys, reading
+from infra.postgres.queries import catalogue, files, keys, listing, reading
 from infra.postgres.queries.files import NewFile
 from schemas.catalogue import StoredDocument
 from schemas.collections import CollectionSettings
@@ -26,7 +26,7 @@ S = JobState
 async def page(jobs: Jobs, tenant: str = "default", **given: Any) -> list[UUID]:
     wanted: dict[str, Any] = {"kind": None, "state": None, "parent": None, "after": None, "limit": 100} | given
     async with jobs.database.connection() as connection:
-        return [row["id"] for row in await reading.jobs(connection, tenant, **wanted)]
+        return [row["id"] for row in await listing.jobs(connection, tenant, **wanted)]
 
 
 async def test_a_job_is_seen_by_its_tenant_only(jobs: Jobs) -> None:
@@ -147,10 +147,10 @@ async def test_collections_belong_to_their_tenant(jobs: Jobs) -> None:
         False,
     )
     async with jobs.database.connection() as connection:
-        [row] = await catalogue.collections(connection, "a")
+        [row] = await catalogue.collections(connection, "a", None, 10)
         assert (row["name"], row["documents"], row["chunks"], row["bytes"]) == ("ko", 2, 4, 20)
         assert (row["encoder"], row["embedder"], row["building_job"]) == ("kiwi", "bge-m3", None)
-        assert await catalogue.collections(connection, "a", "other") == []
+        assert await catalogue.whole_collection(connection, "a", "other") is None
         assert (await catalogue.is_empty(connection, "a", "ko"), await catalogue.is_empty(connection, "b", "ko")) == (
             False,
             True,

@@ -11,6 +11,8 @@ from uuid import UUID
 
 import asyncpg
 
+from schemas.collections import MAX_COLLECTIONS
+
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
@@ -19,18 +21,29 @@ CHUNKS: Final = """
 CASE WHEN (d.built_generation, d.built_version) = (c.generation, d.written) THEN d.built_chunks ELSE d.chunks END
 """
 
-# A collection with the sums over its documents; all of the tenant's when no name is given. `building_job` while that
-# job lives: one that was cancelled leaves its index behind for the next job of the collection to remove.
-COLLECTIONS: Final = f"""
-SELECT c.name, c.generation, c.fields, c.created_at, g.settings, g.encoder, g.embedder, g.dimension, g.learned,
-       b.settings AS building_settings, j.id AS building_job,
-       count(d.id) AS documents, coalesce(sum({CHUNKS}), 0)::bigint AS chunks,
-       coalesce(sum(d.bytes), 0)::bigint AS bytes
-FROM collection c JOIN generation g ON g.id = c.generation LEFT JOIN generation b ON b.id = c.building
+# Collections with the sums over their documents. `building_job` while that job lives: one that was cancelled leaves its
+# index behind for the next job of the collection to remove.
+SUMMED: Final = f"""
+c.name, c.generation, c.created_at, g.encoder, g.embedder, g.dimension, g.learned, j.id AS building_job, sums.*
+FROM chosen c JOIN generation g ON g.id = c.generation LEFT JOIN generation b ON b.id = c.building
 LEFT JOIN job j ON b.id IS NOT NULL AND j.id = c.building_job AND j.state IN ('queued', 'running', 'retry_wait')
-LEFT JOIN document d ON d.tenant = c.tenant AND d.collection = c.name AND NOT d.deleted
-WHERE c.tenant = $1 AND ($2::text IS NULL OR c.name = $2)
-GROUP BY c.tenant, c.name, g.id, b.id, j.id ORDER BY c.name LIMIT 1000
+CROSS JOIN LATERAL (
+    SELECT count(*) AS documents, coalesce(sum({CHUNKS}), 0)::bigint AS chunks,
+           coalesce(sum(d.bytes), 0)::bigint AS bytes
+    FROM document d WHERE d.tenant = c.tenant AND d.collection = c.name AND NOT d.deleted
+) sums
+"""
+
+# A page of a tenant's collections by name, without what may be large: settings and fields.
+COLLECTIONS: Final = f"""
+WITH chosen AS (SELECT * FROM collection WHERE tenant = $1 AND name > $2 ORDER BY name LIMIT $3)
+SELECT {SUMMED} ORDER BY c.name
+"""
+
+# One collection with all that is known of it.
+WHOLE_COLLECTION: Final = f"""
+WITH chosen AS (SELECT * FROM collection WHERE tenant = $1 AND name = $2)
+SELECT c.fields, g.settings, b.settings AS building_settings, {SUMMED}
 """
 
 # One collection with both of its indexes. The settings are JSON texts.
@@ -51,6 +64,10 @@ SELECT NOT EXISTS (
 ) AS empty
 FROM collection c WHERE c.tenant = $1 AND c.name = $2
 """
+
+# Collections of one tenant are made one after the other, so that no two take the last place.
+TURN_TO_MAKE: Final = "SELECT pg_advisory_xact_lock(hashtextextended('collections of ' || $1, 0))"
+HAS_ROOM: Final = "SELECT count(*) < $2 FROM collection WHERE tenant = $1"
 
 # A collection with its first index, unless somebody else is just making it.
 MAKE: Final = """
@@ -187,9 +204,14 @@ WHERE id = $1 RETURNING dimension, learned
 """
 
 
-async def collections(connection: "Connection", tenant: str, name: str | None = None) -> list[asyncpg.Record]:
-    """Collections with `documents`, `chunks`, `bytes`, settings and encoders, and what is being built."""
-    return await connection.fetch(COLLECTIONS, tenant, name)
+async def collections(connection: "Connection", tenant: str, after: str | None, limit: int) -> list[asyncpg.Record]:
+    """A page of collections with `documents`, `chunks`, `bytes`, encoders, and which job is building."""
+    return await connection.fetch(COLLECTIONS, tenant, after or "", limit)
+
+
+async def whole_collection(connection: "Connection", tenant: str, name: str) -> asyncpg.Record | None:
+    """The same of one, with fields and settings, also of what is being built; None when there is no such collection."""
+    return await connection.fetchrow(WHOLE_COLLECTION, tenant, name)
 
 
 async def collection(connection: "Connection", tenant: str, name: str) -> asyncpg.Record | None:
@@ -205,9 +227,16 @@ async def is_empty(connection: "Connection", tenant: str, name: str) -> bool | N
 
 async def make(
     connection: "Connection", tenant: str, name: str, settings: str, encoder: str, embedder: str | None
-) -> None:
-    """Make the collection unless it exists by now. `settings` is a JSON text."""
+) -> bool:
+    """Make the collection unless it exists by now, in the caller's transaction. `settings` is a JSON text.
+
+    False, and nothing is made, when the tenant has as many as it may.
+    """
+    await connection.execute(TURN_TO_MAKE, tenant)
+    if not await connection.fetchval(HAS_ROOM, tenant, MAX_COLLECTIONS):
+        return False
     await connection.execute(MAKE, tenant, name, settings, encoder, embedder)
+    return True
 
 
 async def version(connection: "Connection", job: UUID, born: int) -> int | None:

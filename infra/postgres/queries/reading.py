@@ -24,15 +24,6 @@ COLUMNS: Final = ", ".join(
 # One job of a tenant.
 JOB: Final = f"SELECT {COLUMNS} FROM job WHERE id = $1 AND tenant = $2"
 
-# A page of a tenant's jobs, newest first: ids are UUIDv7, so their order is that of time. Children are listed only
-# under their parent.
-JOBS: Final = f"""
-SELECT {COLUMNS} FROM job
-WHERE tenant = $1 AND ($2::text IS NULL OR kind = $2) AND ($3::text IS NULL OR state = $3)
-    AND (CASE WHEN $4::uuid IS NULL THEN parent IS NULL ELSE parent = $4 END) AND ($5::uuid IS NULL OR id < $5)
-ORDER BY id DESC LIMIT $6
-"""
-
 # How the children of parents stand, from the index alone.
 CHILDREN: Final = """
 SELECT parent, state, count(*) AS jobs FROM job WHERE parent = ANY($1::uuid[]) GROUP BY parent, state
@@ -71,20 +62,6 @@ WHERE state = 'running' AND lease_until IS NOT NULL GROUP BY kind, stage, lane
 async def job(connection: "Connection", job_id: UUID, tenant: str) -> asyncpg.Record | None:
     """A job of the tenant."""
     return await connection.fetchrow(JOB, job_id, tenant)
-
-
-async def jobs(
-    connection: "Connection",
-    tenant: str,
-    *,
-    kind: str | None,
-    state: str | None,
-    parent: UUID | None,
-    after: UUID | None,
-    limit: int,
-) -> list[asyncpg.Record]:
-    """A page of jobs, newest first."""
-    return await connection.fetch(JOBS, tenant, kind, state, parent, after, limit)
 
 
 async def children(connection: "Connection", parents: Sequence[UUID]) -> dict[UUID, dict[str, int]]:

@@ -42,8 +42,16 @@ class Job(SQLModel, table=True):
             unique=True,
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
-        Index("job_newest", "tenant", "id"),
-        Index("job_children", "parent", "state", postgresql_where=text("parent IS NOT NULL")),
+        Index("job_newest", "tenant", "id", postgresql_include=["parent"]),
+        Index("job_listed", "tenant", "kind", "state", "id", postgresql_where=text("parent IS NULL")),
+        Index(
+            "job_children",
+            "parent",
+            "state",
+            "id",
+            postgresql_include=["kind"],
+            postgresql_where=text("parent IS NOT NULL"),
+        ),
         Index("job_child_key", "parent", "round", "key", unique=True, postgresql_where=text("key IS NOT NULL")),
         Index(
             "job_queued",
