@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from consumers.stages.ports import ChildSummary, Deployment, Generator, Needs, Ports
 from infra.blobs.open import open_blobs
+from infra.corpora.reader import IsolatedCorpusReader
 from infra.engines.open import embedder_name, open_embedder, open_reranker, reranker_name
 from infra.files import PublishedFiles
 from infra.isolation.forks import ForkServer
@@ -83,6 +84,9 @@ async def open_ports(
             ports.catalogue = PostgresCatalogue(database)
         if Ports.children in needs:
             ports.children = PostgresChildren(database, ChildSummary)
+        if Ports.corpora in needs:
+            ports.corpora = corpora = IsolatedCorpusReader(settings.parser)
+            exits.push_async_callback(corpora.close)
         if Ports.index in needs:
             ports.index = index = _index(settings.index)
             exits.push_async_callback(index.close)

@@ -5,6 +5,7 @@ What it reads may be hostile and take it over. So it knows no secret, writes no 
 
 import socket
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any, BinaryIO
 
 from infra.isolation.frames import HEAD, Frame, pack, unpack
@@ -20,13 +21,14 @@ def serve(channel: socket.socket, tasks: Mapping[str, Task], limits: Limits, nam
     restrain(limits, name)
     growth = Growth(limits)
     with channel, channel.makefile("rb") as requests, channel.makefile("wb") as answers:
-        for number in range(1, limits.requests + 1):
+        for number in count(1):
             frame = _received(requests)
             if frame is None:
                 return
             allow(limits)
             answer, payload, broken = _answer(tasks, *frame)
-            last = broken or number == limits.requests or growth.half()
+            spent = limits.requests is not None and (number >= limits.requests or growth.half())
+            last = broken or spent
             answers.write(pack({**answer, "last": last}, payload))
             answers.flush()
             if last:

@@ -21,14 +21,15 @@ _PR_SET_NAME: Final = 15
 class Limits:
     """`memory`: bytes beyond what the process begins with. For one request: `cpu` and `wall` seconds, `answer` bytes.
 
-    After `requests` of them a process makes room for a fresh one: libraries leak.
+    After `requests` of them, or when it has grown, a process makes room for a fresh one: libraries leak. None is for
+    processes of sessions, which end with those.
     """
 
     memory: int
     cpu: float
     wall: float
     answer: int
-    requests: int
+    requests: int | None
 
     def as_json(self) -> dict[str, Any]:
         """For the fork server."""

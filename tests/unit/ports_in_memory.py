@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,10 +13,13 @@ from zlib import crc32
 
 from consumers.stages.context import StageJob
 from consumers.stages.ports import ChildSummary, Deployment, GenerationOptions, Ports
+from infra.corpora.rows import read_rows
 from schemas.catalogue import StoredFile
 from schemas.collections import Chunking, FusionSettings, SparseSettings
 from schemas.errors import Conflict, DocumentRefused, NotFound
 from schemas.filters import Condition
+from schemas.kinds.indexing import Corpus, DocumentError
+from schemas.kinds.indexing.parts import PartDocument
 from schemas.kinds.kind import Step
 from schemas.kinds.registry import KINDS
 from schemas.kinds.shapes import Given, read_carry, read_input, written_carry, written_input
@@ -237,6 +241,18 @@ class PlainParser:
         return None
 
 
+class RowsHere:
+    """Reads tables in this process, two rows at a time."""
+
+    async def rows(
+        self, path: Path, corpus: Corpus, *, by: Requester
+    ) -> AsyncGenerator[tuple[list[PartDocument | DocumentError], int]]:
+        with path.open("rb") as file:
+            found = read_rows(file, corpus)
+            while batch := list(islice(found, 2)):
+                yield batch, file.tell()
+
+
 class FirstPassage:
     name = "first"
 
@@ -288,6 +304,7 @@ class World:
         ports.embedder = self.embedder
         ports.reranker = None
         ports.parser = PlainParser()
+        ports.corpora = RowsHere()
         ports.generator = FirstPassage()
         ports.catalogue = self.catalogue
         ports.children = self.children

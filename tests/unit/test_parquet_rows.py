@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from consumers.stages.indexing.rows import read_rows
+from infra.corpora.rows import read_rows
 from schemas.errors import InvalidInput
 from schemas.kinds.indexing import Corpus, DocumentError
 from schemas.kinds.indexing.parts import PartDocument

@@ -1,13 +1,13 @@
 """Cuts what is to be indexed into parts, one child each, small enough for one worker's memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from itertools import islice
-from tempfile import TemporaryFile
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final
 
 from consumers.stages.context import StageJob
-from consumers.stages.indexing.rows import Row, read_rows
 from consumers.stages.indexing.tally import MAX_ERRORS
 from consumers.stages.ports import Ports
 from schemas.errors import NotFound
@@ -20,7 +20,6 @@ PART_DOCUMENTS: Final = 500
 PART_CHARS: Final = 400_000
 FILE_CHARS: Final = 40_000
 """What a file counts for, whose text nobody knows yet."""
-ROWS_AT_ONCE: Final = 500
 
 
 class Parts:
@@ -57,14 +56,15 @@ class Parts:
                     continue
             await self._add(part)
         if self._request.corpus is not None:
-            async for row in self._corpus(self._request.corpus):
-                if isinstance(row, DocumentError):
-                    self._refuse(row)
-                elif row.id in given:
-                    why = "the request's own documents hold this id too; that one is kept"
-                    self._refuse(DocumentError(id=row.id, code="duplicate_id", message=why))
-                else:
-                    await self._add(row)
+            async with aclosing(self._corpus(self._request.corpus)) as rows:
+                async for row in rows:
+                    if isinstance(row, DocumentError):
+                        self._refuse(row)
+                    elif row.id in given:
+                        why = "the request's own documents hold this id too; that one is kept"
+                        self._refuse(DocumentError(id=row.id, code="duplicate_id", message=why))
+                    else:
+                        await self._add(row)
         await self._flush()
 
     def children(self, version: int) -> list[Child]:
@@ -83,23 +83,24 @@ class Parts:
     def _blob(self, number: int) -> str:
         return f"{self.folder}/{number:05d}.jsonl"
 
-    async def _corpus(self, corpus: Corpus) -> AsyncIterator[Row]:
+    async def _corpus(self, corpus: Corpus) -> AsyncGenerator[PartDocument | DocumentError]:
         try:
             stored = await self._ports.files.find(corpus.file)
         except NotFound as error:
             why = f"there is no file {corpus.file!r}; upload the corpus with POST /v1/files and name the id it gives"
             raise NotFound(why, code="file_not_found", field="input.corpus.file") from error
         # On disk, because readers of tables are synchronous and the file may be larger than memory.
-        with TemporaryFile() as file:
+        with NamedTemporaryFile() as file:
             async for piece in self._ports.blobs.stream(stored.blob):
                 await asyncio.to_thread(file.write, piece)
+            file.flush()
             total = file.tell()
-            file.seek(0)
-            rows = read_rows(file, corpus)
-            while batch := await asyncio.to_thread(lambda: list(islice(rows, ROWS_AT_ONCE))):
-                for row in batch:
-                    yield row
-                await self._job.report(file.tell(), total, "reading the corpus, in bytes")
+            found = self._ports.corpora.rows(Path(file.name), corpus, by=self._job.requester)
+            async with aclosing(found) as batches:
+                async for batch, read in batches:
+                    for row in batch:
+                        yield row
+                    await self._job.report(read, total, "reading the corpus, in bytes")
 
     def _refuse(self, error: DocumentError) -> None:
         self.failed += 1

@@ -18,7 +18,7 @@ from schemas.kinds.indexing.carries import Planned
 from schemas.outcomes import Done, FanOut, Next, Outcome, Snooze
 from schemas.retrieval import IndexName
 
-NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.files, Ports.index, Ports.sparse)
+NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.corpora, Ports.files, Ports.index, Ports.sparse)
 
 
 async def run(job: StageJob[IndexingInput, None], ports: Ports) -> Outcome:

@@ -8,6 +8,7 @@ from consumers.stages.ports.blobs import Blobs as Blobs
 from consumers.stages.ports.catalogue import Catalogue as Catalogue
 from consumers.stages.ports.children import Children as Children
 from consumers.stages.ports.children import ChildSummary as ChildSummary
+from consumers.stages.ports.corpora import CorpusReader as CorpusReader
 from consumers.stages.ports.deployment import Deployment as Deployment
 from consumers.stages.ports.documents import DocumentParser as DocumentParser
 from consumers.stages.ports.files import Files as Files
@@ -36,6 +37,7 @@ class Ports(PortSet):
     blobs = Port[Blobs]()
     catalogue = Port[Catalogue]()
     children = Port[Children]()
+    corpora = Port[CorpusReader]()
     embedder = Port[Embedder | None]()
     file_store = Port[FileStore]()
     """The executor's. A stage's own `files` are made of it."""

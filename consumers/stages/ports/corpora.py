@@ -1,0 +1,21 @@
+"""What reads a corpus, a table of documents."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Protocol
+
+from schemas.kinds.indexing import Corpus, DocumentError
+from schemas.kinds.indexing.parts import PartDocument
+from schemas.requester import Requester
+
+
+class CorpusReader(Protocol):
+    """Reads TSV, CSV, JSON Lines and Parquet row by row, in a process with limits that is killed on cancel."""
+
+    def rows(
+        self, path: Path, corpus: Corpus, *, by: Requester
+    ) -> AsyncGenerator[tuple[list[PartDocument | DocumentError], int]]:
+        """The rows, some at a time, each as a document or as the reason why it is none; and how many bytes were read.
+
+        Raises `InvalidInput` for a table that cannot be read, or not within the limits.
+        """

@@ -1,0 +1,1 @@
+"""Corpora, tables of documents: read row by row, in isolated processes."""

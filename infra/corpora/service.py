@@ -1,0 +1,40 @@
+"""What a corpus-reading process does: opens one table, and gives its rows batch by batch."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from infra.corpora.rows import Row, read_rows
+from infra.isolation.child import Task
+from infra.isolation.frames import Frame
+from schemas.kinds.indexing import Corpus
+from schemas.kinds.indexing.parts import PartDocument
+
+ROWS_AT_ONCE: Final = 500
+CHARS_AT_ONCE: Final = 1_000_000
+"""A batch ends with the row that reaches it."""
+
+
+def tasks() -> Mapping[str, Task]:
+    """`open` a table, then `next` rows of it until there are none."""
+    reader = _Reader()
+    return {"open": reader.open, "next": reader.next}
+
+
+class _Reader:
+    def open(self, request: dict[str, Any], _: bytes) -> Frame:
+        self._file = Path(request["path"]).open("rb")  # noqa: SIM115 - it ends with the process
+        self._rows: Iterator[Row] = read_rows(self._file, Corpus(**request["corpus"]))
+        return {}, b""
+
+    def next(self, request: dict[str, Any], _: bytes) -> Frame:
+        lines: list[bytes] = []
+        documents: list[bool] = []
+        chars = 0
+        for row in self._rows:
+            lines.append(row.model_dump_json().encode())
+            documents.append(isinstance(row, PartDocument))
+            chars += len(lines[-1])
+            if len(lines) == ROWS_AT_ONCE or chars >= CHARS_AT_ONCE:
+                break
+        return {"documents": documents, "read": self._file.tell()}, b"\n".join(lines)
