@@ -12,6 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from pydantic import SecretStr
 
 from infra import metrics
+from infra.analysis.refusals import REMEDIES as ANALYSIS_REMEDIES
 from infra.documents.refusals import REMEDIES
 from infra.settings import CONCERNS, environment_names
 from schemas.collections import CollectionSettings
@@ -142,9 +143,10 @@ def test_every_format_is_documented() -> None:
 def test_every_reason_to_refuse_a_document_is_documented() -> None:
     _, _, section = read("documents.md").partition("## When a document is refused")
     documented = {cells[0].strip("`") for cells in rows(section)}
-    stages = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "consumers/stages/indexing").glob("*.py"))
+    folders = ("consumers/stages/indexing", "infra/corpora")
+    stages = "\n".join(path.read_text(encoding="utf-8") for one in folders for path in (ROOT / one).glob("*.py"))
     raised = re.findall(r'Document(?:Refused|Error)\([^)]*?\bcode="(\w+)"', stages)
-    assert documented == {*REMEDIES, *raised}
+    assert documented == {*REMEDIES, *ANALYSIS_REMEDIES, *raised}
 
 
 def test_every_kind_is_documented_with_its_stages_and_pools() -> None:
