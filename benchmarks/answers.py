@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.retrieval.data import encoded, read_folder, table
+from consumers.ranking.bootstrap import mean_interval
+from consumers.ranking.lexical import Postings
 from consumers.tuning.fusing import best
 from consumers.tuning.judged import Columns, Judged, JudgedDocument, JudgedQuestion, read_judged
-from infra.engines.extractive import THRESHOLD, ExtractiveGenerator
+from infra.engines.extractive import THRESHOLD, ExtractiveAnswerer
 from infra.local import sample
-from infra.ranking.bootstrap import mean_interval
-from infra.ranking.lexical import Postings
 from infra.text.sparse import KiwiSparseEncoder
 from producers.client.errors import WelipError
 from schemas.collections import SparseSettings
@@ -60,10 +60,10 @@ class Corpus:
 
 def honesty(corpus: Corpus, questions: Sequence[JudgedQuestion]) -> dict[str, Any]:
     """The share found with the own documents, and the share not found without them, at each threshold."""
-    generator = ExtractiveGenerator()
+    answerer = ExtractiveAnswerer()
 
     def evidence(question: str, passages: Sequence[Passage]) -> float:
-        return max(generator.evidence(question, passages), default=0.0)
+        return max(answerer.evidence(question, passages), default=0.0)
 
     own = np.array([evidence(asked.text, corpus.search(asked.text)) for asked in questions])
     others = np.array([evidence(asked.text, corpus.search(asked.text, asked.relevant)) for asked in questions])
@@ -80,10 +80,10 @@ def honesty(corpus: Corpus, questions: Sequence[JudgedQuestion]) -> dict[str, An
 async def first_sentences() -> dict[str, Any]:
     """How often the first sentence holds the sample corpus's answer, and how many questions without one are refused."""
     documents = [JudgedDocument(each["id"], each["title"], each["text"]) for each in sample.documents()]
-    corpus, generator = Corpus(documents), ExtractiveGenerator()
+    corpus, answerer = Corpus(documents), ExtractiveAnswerer()
     hits, refused = [], []
     for asked in sample.questions():
-        answer = await generator.generate(asked["question"], corpus.search(asked["question"]), None)
+        answer = await answerer.answer(asked["question"], corpus.search(asked["question"]), None)
         if asked["answer"]:
             hits.append(answer.found and asked["answer"] in answer.text.split(" [1]")[0])
         else:

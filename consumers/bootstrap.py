@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from consumers.stages.ports import ChildSummary, Deployment, Generator, Needs, Ports
+from consumers.stages.ports import Answerer, ChildSummary, Deployment, Needs, Ports
 from infra.blobs.open import open_blobs
 from infra.corpora.reader import IsolatedCorpusReader
 from infra.engines.open import embedder_name, open_embedder, open_reranker, reranker_name
@@ -104,9 +104,9 @@ async def open_ports(
                 from infra.documents.parser import IsolatedDocumentParser
             ports.parser = parser = IsolatedDocumentParser(settings.parser)
             exits.push_async_callback(parser.close)
-        if Ports.generator in needs:
-            ports.generator = generator = _generator(settings.generator)
-            exits.push_async_callback(generator.close)
+        if Ports.answerer in needs:
+            ports.answerer = answerer = _answerer(settings.generator)
+            exits.push_async_callback(answerer.close)
         # One thread for all models: they share the device.
         thread = ThreadPoolExecutor(1, thread_name_prefix="models")
         exits.callback(thread.shutdown, wait=False, cancel_futures=True)
@@ -139,21 +139,18 @@ def _index(settings: IndexSettings) -> "EdgeIndex | QdrantIndex":
     return QdrantIndex(settings.url, settings.api_key.get_secret_value() if settings.api_key else None)
 
 
-def _generator(settings: GeneratorSettings) -> Generator:
+def _answerer(settings: GeneratorSettings) -> Answerer:
     match settings.engine:
         case "extractive":
             with _group("cpu", "WELIP_GENERATOR=extractive"):
-                from infra.engines.extractive import ExtractiveGenerator
-            return ExtractiveGenerator()
+                from infra.engines.extractive import ExtractiveAnswerer
+            return ExtractiveAnswerer()
         case "openai":
-            from infra.engines.openai import OpenAIGenerator
+            from consumers.stages.inference.answering import ModelAnswerer
+            from infra.engines.open import open_text_model
 
-            return OpenAIGenerator(
-                settings.url,
-                settings.model,
-                settings.api_key.get_secret_value() if settings.api_key else None,
-                settings.timeout.total_seconds(),
-            )
+            language = None if settings.prompt == "auto" else settings.prompt
+            return ModelAnswerer(open_text_model(settings), language=language, passage_chars=settings.passage_chars)
 
 
 @contextmanager

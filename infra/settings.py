@@ -3,11 +3,12 @@
 Durations are seconds (`15`, `0.5`) or ISO 8601 (`PT15S`).
 """
 
+import json
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 def _seconds(value: object) -> object:
@@ -20,7 +21,14 @@ def _seconds(value: object) -> object:
     return value
 
 
+def _json(value: object) -> object:
+    """A JSON object as an environment variable holds it."""
+    return json.loads(value or "{}") if isinstance(value, str) else value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_seconds)]
+Headers = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_json)]
+Fields = Annotated[dict[str, Any], NoDecode, BeforeValidator(_json)]
 
 
 def _prefix(name: str) -> SettingsConfigDict:
@@ -72,6 +80,15 @@ class GeneratorSettings(BaseSettings):
     model: str = "default"
     api_key: SecretStr | None = None
     timeout: Duration = timedelta(seconds=120)
+    prompt: Literal["auto", "ko", "en"] = Field("auto", description="`auto`: in the question's language.")
+    passage_chars: int = Field(12_000, ge=200, le=2_000_000, description="Of all passages that a model reads at once.")
+    headers: Headers = Field({}, description="More headers of each request, as a JSON object.")
+    body: Fields = Field({}, description="More fields of each request, as a JSON object.")
+    length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    sampling: bool = Field(True, description="Send the temperature; off for engines that take their default alone.")
+    system_role: Literal["system", "developer", "none"] = Field(
+        "system", description="The role of the rules; `none`: they stand in front of the question."
+    )
 
 
 class EmbedderSettings(BaseSettings):
@@ -93,6 +110,7 @@ class EmbedderSettings(BaseSettings):
     device: str | None = Field(None, description="`cuda`, `cpu`; absent: the library chooses.")
     url: str = Field("http://127.0.0.1:8000/v1", description="For `openai`.")
     api_key: SecretStr | None = None
+    headers: Headers = Field({}, description="More headers of each request, as a JSON object.")
     timeout: Duration = timedelta(seconds=60)
 
     @model_validator(mode="after")
@@ -119,6 +137,7 @@ class RerankerSettings(BaseSettings):
     device: str | None = Field(None, description="`cuda`, `cpu`; absent: the library chooses.")
     url: str = Field("http://127.0.0.1:8000", description="For `endpoint`: what comes before `/rerank`.")
     api_key: SecretStr | None = None
+    headers: Headers = Field({}, description="More headers of each request, as a JSON object.")
     timeout: Duration = timedelta(seconds=60)
 
 

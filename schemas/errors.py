@@ -6,8 +6,16 @@ JobError
 ├── NotFound                what was named does not exist for this tenant
 ├── Conflict                it exists, but not in the state the request needs
 ├── DependencyMissing       this process lacks an optional package group
-├── DependencyUnavailable   an outside system does not answer; retryable
-│   └── EngineOverloaded    it answers, but has no capacity; retryable
+├── DependencyUnavailable   an outside system does not answer; retryable, and no attempt is counted
+│   ├── EngineOverloaded    it answers, but has no capacity; retryable
+│   └── EngineFailed        it broke down over the request; retryable
+├── EngineRefused           the engine does not take this request; another one may pass
+│   └── EngineClosed        it takes no request as it is configured: key, address or model
+├── EngineTrouble           it answered with an error that may pass; retryable, and each attempt counts
+│   └── EngineReplyBroken   it answered, and nothing can be made of that; retryable
+├── EngineReplyEmpty        it replied without text
+├── EngineReplyCut          it reached `max_tokens` before it began to answer
+├── EngineRefusedToAnswer   the model, or a filter of the engine, refuses this question
 ├── LeaseLost               another worker owns the job now; the result is thrown away
 ├── StageTimeout            the stage ran longer than `timeout_s`; retryable
 ├── FanOutRefused           a stage made children that may not be; names what is wrong with the first of them
@@ -85,6 +93,53 @@ class EngineOverloaded(DependencyUnavailable):
     def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class EngineFailed(DependencyUnavailable):
+    """The engine broke down over the request (HTTP 500): it is down, or something in the request is too much for it."""
+
+
+class EngineRefused(JobError):
+    """The engine read the request and does not take it; its own words are in the message."""
+
+    code = "engine_refused"
+
+
+class EngineClosed(EngineRefused):
+    """The engine takes no request of this deployment: the key, the address or the model is wrong."""
+
+
+class EngineTrouble(JobError):
+    """The engine answered with an error that may pass. It is there, so this is no outage: attempts are counted."""
+
+    code = "engine_error"
+    retryable = True
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after: timedelta | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after = retry_after
+
+
+class EngineReplyBroken(EngineTrouble):
+    """The engine answered what nobody can use: no JSON, another protocol, an error without a name."""
+
+
+class EngineReplyEmpty(JobError):
+    """The engine replied, and the reply holds no text."""
+
+    code = "engine_reply_empty"
+
+
+class EngineReplyCut(JobError):
+    """The engine reached `max_tokens` before it wrote a word of the answer, as models do that think first."""
+
+    code = "engine_reply_cut"
+
+
+class EngineRefusedToAnswer(JobError):
+    """The model, or a filter of its engine, refuses to answer this question."""
+
+    code = "engine_refused_answer"
 
 
 class LeaseLost(JobError):

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
+"""Why a model stopped: it was done, `max_tokens` was reached, a filter cut it, or it called a tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +165,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedAnswer:
-    """An answer and the passages it cites, in citation order. `found` is False for an honest "not found"."""
+    """An answer and the passages it cites, in citation order. `found` is False for an honest "not found".
+
+    `citations_dropped` counts the numbers cited that belong to no passage; they are removed from the text.
+    """
 
     text: str
     citations: Sequence[Passage]
     model: str
     found: bool = True
     usage: Usage = field(default_factory=Usage)
+    finish_reason: FinishReason | None = None
+    citations_dropped: int = 0

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from consumers.ranking.bootstrap import mean_interval
+from consumers.ranking.metrics import METRICS, Places, Values, documents
 from consumers.tuning.judged import Judged, JudgedDocument
-from infra.ranking.bootstrap import mean_interval
-from infra.ranking.metrics import METRICS, Places, Values, documents
 
 DEPTH = 50
 """Chunks, or documents where an arm knows no chunks, that each arm is asked for."""

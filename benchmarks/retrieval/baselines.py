@@ -10,9 +10,9 @@ from kiwipiepy import Kiwi
 
 from benchmarks.retrieval.arms import DEPTH
 from benchmarks.retrieval.data import encoded
+from consumers.ranking.lexical import Postings
 from consumers.tuning.fusing import best
 from consumers.tuning.judged import JudgedDocument
-from infra.ranking.lexical import Postings
 from infra.text.terms import is_content
 from schemas.collections import SparseSettings
 from schemas.retrieval import SparseVector

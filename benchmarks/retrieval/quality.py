@@ -15,10 +15,10 @@ from benchmarks.retrieval.arms import Answers, answers, figures
 from benchmarks.retrieval.baselines import Bm25, KiwiContent
 from benchmarks.retrieval.beside import PEERS, peer_answers
 from benchmarks.retrieval.ours import Welip
+from consumers.ranking.bootstrap import difference
+from consumers.ranking.metrics import METRICS, Values
 from consumers.tuning.judged import Judged
 from consumers.tuning.models import opened_embedder
-from infra.ranking.bootstrap import difference
-from infra.ranking.metrics import METRICS, Values
 from infra.text.sparse import KiwiSparseEncoder
 from schemas.collections import SparseSettings
 from schemas.errors import DependencyMissing

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.ranking.bootstrap import Estimate, difference
+from consumers.ranking.bootstrap import Estimate, difference
 
 Matrix = NDArray[np.float64]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from consumers.ranking.metrics import METRICS
 from consumers.tuning.choosing import choose
 from consumers.tuning.judged import Columns, Judged, read_judged
 from consumers.tuning.report import KEEP, named, report, rows
-from infra.ranking.metrics import METRICS
 from producers.client.cli.choices import read_settings
 from producers.client.cli.failures import INTERRUPTED, WrongUse
 from producers.client.cli.failures import report as report_error

@@ -13,7 +13,8 @@ from consumers.stages.models import under_headings
 from consumers.stages.ports import Embedder
 from consumers.tuning.judged import Judged
 from schemas.collections import CollectionSettings
-from schemas.retrieval import SparseVector
+from schemas.errors import JobError
+from schemas.retrieval import Embedding, SparseVector
 
 if TYPE_CHECKING:
     from infra.text.sparse import KiwiSparseEncoder
@@ -66,11 +67,13 @@ def encode(
 
 async def embed(found: Encoded, judged: Judged, embedder: Embedder, advance: Callable[[int], None]) -> None:
     """Add the model's arms. `advance` is told of texts done."""
-    chunks = []
+    chunks: list[Embedding] = []
     for first in range(0, len(found.texts), EMBED_AT_ONCE):
-        made = await embedder.embed_documents(found.texts[first : first + EMBED_AT_ONCE])
-        chunks += made
-        advance(len(made))
+        for made in await embedder.embed_documents(found.texts[first : first + EMBED_AT_ONCE]):
+            if isinstance(made, JobError):
+                raise made
+            chunks.append(made)
+            advance(1)
     questions = []
     for question in judged.questions:
         questions.append(await embedder.embed_query(question.text))

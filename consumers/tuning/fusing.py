@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.ranking.metrics import Places
+from consumers.ranking.metrics import Places
 from infra.vectors.fusion import SPARSE, arms_that_count, compared, reweighed, weighed_by_question
 from infra.vectors.weighing import log_odds
 from schemas.collections import FusionSettings

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.ranking.lexical import Postings
+from consumers.ranking.metrics import METRICS
 from consumers.tuning.encoding import Encoded
 from consumers.tuning.fusing import Best, Joined, best
-from infra.ranking.lexical import Postings
-from infra.ranking.metrics import METRICS
 from infra.vectors.weighing import ceiling, telling
 from schemas.collections import CollectionSettings, FusionSettings, FusionWeights, SparseSettings
 from schemas.retrieval import SparseVector

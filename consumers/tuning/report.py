@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from consumers.ranking.bootstrap import Estimate, difference, mean_interval
 from consumers.tuning.choosing import Choice, held_out
 from consumers.tuning.grid import Trial
 from consumers.tuning.judged import Judged
-from infra.ranking.bootstrap import Estimate, difference, mean_interval
 from schemas.collections import CollectionSettings
 
 KEEP: Final = "keep the settings you have"

@@ -1,19 +1,17 @@
 """Many jobs, full batches: what jobs want of a model at the same moment goes through it together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from infra.engines.blame import Run, each
 from infra.grouping import Drain
 from infra.metrics import MODEL_BATCH
-from schemas.errors import DependencyUnavailable
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-Run = Callable[[Sequence[T]], Awaitable[Sequence[R]]]
 
 
 def in_thread(run: Callable[[Sequence[T]], Sequence[R]], thread: Executor) -> Run[T, R]:
@@ -29,7 +27,7 @@ def in_thread(run: Callable[[Sequence[T]], Sequence[R]], thread: Executor) -> Ru
 class _Wanted(Generic[T, R]):
     item: T
     size: int
-    answer: asyncio.Future[R]
+    answer: asyncio.Future[R | Exception]
 
 
 class Batcher(Generic[T, R]):
@@ -38,14 +36,22 @@ class Batcher(Generic[T, R]):
     Urgent items go first, yet leave a quarter of a batch to the others, so that neither starves. The others go with
     those of like size, for a batch costs what its longest item costs, and the one that waited longest is among them.
 
-    A batch that fails is halved until the item at fault is alone, so one caller never spoils another's work;
-    `DependencyUnavailable` goes to all of the batch at once instead. Items whose caller has gone are not computed.
+    Of a batch that fails the item at fault is found (`each`, with `probe`), so one caller never spoils another's work.
+    Items whose caller has gone are not computed.
     """
 
     def __init__(
-        self, run: Run[T, R], *, limit: int, size: Callable[[T], int], lanes: int = 1, model: str = "model"
+        self,
+        run: Run[T, R],
+        *,
+        limit: int,
+        size: Callable[[T], int],
+        lanes: int = 1,
+        model: str = "model",
+        probe: T | None = None,
     ) -> None:
         self._run = run
+        self._probe = probe
         self._limit = limit
         self._size = size
         self._batch_items = MODEL_BATCH.labels(model)
@@ -53,14 +59,14 @@ class Batcher(Generic[T, R]):
         self._patient: list[_Wanted[T, R]] = []
         self._drain = Drain(self._send_next, lanes=lanes)
 
-    async def call(self, items: Sequence[T], *, urgent: bool = False) -> list[R]:
-        """The answers to `items`, in their order, or the exception that one of them raised."""
+    async def call(self, items: Sequence[T], *, urgent: bool = False) -> list[R | Exception]:
+        """The answers to `items`, in their order; one that the model cannot take has its error in place."""
         loop = asyncio.get_running_loop()
         wanted: list[_Wanted[T, R]] = [_Wanted(item, self._size(item), loop.create_future()) for item in items]
         (self._urgent if urgent else self._patient).extend(wanted)
         self._drain.start(-(-len(wanted) // self._limit))
         try:
-            return await asyncio.gather(*(one.answer for one in wanted))
+            return [await one.answer for one in wanted]
         finally:
             for one in wanted:
                 one.answer.cancel()
@@ -82,20 +88,9 @@ class Batcher(Generic[T, R]):
         return first + others
 
     async def _send(self, batch: list[_Wanted[T, R]]) -> None:
-        try:
-            answered = list(zip(batch, await self._run([one.item for one in batch]), strict=True))
-        except Exception as error:  # noqa: BLE001 - every caller must hear of it
-            if len(batch) == 1 or isinstance(error, DependencyUnavailable):
-                for one in batch:
-                    if not one.answer.done():
-                        one.answer.set_exception(error)
-            else:
-                half = len(batch) // 2
-                await self._send(batch[:half])
-                await self._send(batch[half:])
-            return
+        answers = await each(self._run, [one.item for one in batch], probe=self._probe)
         self._batch_items.observe(len(batch))
-        for one, answer in answered:
+        for one, answer in zip(batch, answers, strict=True):
             if not one.answer.done():
                 one.answer.set_result(answer)
 

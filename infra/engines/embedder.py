@@ -7,11 +7,16 @@ from typing import Final, Protocol
 
 import structlog
 
-from infra.engines.batching import Batcher, Run
+from infra.engines.batching import Batcher
+from infra.engines.blame import Run, blames_an_item
 from infra.metrics import EMBEDDED
+from schemas.errors import JobError
 from schemas.retrieval import Embedding
 
 log = structlog.get_logger(__name__)
+
+PROBE: Final = "서울"
+"""A text that every model takes."""
 
 CACHE_S: Final = 5.0
 """A cache that answers later than this is no help."""
@@ -59,7 +64,7 @@ class BatchedEmbedder:
         self._name = name
         self._model = model
         self._cache = cache
-        self._batcher = Batcher(run, limit=batch, size=len, lanes=lanes, model="embedder")
+        self._batcher = Batcher(run, limit=batch, size=len, lanes=lanes, model="embedder", probe=PROBE)
 
     @property
     def name(self) -> str:
@@ -76,23 +81,34 @@ class BatchedEmbedder:
         """Whether the model gives sparse vectors of its own too."""
         return self._model.learned
 
-    async def embed_documents(self, texts: Sequence[str]) -> list[Embedding]:
-        """One embedding a text; the same text twice is embedded once."""
+    async def embed_documents(self, texts: Sequence[str]) -> list[Embedding | JobError]:
+        """One embedding a text, or the error of a text that the model cannot take; the same text is embedded once.
+
+        Raises errors that are no text's: outages, and those of the configuration.
+        """
         prefixed = [self._model.document_prefix + text for text in texts]
         keys = {text: sha256(text.encode()).digest() for text in prefixed}
         found = await self._find(list(keys.values()))
         missing = [text for text, key in keys.items() if key not in found]
-        made = dict(zip((keys[text] for text in missing), await self._batcher.call(missing), strict=True))
+        answers = dict(zip((keys[text] for text in missing), await self._batcher.call(missing), strict=True))
+        made = {key: answer for key, answer in answers.items() if not isinstance(answer, Exception)}
         EMBEDDED.labels("cache").inc(len(found))
         EMBEDDED.labels("model").inc(len(made))
         if made:
             await self._keep(made)
-        held = {**found, **made}
+        refused = {key: error for key, error in answers.items() if isinstance(error, Exception)}
+        for error in refused.values():
+            if not blames_an_item(error):
+                raise error
+        held: dict[bytes, Embedding | JobError] = {**found, **made}
+        held |= {key: _as_job_error(error) for key, error in refused.items()}
         return [held[keys[text]] for text in prefixed]
 
     async def embed_query(self, text: str) -> Embedding:
         """The embedding of a query."""
         (embedding,) = await self._batcher.call([self._model.query_prefix + text], urgent=True)
+        if isinstance(embedding, Exception):
+            raise embedding
         return embedding
 
     async def close(self) -> None:
@@ -115,6 +131,14 @@ class BatchedEmbedder:
     async def _keep(self, made: Mapping[bytes, Embedding]) -> None:
         if (cache := self._cache) is not None:
             await _in_time(lambda: cache.keep(self._name, made))
+
+
+def _as_job_error(error: Exception) -> JobError:
+    """What a model in this process raises over one text is that text's, too."""
+    if isinstance(error, JobError):
+        return error
+    log.warning("embedder.text_refused", error=repr(error))
+    return JobError(f"the embedding model cannot take this text: {type(error).__name__}", code="embedding_invalid")
 
 
 async def _in_time(ask: Callable[[], Awaitable[Mapping[bytes, Embedding] | None]]) -> Mapping[bytes, Embedding] | None:

@@ -1,77 +1,140 @@
-"""One URL of an engine elsewhere that takes JSON and gives JSON, with its refusals as errors of ours."""
+"""One URL of an engine elsewhere that takes JSON and gives JSON or events, with its refusals as errors of ours."""
 
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
+import contextlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
+from httpx_sse import EventSource, SSEError
 
-from schemas.errors import DependencyUnavailable, EngineOverloaded, JobError
+from infra.engines.complaints import Complaint, as_error, complaint
+from schemas.errors import DependencyUnavailable, EngineReplyBroken, JobError
 
-MAX_RETRY_AFTER: Final = timedelta(minutes=10)
+EVENTS = "text/event-stream"
+
+
+class RefusedBodyError(Exception):
+    """The engine refuses the request and says why; `error` is what the job is told."""
+
+    def __init__(self, error: JobError, why: Complaint) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.why = why
 
 
 class Endpoint:
     """`timeout`: seconds for connecting, and for each silence while the answer is read. `api_key`: a bearer token."""
 
-    def __init__(self, url: str, api_key: str | None, timeout: float) -> None:
+    def __init__(
+        self, url: str, api_key: str | None, timeout: float, *, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._url = url
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx.AsyncClient(headers=headers, timeout=timeout)
+        bearer = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = httpx.AsyncClient(headers={**bearer, **(headers or {})}, timeout=timeout)
 
     async def post(self, body: dict[str, Any]) -> Any:
         """What the engine answers.
 
-        Raises `EngineOverloaded` (429, 503; with the engine's `Retry-After`), `DependencyUnavailable` (no connection,
-        timeout, other 5xx, no JSON) and `JobError` with code `engine_refused` and the engine's message (4xx).
+        Raises `EngineOverloaded` (429, 503, 529; with the engine's `Retry-After`), `DependencyUnavailable` (no
+        connection, timeout, other 5xx), `EngineTrouble` (408, 409, 425, no quota, no JSON) and `EngineRefused` with the
+        engine's message (other 4xx), wherever the error stands.
         """
-        try:
-            response = await self._client.post(self._url, json=body)
-        except httpx.TimeoutException as error:
-            raise DependencyUnavailable("the engine did not answer in time") from error
-        except httpx.TransportError as error:
-            raise DependencyUnavailable(f"the engine cannot be reached: {error or type(error).__name__}") from error
-        if response.is_success:
-            try:
-                return response.json()
-            except ValueError as error:
-                raise DependencyUnavailable("the engine's answer is no JSON") from error
-        message = f"the engine answered {response.status_code}: {_complaint(response)}"
-        if response.status_code in (429, 503):
-            raise EngineOverloaded(message, retry_after=_retry_after(response.headers.get("retry-after")))
-        if response.status_code >= 500:
-            raise DependencyUnavailable(message)
-        raise JobError(message, code="engine_refused")
+        async with _told(), self.open(body) as response:
+            return await whole(response)
+
+    @contextlib.asynccontextmanager
+    async def open(self, body: dict[str, Any]) -> AsyncIterator[httpx.Response]:
+        """The response, its body unread. Raises as `post` does, and `RefusedBodyError` for 400 and 422."""
+        async with _reached(), self._client.stream("POST", self._url, json=body) as response:
+            if not response.is_success:
+                await response.aread()
+                found = complaint(_json(response)) or Complaint(_text(response))
+                error = as_error(response.status_code, found, response.headers)
+                raise RefusedBodyError(error, found) if response.status_code in (400, 422) else error
+            yield response
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
 
-def versioned(base_url: str) -> str:
-    """The base of OpenAI's calls, for an address given with or without `/v1`."""
-    return f"{base_url.rstrip('/').removesuffix('/v1')}/v1"
+async def whole(response: httpx.Response) -> Any:
+    """The JSON of a response. Raises the error that it tells of, and `EngineReplyBroken` where it is no JSON."""
+    await response.aread()
+    body = _json(response)
+    if body is None:
+        raise EngineReplyBroken(
+            f"the engine's reply is no JSON; is this the address of its calls? It begins: {_text(response)[:100]!r}",
+            code="engine_reply_unreadable",
+        )
+    return checked(body)
 
 
-def _retry_after(value: str | None) -> timedelta | None:
-    """Seconds or a date (RFC 9110, 10.2.3); None where there is neither."""
-    if value is None:
-        return None
+async def events(response: httpx.Response) -> AsyncGenerator[Any]:
+    """The JSON of each event, and None for `[DONE]`, the last. Raises the error that one tells of."""
     try:
-        pause = timedelta(seconds=int(value))
-    except ValueError:
-        try:
-            pause = parsedate_to_datetime(value) - datetime.now(UTC)
-        except (ValueError, TypeError):  # no date, or one without a zone
-            return None
-    return min(max(pause, timedelta(0)), MAX_RETRY_AFTER)
+        async with contextlib.aclosing(EventSource(response).aiter_sse()) as found:
+            async for event in found:
+                if event.data.strip() == "[DONE]":
+                    yield None
+                    return
+                if event.data.strip():
+                    yield checked(json.loads(event.data))
+    except (SSEError, ValueError) as error:
+        raise unreadable("events") from error
 
 
-def _complaint(response: httpx.Response) -> str:
+def checked(body: Any) -> Any:
+    """The body, unless it tells of an error in spite of its status."""
+    if (found := complaint(body)) is not None:
+        raise as_error(200, found, {})
+    return body
+
+
+def unreadable(protocol: str) -> EngineReplyBroken:
+    """A reply that does not follow a protocol."""
+    return EngineReplyBroken(
+        f"the engine's reply does not follow the {protocol} protocol", code="engine_reply_unreadable"
+    )
+
+
+def address(base_url: str, call: str, *, version: str = "/v1") -> str:
+    """Where a call is, for a base such as `https://host`, `https://host/v1` or `https://host/v1beta/openai`.
+
+    A base without a path has its calls under `version`. A query (`?api-version=...`) stays, so does a whole address.
+    """
+    parts = urlsplit(base_url.strip())
+    path = parts.path.rstrip("/").removesuffix(f"/{call}") or version
+    return parts._replace(path=f"{path}/{call}").geturl()
+
+
+@contextlib.asynccontextmanager
+async def _told() -> AsyncIterator[None]:
     try:
-        body = response.json()
-    except ValueError:
-        body = None
-    error = body.get("error", body) if isinstance(body, dict) else None
-    message = error.get("message") if isinstance(error, dict) else error
-    return str(message or response.text or response.reason_phrase)[:500]
+        yield
+    except RefusedBodyError as refused:
+        raise refused.error from refused
+
+
+@contextlib.asynccontextmanager
+async def _reached() -> AsyncIterator[None]:
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise DependencyUnavailable("the engine did not answer in time") from error
+    except (httpx.TransportError, httpx.DecodingError) as error:
+        raise DependencyUnavailable(f"the engine cannot be reached: {error or type(error).__name__}") from error
+
+
+def _json(response: httpx.Response) -> Any:
+    """None for what is no JSON. UTF-8 whatever the header says, else as the header says."""
+    for text in (response.content, response.text):
+        with contextlib.suppress(ValueError):
+            return json.loads(text)
+    return None
+
+
+def _text(response: httpx.Response) -> str:
+    return response.text.strip() or response.reason_phrase

@@ -36,7 +36,7 @@ _POINTING: Final = frozenset(["이", "그", "그녀", "그것", "이것", "이�
 """First words of a sentence that is about what the one before it named; conjunctions (`MAJ`) are as well."""
 
 
-class ExtractiveGenerator:
+class ExtractiveAnswerer:
     """Quotes sentences, the answering one first. `threshold` in 0..1 is the evidence needed to answer at all.
 
     Generation options do not apply. Evidence is how far a passage, with its title and heading, covers the question.
@@ -51,7 +51,7 @@ class ExtractiveGenerator:
         """`extractive`."""
         return "extractive"
 
-    async def generate(self, question: str, passages: Sequence[Passage], options: object) -> GeneratedAnswer:
+    async def answer(self, question: str, passages: Sequence[Passage], options: object) -> GeneratedAnswer:
         """Up to three sentences, each followed by its source as ` [1]`; or `NOT_FOUND` without citations."""
         return await asyncio.to_thread(self._answer, question, passages)
 

@@ -1,15 +1,18 @@
-"""The embedder and the reranker that the settings name; and their names, which need no model."""
+"""The models that the settings name; and the names of embedder and reranker, which need no model."""
 
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Final, assert_never
 
 from pydantic import SecretStr
 
 from infra.engines.batching import in_thread
+from infra.engines.dialect import Dialect
 from infra.engines.embedder import BatchedEmbedder, EmbeddingCache
+from infra.engines.openai import OpenAITextModel
 from infra.engines.rerank_endpoint import RerankEndpoint
 from infra.engines.reranker import BatchedReranker
-from infra.settings import EmbedderSettings, RerankerSettings
+from infra.settings import EmbedderSettings, GeneratorSettings, RerankerSettings
 
 REQUESTS_AT_ONCE: Final = 4
 """To an embedding endpoint: it is seldom one request that fills a server."""
@@ -36,6 +39,25 @@ def reranker_name(settings: RerankerSettings) -> str | None:
     return None if settings.engine == "none" else settings.model
 
 
+def open_text_model(settings: GeneratorSettings) -> OpenAITextModel:
+    """The chat engine behind an address, with what it takes of a request."""
+    dialect = Dialect(
+        settings.model,
+        length=settings.length_field,
+        sampling=settings.sampling,
+        system=settings.system_role,
+        extra=settings.body,
+    )
+    return OpenAITextModel(
+        settings.url,
+        settings.model,
+        _revealed(settings.api_key),
+        settings.timeout.total_seconds(),
+        headers=_headers(settings.headers),
+        dialect=dialect,
+    )
+
+
 def open_embedder(settings: EmbedderSettings, cache: EmbeddingCache | None, thread: Executor) -> BatchedEmbedder | None:
     """Loads a model that runs in this process; `thread` is where its passes run.
 
@@ -55,6 +77,7 @@ def open_embedder(settings: EmbedderSettings, cache: EmbeddingCache | None, thre
                 settings.model,
                 _revealed(settings.api_key),
                 settings.timeout.total_seconds(),
+                headers=_headers(settings.headers),
                 dimension=settings.dimension or 0,
                 query_prefix=query or "",
                 document_prefix=document or "",
@@ -102,7 +125,11 @@ def open_reranker(settings: RerankerSettings, thread: Executor) -> BatchedRerank
             return BatchedReranker(settings.model, in_thread(model.score, thread), batch=settings.batch)
         case "endpoint":
             return RerankEndpoint(
-                settings.url, settings.model, _revealed(settings.api_key), settings.timeout.total_seconds()
+                settings.url,
+                settings.model,
+                _revealed(settings.api_key),
+                settings.timeout.total_seconds(),
+                headers=_headers(settings.headers),
             )
         case _:
             assert_never(settings.engine)
@@ -110,3 +137,7 @@ def open_reranker(settings: RerankerSettings, thread: Executor) -> BatchedRerank
 
 def _revealed(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
+
+
+def _headers(secrets: Mapping[str, SecretStr]) -> dict[str, str]:
+    return {name: secret.get_secret_value() for name, secret in secrets.items()}

@@ -1,13 +1,13 @@
 """Dense vectors from any server that speaks OpenAI's embeddings: vLLM, TEI, Ollama, or a hosted model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from infra.engines.dense import embeddings
-from infra.engines.endpoint import Endpoint, versioned
-from schemas.errors import Conflict, DependencyUnavailable
+from infra.engines.endpoint import Endpoint, address, unreadable
+from schemas.errors import Conflict
 from schemas.retrieval import Embedding
 
 
@@ -24,11 +24,12 @@ class OpenAIEmbeddings:
         api_key: str | None = None,
         timeout: float = 60.0,
         *,
+        headers: Mapping[str, str] | None = None,
         dimension: int = 0,
         query_prefix: str = "",
         document_prefix: str = "",
     ) -> None:
-        self._endpoint = Endpoint(f"{versioned(base_url)}/embeddings", api_key, timeout)
+        self._endpoint = Endpoint(address(base_url, "embeddings"), api_key, timeout, headers=headers)
         self._body: dict[str, Any] = {"model": model, "encoding_format": "float"}
         if dimension:
             self._body["dimensions"] = dimension
@@ -64,7 +65,7 @@ def _read(reply: Any, count: int) -> np.ndarray[tuple[int, int], np.dtype[np.flo
         rows = {int(row["index"]): row["embedding"] for row in reply["data"]}
         vectors = np.array([rows[at] for at in range(count)], dtype=np.float32)
     except (KeyError, TypeError, ValueError) as error:
-        raise DependencyUnavailable("the engine's answer does not follow the embeddings protocol") from error
+        raise unreadable("embeddings") from error
     if vectors.ndim != 2 or not vectors.shape[1]:
-        raise DependencyUnavailable("the engine's answer holds no vectors")
+        raise unreadable("embeddings")
     return vectors

@@ -2,11 +2,14 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
-from infra.engines.endpoint import Endpoint
-from schemas.errors import DependencyUnavailable
+from infra.engines.blame import each
+from infra.engines.endpoint import Endpoint, address, unreadable
+from infra.engines.reranker import told
+from schemas.errors import JobError
 
 AT_ONCE: Final = 8
 """Requests; the server makes the batches."""
@@ -15,8 +18,16 @@ AT_ONCE: Final = 8
 class RerankEndpoint:
     """`base_url` is what comes before `/rerank`: `http://127.0.0.1:8000`, `https://api.cohere.com/v2`."""
 
-    def __init__(self, base_url: str, model: str, api_key: str | None = None, timeout: float = 60.0) -> None:
-        self._endpoint = Endpoint(f"{base_url.rstrip('/')}/rerank", api_key, timeout)
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        api_key: str | None = None,
+        timeout: float = 60.0,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._endpoint = Endpoint(address(base_url, "rerank", version=""), api_key, timeout, headers=headers)
         self._model = model
         self._turn = asyncio.Semaphore(AT_ONCE)
 
@@ -25,16 +36,18 @@ class RerankEndpoint:
         """The model's name on the server."""
         return self._model
 
-    async def rerank(self, question: str, texts: Sequence[str]) -> list[float]:
-        """A relevance in 0..1 for each text. Raises what `Endpoint.post` raises."""
-        if not texts:
-            return []
+    async def rerank(self, question: str, texts: Sequence[str]) -> list[float | JobError]:
+        """A relevance in 0..1 for each text, or the error of a text that the server refuses."""
+        scores = await each(partial(self._scores, question), texts, probe=question)
+        # Some servers give logits.
+        if not all(0 <= score <= 1 for score in scores if not isinstance(score, Exception)):
+            scores = [score if isinstance(score, Exception) else _sigmoid(score) for score in scores]
+        return told(scores)
+
+    async def _scores(self, question: str, texts: Sequence[str]) -> list[float]:
         body = {"model": self._model, "query": question, "documents": list(texts), "top_n": len(texts)}
         async with self._turn:
-            reply = await self._endpoint.post(body)
-        scores = _read(reply, len(texts))
-        # Some servers give logits.
-        return scores if all(0 <= score <= 1 for score in scores) else [_sigmoid(score) for score in scores]
+            return _read(await self._endpoint.post(body), len(texts))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -46,9 +59,9 @@ def _read(reply: Any, count: int) -> list[float]:
         found = {int(row["index"]): float(row["relevance_score"]) for row in reply["results"]}
         scores = [found[at] for at in range(count)]
     except (KeyError, TypeError, ValueError) as error:
-        raise DependencyUnavailable("the engine's answer does not follow the rerank protocol") from error
+        raise unreadable("rerank") from error
     if not all(map(math.isfinite, scores)):
-        raise DependencyUnavailable("the engine's answer holds scores that are no numbers")
+        raise unreadable("rerank")
     return scores
 
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from schemas.filters import Filter
 from schemas.names import CollectionName
-from schemas.retrieval import Embedding, Passage
+from schemas.retrieval import Embedding, FinishReason, Passage
 
 MAX_QUESTION_CHARS = 8_000
 
@@ -70,6 +70,10 @@ class InferenceResult(BaseModel):
     citations: list[Citation]
     model: str | None
     usage: TokenUsage = TokenUsage()
+    finish_reason: FinishReason | None = Field(
+        None, description="`length`: the answer was cut at `max_tokens`. null: no model wrote it, or it did not say."
+    )
+    citations_dropped: int = Field(0, description="Numbers the model cited that belong to no passage; not in the text.")
     timings_ms: dict[str, float] = Field(default_factory=dict)
 
 

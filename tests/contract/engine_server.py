@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -10,7 +11,7 @@ from zlib import crc32
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 Reply = Callable[[Request], Awaitable[Response]]
@@ -22,16 +23,45 @@ class EngineServer:
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.targets: list[str] = []
         self.url = ""
         self.reply: Reply = self.says("")
 
     @staticmethod
-    def says(content: str | None, **usage: int) -> Reply:
-        """A chat completion."""
+    def says(content: Any, finish: str | None = "stop", *, usage: Any = None, **message: Any) -> Reply:
+        """A chat completion, whole; `content` may be of any form that engines use."""
+        told = {"role": "assistant", "content": content, **message}
+        return EngineServer.answers(
+            {"choices": [{"index": 0, "message": told, "finish_reason": finish}], "usage": usage}
+        )
+
+    @staticmethod
+    def answers(body: Any, status: int = 200, **headers: str) -> Reply:
+        """Any JSON."""
+        return EngineServer.refuses(status, json.dumps(body, ensure_ascii=False), **headers)
+
+    @staticmethod
+    def streams(*pieces: str, finish: str | None = "stop", done: bool = True, usage: Any = None) -> Reply:
+        """A chat completion in pieces, as server-sent events."""
+        deltas = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
+        events: list[Any] = [{"choices": [{"index": 0, "delta": {"role": "assistant"}}]}, *deltas]
+        if finish:
+            events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+        if usage:
+            events.append({"choices": [], "usage": usage})
+        return EngineServer.sends(*events, *(["[DONE]"] if done else []))
+
+    @staticmethod
+    def sends(*events: Any) -> Reply:
+        """Server-sent events, whatever is in them."""
+
+        async def lines() -> AsyncIterator[str]:
+            yield ": a comment, as servers send it to keep a connection open\n\n"
+            for event in events:
+                yield f"data: {event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)}\n\n"
 
         async def reply(_: Request) -> Response:
-            message = {"role": "assistant", "content": content}
-            return JSONResponse({"choices": [{"index": 0, "message": message}], "usage": usage})
+            return StreamingResponse(lines(), media_type="text/event-stream")
 
         return reply
 
@@ -73,6 +103,7 @@ class EngineServer:
     async def handle(self, request: Request) -> Response:
         self.bodies.append(await request.json())
         self.headers.append(dict(request.headers))
+        self.targets.append(str(request.url).removeprefix(self.url))
         return await self.reply(request)
 
 
@@ -80,8 +111,7 @@ class EngineServer:
 async def engine_server() -> AsyncIterator[EngineServer]:
     """The server, on a port of its own."""
     peer = EngineServer()
-    paths = ("/v1/chat/completions", "/v1/embeddings", "/rerank", "/v2/rerank")
-    app = Starlette(routes=[Route(path, peer.handle, methods=["POST"]) for path in paths])
+    app = Starlette(routes=[Route("/{path:path}", peer.handle, methods=["POST"])])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
     serving = asyncio.create_task(server.serve())
     async with asyncio.timeout(10):

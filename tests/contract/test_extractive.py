@@ -7,15 +7,16 @@ from itertools import pairwise
 
 import pytest
 
-from consumers.stages.ports import GenerationOptions, Generator
+from consumers.stages.ports import Answerer
 from infra.engines.asked import Asked, Kind
-from infra.engines.extractive import NOT_FOUND, ExtractiveGenerator
+from infra.engines.extractive import NOT_FOUND, ExtractiveAnswerer
 from infra.engines.passages import read, whole
 from infra.local import sample
 from infra.text.kiwi import shared_analyser
 from schemas.retrieval import GeneratedAnswer, Passage
+from schemas.text import TextOptions
 
-OPTIONS = GenerationOptions(max_tokens=64, temperature=0.0)
+OPTIONS = TextOptions(max_tokens=64, temperature=0.0)
 TEXTS = [
     "경복궁은 1395년에 창건된 조선 왕조의 법궁이다. 임진왜란 때 불에 탔다. 고종 때 다시 지었다.",
     "한라산은 제주도에 있는 해발 1,947미터의 화산이다. 남한에서 가장 높다.",
@@ -26,7 +27,7 @@ TOWER = (
     "지금의 등대지기는 노을진이다. 안개가 짙은 날에는 무적을 울리기 때문에 배들이 길을 잃지 않는다."
 )
 
-engine: Generator = ExtractiveGenerator()
+engine: Answerer = ExtractiveAnswerer()
 
 
 def passages(*texts: str, title: str | None = None, heading: str | None = None) -> list[Passage]:
@@ -41,7 +42,7 @@ def windows(text: str, *spans: tuple[int, int]) -> list[Passage]:
 
 
 async def ask(question: str, given: list[Passage]) -> GeneratedAnswer:
-    return await engine.generate(question, given, OPTIONS)
+    return await engine.answer(question, given, OPTIONS)
 
 
 def quotes(answer: GeneratedAnswer) -> list[tuple[str, Passage]]:
@@ -203,13 +204,13 @@ async def test_quotes_are_literal_in_any_text(text: str) -> None:
 
 
 async def test_evidence_is_a_share_and_the_answer_repeats() -> None:
-    generator = ExtractiveGenerator()
+    answerer = ExtractiveAnswerer()
     given = passages(TOWER, *TEXTS)
     question = "가람곶 등대의 높이는 얼마인가요?"
-    evidence = generator.evidence(question, given)
+    evidence = answerer.evidence(question, given)
     assert all(0 <= share <= 1 and not math.isnan(share) for share in evidence)
     assert max(evidence) == evidence[0]
-    answers = [await generator.generate(question, given, OPTIONS) for _ in range(3)]
+    answers = [await answerer.answer(question, given, OPTIONS) for _ in range(3)]
     assert answers[0] == answers[1] == answers[2]
 
 

@@ -22,7 +22,15 @@ from infra.engines.batching import in_thread
 from infra.engines.embedder import BatchedEmbedder
 from infra.engines.open import embedder_name, open_embedder, open_reranker
 from infra.settings import EmbedderSettings, RerankerSettings
-from schemas.errors import Conflict, DependencyMissing, DependencyUnavailable, EngineOverloaded, JobError
+from schemas.errors import (
+    Conflict,
+    DependencyMissing,
+    DependencyUnavailable,
+    EngineOverloaded,
+    EngineRefused,
+    EngineTrouble,
+    JobError,
+)
 from schemas.retrieval import Embedding
 from tests.contract import tiny_models
 from tests.contract.engine_server import EngineServer, engine_server
@@ -68,6 +76,18 @@ def m3(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def cross_encoder(folder: Path) -> Path:
     return tiny_models.xlm_roberta(folder / "cross-encoder", scores=True)
+
+
+REFUSALS: dict[str, tuple[int, Any, str]] = {
+    # name: status, body, the code of the text's error
+    "too long for TEI": (413, {"error": {"message": "less than 512 tokens", "type": "Validation"}}, "engine_refused"),
+    "too long": (400, {"error": {"message": "too long"}}, "engine_refused"),
+    "not valid": (422, {"detail": "no"}, "engine_refused"),
+    "numbers that JSON lacks": (500, {"error": "json: unsupported value: NaN"}, "engine_refused"),
+    "an error behind a 200": (200, {"error": {"message": "something"}}, "engine_error"),
+    "no vectors": (200, {"data": []}, "engine_reply_unreadable"),
+    "a vector of nulls": (200, None, "embedding_invalid"),
+}
 
 
 def embedder_settings(engine: str, model: str | Path, **more: Any) -> EmbedderSettings:
@@ -189,27 +209,49 @@ class TestOpenAIEmbeddings:
         assert caught.value.reason == "encoder_mismatch"
         await embedder.close()
 
-    async def test_a_refused_text_fails_its_own_job_alone(
-        self, server: EngineServer, thread: ThreadPoolExecutor
+    @pytest.mark.parametrize("refusal", REFUSALS)
+    async def test_a_text_that_is_not_taken_has_its_error_in_place(
+        self, server: EngineServer, thread: ThreadPoolExecutor, refusal: str
     ) -> None:
-        fine, refused = server.embeds(), server.refuses(400, '{"error": {"message": "too long"}}')
+        status, body, code = REFUSALS[refusal]
 
         async def reply(request: Any) -> Any:
             texts = (await request.json())["input"]
-            return await (refused if any(len(text) > 100 for text in texts) else fine)(request)
+            if not any(len(text) > 100 for text in texts):
+                return await server.embeds()(request)
+            if refusal != "a vector of nulls":
+                return await server.answers(body, status)(request)
+            rows = [{"index": n, "embedding": [None if len(t) > 100 else 1.0] * 8} for n, t in enumerate(texts)]
+            return await server.answers({"data": rows})(request)
 
         server.reply = reply
         embedder = open_embedder(embedder_settings("openai", "m", url=server.url), None, thread)
         assert embedder is not None
-        good, bad = await asyncio.gather(
-            embedder.embed_documents(["하나", "둘"]),
-            embedder.embed_documents(["셋", "길" * 101]),
-            return_exceptions=True,
+        long = "길" * 101
+        good, mixed = await asyncio.gather(
+            embedder.embed_documents(["하나", "둘"]), embedder.embed_documents(["셋", long, "넷"])
         )
-        assert isinstance(good, list)
-        assert isinstance(bad, JobError)
-        assert (bad.reason, bad.retryable) == ("engine_refused", False)
-        assert "too long" in bad.message
+        assert [isinstance(one, Embedding) for one in [*good, *mixed]] == [True, True, True, False, True]
+        refused = mixed[1]
+        assert isinstance(refused, JobError)
+        assert (refused.reason, isinstance(refused, DependencyUnavailable)) == (code, False)
+        [alone] = await embedder.embed_documents([long])
+        assert isinstance(alone, JobError), "also when nobody else asks at the moment"
+        await embedder.close()
+
+    @pytest.mark.parametrize(
+        ("status", "error"),
+        [(401, EngineRefused), (404, EngineRefused), (500, DependencyUnavailable), (408, EngineTrouble)],
+    )
+    async def test_an_endpoint_that_takes_no_text_is_not_asked_for_each(
+        self, server: EngineServer, thread: ThreadPoolExecutor, status: int, error: type[JobError]
+    ) -> None:
+        server.reply = server.refuses(status, "{}")
+        embedder = open_embedder(embedder_settings("openai", "m", url=server.url), None, thread)
+        assert embedder is not None
+        with pytest.raises(error):
+            await embedder.embed_documents([f"글 {n}" for n in range(30)])
+        assert len(server.bodies) <= 2
         await embedder.close()
 
     async def test_trouble_is_told_apart(self, server: EngineServer, thread: ThreadPoolExecutor) -> None:
@@ -223,8 +265,9 @@ class TestOpenAIEmbeddings:
         broken = ['{"data": []}', '{"data": [{"index": 0, "embedding": ["x"]}]}', "[]", '{"data": [{"index": 0}]}']
         for body in [*broken, '{"data": [{"index": 0, "embedding": []}]}']:
             server.reply = server.refuses(200, body)
-            with pytest.raises(DependencyUnavailable):
+            with pytest.raises(EngineTrouble) as unreadable:
                 await embedder.embed_query("하나")
+            assert unreadable.value.reason == "engine_reply_unreadable"
         server.reply = server.refuses(200, '{"data": [{"index": 0, "embedding": [0.0, 0.0]}]}')
         with pytest.raises(JobError) as useless:
             await embedder.embed_query("하나")
@@ -485,6 +528,25 @@ class TestRerankEndpoint:
         assert scores == pytest.approx([0.0, 0.5, 0.9707, 1.0], abs=1e-4)
         await reranker.close()
 
+    async def test_a_text_that_is_refused_has_its_error_in_place(
+        self, server: EngineServer, thread: ThreadPoolExecutor
+    ) -> None:
+        scores = server.scores(lambda _, text: float(len(text)))
+
+        async def reply(request: Any) -> Any:
+            too_long = any(len(text) > 100 for text in (await request.json())["documents"])
+            return await (server.refuses(400, '{"error": "too long"}') if too_long else scores)(request)
+
+        server.reply = reply
+        reranker = open_reranker(reranker_settings("endpoint", "m", url=server.url), thread)
+        assert reranker is not None
+        found = await reranker.rerank("질문", ["가", "길" * 101, "가나다"])
+        assert isinstance(found[1], EngineRefused)
+        assert [found[0], found[2]] == pytest.approx([0.7311, 0.9526], abs=1e-4), "of all texts on one scale"
+        with pytest.raises(EngineRefused):
+            await reranker.rerank("질문", ["길" * 101])
+        await reranker.close()
+
     async def test_trouble_is_told_apart(self, server: EngineServer, thread: ThreadPoolExecutor) -> None:
         reranker = open_reranker(reranker_settings("endpoint", "m", url=server.url), thread)
         assert reranker is not None
@@ -493,8 +555,9 @@ class TestRerankEndpoint:
             await reranker.rerank("질문", ["글"])
         for body in ('{"results": []}', "[]", '{"results": [{"index": 0, "relevance_score": null}]}'):
             server.reply = server.refuses(200, body)
-            with pytest.raises(DependencyUnavailable):
+            with pytest.raises(EngineTrouble) as unreadable:
                 await reranker.rerank("질문", ["글"])
+            assert unreadable.value.reason == "engine_reply_unreadable"
         await reranker.close()
 
 

@@ -12,11 +12,11 @@ from uuid import UUID, uuid4
 from zlib import crc32
 
 from consumers.stages.context import StageJob
-from consumers.stages.ports import ChildSummary, Deployment, GenerationOptions, Ports
+from consumers.stages.ports import ChildSummary, Deployment, Ports
 from infra.corpora.rows import read_rows
 from schemas.catalogue import StoredFile
 from schemas.collections import Chunking, FusionSettings, SparseSettings
-from schemas.errors import Conflict, DocumentRefused, NotFound
+from schemas.errors import Conflict, DocumentRefused, EngineRefused, JobError, NotFound
 from schemas.filters import Condition
 from schemas.kinds.indexing import Corpus, DocumentError
 from schemas.kinds.indexing.parts import PartDocument
@@ -38,6 +38,7 @@ from schemas.retrieval import (
     SparseVector,
     SubmittedText,
 )
+from schemas.text import TextOptions
 from schemas.topics import Lane
 from tests.unit.catalogue_in_memory import MemoryCatalogue
 
@@ -200,9 +201,11 @@ class LengthEmbedder:
     name: str = "lengths"
     dimension: int = 2
     learned: bool = False
+    refuses: str = "\0"
+    """Texts that hold this."""
 
-    async def embed_documents(self, texts: Sequence[str]) -> list[Embedding]:
-        return [await self.embed_query(text) for text in texts]
+    async def embed_documents(self, texts: Sequence[str]) -> list[Embedding | JobError]:
+        return [EngineRefused("too long") if self.refuses in text else await self.embed_query(text) for text in texts]
 
     async def embed_query(self, text: str) -> Embedding:
         angle = float(len(text) % 7)
@@ -256,7 +259,7 @@ class RowsHere:
 class FirstPassage:
     name = "first"
 
-    async def generate(self, question: str, passages: Sequence[Passage], options: GenerationOptions) -> GeneratedAnswer:
+    async def answer(self, question: str, passages: Sequence[Passage], options: TextOptions) -> GeneratedAnswer:
         if not passages:
             return GeneratedAnswer("없음", [], self.name, found=False)
         return GeneratedAnswer(f"{passages[0].text} [1]", passages[:1], self.name)
@@ -305,7 +308,7 @@ class World:
         ports.reranker = None
         ports.parser = PlainParser()
         ports.corpora = RowsHere()
-        ports.generator = FirstPassage()
+        ports.answerer = FirstPassage()
         ports.catalogue = self.catalogue
         ports.children = self.children
         return ports

@@ -99,7 +99,7 @@ def shown(default: object) -> str:
             return f"`P{default.days}D`"
         case timedelta():
             return f"`{default.total_seconds():g}`"
-        case "":
+        case "" | dict():
             return "empty"
         case _:
             return f"`{default}`"

@@ -68,7 +68,7 @@ async def test_the_cpu_pool_loads_no_model_and_knows_what_there_is(tmp_path: Pat
         facts = ports.deployment
         assert (facts.embedder, facts.reranker) == ("BAAI/bge-m3+learned", "Dongjin-kr/ko-reranker")
         assert facts.candidates == 50
-        for port in (Ports.reranker, Ports.generator):
+        for port in (Ports.reranker, Ports.answerer):
             with pytest.raises(PortNotOpen):
                 ports.adapter(port)
 
@@ -169,7 +169,7 @@ async def main(pool, generator):
     )
     needs = needs_of(route for route in routes() if route.pool == pool)
     async with open_ports(needs, Database(PostgresSettings(), application="t"), settings, [pool], worker="w") as opened:
-        print(opened.ports.generator.name)
+        print(opened.ports.answerer.name)
 
 asyncio.run(main(*sys.argv[1:]))
 """

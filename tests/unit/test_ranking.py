@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.ranking.bootstrap import difference, mean_interval
-from infra.ranking.lexical import Postings
-from infra.ranking.metrics import METRICS, Places, documents, ndcg, recall, reciprocal_rank, success
+from consumers.ranking.bootstrap import difference, mean_interval
+from consumers.ranking.lexical import Postings
+from consumers.ranking.metrics import METRICS, Places, documents, ndcg, recall, reciprocal_rank, success
 from schemas.retrieval import SparseVector
 
 IDS = [f"d{number}" for number in range(12)]

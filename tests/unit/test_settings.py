@@ -47,6 +47,8 @@ def value_for(annotation: object, default: object) -> str:
         return str(next(choice for choice in choices if choice != default))
     if isinstance(default, int) or "int" in str(annotation):
         return str(int(default) + 1 if isinstance(default, int) else 9100)
+    if isinstance(default, dict):
+        return '{"api-key": "secret"}'
     return "something-else"
 
 
@@ -118,3 +120,17 @@ def test_tracing_is_off_unless_the_standard_variable_is_set(monkeypatch: pytest.
     assert TracingSettings().endpoint is None
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
     assert TracingSettings().endpoint == "http://collector:4318"
+
+
+@pytest.mark.parametrize("text", ["api-key: secret", "[1]", '{"api-key": 7}', "{"])
+def test_headers_that_are_no_json_object_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("WELIP_GENERATOR_HEADERS", text)
+    with pytest.raises(ValidationError) as refused:
+        GeneratorSettings()
+    assert refused.value.errors()[0]["loc"][0] == "headers"
+
+
+def test_headers_are_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WELIP_GENERATOR_HEADERS", '{"api-key": "hush"}')
+    assert "hush" not in repr(GeneratorSettings())
+    assert GeneratorSettings().headers["api-key"].get_secret_value() == "hush"

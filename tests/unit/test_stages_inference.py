@@ -16,7 +16,7 @@ from consumers.stages.ports import Deployment as Facts
 from consumers.stages.registry import stage
 from schemas.catalogue import CollectionRecord
 from schemas.collections import CollectionSettings, FusionSettings, FusionWeights, SparseSettings
-from schemas.errors import Conflict, DependencyMissing, InvalidInput, JobError, NotFound
+from schemas.errors import Conflict, DependencyMissing, EngineRefused, InvalidInput, JobError, NotFound
 from schemas.filters import Condition
 from schemas.kinds.inference import InferenceInput, InferenceResult
 from schemas.outcomes import Done, Next
@@ -67,10 +67,11 @@ class Longest:
 
     def __init__(self) -> None:
         self.read: list[str] = []
+        self.refuses = ""
 
-    async def rerank(self, question: str, texts: Sequence[str]) -> list[float]:
+    async def rerank(self, question: str, texts: Sequence[str]) -> list[float | JobError]:
         self.read += texts
-        return [len(text) / 1000 for text in texts]
+        return [EngineRefused("too long") if text == self.refuses else len(text) / 1000 for text in texts]
 
     async def close(self) -> None:
         return None
@@ -140,7 +141,7 @@ class Deployment:
         ports.sparse = cast(Any, self.words)
         ports.embedder = self.embedder
         ports.reranker = self.reranker
-        ports.generator = FirstPassage()
+        ports.answerer = FirstPassage()
         ports.catalogue = cast(Catalogue, self.shelf)
         return ports
 
@@ -361,6 +362,14 @@ class TestReranking:
         here = Deployment(shelf(chunk("d1", "짧다", 0.9), chunk("d2", "이것은 더 긴 글이다", 0.1)), reranker=Longest())
         result = await here.ask(top_k=1)
         assert (result.answer, here.stages) == ("이것은 더 긴 글이다 [1]", ["retrieve", "rerank", "generate"])
+
+    async def test_a_passage_that_it_cannot_read_comes_last(self) -> None:
+        here = self.here()
+        assert here.reranker is not None
+        here.reranker.refuses = BUSAN.text
+        result = await here.ask(generate=None, top_k=3)
+        assert [citation.document_id for citation in result.citations] == ["d1", "d3", "d2"]
+        assert (result.citations[2].score, "rerank" in result.citations[2].scores) == (0.0, False)
 
     async def test_a_request_may_switch_it_off(self) -> None:
         here = self.here()

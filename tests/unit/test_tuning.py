@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import Table, parquet
 
+from consumers.ranking.metrics import documents
 from consumers.tuning.choosing import choose, held_out
 from consumers.tuning.fusing import Joined, best
 from consumers.tuning.judged import Columns, JudgedQuestion, read_judged
-from infra.ranking.metrics import documents
 from infra.vectors.fusion import fuse, question_weights, ranked
 from producers.client.cli.failures import WrongUse
 from schemas.collections import FusionSettings, FusionWeights

@@ -7,24 +7,25 @@ from typing import Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.inference.onward import milliseconds
-from consumers.stages.ports import GenerationOptions, Ports, needs
+from consumers.stages.ports import Ports, needs
 from schemas.errors import InvalidInput
 from schemas.kinds.inference import Citation, Found, Generate, InferenceInput, InferenceResult, TokenUsage
 from schemas.outcomes import Done, Outcome
+from schemas.text import TextOptions
 
-NEEDS: Final = needs(Ports.generator)
+NEEDS: Final = needs(Ports.answerer)
 
 
 async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
     """Generate. Raises `InvalidInput` (`model_unknown`) when the request names a model that is not here."""
     request = job.input
     wanted = request.generate or Generate()
-    if wanted.model not in ("default", ports.generator.name):
-        why = f"no model {wanted.model!r} here; use 'default' or {ports.generator.name!r}"
+    if wanted.model not in ("default", ports.answerer.name):
+        why = f"no model {wanted.model!r} here; use 'default' or {ports.answerer.name!r}"
         raise InvalidInput(why, code="model_unknown", field="input.generate.model")
-    options = GenerationOptions(max_tokens=wanted.max_tokens, temperature=wanted.temperature)
+    options = TextOptions(max_tokens=wanted.max_tokens, temperature=wanted.temperature)
     began = perf_counter()
-    answer = await ports.generator.generate(request.question, job.carry.passages, options)
+    answer = await ports.answerer.answer(request.question, job.carry.passages, options)
     timings = dict(job.carry.timings_ms)
     timings["generate"] = round((perf_counter() - began) * 1000, 3)
     timings["total"] = milliseconds(job.created_at, datetime.now(UTC))
@@ -34,6 +35,8 @@ async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
         citations=[Citation(**asdict(passage)) for passage in answer.citations],
         model=answer.model,
         usage=TokenUsage(**asdict(answer.usage)),
+        finish_reason=answer.finish_reason,
+        citations_dropped=answer.citations_dropped,
         timings_ms=timings,
     )
     return Done(result.model_dump())

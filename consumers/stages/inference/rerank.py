@@ -8,7 +8,7 @@ from consumers.stages.context import StageJob
 from consumers.stages.inference.onward import onward
 from consumers.stages.models import under_headings
 from consumers.stages.ports import Ports, needs
-from schemas.errors import DependencyMissing
+from schemas.errors import DependencyMissing, JobError
 from schemas.kinds.inference import Found, InferenceInput
 from schemas.outcomes import Outcome
 
@@ -29,10 +29,13 @@ async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
     texts = [under_headings(passage.title, passage.heading, passage.text) for passage in passages]
     relevance = await reranker.rerank(request.question, texts)
     scored = [
-        replace(passage, score=score, scores={**passage.scores, "rerank": score})
+        # One that the model cannot read comes after those that it did, and has no score of its.
+        replace(passage, score=0.0)
+        if isinstance(score, JobError)
+        else replace(passage, score=score, scores={**passage.scores, "rerank": score})
         for passage, score in zip(passages, relevance, strict=True)
     ]
     # Stable: among equals the retriever's order holds.
-    best = sorted(scored, key=lambda passage: -passage.score)[: request.top_k]
+    best = sorted(scored, key=lambda passage: ("rerank" not in passage.scores, -passage.score))[: request.top_k]
     timings = {**job.carry.timings_ms, "rerank": round((perf_counter() - began) * 1000, 3)}
     return onward(job, best, timings)

@@ -21,8 +21,8 @@ from consumers.stages.ports.needs import Needs as Needs
 from consumers.stages.ports.needs import Port as Port
 from consumers.stages.ports.needs import PortSet
 from consumers.stages.ports.needs import needs as needs
-from consumers.stages.ports.text import GenerationOptions as GenerationOptions
-from consumers.stages.ports.text import Generator as Generator
+from consumers.stages.ports.text import Answerer as Answerer
+from consumers.stages.ports.text import TextModel as TextModel
 from schemas.catalogue import CollectionRecord as CollectionRecord
 from schemas.catalogue import StoredDocument as StoredDocument
 
@@ -34,6 +34,7 @@ class Ports(PortSet):
     others. `embedder` and `reranker` are None where this process has no such model.
     """
 
+    answerer = Port[Answerer]()
     blobs = Port[Blobs]()
     catalogue = Port[Catalogue]()
     children = Port[Children]()
@@ -42,7 +43,6 @@ class Ports(PortSet):
     file_store = Port[FileStore]()
     """The executor's. A stage's own `files` are made of it."""
     files = Port[Files]()
-    generator = Port[Generator]()
     index = Port[VectorIndex]()
     parser = Port[DocumentParser]()
     reranker = Port[Reranker | None]()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from schemas.collections import Chunking, SparseSettings
-from schemas.errors import DocumentRefused
+from schemas.errors import DocumentRefused, JobError
 from schemas.requester import Requester
 from schemas.retrieval import Embedding, Sentence, SparseVector
 
@@ -50,8 +50,8 @@ class Embedder(Protocol):
     def learned(self) -> bool:
         """Whether the model gives sparse vectors of its own too."""
 
-    async def embed_documents(self, texts: Sequence[str]) -> list[Embedding]:
-        """One embedding a text. What was embedded before comes from the cache."""
+    async def embed_documents(self, texts: Sequence[str]) -> list[Embedding | JobError]:
+        """One embedding a text, or the error of a text that the model cannot take. Known texts come from the cache."""
 
     async def embed_query(self, text: str) -> Embedding:
         """The embedding of a query."""
@@ -64,5 +64,8 @@ class Reranker(Protocol):
     def name(self) -> str:
         """The model's name."""
 
-    async def rerank(self, question: str, texts: Sequence[str]) -> list[float]:
-        """A relevance in 0..1 for each text. Pairs of several jobs share a batch."""
+    async def rerank(self, question: str, texts: Sequence[str]) -> list[float | JobError]:
+        """A relevance in 0..1 for each text, or the error of a text that the model cannot take.
+
+        Raises when it can take none. Pairs of several jobs share a batch.
+        """

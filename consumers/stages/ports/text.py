@@ -1,29 +1,50 @@
-"""What answers a question from passages."""
+"""What writes text: language models, and what answers a question from passages, with a model or without."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from schemas.retrieval import GeneratedAnswer, Passage
+from schemas.text import Completion, Message, TextDelta, TextOptions
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationOptions:
-    """How to generate: tokens at most, sampling temperature in 0..2."""
+class TextModel(Protocol):
+    """A language model that continues a conversation.
 
-    max_tokens: int = 256
-    temperature: float = 0.2
+    Raises, besides `DependencyUnavailable`: `EngineRefused` for a request that it does not take, `EngineTrouble` for
+    errors of its own that a retry may overcome. Neither is an outage.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the result names as `model`."""
+
+    async def complete(self, messages: Sequence[Message], options: TextOptions) -> Completion:
+        """The whole text at once."""
+
+    def stream(self, messages: Sequence[Message], options: TextOptions) -> AsyncGenerator[TextDelta | Completion]:
+        """The text while it is written; the last item is the `Completion`, and its text is the one that holds.
+
+        Closing the generator stops the model. The deltas together are the completion's text, unless the model turns out
+        to have begun with thoughts that nothing announced.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections and weights."""
 
 
-class Generator(Protocol):
+class Answerer(Protocol):
     """Answers a question from passages."""
 
     @property
     def name(self) -> str:
         """What the result names as `model`."""
 
-    async def generate(self, question: str, passages: Sequence[Passage], options: GenerationOptions) -> GeneratedAnswer:
-        """An answer whose citations are a subset of `passages`, or an honest "not found" (`found=False`)."""
+    async def answer(self, question: str, passages: Sequence[Passage], options: TextOptions) -> GeneratedAnswer:
+        """An answer whose citations are a subset of `passages`, or an honest "not found" (`found=False`).
+
+        Raises what `TextModel` raises, and `EngineReplyEmpty`, `EngineReplyCut` and `EngineRefusedToAnswer` for a reply
+        that holds no answer.
+        """
 
     async def close(self) -> None:
         """Let go of connections and models."""
