@@ -186,6 +186,16 @@ def test_a_command_that_lacks_its_group_says_what_to_install(
     assert done.stderr.endswith(f" -- pip install 'welip[{groups}]'\n")
 
 
+def test_a_gateway_a_relay_and_a_sender_of_webhooks_need_the_group_gateway_alone(
+    wheel: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    server = environment(tmp_path_factory.mktemp("server"), f"welip[gateway] @ {wheel.as_uri()}")
+    for process in ("gateway", "producers", "consumers", "consumers.webhooks.process", "infra.postgres.migrate"):
+        module = process if "." in process else f"{process}.__main__"
+        done = server.run("-c", f"import sys, {module}; print('kiwipiepy' in sys.modules)")
+        assert done.stdout == "False\n", done.stderr
+
+
 def test_an_editable_install_has_the_name_too(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import welip; print(welip.__file__); from welip import AsyncClient, Client"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
