@@ -74,16 +74,17 @@ class TestSubmitting:
 
     def test_the_same_key_and_body_give_the_first_job(self, http: httpx.Client) -> None:
         key = {"Idempotency-Key": "first"}
-        first = http.post("/v1/jobs", json={**NOOP, "max_attempts": 5}, headers=key)
+        first = http.post("/v1/jobs", json=NOOP, headers=key)
         again = http.post("/v1/jobs", content=b'{ "input":{"steps":1}, "kind" : "noop"}', headers=JSON | key)
         assert (first.status_code, again.status_code) == (202, 200)
         assert again.json()["id"] == first.json()["id"]
         assert again.headers["location"] == first.headers["location"]
 
-    def test_the_same_key_with_another_body_is_a_conflict(self, http: httpx.Client) -> None:
+    @pytest.mark.parametrize("body", [noop(steps=2), {**NOOP, "max_attempts": 5}], ids=["a value", "a default said"])
+    def test_the_same_key_with_another_body_is_a_conflict(self, http: httpx.Client, body: Any) -> None:
         key = {"Idempotency-Key": "reused"}
         http.post("/v1/jobs", json=NOOP, headers=key)
-        other = http.post("/v1/jobs", json=noop(steps=2), headers=key)
+        other = http.post("/v1/jobs", json=body, headers=key)
         assert problem(other) == (409, "idempotency_key_reused", "Idempotency-Key")
 
     async def test_twenty_equal_submissions_at_once_make_one_job(self, async_http: httpx.AsyncClient) -> None:
