@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from infra.text.dictionary import UserDictionary
 from infra.text.kiwi import KiwiAnalyser
+from infra.text.references import references
 from infra.text.terms import Vocabulary, bigram_ids
 from infra.text.tidying import tidy
 
@@ -57,4 +58,5 @@ def read_question(
         paired = clean[at + 1 : at + 2].isalnum()
         weight = BIGRAM_WEIGHTS[named[at] + named[at + paired]]
         weights[term] = max(weights.get(term, 0.0), weight)
+    weights.update(dict.fromkeys(references(clean)[0].tolist(), 1.0))
     return Reading(clean, morphs, weights)

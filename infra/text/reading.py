@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.text.kiwi import Window
+from infra.text.references import references
 from infra.text.terms import Vocabulary, bigram_ids
 from infra.text.tidying import Tidied
 from schemas.collections import Chunking
@@ -30,7 +31,14 @@ def read(text: str, clean: Tidied, window: Window, vocabulary: Vocabulary, chunk
     terms = vocabulary.terms(window.tokens)
     content = terms >= 0
     terms, terms_at = terms[content].astype(np.uint32), tokens[content]
-    pairs, pairs_at = bigram_ids(clean.text[window.start : window.end])
+    stretch = clean.text[window.start : window.end]
+    pairs, pairs_at = bigram_ids(stretch)
+    named, named_at = references(stretch)
+    if len(named):
+        # In order, as a search for the sentence of each needs them.
+        order = np.argsort(np.concatenate([pairs_at, named_at]), kind="stable")
+        pairs = np.concatenate([pairs, named])[order]
+        pairs_at = np.concatenate([pairs_at, named_at])[order]
     pairs_at = clean.original(pairs_at + window.start)
     edges = np.array(cuts)
     of_tokens, of_terms, of_pairs = (np.searchsorted(at, edges).tolist() for at in (tokens, terms_at, pairs_at))

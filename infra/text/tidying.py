@@ -8,8 +8,26 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.normalisation import MAX_MARKS, long_runs, marks
+
 _UNREADABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _JAMO_THAT_JOIN: Final = [chr(code) for code in (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))]
+
+_INVISIBLE: Final = (
+    *(0xAD, 0x34F, 0x61C, 0x115F, 0x17B4, 0x17B5, 0xFEFF, *range(0x180B, 0x1810), *range(0x200B, 0x2010)),
+    *(*range(0x202A, 0x202F), *range(0x2060, 0x2070), *range(0xFE00, 0xFE10), *range(0x1BCA0, 0x1BCA4)),
+    *(*range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000)),
+)
+"""What nobody sees within a word: Default_Ignorable_Code_Point, but for Hangul's fillers, which are blanks."""
+
+_INVISIBLE_HERE: Final = re.compile("[" + "".join(chr(code) for code in _INVISIBLE if code < 0x10000) + "]")
+_BEYOND: Final = re.compile("[\U00010000-\U0010ffff]")
+_PLAIN, _JOINS, _MOVES, _DROPPED = range(4)
+_PLANES: Final = 0x30000
+"""Characters from here on neither join nor move."""
+
+_FILLERS: Final = ("\u3164", "\uffa0")
+_COMPATIBILITY_JAMO: Final = range(0x3131, 0x318F)
 
 
 class Tidied(NamedTuple):
@@ -32,46 +50,107 @@ def readable(text: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """Text as terms are taken from it: NFC, lower case, without NUL and lone surrogates."""
-    # İ is the one letter that grows when it is made small: as it is, offsets hold (Unicode, SpecialCasing.txt).
-    return unicodedata.normalize("NFC", readable(text)).replace("İ", "I").lower()
+    """Text as terms are taken from it: NFKC but for single Jamo, lower case, without what nobody sees."""
+    return tidied(text).text
 
 
 def tidied(text: str) -> Tidied:
-    """`tidy(text)` with its offsets; linear, and next to nothing where the text is in NFC already."""
-    clean = tidy(text)
-    return Tidied(clean, None if unicodedata.is_normalized("NFC", text) else _origin(readable(text)))
+    """`tidy(text)` with its offsets; linear, and next to nothing where nothing moves."""
+    text = readable(text)
+    if not _is_tidy(text):
+        text, origin = _folded(text)
+    else:
+        origin = None
+    # İ is the one letter that grows when it is made small: as it is, offsets hold (Unicode, SpecialCasing.txt).
+    return Tidied(text.replace("İ", "I").lower(), origin)
 
 
-def _origin(text: str) -> NDArray[np.int64]:
-    parts: list[NDArray[np.int64]] = []
+def _is_tidy(text: str) -> bool:
+    return text.isascii() or (
+        unicodedata.is_normalized("NFKC", text)
+        and not _INVISIBLE_HERE.search(text)
+        and not (_BEYOND.search(text) and _DROPPED in _kinds()[np.frombuffer(text.encode("utf-32-le"), np.uint32)])
+    )
+
+
+def _folded(text: str) -> tuple[str, NDArray[np.int64]]:
+    """Without what is dropped, and each run that may change replaced by its NFKC, with the offset of each character."""
+    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    kinds = _kinds()[codes]
+    keep = kinds != _DROPPED
+    if not unicodedata.is_normalized("NFC", text):
+        # More marks than any script has would cost the square of their number.
+        for run in long_runs(text).finditer(text):
+            keep[run.start() + MAX_MARKS : run.end()] = False
+    kept = np.flatnonzero(keep)
+    text = codes[kept].tobytes().decode("utf-32-le")
+    kinds = kinds[kept]
+    starts, ends = _runs(kinds)
+    pieces: list[str] = []
+    lengths: list[int] = []
     done = 0
-    for match in _joining().finditer(text):
-        start, end = match.span()
-        length = len(unicodedata.normalize("NFC", match.group()))
-        parts += [np.arange(done, start), np.full(length, start)]
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        folded = _fold(text[start:end])
+        pieces += (text[done:start], folded)
+        lengths.append(len(folded))
         done = end
-    return np.concatenate([*parts, np.arange(done, len(text) + 1)])
+    pieces.append(text[done:])
+    # How many characters each one became: a run is counted at its first.
+    became = np.ones(len(text), np.int64)
+    became[kinds == _JOINS] = 0
+    became[starts] = lengths
+    origin = np.append(np.repeat(kept, became), len(codes))
+    # What is dropped belongs to what is before it, and at the beginning to what follows.
+    origin[:1] = 0
+    return "".join(pieces), origin
+
+
+def _runs(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the runs that NFKC may change begin and end: a character with what joins it, or one that moves alone.
+
+    NFKC of a text is that of such runs and of what is between them, one by one, because each begins with a character
+    that joins nothing before it (Unicode Standard Annex 15, section 9).
+    """
+    joins = kinds == _JOINS
+    joined = np.append(joins[1:], False)
+    first = np.arange(len(kinds)) == 0
+    starts = np.flatnonzero((~joins | first) & (joined | (kinds == _MOVES) | joins))
+    others = np.append(np.flatnonzero(~joins), len(kinds))
+    return starts, others[np.searchsorted(others, starts + 1)]
+
+
+@lru_cache(maxsize=10_000)
+def _fold(run: str) -> str:
+    """NFKC of one character with what joins it. Single Jamo, as in ㅋㅋ and ㉠, stay what Kiwi knows them as."""
+    if len(run) == 1:
+        if run in _FILLERS:
+            return " "
+        if ord(run) in _COMPATIBILITY_JAMO:
+            return run
+        return "".join(_single_jamo().get(c, c) for c in unicodedata.normalize("NFKC", run))
+    return unicodedata.normalize("NFKC", run)
 
 
 @lru_cache(maxsize=1)
-def _joining() -> re.Pattern[str]:
-    """Runs that NFC may change the length of: a character with what can join it, or one that falls apart by itself.
+def _single_jamo() -> dict[str, str]:
+    return {unicodedata.normalize("NFKC", chr(code)): chr(code) for code in reversed(_COMPATIBILITY_JAMO)}
 
-    NFC of a text is that of such runs and of what is between them, one by one, because each begins with a character
-    that joins nothing before it (Unicode Standard Annex 15, section 9).
-    """
-    joins, alone = set(_JAMO_THAT_JOIN), set()
-    for code in range(0x110000):
+
+@lru_cache(maxsize=1)
+def _kinds() -> NDArray[np.uint8]:
+    """For each code point whether it joins what is before it, is replaced by NFKC, or is dropped."""
+    joins, moves = {*_JAMO_THAT_JOIN, *marks()}, set()
+    for code in range(_PLANES):
         character = chr(code)
-        if unicodedata.combining(character):
-            joins.add(character)
         mapping = unicodedata.decomposition(character)
-        if mapping and not mapping.startswith("<"):
+        if mapping:
             parts = mapping.split()
-            composed = unicodedata.normalize("NFC", character)
-            if composed == character and len(parts) == 2:
+            if len(parts) == 2 and parts[0][0] != "<" and unicodedata.normalize("NFC", character) == character:
                 joins.add(chr(int(parts[1], 16)))
-            if len(composed) != 1:
-                alone.add(character)
-    return re.compile(f".[{''.join(joins)}]+|[{''.join(alone)}]", re.DOTALL)
+            if unicodedata.normalize("NFKC", character) != character:
+                moves.add(character)
+    kinds = np.zeros(0x110000, np.uint8)
+    kinds[[ord(character) for character in moves]] = _MOVES
+    kinds[[ord(character) for character in joins]] = _JOINS
+    kinds[list(_INVISIBLE)] = _DROPPED
+    return kinds

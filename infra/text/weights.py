@@ -14,8 +14,8 @@ AVERAGE_LENGTH: Final = 200.0
 
 
 def encoder_name(average_length: float) -> str:
-    """`kiwi-bigram-3`, with the setting that changes its vectors and is no collection's."""
-    return f"kiwi-bigram-3(average={average_length:g})"
+    """`kiwi-bigram-4`, with the setting that changes its vectors and is no collection's."""
+    return f"kiwi-bigram-4(average={average_length:g})"
 
 
 def weigh(pieces: Iterable[Sequence[int]], settings: SparseSettings, average_length: float) -> SparseVector:

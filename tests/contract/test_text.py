@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kiwipiepy import KiwiConfig
 
 from infra.text.kiwi import BEAM, WINDOW_CHARS, shared_analyser, windows
+from infra.text.references import references
 from infra.text.sparse import KiwiSparseEncoder
 from infra.text.terms import bigram_id, bigram_ids, bigrams, morpheme_id
 from infra.text.tidying import tidied, tidy
@@ -42,7 +43,7 @@ WILD = [
     "\u05e9\u05dc\u05d5\u05dd 안녕",
 ]
 WILDER = st.text(
-    alphabet="가나다요. ?!\n\x00\t|ㅋa1A😀\"'漢\u0301\u0323\u1100\u1161\u11a8İ\u212b\u0958\u05e9\ud83d\u200d",
+    alphabet="가나다요. ?!\n\x00\t|ㅋa1A😀\"'漢\u0301\u0323\u1100\u1161\u11a8İ\u212b\u0958\u05e9\ud83d\u200d①㎏ﾊﾞ제",
     max_size=200,
 )
 
@@ -99,6 +100,47 @@ class TestSparse:
     def test_composed_and_decomposed_hangul_are_the_same(self) -> None:
         text = "서울특별시 GDP 통계"
         assert asked(text) == asked(unicodedata.normalize("NFD", text.upper()))
+
+    @pytest.mark.parametrize(
+        ("written", "question"),
+        [
+            ("하\u00ad자\u00ad보\u00ad수 기간은 두 해이다.", "하자보수"),
+            ("발주자는 계\u200b약\u200b해\u200b지를 알린다.", "계약해지"),
+            ("신형 장비에는 ＲＴＸ５０９０ 카드를 쓴다.", "RTX5090"),
+            ("ﾊﾝｶｸ 문자 시험", "ハンカク"),
+            ("무게 35㎏, 넓이 84㎡", "35kg 84m2"),
+            ("제Ⅲ장 ① 범위", "제III장 1"),
+            ("대\u2060한\u200c민\u200d국\ufe0f 만세", "대한민국"),
+            ("㈜한빛과 맺은 계약", "(주)한빛"),
+            (unicodedata.normalize("NFD", "규정집을 고친다"), "규정집"),
+        ],
+    )
+    def test_a_word_is_found_however_its_characters_are_encoded(self, written: str, question: str) -> None:
+        (vector,) = encoded(written)
+        weights = asked(question)
+        assert shared(weights, vector) > 0
+        assert set(weights) <= set(vector.indices)
+
+    @pytest.mark.parametrize(
+        ("written", "question"),
+        [
+            ("2024.03.05 공고", "2024년 3월 5일"),
+            ("2024년 3월 5일에 열렸다", "2024-3-5"),
+            ("기한은 2024. 3. 5.까지", "2024/03/05"),
+            ("제3조의2(정의)", "제 3 조의 2"),
+            ("제 12 조 (대금)", "제12조는?"),
+        ],
+    )
+    def test_dates_and_articles_are_found_in_any_spelling(self, written: str, question: str) -> None:
+        (vector,) = encoded(written)
+        named = set(references(tidy(question))[0].tolist())
+        assert named
+        assert named <= set(asked(question)) & set(vector.indices)
+
+    def test_an_article_comes_before_those_of_its_branches(self) -> None:
+        question = asked("제3조는 무엇을 정하는가?")
+        article, branch = encoded("제3조(대금) 대금은 납품 후 지급한다.", "제3조의3(특례) 대금은 납품 전 지급한다.")
+        assert shared(question, article) > shared(question, branch)
 
     def test_weights_are_bm25_term_frequencies(self) -> None:
         k1, b, average = 0.9, 0.3, 10.0
@@ -215,7 +257,7 @@ class TestSentences:
         found = spans(text, chunking)
         assert all(before.end <= after.start for before, after in pairwise(found))
         covered = {at for one in found for at in range(one.start, one.end)}
-        assert {at for at, character in enumerate(text) if not character.isspace()} <= covered
+        assert {at for at, character in enumerate(text) if tidy(character).strip()} <= covered
         for one in found:
             assert text[one.start : one.end] == text[one.start : one.end].strip() != ""
             if chunking:
@@ -241,6 +283,25 @@ class TestSentences:
             "서울은 수도이다.",
             "부산은 항구이다.",
         ]
+
+    def test_text_with_what_nobody_sees_keeps_its_offsets(self) -> None:
+        text = "\u200b하\u00ad자는 ①이다.\u2060 ㈜가나의 ３㎏이다.\u200b"
+        assert written(text) == ["\u200b하\u00ad자는 ①이다.\u2060", "㈜가나의 ３㎏이다.\u200b"]
+
+    @given(WILDER)
+    def test_offsets_rise_from_the_beginning_to_the_end(self, text: str) -> None:
+        found = tidied(text)
+        offsets = found.original(np.arange(len(found.text) + 1)).tolist()
+        assert offsets == sorted(offsets)
+        assert offsets[-1] == len(text)
+        assert offsets[0] == 0 or not found.text
+        assert tidy(found.text) == found.text
+
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("unit", ["\u0327\u0301", "\uff9e\u0334", "가\u200b", "①", "\u1100\u1161", "\U000e0100"])
+    def test_a_megabyte_of_anything_is_tidied_at_once(self, unit: str) -> None:
+        """Code that is quadratic in a run takes minutes for it."""
+        assert tidied("가" + unit * 300_000).text.startswith("가")
 
     def test_a_row_of_a_table_is_a_sentence(self) -> None:
         table = "이름 | 설명 | 값\n사과 | 과일이다. 맛있다. | 3\n배 | 물이 많다. | 4"
