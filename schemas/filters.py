@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import AfterValidator, WithJsonSchema
 
 from schemas.errors import InvalidInput
+from schemas.normalisation import nfc
 
 MAX_DEPTH: Final = 5
 MAX_COMPARISONS: Final = 64
@@ -137,6 +138,7 @@ def _every(value: object, path: str, depth: int) -> Condition:
 def _field(name: object, asked: object, path: str, depth: int) -> list[Condition]:
     if not isinstance(name, str) or not 0 < len(name) <= MAX_FIELD_CHARS or not _readable(name):
         raise _Malformed(path, f"has a field whose name is no text of 1 to {MAX_FIELD_CHARS} characters")
+    name = nfc(name)
     here = f"{path}.{name}"
     if name in ("and", "or"):
         return [_nested(name, asked, here, depth + 1)]
@@ -181,7 +183,7 @@ def _scalar(value: object, path: str) -> Scalar:
         raise _Malformed(path, "must be a text, a number, or true or false")
     if isinstance(value, str) and not _readable(value):
         raise _Malformed(path, "holds half of a character (a lone surrogate)")
-    return value
+    return nfc(value) if isinstance(value, str) else value
 
 
 def _readable(text: str) -> bool:

@@ -11,20 +11,15 @@ from schemas.kinds.consistency import MOST_ATTEMPTS
 from schemas.kinds.kind import Kind
 from schemas.kinds.registry import KINDS, submittable
 from schemas.lifecycle import JobState
+from schemas.names import Composed, printable
 from schemas.topics import Lane
 from schemas.webhooks import JobWebhook, JobWebhookView
 
 DAY: Final = 24 * 3600
 
 
-def _printable(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("must hold printable characters only")
-    return value
-
-
-MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)]
-MetadataValue = Annotated[str, StringConstraints(max_length=512), AfterValidator(_printable)]
+MetadataKey = Annotated[str, Composed, StringConstraints(min_length=1, max_length=64), AfterValidator(printable)]
+MetadataValue = Annotated[str, Composed, StringConstraints(max_length=512), AfterValidator(printable)]
 
 
 MaxAttempts = Annotated[int, Field(ge=1, le=MOST_ATTEMPTS, description="Tries of each stage.")]

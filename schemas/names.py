@@ -1,8 +1,11 @@
 """Names and texts that more than one schema uses, each with its rule."""
 
-from typing import Annotated
+from typing import Annotated, Any
+from unicodedata import category
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
+
+from schemas.normalisation import nfc
 
 COLLECTION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
@@ -12,6 +15,31 @@ def no_control_characters(value: str) -> str:
     if any(ord(c) < 32 or ord(c) == 127 for c in value):
         raise ValueError("must not hold control characters")
     return value
+
+
+def printable(value: str) -> str:
+    """The value. Raises `ValueError` when it holds what would break a line, reorder it or is no character.
+
+    Not `str.isprintable`, which knows no blank but the ASCII one, no joiner of emoji, and no character that is newer
+    than this Python.
+    """
+    for character in value:
+        code = ord(character)
+        if category(character) in ("Cc", "Cs", "Zl", "Zp") or code in _REORDERING or code & 0xFFFE == 0xFFFE:
+            raise ValueError("must hold printable characters only")
+    return value
+
+
+_REORDERING = frozenset([*range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+"""Bidirectional embeddings, overrides and isolates: with them a name looks like another."""
+
+
+def _composed(value: Any) -> Any:
+    return nfc(value) if isinstance(value, str) else value
+
+
+Composed = BeforeValidator(_composed)
+"""In Unicode form NFC: macOS spells Korean in another form than all others, and looks the same."""
 
 
 def no_dot_segment(value: str) -> str:
@@ -28,10 +56,13 @@ CollectionName = Annotated[str, StringConstraints(pattern=COLLECTION_PATTERN)]
 """1 to 63 of `a-z 0-9 _ -`, beginning with a letter or digit: also a safe folder and index name."""
 
 StoredDocumentId = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(no_control_characters)
+    str,
+    Composed,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(no_control_characters),
 ]
 """What a document may be called that is there already: earlier versions took dot segments, and these can be removed."""
 
 DocumentId = Annotated[StoredDocumentId, AfterValidator(no_dot_segment)]
-Title = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
+Title = Annotated[str, Composed, StringConstraints(strip_whitespace=True, max_length=500)]
 FileId = Annotated[str, StringConstraints(pattern=r"^file_[0-9a-f]{32}$")]

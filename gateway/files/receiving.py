@@ -16,6 +16,8 @@ from infra.postgres.queries import files
 from infra.postgres.queries.files import NewFile
 from schemas.errors import InvalidInput
 from schemas.files import DEFAULT_PURPOSE, LIFE_S, LONGEST_LIFE_S, PURPOSES, SHORTEST_LIFE_S
+from schemas.names import printable
+from schemas.normalisation import nfc
 
 MAX_NAME_CHARS: Final = 255
 
@@ -115,7 +117,10 @@ def _life_s(fields: Mapping[str, str], purpose: str) -> int | None:
 
 def _file_name(given: str) -> str:
     """The last part of what the client calls the file; it is never used as a path."""
-    name = given.replace("\\", "/").rsplit("/", 1)[-1].strip()
-    if not name or len(name) > MAX_NAME_CHARS or not name.isprintable():
-        raise InvalidInput(f"a file name has 1 to {MAX_NAME_CHARS} printable characters", field="file")
-    return name
+    name = nfc(given.replace("\\", "/").rsplit("/", 1)[-1].strip())
+    try:
+        if 0 < len(name) <= MAX_NAME_CHARS:
+            return printable(name)
+    except ValueError:
+        pass
+    raise InvalidInput(f"a file name has 1 to {MAX_NAME_CHARS} printable characters", field="file")

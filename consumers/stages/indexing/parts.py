@@ -10,7 +10,7 @@ from typing import Final
 from consumers.stages.context import StageJob
 from consumers.stages.indexing.tally import MAX_ERRORS
 from consumers.stages.ports import Ports
-from schemas.errors import NotFound
+from schemas.errors import InvalidInput, NotFound
 from schemas.kinds.indexing import Corpus, DocumentError, IndexingInput
 from schemas.kinds.indexing.parts import PartDocument, PartInput
 from schemas.outcomes import Child
@@ -96,11 +96,16 @@ class Parts:
             file.flush()
             total = file.tell()
             found = self._ports.corpora.rows(Path(file.name), corpus, by=self._job.requester)
+            empty = True
             async with aclosing(found) as batches:
                 async for batch, read in batches:
+                    empty = False
                     for row in batch:
                         yield row
                     await self._job.report(read, total, "reading the corpus, in bytes")
+            if empty:
+                why = "the corpus has no rows below its header"
+                raise InvalidInput(why, code="corpus_empty", field="input.corpus.file")
 
     def _refuse(self, error: DocumentError) -> None:
         self.failed += 1

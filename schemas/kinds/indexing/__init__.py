@@ -5,14 +5,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_serializer, model_validator
 
 from schemas.collections import Chunking, CollectionSettings
-from schemas.names import CollectionName, DocumentId, FileId, StoredDocumentId, Title
+from schemas.names import CollectionName, Composed, DocumentId, FileId, StoredDocumentId, Title
 
 MAX_DOCUMENTS = 1_000
 MAX_DOCUMENT_CHARS = 10_000_000
 """A longer document is refused by itself (`document_too_large`); split it."""
 
-Scalar = str | int | float | bool
-Column = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Scalar = Annotated[str | int | float | bool, Composed]
+Column = Annotated[str, Composed, StringConstraints(min_length=1, max_length=200)]
 DocumentFormat = Literal["text", "markdown", "html", "pdf", "docx", "hwp", "hwpx"]
 
 
