@@ -15,7 +15,9 @@ from infra.engines.open import embedder_name, open_embedder, open_reranker, rera
 from infra.files import PublishedFiles
 from infra.isolation.forks import ForkServer
 from infra.patience import patiently
-from infra.postgres.catalogue import PostgresCatalogue
+from infra.postgres.catalogue.reader import PostgresCatalogueReader
+from infra.postgres.catalogue.rebuilds import PostgresRebuildCatalogue
+from infra.postgres.catalogue.writer import PostgresCatalogueWriter
 from infra.postgres.children import PostgresChildren
 from infra.postgres.database import Database
 from infra.postgres.embeddings import PostgresEmbeddingCache
@@ -81,7 +83,11 @@ async def open_ports(
         ports.file_store = PublishedFiles(database, blobs, worker)
         answers.append(lambda: patiently(blobs.check, event="blobs.away"))
         if Ports.catalogue in needs:
-            ports.catalogue = PostgresCatalogue(database)
+            ports.catalogue = PostgresCatalogueReader(database)
+        if Ports.catalogue_writer in needs:
+            ports.catalogue_writer = PostgresCatalogueWriter(database)
+        if Ports.rebuilds in needs:
+            ports.rebuilds = PostgresRebuildCatalogue(database)
         if Ports.children in needs:
             ports.children = PostgresChildren(database, ChildSummary)
         if Ports.corpora in needs:

@@ -15,7 +15,6 @@ import uuid_utils.compat as uuids
 from consumers.stages.context import StageJob
 from consumers.stages.ports import ChildSummary, Ports
 from consumers.stages.registry import stage
-from infra.postgres.catalogue import PostgresCatalogue
 from infra.postgres.database import Database
 from infra.postgres.queries.catalogue import CHUNKS
 from schemas.catalogue import stamp
@@ -25,6 +24,7 @@ from schemas.lifecycle import JobState
 from schemas.outcomes import Done, Fail, FanOut, Next, Outcome, Snooze
 from schemas.retrieval import IndexName
 from tests.integration.jobs import Jobs
+from tests.integration.whole_catalogue import PostgresCatalogue
 from tests.unit.ports_in_memory import World
 
 TENANT = "default"
@@ -209,7 +209,7 @@ class Conductor:
     async def _start(self, job: StageJob[Any, Any], parent: UUID | None = None) -> None:
         gate = Gate()
         stepped = self.world.ports
-        stepped.catalogue = Stepped(self.catalogue, gate)
+        stepped.catalogue = stepped.catalogue_writer = stepped.rebuilds = Stepped(self.catalogue, gate)
         stepped.index = Stepped(stepped.index, gate)
         stepped.children = self
         one = Try(job, gate, asyncio.create_task(self._stage(job, stepped, gate)), parent)

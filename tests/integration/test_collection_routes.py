@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from gateway.app import create_app
-from infra.postgres.catalogue import PostgresCatalogue
 from infra.settings import (
     BlobsSettings,
     GatewaySettings,
@@ -22,6 +21,7 @@ from infra.settings import (
 from schemas.collections import CollectionSettings, CollectionView
 from schemas.ids import parsed, shown
 from tests.integration.jobs import Jobs
+from tests.integration.whole_catalogue import PostgresCatalogue
 
 K1 = {"sparse": {"k1": 0.9}}
 

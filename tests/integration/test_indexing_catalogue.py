@@ -6,13 +6,13 @@ from uuid import UUID
 
 import pytest
 
-from infra.postgres.catalogue import PostgresCatalogue
 from infra.postgres.database import Database
 from infra.postgres.queries import rebuilds
 from schemas.catalogue import CollectionRecord, Standing, StoredDocument
 from schemas.collections import CollectionSettings
 from schemas.errors import Conflict, InvalidInput
 from tests.integration.jobs import Jobs
+from tests.integration.whole_catalogue import PostgresCatalogue
 
 
 class Desk:

@@ -13,7 +13,6 @@ import gateway.http.reads
 import infra.postgres.catalogue
 import infra.postgres.queries.catalogue
 from gateway.http.reads import AT_ONCE, Reads, ReadTooSlow, TooManyReads
-from infra.postgres.catalogue import PostgresCatalogue
 from infra.postgres.database import Database
 from infra.postgres.queries import listing
 from infra.settings import LimitSettings, PostgresSettings
@@ -24,6 +23,7 @@ from schemas.kinds.registry import KINDS
 from schemas.lifecycle import JobState
 from tests.integration.jobs import Jobs
 from tests.integration.test_limits import serving
+from tests.integration.whole_catalogue import PostgresCatalogue
 
 FILTERS = list(itertools.product([None, "noop", "indexing"], [None, "succeeded", "failed", "running"], [False, True]))
 BLOCKS = 400

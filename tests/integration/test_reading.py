@@ -11,7 +11,6 @@ import uuid_utils.compat as uuids
 
 from infra.blobs.folder import FolderBlobs
 from infra.files import PublishedFiles
-from infra.postgres.catalogue import PostgresCatalogue
 from infra.postgres.queries import catalogue, files, keys, listing, reading
 from infra.postgres.queries.files import NewFile
 from schemas.catalogue import StoredDocument
@@ -19,6 +18,7 @@ from schemas.collections import CollectionSettings
 from schemas.errors import NotFound
 from schemas.lifecycle import JobState
 from tests.integration.jobs import Jobs, record_file
+from tests.integration.whole_catalogue import PostgresCatalogue
 
 S = JobState
 

@@ -309,7 +309,7 @@ class World:
         ports.parser = PlainParser()
         ports.corpora = RowsHere()
         ports.answerer = FirstPassage()
-        ports.catalogue = self.catalogue
+        ports.catalogue = ports.catalogue_writer = ports.rebuilds = self.catalogue
         ports.children = self.children
         return ports
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from consumers.stages.inference import encode, generate, rerank, retrieve
-from consumers.stages.ports import Catalogue, Ports
+from consumers.stages.ports import CatalogueReader, Ports
 from consumers.stages.ports import Deployment as Facts
 from consumers.stages.registry import stage
 from schemas.catalogue import CollectionRecord
@@ -142,7 +142,7 @@ class Deployment:
         ports.embedder = self.embedder
         ports.reranker = self.reranker
         ports.answerer = FirstPassage()
-        ports.catalogue = cast(Catalogue, self.shelf)
+        ports.catalogue = cast(CatalogueReader, self.shelf)
         return ports
 
     async def ask(self, **request: Any) -> InferenceResult:

@@ -18,7 +18,16 @@ from schemas.kinds.indexing.carries import Planned
 from schemas.outcomes import Done, FanOut, Next, Outcome, Snooze
 from schemas.retrieval import IndexName
 
-NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.corpora, Ports.files, Ports.index, Ports.sparse)
+NEEDS: Final = needs(
+    Ports.blobs,
+    Ports.catalogue,
+    Ports.catalogue_writer,
+    Ports.corpora,
+    Ports.files,
+    Ports.index,
+    Ports.rebuilds,
+    Ports.sparse,
+)
 
 
 async def run(job: StageJob[IndexingInput, None], ports: Ports) -> Outcome:
@@ -30,14 +39,14 @@ async def run(job: StageJob[IndexingInput, None], ports: Ports) -> Outcome:
     name = request.collection
     if request.drop:
         # One that was made after this job began is not the one it was to drop: a repeat leaves it alone.
-        await ports.catalogue.drop(job.tenant, name, made_before=job.started_at)
+        await ports.catalogue_writer.drop(job.tenant, name, made_before=job.started_at)
         await drop_leftovers(job.tenant, name, ports)
         return Done(IndexingResult(collection=name).model_dump())
     adds = bool(request.documents or request.corpus)
     given = _given(request)
     # Deleting from a collection that is not there is a mistake to point out, not a success.
     makes = adds or request.settings is not None
-    record, version = await ports.catalogue.begin(
+    record, version = await ports.catalogue_writer.begin(
         job.id,
         job.tenant,
         name,
@@ -49,11 +58,11 @@ async def run(job: StageJob[IndexingInput, None], ports: Ports) -> Outcome:
         check_encoders(record, ports)
         _check_chunking(record, request)
     if given:
-        await ports.catalogue.change(job.tenant, name, given)
+        await ports.catalogue_writer.change(job.tenant, name, given)
     generation = await _start_rebuild(job, ports, record, request, given)
     deleted = 0
     if request.delete:
-        forgotten = await ports.catalogue.forget(job.tenant, name, version, list(dict.fromkeys(request.delete)))
+        forgotten = await ports.catalogue_writer.forget(job.tenant, name, version, list(dict.fromkeys(request.delete)))
         if forgotten.standing is Standing.SEALED:
             return Snooze(SEALED_PAUSE)
         if forgotten.standing is not Standing.NAMED:
@@ -93,7 +102,7 @@ async def _start_rebuild(
     name = record.name
     if record.building is not None and record.building_job != job.id:
         # A rebuild that ended before its time leaves half an index behind.
-        await ports.catalogue.abandon(job.tenant, name)
+        await ports.rebuilds.abandon(job.tenant, name)
         await drop_leftovers(job.tenant, name, ports)
         record = await ports.catalogue.collection(job.tenant, name)
     wanted = record.settings.changed(given).shapes_vectors()
@@ -102,7 +111,7 @@ async def _start_rebuild(
             return None
         if record.building and record.building_job != job.id and wanted == record.building.settings.shapes_vectors():
             return None
-    building = await ports.catalogue.start_building(
+    building = await ports.rebuilds.start_building(
         job.id, job.tenant, name, given, encoder=ports.sparse.name, embedder=ports.deployment.embedder
     )
     return building.generation

@@ -21,7 +21,7 @@ from schemas.kinds.indexing.parts import PartDocument, PartInput
 from schemas.outcomes import Done, Next, Outcome
 from schemas.retrieval import IndexName
 
-NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.parser, Ports.sparse)
+NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.catalogue_writer, Ports.parser, Ports.sparse)
 INLINE_BYTES: Final = 50_000
 """What is larger is packed in a thread."""
 
@@ -46,8 +46,8 @@ async def run(job: StageJob[PartInput, None], ports: Ports) -> Outcome:
         if not preparation.stored:
             await ports.blobs.delete(points)
             return Done(preparation.result.model_dump())
-        await ports.catalogue.add_fields(job.tenant, part.collection, preparation.fields)
-        await ports.catalogue.expect_source(preparation.source)
+        await ports.catalogue_writer.add_fields(job.tenant, part.collection, preparation.fields)
+        await ports.catalogue_writer.expect_source(preparation.source)
         await ports.blobs.put_stream(preparation.source, file_pieces(texts))
     chunks = preparation.maker.chunks
     preparation.result.chunks = sum(chunks.values())

@@ -67,7 +67,9 @@ async def changed_documents(
         chars = sum(len(read.content.parsed.text) for read in waiting)
         if len(waiting) == LOOKED_AT_ONCE or chars > WAITING_CHARS or position == len(documents):
             same = {read.id: read.content_hash for read in waiting}
-            left = await ports.catalogue.touch(job.tenant, part.collection, part.version, same) if same else set()
+            left = (
+                await ports.catalogue_writer.touch(job.tenant, part.collection, part.version, same) if same else set()
+            )
             result.documents.unchanged += len(left)
             for read in waiting:
                 # Another job has changed it since it was looked up.

@@ -16,7 +16,7 @@ from schemas.kinds.indexing.carries import BuiltDocument, RebuildPoints
 from schemas.kinds.indexing.parts import RebuildInput
 from schemas.outcomes import Done, Next, Outcome
 
-NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.sparse)
+NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.rebuilds, Ports.sparse)
 
 
 async def run(job: StageJob[RebuildInput, None], ports: Ports) -> Outcome:
@@ -27,7 +27,7 @@ async def run(job: StageJob[RebuildInput, None], ports: Ports) -> Outcome:
     """
     part = job.input
     building = await _building(job, ports)
-    unbuilt = await ports.catalogue.unbuilt(
+    unbuilt = await ports.rebuilds.unbuilt(
         # As many as there were, and a few that came since; the next round finds the others.
         job.tenant,
         part.collection,

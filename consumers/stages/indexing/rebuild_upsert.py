@@ -11,7 +11,7 @@ from schemas.kinds.indexing.carries import RebuildPoints
 from schemas.kinds.indexing.parts import RebuildInput
 from schemas.outcomes import Done, Next, Outcome
 
-NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.index)
+NEEDS: Final = needs(Ports.blobs, Ports.catalogue_writer, Ports.index, Ports.rebuilds)
 
 
 async def run(job: StageJob[RebuildInput, RebuildPoints], ports: Ports) -> Outcome:
@@ -27,7 +27,7 @@ async def run(job: StageJob[RebuildInput, RebuildPoints], ports: Ports) -> Outco
     except PointsLostError:
         return Next("rebuild_prepare")
     documents = [(one.id, one.version, one.chunks) for one in carry.documents]
-    built = await ports.catalogue.built(job.tenant, part.collection, part.generation, documents)
+    built = await ports.rebuilds.built(job.tenant, part.collection, part.generation, documents)
     if built.standing is not Standing.NAMED:
         raise overtaken(part)
     await ports.index.prune(index, built.now)

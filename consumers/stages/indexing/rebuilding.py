@@ -24,7 +24,7 @@ async def parts(job: StageJob[Any, Any], ports: Ports, collection: str, generati
         given = RebuildInput(collection=collection, generation=generation, after=after, last=last)
         return Child("indexing", given, key=f"rebuild-{len(children) + 1:05d}", stage="rebuild_prepare")
 
-    while page := await ports.catalogue.unbuilt(job.tenant, collection, generation, after=last, limit=PAGE):
+    while page := await ports.rebuilds.unbuilt(job.tenant, collection, generation, after=last, limit=PAGE):
         for document in page:
             if count and (count == PART_DOCUMENTS or size + document.bytes > PART_BYTES):
                 children.append(part())

@@ -13,7 +13,7 @@ from schemas.kinds.indexing.carries import Planned
 from schemas.lifecycle import JobState
 from schemas.outcomes import Fail, FanOut, Next, Outcome, Snooze
 
-NEEDS: Final = needs(Ports.catalogue, Ports.children, Ports.index)
+NEEDS: Final = needs(Ports.catalogue, Ports.catalogue_writer, Ports.children, Ports.index, Ports.rebuilds)
 SEAL_S: Final = 30.0
 LONGEST_SEAL_S: Final = 600.0
 
@@ -34,17 +34,17 @@ async def run(job: StageJob[IndexingInput, Planned], ports: Ports) -> Outcome:
         ) from error
     if record.generation != generation:
         if (failed := await _failed(job, ports)) is not None:
-            await ports.catalogue.abandon(job.tenant, name, job.id)
+            await ports.rebuilds.abandon(job.tenant, name, job.id)
             await drop_leftovers(job.tenant, name, ports)
             return Fail(failed)
         if record.building is None or record.building.generation != generation:
             raise Conflict(f"the rebuild of {name!r} was overtaken by another job", code="rebuild_lost")
         turn = job.carry.round + 1
         if turn > 1:
-            await ports.catalogue.seal(job.tenant, name, generation, min(SEAL_S * 2.0 ** (turn - 2), LONGEST_SEAL_S))
+            await ports.rebuilds.seal(job.tenant, name, generation, min(SEAL_S * 2.0 ** (turn - 2), LONGEST_SEAL_S))
         if children := await rebuilding.parts(job, ports, name, generation):
             return FanOut(children, then="swap", carry=job.carry.model_copy(update={"round": turn}))
-        if not await ports.catalogue.swap(job.tenant, name, generation):
+        if not await ports.rebuilds.swap(job.tenant, name, generation):
             return Snooze(timedelta(0))  # something was written between the look and the swap
     await drop_leftovers(job.tenant, name, ports)
     return Next("report", job.carry)

@@ -14,7 +14,7 @@ from schemas.kinds.indexing.parts import PartInput
 from schemas.outcomes import Done, Next, Outcome, Snooze
 from schemas.retrieval import IndexName
 
-NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.index)
+NEEDS: Final = needs(Ports.blobs, Ports.catalogue_writer, Ports.index)
 SEALED_PAUSE: Final = timedelta(seconds=1)
 
 
@@ -34,19 +34,19 @@ async def run(job: StageJob[PartInput, PartPoints], ports: Ports) -> Outcome:
         for one in carry.documents
     ]
     where = (job.tenant, part.collection, carry.generation)
-    standing = await ports.catalogue.standing(*where, part.version)
+    standing = await ports.catalogue_writer.standing(*where, part.version)
     if standing is not Standing.NAMED:
         return await _elsewhere(job, ports, part, standing)
     index = IndexName(*where)
     try:
         await write_points(job, ports, index)
     except LeftoverError:
-        return await _elsewhere(job, ports, part, await ports.catalogue.standing(*where, part.version))
+        return await _elsewhere(job, ports, part, await ports.catalogue_writer.standing(*where, part.version))
     except PointsLostError:
         # Where an earlier try had come to its end, its outcome is told once more.
-        if not await ports.catalogue.settled(job.tenant, part.collection, part.version, list(known)):
+        if not await ports.catalogue_writer.settled(job.tenant, part.collection, part.version, list(known)):
             return Next("prepare")
-    recorded = await ports.catalogue.record(*where, part.version, documents)
+    recorded = await ports.catalogue_writer.record(*where, part.version, documents)
     if recorded.standing is not Standing.NAMED:
         return await _elsewhere(job, ports, part, recorded.standing)
     await ports.index.prune(index, recorded.now)

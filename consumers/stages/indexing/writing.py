@@ -48,7 +48,7 @@ async def write_points(job: StageJob[Any, Points], ports: Ports, index: IndexNam
 async def _hold(job: StageJob[Any, Points], ports: Ports, index: IndexName, *, make: bool = False) -> None:
     """Note the arms of the index, and make it. Held meanwhile: what drops a collection drops its indexes after it."""
     dimension, learned = job.carry.dimension, job.carry.learned
-    async with ports.catalogue.hold(
+    async with ports.catalogue_writer.hold(
         index.tenant, index.collection, index.generation, dimension=dimension, learned=learned
     ) as named:
         if not named:
@@ -65,6 +65,6 @@ async def discard(job: StageJob[Any, Points], ports: Ports) -> None:
 
 async def drop_leftovers(tenant: str, collection: str, ports: Ports) -> None:
     """Drop the indexes that no collection names any more; what breaks off is found again."""
-    for generation in await ports.catalogue.leftovers(tenant, collection):
+    for generation in await ports.catalogue_writer.leftovers(tenant, collection):
         await ports.index.drop(IndexName(tenant, collection, generation))
-        await ports.catalogue.let_go(tenant, collection, generation)
+        await ports.catalogue_writer.let_go(tenant, collection, generation)

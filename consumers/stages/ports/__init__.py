@@ -5,7 +5,9 @@ closing are the process's business (`consumers/bootstrap.py`).
 """
 
 from consumers.stages.ports.blobs import Blobs as Blobs
-from consumers.stages.ports.catalogue import Catalogue as Catalogue
+from consumers.stages.ports.catalogue import CatalogueReader as CatalogueReader
+from consumers.stages.ports.catalogue import CatalogueWriter as CatalogueWriter
+from consumers.stages.ports.catalogue import RebuildCatalogue as RebuildCatalogue
 from consumers.stages.ports.children import Children as Children
 from consumers.stages.ports.children import ChildSummary as ChildSummary
 from consumers.stages.ports.corpora import CorpusReader as CorpusReader
@@ -36,7 +38,8 @@ class Ports(PortSet):
 
     answerer = Port[Answerer]()
     blobs = Port[Blobs]()
-    catalogue = Port[Catalogue]()
+    catalogue = Port[CatalogueReader]()
+    catalogue_writer = Port[CatalogueWriter]()
     children = Port[Children]()
     corpora = Port[CorpusReader]()
     embedder = Port[Embedder | None]()
@@ -45,6 +48,7 @@ class Ports(PortSet):
     files = Port[Files]()
     index = Port[VectorIndex]()
     parser = Port[DocumentParser]()
+    rebuilds = Port[RebuildCatalogue]()
     reranker = Port[Reranker | None]()
     sparse = Port[SparseEncoder]()
 

@@ -1,4 +1,4 @@
-"""Which collections and documents exist."""
+"""Which collections and documents exist, with their versions. Postgres is behind it; its statements are the fence."""
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -10,8 +10,8 @@ from schemas.catalogue import CollectionRecord, IndexRecord, Recorded, Standing,
 from schemas.collections import CollectionSettings
 
 
-class Catalogue(Protocol):
-    """Which collections and documents exist, with their versions. Postgres behind it; its statements are the fence."""
+class CatalogueReader(Protocol):
+    """What there is."""
 
     async def collection(self, tenant: str, name: str) -> CollectionRecord:
         """The collection. Raises `NotFound` (`collection_not_found`)."""
@@ -21,6 +21,13 @@ class Catalogue(Protocol):
 
         One that is unknown or deleted is left out: a hit whose hash is not this one is not shown.
         """
+
+    async def documents(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, StoredDocument]:
+        """The known ones among `ids` that are not deleted."""
+
+
+class CatalogueWriter(Protocol):
+    """What an indexing job asks and says about the collection it writes to."""
 
     async def begin(
         self,
@@ -36,9 +43,6 @@ class Catalogue(Protocol):
 
         A collection that does not exist is made, unless `settings` is None: then `NotFound`.
         """
-
-    async def documents(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, StoredDocument]:
-        """The known ones among `ids` that are not deleted."""
 
     async def touch(self, tenant: str, name: str, version: int, hashes: Mapping[str, str]) -> set[str]:
         """Say that the documents are as `version` wants them, where they have that content hash; the ids that do."""
@@ -82,6 +86,10 @@ class Catalogue(Protocol):
 
     async def change(self, tenant: str, name: str, given: Mapping[str, Any]) -> None:
         """Merge the settings that shape no vectors at once. Raises `InvalidInput`, and `NotFound`."""
+
+
+class RebuildCatalogue(Protocol):
+    """The index of a collection that is being built beside the one that is searched."""
 
     async def start_building(
         self, job: UUID, tenant: str, name: str, given: Mapping[str, Any], *, encoder: str, embedder: str | None

@@ -1,18 +1,23 @@
-"""The catalogue of collections and documents: what stages ask of Postgres, and the fence of what they write."""
+"""The catalogue as indexing jobs write it. Each change is one transaction, and the fence of what it says."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
 
+from infra.postgres.catalogue.records import (
+    absent,
+    alone,
+    changed_settings,
+    collection_record,
+    versions,
+)
 from infra.postgres.database import Database
-from infra.postgres.queries import catalogue
-from infra.postgres.rebuilds import PostgresRebuilds, absent, versions
-from schemas.catalogue import CollectionRecord, IndexRecord, Recorded, Standing, StoredDocument, stamp
+from infra.postgres.queries import catalogue, rebuilds
+from schemas.catalogue import CollectionRecord, Recorded, Standing, StoredDocument
 from schemas.collections import MAX_COLLECTIONS, CollectionSettings
 from schemas.errors import Conflict, NotFound
 
@@ -24,19 +29,11 @@ class _SourceLostError(Exception):
     """Ends a transaction that would name a blob which is gone."""
 
 
-class PostgresCatalogue(PostgresRebuilds):
+class PostgresCatalogueWriter:
     """Collections and documents of all tenants."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def collection(self, tenant: str, name: str) -> CollectionRecord:
-        """The collection. Raises `NotFound`."""
-        async with self._database.connection() as connection:
-            row = await catalogue.collection(connection, tenant, name)
-        if row is None:
-            raise absent(name)
-        return _collection(row)
 
     async def begin(
         self,
@@ -70,19 +67,7 @@ class PostgresCatalogue(PostgresRebuilds):
             version = await catalogue.version(connection, job, row["born"])
         if version is None:
             raise NotFound(f"there is no job {job}")
-        return _collection(row), version
-
-    async def documents(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, StoredDocument]:
-        """The known ones among `ids` that are not deleted."""
-        async with self._database.connection() as connection:
-            rows = await catalogue.documents(connection, tenant, name, ids)
-        return {row["id"]: _document(row) for row in rows}
-
-    async def current(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, str]:
-        """The content hash that the points of each of these documents have now."""
-        async with self._database.connection() as connection:
-            rows = await catalogue.current(connection, tenant, name, ids)
-        return {row["id"]: stamp(row["content_hash"], row["written"]) for row in rows}
+        return collection_record(row), version
 
     async def touch(self, tenant: str, name: str, version: int, hashes: Mapping[str, str]) -> set[str]:
         """Raise the versions of those with this content hash; their ids."""
@@ -184,6 +169,16 @@ class PostgresCatalogue(PostgresRebuilds):
                     )
             yield named
 
+    async def change(self, tenant: str, name: str, given: Mapping[str, Any]) -> None:
+        """Merge settings into both indexes', as far as they shape no vectors. Raises `InvalidInput`, `NotFound`."""
+        async with self._database.unit_of_work() as connection:
+            row = await alone(connection, tenant, name)
+            for index, settings in ("generation", "settings"), ("building", "building_settings"):
+                if row[index] is not None:
+                    before = CollectionSettings.model_validate_json(row[settings])
+                    after = changed_settings(before, given).changed(before.shapes_vectors())
+                    await rebuilds.set_settings(connection, row[index], after.model_dump_json())
+
 
 async def _let_sources_go(connection: "Connection", rows: Sequence[asyncpg.Record], *, but: str = "") -> None:
     blobs = {row["source_blob"] for row in rows} - {None, but}
@@ -197,47 +192,3 @@ def _standing(row: asyncpg.Record | None, generation: int, version: int) -> Stan
     if generation != row["generation"]:
         return Standing.MOVED
     return Standing.SEALED if row["sealed"] else Standing.NAMED
-
-
-def _collection(row: asyncpg.Record) -> CollectionRecord:
-    building = None
-    if row["building"] is not None:
-        building = IndexRecord(
-            row["building"],
-            _settings(row["building_settings"]),
-            row["building_encoder"],
-            row["building_embedder"],
-            row["building_dimension"],
-            row["building_learned"],
-        )
-    return CollectionRecord(
-        name=row["name"],
-        settings=_settings(row["settings"]),
-        encoder=row["encoder"],
-        embedder=row["embedder"],
-        dimension=row["dimension"],
-        learned=row["learned"],
-        generation=row["generation"],
-        building=building,
-        building_job=row["building_job"] if building else None,
-        documents=row["documents"],
-        fields=frozenset(row["fields"]),
-        born=row["born"],
-    )
-
-
-@lru_cache(maxsize=256)
-def _settings(text: str) -> CollectionSettings:
-    """Once for each text: a collection's settings may hold thousands of words, and every search reads them."""
-    return CollectionSettings.model_validate_json(text)
-
-
-def _document(row: asyncpg.Record) -> StoredDocument:
-    return StoredDocument(
-        row["id"],
-        row["written"],
-        row["content_hash"],
-        row["chunks"],
-        row["bytes"],
-        (row["source_blob"], row["source_offset"], row["source_bytes"]),
-    )
