@@ -13,14 +13,17 @@ from schemas.errors import DependencyMissing
 
 @contextmanager
 def opened_embedder(model: str) -> Iterator[BatchedEmbedder]:
-    """The model by name or folder, without a cache. The engine is `WELIP_EMBEDDER`'s, or told by the name.
+    """A model by name or folder, or `e5-small`, without a cache. The engine is `WELIP_EMBEDDER`'s, or told by the name.
 
     Close it in the loop it was used in. Raises `DependencyMissing`, `DependencyUnavailable`.
     """
     engine = os.environ.get("WELIP_EMBEDDER", "none")
-    if engine == "none":
-        engine = model if model == "e5-small" else "bge-m3" if "bge-m3" in model.lower() else "sentence-transformers"
-    wanted = {"WELIP_EMBEDDER": engine} | ({} if engine == "e5-small" else {"model": model})
+    if model == "e5-small":
+        wanted = {"WELIP_EMBEDDER": model}
+    else:
+        if engine in ("none", "e5-small"):
+            engine = "bge-m3" if "bge-m3" in model.lower() else "sentence-transformers"
+        wanted = {"WELIP_EMBEDDER": engine, "model": model}
     with ThreadPoolExecutor(1, thread_name_prefix="welip-model") as thread:
         embedder = open_embedder(EmbedderSettings.model_validate(wanted), None, thread)
         if embedder is None:
