@@ -7,6 +7,7 @@ from unicodedata import category
 
 from charset_normalizer import from_bytes
 
+from infra.documents.korean import COMMON_SYLLABLES
 from infra.documents.refusals import refused
 
 _MARKS: Final = (
@@ -34,13 +35,6 @@ _DECLARED: Final = {
 }
 """What an HTML page may declare, and the superset it is read as (WHATWG Encoding Standard, section 4.2)."""
 _GUESSES: Final = ["johab", "cp932", "euc_jp", "gb18030", "big5", "cp1252", "iso8859_2", "cp1251"]
-_COMMON: Final = frozenset(
-    "이다는에의로가하을은한고기지서리으인어를사나있도스대아수시자라일과부되국해들적년전성주만장상정여그소동제요게화유와용구며었"
-    "보드비중세식미학영위트경조우된신물공것면마문개원발등오모생르양계치반관분연했터니진작러선데간종산포프무음였체명방통바타크거"
-    "때월후재교할민운역레내카두안단파형많속루태호회않피남행려또현히질실감차야매노래법함말디당본색류심입각코출토불키까결증강설초"
-    "료른달점특직메버근름력람받없표향배"
-)
-"""The 200 most frequent syllables of encyclopaedic Korean (KoBEST BoolQ), 82 % of its text."""
 _SAMPLE: Final = 64 * 1024
 
 
@@ -100,7 +94,7 @@ def _is_korean(text: str) -> bool:
     """
     letters = [c for c in text[:_SAMPLE] if c > "\x7f" and category(c) == "Lo"]
     syllables = [c for c in letters if "가" <= c <= "힣"]
-    common = sum(c in _COMMON for c in syllables)
+    common = sum(c in COMMON_SYLLABLES for c in syllables)
     if len(syllables) * 2 >= len(letters):
         return common * 4 >= len(syllables)
     # Hanja between Hangul.

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pypdfium2 import PdfDocument, PdfiumError, raw
 
 from infra.documents.draft import Draft
+from infra.documents.korean import is_salad
 from infra.documents.pdf_lines import Line, Paragraph, joined, keeps_spaces, paragraphs, read_lines
 from infra.documents.refusals import refused
 from schemas.retrieval import ParsedDocument
@@ -33,7 +34,8 @@ _BLANK: Final = re.compile(r"\s+")
 def read_pdf(path: Path, max_chars: int) -> ParsedDocument:
     """The document of a file, without form fields and pictures.
 
-    Raises `DocumentRefused`: `document_encrypted`, `document_damaged`, `document_no_text`, `document_too_large`.
+    Raises `DocumentRefused`: `document_encrypted`, `document_damaged`, `document_no_text`, `document_garbled`,
+    `document_too_large`.
     """
     try:
         with PdfDocument(path) as document:
@@ -81,8 +83,8 @@ def _pages(document: PdfDocument, max_chars: int) -> list[list[Line]]:
         pages.append(lines)
     if not shown:
         raise refused("document_no_text", "the PDF holds pictures, but no text")
-    if unreadable * 2 > shown:
-        raise refused("document_no_text", "the PDF's fonts do not say which characters they show, so it holds no text")
+    if unreadable * 4 > shown or is_salad("".join(line.text for lines in pages for line in lines)):
+        raise refused("document_garbled", "the PDF's fonts do not say which characters they show: its text is garbage")
     return pages
 
 

@@ -13,6 +13,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "document_encrypted": "save it without a password or protection and upload that",
     "document_format_unknown": "documents are text, Markdown, HTML, PDF, DOCX, HWP or HWPX:"
     " convert it, or name its `format` if the file's name misleads",
+    "document_garbled": "it needs optical character recognition (OCR), or to be made anew from its source",
     "document_no_text": "it needs optical character recognition (OCR) first: upload the text that gives",
     "document_timeout": "split it, save it anew, or let WELIP_PARSER_TIMEOUT be longer",
     "document_too_deep": "check what made it",

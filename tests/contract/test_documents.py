@@ -177,6 +177,20 @@ class TestPdf:
         assert parsed.text == "첫째 쪽\n\n셋째 쪽"
         assert list(parsed.pages) == [0, 6, 6, 10]
 
+    def test_glyphs_mapped_to_wrong_characters_are_garbled(self, tmp_path: Path) -> None:
+        canvas = pdf_canvas(tmp_path / "a.pdf")
+        canvas.setFont(KOREAN, 10)
+        for number, line in enumerate(
+            (
+                "갇갱겉곈괏군귁긷깨껐꼼꾜뀁끼낯넌녁놘눌늑닝댑덴돔둣듦땁떱똬뜩란럇렴뢰뤘릊맣멉몫묠",
+                "뮈밌뱄벨봄붊븃빡뺙뽀쁜삿섈셌솝쇳숴슛쌀썸쐈쒼씻앱얻엶옮왯움윔읕잚쟝졈좡줌즐짭쩜쫠",
+            )
+        ):
+            canvas.drawString(60, 700 - 20 * number, line)
+        canvas.save()
+        with refusal("document_garbled"):
+            read(tmp_path / "a.pdf")
+
     def test_pictures_alone_are_no_text(self, tmp_path: Path) -> None:
         canvas = pdf_canvas(tmp_path / "a.pdf")
         canvas.rect(60, 60, 200, 200, fill=1)
