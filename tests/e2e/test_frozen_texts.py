@@ -1,0 +1,89 @@
+"""A document that freezes what reads it: searches go on, and cancelling its job ends the work.
+
+Every text that froze a reader was one that nobody had thought of. So the reader is frozen from outside, by SIGSTOP.
+"""
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.processes import Up, until
+
+KINDS = ["welip-parse-i", "welip-analyse-i"]
+"""How processes are called that read the documents of interactive jobs; the kernel keeps 15 characters."""
+
+
+def submitted(http: httpx.Client, collection: str, document: str, **fields: Any) -> str:
+    documents = [{"id": document, "text": f"한라산은 높다. {document}"}]
+    body = {"kind": "indexing", "input": {"collection": collection, "documents": documents}, **fields}
+    answer = http.post("/v1/jobs", json=body)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def ended(http: httpx.Client, job: str) -> dict[str, Any]:
+    def found() -> dict[str, Any] | None:
+        seen: dict[str, Any] = http.get(f"/v1/jobs/{job}").json()
+        return seen if seen["state"] in ("succeeded", "failed", "cancelled") else None
+
+    return until(found, f"{job} ends", within_s=60)
+
+
+def readers(up: Up, kind: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process(up.popen.pid).children(recursive=True):
+        try:
+            if process.name().startswith(kind):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+@pytest.fixture(params=KINDS)
+def frozen(
+    request: pytest.FixtureRequest, up: Up, http: httpx.Client, collection: str
+) -> Iterator[list[psutil.Process]]:
+    """Every process of a kind that waits for its next document."""
+    assert ended(http, submitted(http, collection, "first"))["state"] == "succeeded"
+    processes = readers(up, request.param)
+    assert processes
+    for process in processes:
+        process.suspend()
+    yield processes
+    for process in processes:
+        if process.is_running():
+            process.send_signal(signal.SIGCONT)
+
+
+def test_searches_go_on_and_cancelling_kills_the_reader(
+    http: httpx.Client, collection: str, frozen: list[psutil.Process]
+) -> None:
+    jobs = [submitted(http, collection, f"frozen-{number}") for number in range(len(frozen))]
+    for job in jobs:
+        until(lambda job=job: http.get(f"/v1/jobs/{job}").json()["state"] == "running", f"{job} runs")
+    for _ in range(3):
+        answer = http.post(f"/v1/collections/{collection}/search", json={"query": "한라산"}, timeout=10)
+        assert answer.status_code == 200
+        assert answer.json()["passages"]
+    for job in jobs:
+        assert http.post(f"/v1/jobs/{job}/cancel").status_code in (200, 202)
+    assert {ended(http, job)["state"] for job in jobs} == {"cancelled"}
+    until(lambda: gone(frozen), "the readers are gone")
+    assert ended(http, submitted(http, collection, "after"))["state"] == "succeeded"
+
+
+def test_a_time_limit_kills_the_reader(http: httpx.Client, collection: str, frozen: list[psutil.Process]) -> None:
+    jobs = [submitted(http, collection, f"late-{number}", timeout_s=2, max_attempts=1) for number in range(len(frozen))]
+    for job in jobs:
+        ended(http, job)
+    until(lambda: gone(frozen), "the readers are gone")
+    assert ended(http, submitted(http, collection, "after"))["state"] == "succeeded"
