@@ -83,7 +83,7 @@ async def first_sentences() -> dict[str, Any]:
     corpus, answerer = Corpus(documents), ExtractiveAnswerer()
     hits, refused = [], []
     for asked in sample.questions():
-        answer = await answerer.answer(asked["question"], corpus.search(asked["question"]), None)
+        answer = answerer.answer(asked["question"], corpus.search(asked["question"]))
         if asked["answer"]:
             hits.append(answer.found and asked["answer"] in answer.text.split(" [1]")[0])
         else:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from consumers.stages.ports import Answerer, ChildSummary, Deployment, Needs, Ports
+from infra.analysis.answers import IsolatedAnswerer
+from infra.analysis.limits import MODULE as KIWI
 from infra.blobs.open import open_blobs
 from infra.corpora.reader import IsolatedCorpusReader
 from infra.engines.open import embedder_name, open_embedder, open_reranker, reranker_name
@@ -75,7 +77,8 @@ async def open_ports(
         Deployment(embedder_name(settings.embedder), reranker_name(settings.reranker), settings.reranker.candidates)
     )
     answers: list[Callable[[], Awaitable[None]]] = []
-    warm = _nothing
+    warm: list[Callable[[], Coroutine[Any, Any, None]]] = []
+    kiwi = ForkServer(KIWI)
     async with AsyncExitStack() as exits:
         # Always: the result of any job may be too large for its row, and then it is a file.
         ports.blobs = blobs = open_blobs(settings.blobs)
@@ -101,18 +104,20 @@ async def open_ports(
             with _group("cpu", "a worker that encodes texts"):
                 import kiwipiepy  # noqa: F401 - missed here, not in the process that loads it
 
-                from infra.analysis.sparse import MODULE, IsolatedSparseEncoder
-            ports.sparse = sparse = IsolatedSparseEncoder(ForkServer(MODULE), settings.analysis)
+                from infra.analysis.sparse import IsolatedSparseEncoder
+            ports.sparse = sparse = IsolatedSparseEncoder(kiwi, settings.analysis)
             exits.push_async_callback(sparse.close)
-            warm = sparse.warm
+            warm.append(sparse.warm)
         if Ports.parser in needs:
             with _group("cpu", "a worker that reads documents"):
                 from infra.documents.parser import IsolatedDocumentParser
             ports.parser = parser = IsolatedDocumentParser(settings.parser)
             exits.push_async_callback(parser.close)
         if Ports.answerer in needs:
-            ports.answerer = answerer = _answerer(settings.generator)
+            ports.answerer = answerer = _answerer(settings, kiwi)
             exits.push_async_callback(answerer.close)
+            if isinstance(answerer, IsolatedAnswerer):
+                warm.append(answerer.warm)
         # One thread for all models: they share the device.
         thread = ThreadPoolExecutor(1, thread_name_prefix="models")
         exits.callback(thread.shutdown, wait=False, cancel_futures=True)
@@ -127,11 +132,12 @@ async def open_ports(
             ports.reranker = reranker = open_reranker(settings.reranker, thread)
             if reranker is not None:
                 exits.push_async_callback(reranker.close)
-        yield Opened(ports, answers, warm)
+        yield Opened(ports, answers, lambda: _each(warm))
 
 
-async def _nothing() -> None:
-    """Nothing is to be loaded."""
+async def _each(works: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    for work in works:
+        await work()
 
 
 def _index(settings: IndexSettings) -> "EdgeIndex | QdrantIndex":
@@ -145,12 +151,13 @@ def _index(settings: IndexSettings) -> "EdgeIndex | QdrantIndex":
     return QdrantIndex(settings.url, settings.api_key.get_secret_value() if settings.api_key else None)
 
 
-def _answerer(settings: GeneratorSettings) -> Answerer:
+def _answerer(chosen: AdapterSettings, kiwi: ForkServer) -> Answerer:
+    settings = chosen.generator
     match settings.engine:
         case "extractive":
             with _group("cpu", "WELIP_GENERATOR=extractive"):
-                from infra.engines.extractive import ExtractiveAnswerer
-            return ExtractiveAnswerer()
+                import kiwipiepy  # noqa: F401 - missed here, not in the process that loads it
+            return IsolatedAnswerer(kiwi, chosen.analysis)
         case "openai":
             from consumers.stages.inference.answering import ModelAnswerer
             from infra.engines.open import open_text_model

@@ -1,29 +1,33 @@
-"""What an analysing process does: sentences of documents, terms of questions."""
+"""What an analysing process does: sentences of documents, terms of questions, answers from passages."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from infra.analysis.sentences import packed
+from infra.engines.extractive import ExtractiveAnswerer
 from infra.isolation.child import Task
 from infra.isolation.frames import Frame, separated
 from infra.text.kiwi import KiwiAnalyser
 from infra.text.sparse import KiwiSparseEncoder
 from schemas.collections import Chunking, SparseSettings
+from schemas.retrieval import Passage
 
 SETTINGS_KEPT: Final = 32
 """Collections whose settings a process remembers, so that ten thousand words travel once."""
 
 
 def tasks() -> Mapping[str, Task]:
-    """`analyse` texts, `encode` a question. Loads Kiwi and what it defers, once for all processes."""
+    """`analyse` texts, `encode` a question, `answer` one. Loads Kiwi and what it defers, once for all processes."""
     # One thread: no other lives on in a forked process.
-    encoder = KiwiSparseEncoder(analyser=KiwiAnalyser(workers=1))
+    kiwi = KiwiAnalyser(workers=1)
+    encoder = KiwiSparseEncoder(analyser=kiwi)
     warm = SparseSettings(correct_spacing=True)
     encoder.encode_query("준비된 말뭉치", warm)
     encoder.analyse(["준비된 말뭉치를 읽는다.", "e\u0301"], warm, Chunking())
     analyst = _Analyst(encoder)
-    return {"analyse": analyst.analyse, "encode": analyst.encode}
+    return {"analyse": analyst.analyse, "encode": analyst.encode, "answer": partial(_answer, ExtractiveAnswerer(kiwi))}
 
 
 class _Analyst:
@@ -56,3 +60,12 @@ class _Analyst:
             if len(self._settings) > SETTINGS_KEPT:
                 self._settings.popitem(last=False)
         return settings
+
+
+def _answer(answerer: ExtractiveAnswerer, request: dict[str, Any], _: bytes) -> Frame:
+    passages = [
+        Passage(document, str(at), title, text, start, end, 0.0, heading=heading)
+        for at, (document, title, heading, text, start, end) in enumerate(request["passages"])
+    ]
+    made = answerer.answer(request["question"], passages)
+    return {"text": made.text, "found": made.found, "cited": [int(one.chunk_id) for one in made.citations]}, b""

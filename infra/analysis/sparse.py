@@ -6,11 +6,11 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
+from infra.analysis.limits import analysis_limits
 from infra.analysis.refusals import document_refused, question_refused
 from infra.analysis.sentences import unpacked
 from infra.isolation.forks import ForkServer
 from infra.isolation.frames import Frame, joined
-from infra.isolation.limits import Limits
 from infra.isolation.pool import Broke, IsolatedPool, IsolationError
 from infra.process import cores
 from infra.settings import AnalysisSettings
@@ -21,20 +21,8 @@ from schemas.requester import Requester
 from schemas.retrieval import Sentence, SparseVector
 from schemas.topics import Lane
 
-MODULE: Final = "infra.analysis.service"
-ANSWER_BYTES: Final = 64 * 1024**2
-REQUESTS: Final = 20_000
-WALL: Final = 3
-"""Times the processor time that a request may use: so much by the clock, on a machine that others use too."""
-
 SMALL_SETTINGS: Final = 2_000
 """Bytes of settings that go with every request; larger ones go to each process once."""
-
-
-def analysis_limits(settings: AnalysisSettings) -> Limits:
-    """Those of every process that has Kiwi."""
-    seconds = settings.timeout.total_seconds()
-    return Limits(settings.memory_bytes, cpu=seconds, wall=WALL * seconds, answer=ANSWER_BYTES, requests=REQUESTS)
 
 
 class IsolatedSparseEncoder:

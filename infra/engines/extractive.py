@@ -1,6 +1,5 @@
 """Answers without a model: quotes the sentence that answers and what belongs to it, or says that it found nothing."""
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -39,7 +38,8 @@ _POINTING: Final = frozenset(["이", "그", "그녀", "그것", "이것", "이�
 class ExtractiveAnswerer:
     """Quotes sentences, the answering one first. `threshold` in 0..1 is the evidence needed to answer at all.
 
-    Generation options do not apply. Evidence is how far a passage, with its title and heading, covers the question.
+    A worker runs it in isolated processes (`infra.analysis.answers`). Evidence is how far a passage, with its title and
+    heading, covers the question.
     """
 
     def __init__(self, analyser: KiwiAnalyser | None = None, threshold: float = THRESHOLD) -> None:
@@ -51,18 +51,12 @@ class ExtractiveAnswerer:
         """`extractive`."""
         return "extractive"
 
-    async def answer(self, question: str, passages: Sequence[Passage], options: object) -> GeneratedAnswer:
-        """Up to three sentences, each followed by its source as ` [1]`; or `NOT_FOUND` without citations."""
-        return await asyncio.to_thread(self._answer, question, passages)
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
     def evidence(self, question: str, passages: Sequence[Passage]) -> list[float]:
         """How far each of the first 20 passages covers the question, 0..1. Blocking."""
         return _Search(self._analyser, question, passages).evidence
 
-    def _answer(self, question: str, passages: Sequence[Passage]) -> GeneratedAnswer:
+    def answer(self, question: str, passages: Sequence[Passage]) -> GeneratedAnswer:
+        """Up to three sentences, each followed by its source as ` [1]`; or `NOT_FOUND` without citations. Blocking."""
         search = _Search(self._analyser, question, passages)
         best = max(search.evidence, default=0.0)
         quotes = search.quotes() if best and best >= self._threshold else []

@@ -201,6 +201,7 @@ class ForkServer:
             self._control = None
         if self._ready is not None and not self._ready.done():
             self._ready.set_exception(ConnectionResetError("it ended"))
+            self._ready.exception()  # whoever waited for it may have been cancelled
         elif not self._closed:
             log.error("isolation.server_gone", module=self._module)
         ended, self._ended = self._ended, {}

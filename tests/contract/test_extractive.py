@@ -7,16 +7,13 @@ from itertools import pairwise
 
 import pytest
 
-from consumers.stages.ports import Answerer
 from infra.engines.asked import Asked, Kind
 from infra.engines.extractive import NOT_FOUND, ExtractiveAnswerer
 from infra.engines.passages import read, whole
 from infra.local import sample
 from infra.text.kiwi import shared_analyser
 from schemas.retrieval import GeneratedAnswer, Passage
-from schemas.text import TextOptions
 
-OPTIONS = TextOptions(max_tokens=64, temperature=0.0)
 TEXTS = [
     "경복궁은 1395년에 창건된 조선 왕조의 법궁이다. 임진왜란 때 불에 탔다. 고종 때 다시 지었다.",
     "한라산은 제주도에 있는 해발 1,947미터의 화산이다. 남한에서 가장 높다.",
@@ -27,7 +24,7 @@ TOWER = (
     "지금의 등대지기는 노을진이다. 안개가 짙은 날에는 무적을 울리기 때문에 배들이 길을 잃지 않는다."
 )
 
-engine: Answerer = ExtractiveAnswerer()
+engine = ExtractiveAnswerer()
 
 
 def passages(*texts: str, title: str | None = None, heading: str | None = None) -> list[Passage]:
@@ -42,7 +39,7 @@ def windows(text: str, *spans: tuple[int, int]) -> list[Passage]:
 
 
 async def ask(question: str, given: list[Passage]) -> GeneratedAnswer:
-    return await engine.answer(question, given, OPTIONS)
+    return engine.answer(question, given)
 
 
 def quotes(answer: GeneratedAnswer) -> list[tuple[str, Passage]]:
@@ -210,7 +207,7 @@ async def test_evidence_is_a_share_and_the_answer_repeats() -> None:
     evidence = answerer.evidence(question, given)
     assert all(0 <= share <= 1 and not math.isnan(share) for share in evidence)
     assert max(evidence) == evidence[0]
-    answers = [await answerer.answer(question, given, OPTIONS) for _ in range(3)]
+    answers = [answerer.answer(question, given) for _ in range(3)]
     assert answers[0] == answers[1] == answers[2]
 
 

@@ -7,14 +7,17 @@ from datetime import timedelta
 import psutil
 import pytest
 
-from infra.analysis.sparse import MODULE, IsolatedSparseEncoder
+from infra.analysis.answers import IsolatedAnswerer
+from infra.analysis.limits import MODULE
+from infra.analysis.sparse import IsolatedSparseEncoder
+from infra.engines.extractive import ExtractiveAnswerer
 from infra.isolation.forks import ForkServer
 from infra.settings import AnalysisSettings
 from infra.text.sparse import KiwiSparseEncoder
 from schemas.collections import Chunking, SparseSettings
 from schemas.errors import DocumentRefused, InvalidInput
 from schemas.requester import Requester
-from schemas.retrieval import Sentence
+from schemas.retrieval import Passage, Sentence
 from schemas.topics import Lane
 from tests.contract.isolated import forked, servers, until
 
@@ -52,6 +55,23 @@ async def test_terms_are_those_of_the_encoder_itself(encoder: IsolatedSparseEnco
     assert encoder.weigh(pieces, settings) == itself.weigh(pieces, settings)
 
 
+async def test_answers_are_those_of_the_answerer_itself() -> None:
+    answerer = IsolatedAnswerer(ForkServer(MODULE), AnalysisSettings(question_processes=1))
+    given = [
+        Passage(
+            "d1", "c1", "한라산", "한라산은 높이가 1,947미터이다. 제주도에 있다.", 0, 28, 2.0, metadata={"year": 1}
+        ),
+        Passage("d2", "c2", None, "설악산은 강원도에 있다.", 5, 18, 1.0, heading="산"),
+    ]
+    itself = ExtractiveAnswerer()
+    for question in ("한라산의 높이는?", "설악산은 어디에 있나?", "고래는 무엇을 먹나?", "?"):
+        expected = itself.answer(question, given)
+        assert await answerer.answer(question, given, None, by=BULK) == expected
+    assert (await answerer.answer("한라산의 높이는?", given, None, by=BULK)).citations[0] is given[0]
+    assert (await answerer.answer("높이는?", [], None, by=BULK)).found is False
+    await answerer.close()
+
+
 async def test_processes_share_one_kiwi(encoder: IsolatedSparseEncoder) -> None:
     await encoder.analyse(TEXTS, SparseSettings(), by=BULK)
     await encoder.analyse(TEXTS, SparseSettings(), by=INTERACTIVE)
@@ -64,8 +84,8 @@ async def test_processes_share_one_kiwi(encoder: IsolatedSparseEncoder) -> None:
 async def test_this_process_has_loaded_no_kiwi() -> None:
     script = (
         "import asyncio, sys\n"
-        "from infra.analysis.sparse import MODULE, IsolatedSparseEncoder\n"
-        "import infra.documents.parser, infra.isolation.pool\n"
+        "from infra.analysis.sparse import IsolatedSparseEncoder\n"
+        "import infra.analysis.answers, infra.documents.parser, infra.corpora.reader\n"
         "print('kiwipiepy' in sys.modules, 'selectolax' in sys.modules)"
     )
     import sys

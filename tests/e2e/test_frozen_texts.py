@@ -73,7 +73,7 @@ def test_searches_go_on_and_cancelling_kills_the_reader(
     for _ in range(3):
         answer = http.post(f"/v1/collections/{collection}/search", json={"query": "한라산"}, timeout=10)
         assert answer.status_code == 200
-        assert answer.json()["passages"]
+        assert answer.json()["data"]
     for job in jobs:
         assert http.post(f"/v1/jobs/{job}/cancel").status_code in (200, 202)
     assert {ended(http, job)["state"] for job in jobs} == {"cancelled"}

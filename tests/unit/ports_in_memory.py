@@ -259,7 +259,9 @@ class RowsHere:
 class FirstPassage:
     name = "first"
 
-    async def answer(self, question: str, passages: Sequence[Passage], options: TextOptions) -> GeneratedAnswer:
+    async def answer(
+        self, question: str, passages: Sequence[Passage], options: TextOptions, *, by: Requester
+    ) -> GeneratedAnswer:
         if not passages:
             return GeneratedAnswer("없음", [], self.name, found=False)
         return GeneratedAnswer(f"{passages[0].text} [1]", passages[:1], self.name)

@@ -11,10 +11,13 @@ from consumers.stages.inference.context import within
 from consumers.stages.inference.prompts import PROMPTS
 from consumers.stages.ports import Answerer, TextModel
 from schemas.errors import EngineRefusedToAnswer, EngineReplyCut, EngineReplyEmpty, JobError
+from schemas.requester import Requester
 from schemas.retrieval import Passage, Usage
 from schemas.text import Completion, Message, TextDelta, TextOptions
+from schemas.topics import Lane
 
 OPTIONS = TextOptions(max_tokens=64, temperature=0.0)
+BY = Requester("t", Lane.INTERACTIVE)
 TEXTS = [
     "경복궁은 1395년에 창건된 조선 왕조의 법궁이다. 임진왜란 때 불에 탔다.",
     "한라산은 제주도에 있는 해발 1,947미터의 화산이다. 남한에서 가장 높다.",
@@ -49,7 +52,7 @@ def passages(*texts: str, title: str | None = None) -> list[Passage]:
 
 async def ask(model: TextModel, *texts: str, question: str = "질문은?", **settings: Any) -> Any:
     answerer: Answerer = ModelAnswerer(model, **settings)
-    return await answerer.answer(question, passages(*(texts or TEXTS)), OPTIONS)
+    return await answerer.answer(question, passages(*(texts or TEXTS)), OPTIONS, by=BY)
 
 
 async def test_citations_are_mapped_back_and_renumbered() -> None:
@@ -99,7 +102,7 @@ async def test_not_found_is_honest_in_either_language(text: str) -> None:
 
 async def test_without_passages_the_model_is_not_asked() -> None:
     model = Says()
-    answer = await ModelAnswerer(model).answer("질문은?", [], OPTIONS)
+    answer = await ModelAnswerer(model).answer("질문은?", [], OPTIONS, by=BY)
     assert (answer.found, answer.text, model.told) == (False, "근거를 찾을 수 없습니다.", [])
 
 

@@ -8,6 +8,7 @@ from consumers.stages.inference.context import within
 from consumers.stages.inference.prompts import Language, prompt_for, says_not_found
 from consumers.stages.ports import TextModel
 from schemas.errors import EngineRefusedToAnswer, EngineReplyCut, EngineReplyEmpty
+from schemas.requester import Requester
 from schemas.retrieval import GeneratedAnswer, Passage
 from schemas.text import Completion, TextOptions
 
@@ -30,7 +31,9 @@ class ModelAnswerer:
         """The model's name."""
         return self._model.name
 
-    async def answer(self, question: str, passages: Sequence[Passage], options: TextOptions) -> GeneratedAnswer:
+    async def answer(
+        self, question: str, passages: Sequence[Passage], options: TextOptions, *, by: Requester
+    ) -> GeneratedAnswer:
         """The model's answer, its citations renumbered in the order of their mention.
 
         Without passages the model is not asked. Raises what `TextModel` raises, and `EngineReplyEmpty`,

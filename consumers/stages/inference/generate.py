@@ -25,7 +25,7 @@ async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
         raise InvalidInput(why, code="model_unknown", field="input.generate.model")
     options = TextOptions(max_tokens=wanted.max_tokens, temperature=wanted.temperature)
     began = perf_counter()
-    answer = await ports.answerer.answer(request.question, job.carry.passages, options)
+    answer = await ports.answerer.answer(request.question, job.carry.passages, options, by=job.requester)
     timings = dict(job.carry.timings_ms)
     timings["generate"] = round((perf_counter() - began) * 1000, 3)
     timings["total"] = milliseconds(job.created_at, datetime.now(UTC))

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
+from schemas.requester import Requester
 from schemas.retrieval import GeneratedAnswer, Passage
 from schemas.text import Completion, Message, TextDelta, TextOptions
 
@@ -39,7 +40,9 @@ class Answerer(Protocol):
     def name(self) -> str:
         """What the result names as `model`."""
 
-    async def answer(self, question: str, passages: Sequence[Passage], options: TextOptions) -> GeneratedAnswer:
+    async def answer(
+        self, question: str, passages: Sequence[Passage], options: TextOptions, *, by: Requester
+    ) -> GeneratedAnswer:
         """An answer whose citations are a subset of `passages`, or an honest "not found" (`found=False`).
 
         Raises what `TextModel` raises, and `EngineReplyEmpty`, `EngineReplyCut` and `EngineRefusedToAnswer` for a reply
