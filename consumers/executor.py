@@ -121,7 +121,10 @@ class Try:
 
     async def _stage(self) -> Outcome:
         self._step, job = opened(self._row, Reporter(self._x.database, self._row))
-        return await stage(job.kind, job.stage)(job, self._x.ports)
+        answer = await stage(job.kind, job.stage)(job, self._x.ports)
+        if not isinstance(answer, Outcome):
+            raise TypeError(f"stage {self._step.label} answered {type(answer).__name__}, which is no outcome")
+        return answer
 
     def _after_abort(self, why: Abort) -> Outcome | None:
         match why:

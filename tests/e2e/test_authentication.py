@@ -78,7 +78,7 @@ def owners(guarded: Up, database_url_of_stack: str) -> Iterator[tuple[Owner, Own
         assert large.result is not None
         assert list(large.result) == ["file"]
         file = client.upload(tenant.encode())
-        webhook = client.webhooks.create("https://r.example/", events=["batch.failed"])
+        webhook = client.webhooks.create("https://r.example/", events=["job.cancelled"])
         delivery = client.webhooks.send_test(webhook.id)
         client.submit("noop", {"sleep_s": 60}, timeout_s=0.1, max_attempts=1, wait_s=60)
         [letter] = client.dead.list().data

@@ -37,7 +37,7 @@ RESCUE = RescueSettings(every=timedelta(milliseconds=100), unclaimed=timedelta(s
 
 def tried_routes(*lanes: Lane) -> list[Route]:
     """The topics that tests use: fewer consumers, faster starts."""
-    return [route for route in routes() if route.kind in ("noop", "trial") and route.lane in lanes]
+    return [route for route in routes() if route.kind in ("noop", "trial", "formerly") and route.lane in lanes]
 
 
 class Worker:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,10 +16,13 @@ from consumers.executor import MAX_INLINE_RESULT, Executor, Try
 from consumers.held import Abort, HeldJobs
 from infra.files import PublishedFiles
 from infra.postgres.database import Database
+from schemas.kinds.kind import Backoff
+from schemas.kinds.registry import KINDS
 from schemas.lifecycle import JobState
 from schemas.topics import topic_name
 from tests.conftest import execute
 from tests.integration.jobs import Jobs
+from tests.integration.trial import TRIAL
 from tests.unit.ports_in_memory import World
 
 S = JobState
@@ -276,3 +280,84 @@ async def test_an_end_is_recorded_although_its_session_is_cut(bench: Bench, data
     await task
     row = await bench.jobs.row(job_id)
     assert (row["state"], row["epoch"]) == ("succeeded", 1)
+
+
+@pytest.mark.parametrize(
+    ("child", "refused"),
+    [
+        ({"kind": "nobody", "input": {}, "key": "a"}, "child_kind_unknown"),
+        ({"kind": "inference", "input": {}, "key": "a"}, "child_kind_not_allowed"),
+        ({"kind": "trial", "input": {}, "key": "a", "stage": "sum"}, "child_stage_invalid"),
+        ({"kind": "noop", "input": {"steps": "x"}, "key": "a"}, "child_input_invalid"),
+        ({"kind": "noop", "input": {}, "key": "b"}, "child_key_repeated"),
+        ({"kind": "noop", "input": {}, "key": ""}, "child_key_invalid"),
+    ],
+)
+async def test_a_child_that_may_not_be_fails_its_parent_by_name(bench: Bench, child: Any, refused: str) -> None:
+    row = await bench.run(await bench.submit(fan_out=[{"kind": "noop", "input": {}, "key": "b"}, child]))
+    assert (row["state"], code(row), row["rounds"]) == ("failed", refused, 0)
+    assert len(await bench.jobs.fetch("SELECT id FROM job")) == 1
+
+
+async def test_children_of_another_kind_are_made_and_summed_up(bench: Bench) -> None:
+    parts = [{"kind": "noop", "input": {"steps": 2}, "key": "가"}, {"kind": "trial", "input": {}, "key": "b"}]
+    job_id = await bench.submit(fan_out=parts, max_attempts=7)
+    await bench.run(job_id)
+    children = await bench.jobs.fetch("SELECT * FROM job WHERE parent = $1 ORDER BY id", job_id)
+    assert [(row["kind"], row["stage"], row["key"], row["max_attempts"]) for row in children] == [
+        ("noop", "run", "가", 5),
+        ("trial", "act", "b", 7),
+    ]
+    for row in children:
+        await bench.run(row["id"])
+    assert await bench.jobs.states([row["id"] for row in children]) == {"succeeded"}
+    assert (await bench.jobs.row(job_id))["state"] == "queued"
+
+
+async def test_many_children_of_an_interactive_job_are_bulk(bench: Bench) -> None:
+    for count, lane in ((16, "interactive"), (17, "bulk")):
+        parts = [{"kind": "noop", "input": {}, "key": str(n)} for n in range(count)]
+        job_id = await bench.submit(fan_out=parts)
+        await bench.run(job_id)
+        lanes = await bench.jobs.fetch("SELECT DISTINCT lane FROM job WHERE parent = $1", job_id)
+        assert [row["lane"] for row in lanes] == [lane]
+
+
+@pytest.mark.parametrize(
+    ("input", "expected"),
+    [
+        ({"next": True, "to": "nowhere"}, "stage_unknown"),
+        ({"next": True, "carry": {"made": "x"}}, "carry_invalid"),
+        ({"fan_out": [], "then": "nowhere"}, "stage_unknown"),
+        ({"fan_out": [], "carry": {}}, "carry_invalid"),
+        ({"answer": None}, "internal_error"),
+        ({"answer": "done"}, "internal_error"),
+    ],
+)
+async def test_an_answer_that_leads_nowhere_is_a_failed_try(bench: Bench, input: Any, expected: str) -> None:
+    row = await bench.run(await bench.submit(**input))
+    assert (row["state"], row["stage"], row["attempt"], code(row)) == ("retry_wait", "act", 1, expected)
+
+
+async def test_an_input_that_does_not_fit_is_told_with_its_field(bench: Bench) -> None:
+    [job_id] = await bench.jobs.submit(input='{"steps": 0}')
+    row = await bench.run(job_id)
+    assert (row["state"], code(row), json.loads(row["error"])["field"]) == ("failed", "invalid_input", "input.steps")
+
+
+async def test_a_carry_of_another_version_waits_for_a_worker_that_knows_it(bench: Bench) -> None:
+    [job_id] = await bench.jobs.submit(kind="trial", stage="sum", max_attempts=2)
+    await bench.jobs.fetch("UPDATE job SET carry = '{\"made\": [1]}'")
+    row = await bench.run(job_id)
+    assert (row["state"], code(row), json.loads(row["error"])["field"]) == ("retry_wait", "carry_invalid", "carry.made")
+    await bench.jobs.fetch("UPDATE job SET state = 'queued'")
+    assert (await bench.run(job_id))["state"] == "failed"
+    assert [one["reason"] for one in await bench.jobs.fetch("SELECT reason FROM dead_letter")] == ["carry_invalid"]
+
+
+async def test_a_kind_may_wait_longer_between_tries(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = replace(TRIAL, backoff=Backoff(timedelta(days=1), timedelta(days=1)))
+    monkeypatch.setitem(KINDS, "trial", patient)  # type: ignore[arg-type]
+    job_id = await bench.submit(defect=True)
+    row = await bench.run(job_id)
+    assert row["due_at"] - row["started_at"] > timedelta(seconds=301), "a share of a day, and not of a second"

@@ -106,6 +106,25 @@ async def test_a_rebuild_that_was_cancelled_leaves_nothing_to_the_next_job(datab
     assert set(await conductor.texts()) == {"a", "b", "c", "d"}
 
 
+async def test_a_rebuild_of_which_a_part_was_cancelled_fails_and_changes_nothing(database: Database) -> None:
+    conductor = Conductor(database)
+    await conductor.run(**documents("abc"))
+    before = await generation(conductor)
+    rebuild = await conductor.submit(**NEW)
+    await until_at(conductor, rebuild, "built")
+    part = conductor.at(rebuild)
+    assert part is not None
+    assert part.parent == rebuild
+    await conductor.cancel_child(part)
+    await finish(conductor)
+    error = conductor.ended[rebuild].error
+    assert error is not None
+    assert (error.reason, "part rebuild-00001 was cancelled" in error.message) == ("rebuild_cancelled", True)
+    assert await generation(conductor) == before
+    assert (await conductor.catalogue.collection(TENANT, NAME)).settings.chunking.max_chars != 60
+    assert set(await conductor.texts()) == {"a", "b", "c"}
+
+
 async def test_a_collection_that_is_dropped_ends_its_rebuild(database: Database) -> None:
     conductor = Conductor(database)
     await conductor.run(**documents("abc"))

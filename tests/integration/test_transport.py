@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -10,8 +11,12 @@ import asyncpg
 import pytest
 
 from infra.postgres.queries import submit
+from schemas.kinds.registry import KINDS
+from schemas.messages import Summons
+from schemas.topics import Lane, topic_name
 from tests.integration.house import HEARTBEAT_S, LEASE_S, House
 from tests.integration.jobs import new_job
+from tests.integration.trial import TRIAL
 
 SLOW = json.dumps({"sleep_s": 60.0, "only_epoch": 1})
 
@@ -179,3 +184,23 @@ async def test_a_fan_out_ends_with_the_sum_of_its_children(house: House) -> None
     [job_id] = await house.submit(kind="trial", stage="act", input='{"children": 40}')
     [row] = await house.until([job_id])
     assert json.loads(row["result"]) == {"children": 40, "failed": ["invalid_input"], "made": 40}
+
+
+@pytest.fixture
+def renamed(trial: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kind was called `formerly` and its stage `go`, before this version."""
+    stages = {**TRIAL.stages, "act": replace(TRIAL.stages["act"], aliases=frozenset({"go"}))}
+    monkeypatch.setitem(KINDS, "trial", replace(TRIAL, stages=stages, aliases=frozenset({"formerly"})))  # type: ignore[arg-type]
+
+
+async def test_rows_and_messages_of_former_names_still_run(renamed: None, house: House) -> None:
+    old = {"kind": "formerly", "stage": "go"}
+    [by_message] = await house.jobs.submit(**old)
+    await house.jobs.fetch("DELETE FROM outbox")  # its message is on the old topic already
+    summons = Summons(job_id=by_message, epoch=0, lane=Lane.INTERACTIVE, **old)
+    await house.broker.publish(summons.model_dump_json().encode(), topic=topic_name(**old, lane="interactive"))
+    rows = [by_message, *await house.submit(3, **old)]
+    await house.worker()
+    ended = await house.until(rows)
+    assert {(row["state"], row["epoch"], row["kind"]) for row in ended} == {("succeeded", 1, "formerly")}
+    assert await house.jobs.fetch("SELECT id FROM dead_letter") == []

@@ -2,6 +2,7 @@
 
 import re
 import string
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gateway.jobs.internal import AT_FAULT, as_error
 from gateway.jobs.routes import preferred_wait
 from schemas import errors
 from schemas.jobs import SubmitJob
+from schemas.kinds.registry import KINDS
 from schemas.names import DocumentId
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +135,14 @@ async def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
     problem = await said("body", body={"kind": "cooking", "input": {}})
     assert problem["code"] == "unknown_kind"
     assert problem["detail"] == "unknown kind 'cooking': one of 'indexing', 'inference', 'noop'"
+
+
+async def test_a_kind_that_other_jobs_alone_make_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = replace(KINDS["noop"], name="hidden", submittable=False)
+    monkeypatch.setitem(KINDS, "hidden", hidden)  # type: ignore[arg-type]
+    problem = await said("body", body={"kind": "hidden", "input": {}})
+    assert (problem["code"], problem["field"]) == ("kind_not_submittable", "kind")
+    assert "'hidden' are made by other jobs alone: submit 'indexing', 'inference', 'noop'" in problem["detail"]
 
 
 @pytest.mark.parametrize("id", [".", "..", " .. ", "a/..", "../a", "a/../b", "./a", "a/./b", "/.."])

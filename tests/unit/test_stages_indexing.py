@@ -1,5 +1,6 @@
 """Indexing from submission to result: what is added, replaced, left alone, refused, removed and rebuilt."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -352,6 +353,20 @@ class TestRepeats:
         assert isinstance(second, Done)
         assert [(e["id"], e["code"]) for e in first.result["errors"]] == [("a", "timeout"), ("b", "timeout")]
         assert first.result["documents"]["failed"] == second.result["documents"]["failed"] == 2
+
+    async def test_a_part_whose_result_became_a_file_is_added_up(self) -> None:
+        world = World()
+        planned = planning(world, documents=documents(a="하나.", b="둘."))
+        outcome = await plan.run(planned, world.ports)
+        assert isinstance(outcome, FanOut)
+        refused = [{"id": f"d{n}", "code": "document_empty", "message": "x" * 500} for n in range(200)]
+        told = {"collection": "c", "documents": {"failed": 200, "added": 2}, "chunks": 2, "errors": refused}
+        file = world.upload(json.dumps(told).encode(), "result.json")
+        world.children.summaries = [summary(outcome.children[0], 1, S.SUCCEEDED, result={"file": file})]
+        ended = await report.run(world.again(planned, stage="report", carry=outcome.carry), world.ports)
+        assert isinstance(ended, Done)
+        assert (ended.result["documents"]["failed"], ended.result["documents"]["added"]) == (200, 2)
+        assert len(ended.result["errors"]) == 200
 
 
 class TestSettings:

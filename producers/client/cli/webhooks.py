@@ -19,7 +19,7 @@ Overlap = Annotated[
     typer.Option(metavar="TIME", help="How long the former secret signs too: 30min, 12h, 7d, 0s. Default: 24h."),
 ]
 Events = Annotated[
-    list[str] | None, typer.Option("--event", "-e", help="job.failed, batch.succeeded, ...; may be repeated.")
+    list[str] | None, typer.Option("--event", "-e", help="job.failed, job.succeeded, ...; may be repeated.")
 ]
 
 KEEP: Final = "keep it: it is not shown again"

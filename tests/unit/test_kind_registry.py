@@ -1,0 +1,109 @@
+"""A registry that contradicts itself is refused with its name; former names still lead to their stages and topics."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from schemas.kinds.consistency import RegistryError, check
+from schemas.kinds.kind import Backoff, Kind, Stage
+from schemas.kinds.noop import NoopInput
+from schemas.kinds.registry import KINDS, Route, routes, steps, topic_of
+from schemas.topics import Lane, Pool
+
+PLAIN = Kind("plain", NoopInput, None, {"run": Stage(Pool.CPU)})
+
+
+class Other(BaseModel):
+    n: int
+
+
+def kinds(*rows: Kind) -> dict[str, Kind]:
+    return {row.name: row for row in rows}
+
+
+def test_the_registry_of_this_version_is_consistent() -> None:
+    check(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"stages": {}}, "it has no stage"),
+        ({"stages": {"Run": Stage(Pool.CPU)}}, "'Run' is no name"),
+        ({"stages": {"run": Stage(Pool.WEBHOOK)}}, "stage 'run' is in the pool `webhook`"),
+        ({"noun": "b'"}, "is no name"),
+        ({"max_attempts": 26}, "max_attempts of 26"),
+        ({"timeout_s": 0.0}, "timeout_s of 0"),
+        ({"backoff": Backoff(timedelta(minutes=9))}, "its backoff must begin"),
+        ({"children": frozenset({"nobody"})}, "children of 'nobody', which is no kind"),
+        ({"submittable": False}, "not submittable and nobody makes children of it"),
+        ({"aliases": frozenset({"noop"})}, "its alias 'noop' is taken"),
+        ({"aliases": frozenset({"plain"})}, "its alias is its own name"),
+        ({"stages": {n: Stage(Pool.CPU, aliases=frozenset({"old"})) for n in "ab"}}, "two stages have the alias 'old'"),
+        (
+            {"stages": {"a": Stage(Pool.CPU), "b": Stage(Pool.CPU, aliases=frozenset({"a"}))}},
+            "stage 'b' has the alias 'a', the name of a stage of the same input",
+        ),
+        (
+            {"stages": {"a": Stage(Pool.CPU), "b": Stage(Pool.GPU, Other, aliases=frozenset({"a"}))}},
+            "or another pool",
+        ),
+    ],
+)
+def test_a_contradiction_is_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(RegistryError, match=f"kind 'plain': .*{said}"):
+        check(kinds(replace(PLAIN, **changes), KINDS["noop"]))
+
+
+def test_a_row_under_another_name_is_named() -> None:
+    with pytest.raises(RegistryError, match="kind 'x': it calls itself 'plain'"):
+        check({"x": PLAIN})
+
+
+@pytest.fixture
+def renamed(monkeypatch: pytest.MonkeyPatch) -> Kind:
+    """A kind with a former name, whose stage `run` was split from `old` and had another name before."""
+    stages = {
+        "old": Stage(Pool.CPU, Other),
+        "run": Stage(Pool.CPU, aliases=frozenset({"old", "go"}), begins=True),
+    }
+    kind = replace(PLAIN, stages=stages, aliases=frozenset({"was"}))
+    check(kinds(kind, KINDS["noop"]))
+    monkeypatch.setitem(KINDS, "plain", kind)  # type: ignore[arg-type]
+    return kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage", "found"),
+    [
+        ("plain", "run", ["run"]),
+        ("was", "run", ["run"]),
+        ("was", "go", ["run"]),
+        ("plain", "old", ["old", "run"]),
+        ("plain", "away", []),
+        ("away", "run", []),
+    ],
+)
+def test_names_lead_to_stages(renamed: Kind, kind: str, stage: str, found: list[str]) -> None:
+    assert [(step.kind, step.name) for step in steps(kind, stage)] == [(renamed, name) for name in found]
+
+
+def test_old_topics_are_read_and_nothing_new_goes_there(renamed: Kind) -> None:
+    mine = [route for route in routes() if route.kind in ("plain", "was") and route.lane is Lane.BULK]
+    assert [route.topic for route in mine] == [
+        f"welip.{kind}.{stage}.bulk" for kind in ("plain", "was") for stage in ("old", "run", "go")
+    ]
+    assert [route.begins for route in mine] == [True] * 6
+    assert len({route.topic for route in routes()}) == len(list(routes()))
+    assert topic_of("was", "go", "bulk") == topic_of("plain", "run", "bulk") == "welip.plain.run.bulk"
+    assert topic_of("was", "old", "bulk") == "welip.plain.old.bulk"
+    assert topic_of("nobody", "x", "bulk") == "welip.nobody.x.bulk"
+
+
+def test_a_child_may_begin_where_its_kind_says() -> None:
+    begins = {stage for stage in KINDS["indexing"].stages if KINDS["indexing"].begins(stage)}
+    assert begins == {"plan", "prepare", "rebuild_prepare"}
+    assert Route("indexing", "prepare", Lane.BULK, Pool.CPU, begins=True) in set(routes())
