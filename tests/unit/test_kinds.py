@@ -100,11 +100,8 @@ def test_every_stage_has_a_topic_of_its_own_in_each_lane() -> None:
 
 def test_a_kind_is_filed_under_its_name_and_begins_at_its_first_stage() -> None:
     assert all(kind.name == name for name, kind in KINDS.items())
-    assert {name: kind.first_stage for name, kind in KINDS.items()} == {
-        "indexing": "plan",
-        "inference": "retrieve",
-        "noop": "run",
-    }
+    first = {"indexing": "plan", "inference": "retrieve", "noop": "run"}
+    assert first.items() <= {name: kind.first_stage for name, kind in KINDS.items()}.items()
 
 
 def test_every_pool_that_runs_stages_has_work() -> None:

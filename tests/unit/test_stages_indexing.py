@@ -363,7 +363,8 @@ class TestRepeats:
         told = {"collection": "c", "documents": {"failed": 200, "added": 2}, "chunks": 2, "errors": refused}
         file = world.upload(json.dumps(told).encode(), "result.json")
         world.children.summaries = [summary(outcome.children[0], 1, S.SUCCEEDED, result={"file": file})]
-        ended = await report.run(world.again(planned, stage="report", carry=outcome.carry), world.ports)
+        last = world.again(planned, stage="report", carry=outcome.carry)
+        ended = await stage("indexing", "report")(last, world.ports)
         assert isinstance(ended, Done)
         assert (ended.result["documents"]["failed"], ended.result["documents"]["added"]) == (200, 2)
         assert len(ended.result["errors"]) == 200
