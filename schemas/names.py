@@ -39,7 +39,10 @@ def _composed(value: Any) -> Any:
 
 
 Composed = BeforeValidator(_composed)
-"""In Unicode form NFC: macOS spells Korean in another form than all others, and looks the same."""
+"""In Unicode form NFC: macOS spells Korean in another form than all others, and looks the same.
+
+Stands after the constraints of a string: pydantic would check a length before it strips, were there a function between.
+"""
 
 
 def no_dot_segment(value: str) -> str:
@@ -57,12 +60,12 @@ CollectionName = Annotated[str, StringConstraints(pattern=COLLECTION_PATTERN)]
 
 StoredDocumentId = Annotated[
     str,
-    Composed,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    Composed,
     AfterValidator(no_control_characters),
 ]
 """What a document may be called that is there already: earlier versions took dot segments, and these can be removed."""
 
 DocumentId = Annotated[StoredDocumentId, AfterValidator(no_dot_segment)]
-Title = Annotated[str, Composed, StringConstraints(strip_whitespace=True, max_length=500)]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500), Composed]
 FileId = Annotated[str, StringConstraints(pattern=r"^file_[0-9a-f]{32}$")]

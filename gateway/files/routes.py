@@ -32,14 +32,15 @@ router = APIRouter(prefix="/v1/files", tags=["files"])
 
 FileId = Annotated[str, Path(description="`file_` and 32 hex digits.")]
 EXPIRES_AFTER: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["anchor", "seconds"],
-    "properties": {
-        "anchor": {"type": "string", "enum": ["created_at"]},
-        "seconds": {"type": "integer", "minimum": SHORTEST_LIFE_S, "maximum": LONGEST_LIFE_S},
+    "expires_after[anchor]": {
+        "type": "string",
+        "enum": ["created_at"],
+        "description": "With it comes `expires_after[seconds]`.",
     },
-    "description": "As form fields `expires_after[anchor]` and `expires_after[seconds]`.",
+    "expires_after[seconds]": {"type": "integer", "minimum": SHORTEST_LIFE_S, "maximum": LONGEST_LIFE_S},
 }
+"""OpenAI's object, as forms write its members."""
+
 FORM: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -51,10 +52,9 @@ FORM: Final[dict[str, Any]] = {
                     "properties": {
                         "purpose": {"type": "string", "default": DEFAULT_PURPOSE, "enum": list(PURPOSES)},
                         "file": {"type": "string", "format": "binary"},
-                        "expires_after": EXPIRES_AFTER,
+                        **EXPIRES_AFTER,
                     },
                 },
-                "encoding": {"expires_after": {"style": "deepObject", "explode": True}},
             }
         },
     }

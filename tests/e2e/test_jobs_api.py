@@ -74,7 +74,7 @@ class TestSubmitting:
 
     def test_the_same_key_and_body_give_the_first_job(self, http: httpx.Client) -> None:
         key = {"Idempotency-Key": "first"}
-        first = http.post("/v1/jobs", json=NOOP, headers=key)
+        first = http.post("/v1/jobs", json=noop(steps=1), headers=key)
         again = http.post("/v1/jobs", content=b'{ "input":{"steps":1}, "kind" : "noop"}', headers=JSON | key)
         assert (first.status_code, again.status_code) == (202, 200)
         assert again.json()["id"] == first.json()["id"]

@@ -44,6 +44,11 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404",
 [[operations]]
 include-path-regex = "/documents/"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "422", "429", "503"]
+
+# A condition may not hold, a range may lie beyond the end.
+[[operations]]
+include-path-regex = "/(content|result)$"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "412", "416", "503"]
 """
 
 

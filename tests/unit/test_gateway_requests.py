@@ -155,6 +155,12 @@ async def test_an_id_that_a_client_would_resolve_as_a_path_is_refused(id: str) -
     assert TypeAdapter(SubmitJob).validate_python(there).input.delete == [id.strip()]
 
 
+@pytest.mark.parametrize("id", ["", " ", "\u3000", "\n", "가" * 201])
+def test_an_id_is_neither_empty_nor_long(id: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(DocumentId).validate_python(id)
+
+
 @pytest.mark.parametrize("id", ["...", ".a", "a.", "a..b", "a/b", "..%2F"])
 async def test_an_id_may_hold_dots_otherwise(id: str) -> None:
     assert TypeAdapter(DocumentId).validate_python(id) == id
