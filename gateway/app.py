@@ -42,6 +42,7 @@ from infra.settings import (
 )
 from producers.agents import Agents
 from producers.retention import Retention
+from schemas.version import version
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +99,7 @@ def create_app(
 
     app = FastAPI(
         title="WeLIP",
-        version="0.1.0",
+        version=version(),
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,

@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from gateway.http.answers import json
 from schemas.kinds.registry import routes
 from schemas.messages import Summons
+from schemas.version import version
 
 router = APIRouter(include_in_schema=False)
 
@@ -76,7 +77,7 @@ def asyncapi() -> dict[str, Any]:
             title=route.topic,
             description=f"Summons for stage `{route.stage}` of `{route.kind}` jobs; consumed by pool `{route.pool}`.",
         )
-    specification = AsyncAPI(broker, title="WeLIP topics", version="0.1.0", schema_version="3.0.0")
+    specification = AsyncAPI(broker, title="WeLIP topics", version=version(), schema_version="3.0.0")
     document: dict[str, Any] = specification.to_specification().to_jsonable()
     return document
 

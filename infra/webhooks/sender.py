@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import httpcore
@@ -17,6 +16,7 @@ from infra.webhooks.connecting import AddressRefused, CheckedConnections, NameUn
 from infra.webhooks.pools import Pools
 from infra.webhooks.signing import signed
 from schemas.errors import InvalidInput
+from schemas.version import version
 
 ANSWER_BYTES: Final = 1024
 """How much of the answer is kept for the log of deliveries; no more than this and a buffer of it is read."""
@@ -51,7 +51,7 @@ class Sender:
         self._timeout_s = settings.timeout.total_seconds()
         self._resolver = Resolver(settings.concurrency)
         self._pools = Pools(CheckedConnections(resolve or self._resolver, allowed(settings.allow)))
-        self._agent = f"welip/{_version()}"
+        self._agent = f"welip/{version()}"
 
     async def send(self, destination: str, url: str, id: str, body: bytes, signing: Sequence[str]) -> Answer:
         """One attempt, over within `timeout`. Every failure is an answer.
@@ -152,10 +152,3 @@ async def _beginning(response: httpcore.Response) -> str:
     except (TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):
         pass  # the status counts, and what came is kept
     return read[:ANSWER_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd")
-
-
-def _version() -> str:
-    try:
-        return version("welip")
-    except PackageNotFoundError:
-        return "unknown"

@@ -13,6 +13,7 @@ from producers.client.cli.interrupts import interruptible
 from producers.client.cli.session import Session
 from producers.client.cli.terminal import say
 from producers.client.errors import WelipError
+from schemas.version import version
 
 
 class _Guarded(TyperGroup):
@@ -57,12 +58,7 @@ for group in (ask, index, collections, tune, jobs, dead, webhooks, keys, server)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            say(f"welip {version('welip')}")
-        except PackageNotFoundError:
-            say("welip (not installed: run from its source)")
+        say(f"welip {version()}")
         raise typer.Exit
 
 
