@@ -20,10 +20,12 @@ from schemas.diagram import BLOCKS, mermaid, renewed
 from schemas.kinds.indexing import Corpus, DocumentFormat
 from schemas.kinds.registry import KINDS
 from schemas.lifecycle import MOVES, TERMINAL, JobState
+from schemas.version import version
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
+EVERY_PAGE = [*PAGES, *(path for folder in (".", "benchmarks", "examples") for path in (ROOT / folder).glob("*.md"))]
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 ROOMS = ("schemas", "infra", "producers", "gateway", "consumers")
 
@@ -176,15 +178,38 @@ def targets(page: Path) -> list[str]:
     return re.findall(r"\]\((?!https?://)([^)\s]+)\)", page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(
-    "page", [*PAGES, *ROOT.glob("*.md"), *ROOT.glob("examples/*.md")], ids=lambda page: str(page.relative_to(ROOT))
-)
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in targets(page):
         path, _, anchor = target.partition("#")
         aim = (page.parent / path).resolve() if path else page
         assert aim.exists(), target
         assert not anchor or anchor in anchors(aim), target
+
+
+def prose(page: Path) -> list[tuple[int, str]]:
+    """The numbered lines of a page outside tables and code."""
+    lines, fenced = [], False
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        fence = line.lstrip().startswith("```")
+        fenced ^= fence
+        if not (fence or fenced or line.startswith("|")):
+            lines.append((number, line))
+    return lines
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_line_of_prose_is_over_160_characters(page: Path) -> None:
+    over = [f"{page.name}:{number} has {len(line)}" for number, line in prose(page) if len(line) > 160]
+    assert not over
+
+
+def test_the_version_stands_in_one_place() -> None:
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert version() == stated
+    assert f'"{stated}"' not in sources(), "read it with schemas.version"
+    _, _, newest = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n## ")
+    assert newest.startswith((f"[Unreleased] {stated}\n", f"[{stated}]"))
 
 
 def linked(page: Path) -> set[Path]:
