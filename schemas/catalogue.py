@@ -113,13 +113,15 @@ class Recorded:
     """What a write to the catalogue came to.
 
     `changed` are the ids of documents that are as the job wants them; for the others a job that was planned later had
-    spoken. `now` is what holds of each document, for `VectorIndex.prune` of the index `generation`.
+    spoken. `now` is what holds of each document, for `VectorIndex.prune` of the index `generation`. `added` are the ids
+    that the collection did not have until this job wrote them: however many jobs write one id at once, one added it.
     """
 
     standing: Standing
     generation: int = 0
     changed: frozenset[str] = frozenset()
     now: Sequence[DocumentVersion] = field(default_factory=tuple)
+    added: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 
 from infra.postgres.database import Database
 from infra.postgres.queries import rebuilds
-from schemas.catalogue import CollectionRecord, Standing, StoredDocument
+from schemas.catalogue import CollectionRecord, Recorded, Standing, StoredDocument
 from schemas.collections import CollectionSettings
 from schemas.errors import Conflict, InvalidInput
 from tests.integration.jobs import Jobs
@@ -34,12 +34,17 @@ class Desk:
 
     async def write(self, version: int, blob: str, *names: str) -> set[str]:
         """Record documents of one blob; the names of those that hold."""
+        return set((await self.recorded(version, blob, *names)).changed)
+
+    async def recorded(self, version: int, blob: str, *names: str, expect: bool = True) -> Recorded:
+        """Record documents of one blob."""
         record = await self.catalogue.collection("t", "c")
-        await self.catalogue.expect_source(blob)
+        if expect:
+            await self.catalogue.expect_source(blob)
         documents = [StoredDocument(name, version, f"h{version}", 1, 1, (blob, 0, 1)) for name in names]
         recorded = await self.catalogue.record("t", "c", record.generation, version, documents)
         assert recorded.standing is Standing.NAMED
-        return set(recorded.changed)
+        return recorded
 
     async def garbage(self) -> set[str]:
         """Blobs that are to be deleted now."""
@@ -98,6 +103,18 @@ async def test_what_no_document_names_in_the_end_remains_garbage(desk: Desk) -> 
     await desk.write(second, "newer", "a")
     assert await desk.write(first, "older", "a") == set()
     assert [row["blob"] for row in await desk.jobs.fetch("SELECT blob FROM blob_garbage")] == ["older"]
+
+
+async def test_of_jobs_that_write_one_new_id_at_once_one_has_added_it(desk: Desk) -> None:
+    for number in range(10):
+        begun = [await desk.begin() for _ in range(10)]
+        found = await asyncio.gather(*(desk.recorded(version, f"{number}-{version}", "a") for _, version in begun))
+        assert sum(len(recorded.added) for recorded in found) == 1
+        again = await asyncio.gather(
+            *(desk.recorded(version, f"{number}-{version}", "a", expect=False) for _, version in begun)
+        )
+        assert [one.added for one in again] == [one.added for one in found], "a repeated try tells the same"
+        await desk.catalogue.forget("t", "c", (await desk.begin())[1], ["a"])
 
 
 async def test_a_text_that_waited_too_long_is_not_named(desk: Desk) -> None:

@@ -31,6 +31,7 @@ class Row:
     written: int
     built: tuple[int, int] | None = None
     had: int = 0
+    added: int | None = None
 
 
 @dataclass
@@ -142,11 +143,13 @@ class MemoryCatalogue:
             row = rows.get(document.id)
             if row is None or row.version <= version:
                 built = row.built if row else None
-                rows[document.id] = Row(version, document, version, built, document.chunks)
+                added = row.added if row and row.stored else version
+                rows[document.id] = Row(version, document, version, built, document.chunks, added)
                 changed.add(document.id)
                 self.garbage.discard(document.source[0])
         self._sweep(tenant, name)
-        return self._recorded(tenant, name, generation, changed, [document.id for document in documents])
+        recorded = self._recorded(tenant, name, generation, changed, [document.id for document in documents])
+        return replace(recorded, added=frozenset(one.id for one in documents if rows[one.id].added == version))
 
     async def forget(self, tenant: str, name: str, version: int, ids: Sequence[str]) -> Recorded:
         shelf = self._shelf(tenant, name)

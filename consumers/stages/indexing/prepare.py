@@ -114,7 +114,6 @@ class _Preparation:
                     bytes=text_bytes,
                     offset=offset,
                     length=size,
-                    known=read.known,
                 )
             )
             offset += size

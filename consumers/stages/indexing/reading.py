@@ -35,13 +35,12 @@ WAITING_CHARS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A document to be indexed, with all of it as bytes, their hash, and whether there was one of its id before."""
+    """A document to be indexed, with all of it as bytes, and their hash."""
 
     id: str
     content: Content
     serialised: bytes
     content_hash: str
-    known: bool
 
 
 async def changed_documents(
@@ -59,7 +58,7 @@ async def changed_documents(
             refuse(result, DocumentError(id=document.id, code=content.reason, message=content.message))
         else:
             serialised, digest = content.serialised()
-            read = Changed(document.id, content, serialised, digest, document.id in known)
+            read = Changed(document.id, content, serialised, digest)
             if hashes.get(document.id) == digest:
                 waiting.append(read)
             else:

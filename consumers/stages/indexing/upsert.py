@@ -26,7 +26,6 @@ async def run(job: StageJob[PartInput, PartPoints], ports: Ports) -> Outcome:
     """
     part, carry = job.input, job.carry
     result = carry.result.model_copy(deep=True)
-    known = {one.id: one.known for one in carry.documents}
     documents = [
         StoredDocument(
             one.id, part.version, one.content_hash, one.chunks, one.bytes, (carry.source, one.offset, one.length)
@@ -44,7 +43,9 @@ async def run(job: StageJob[PartInput, PartPoints], ports: Ports) -> Outcome:
         return await _elsewhere(job, ports, part, await ports.catalogue_writer.standing(*where, part.version))
     except PointsLostError:
         # Where an earlier try had come to its end, its outcome is told once more.
-        if not await ports.catalogue_writer.settled(job.tenant, part.collection, part.version, list(known)):
+        if not await ports.catalogue_writer.settled(
+            job.tenant, part.collection, part.version, [one.id for one in documents]
+        ):
             return Next("prepare")
     recorded = await ports.catalogue_writer.record(*where, part.version, documents)
     if recorded.standing is not Standing.NAMED:
@@ -52,12 +53,13 @@ async def run(job: StageJob[PartInput, PartPoints], ports: Ports) -> Outcome:
     await ports.index.prune(index, recorded.now)
     for document in documents:
         if document.id not in recorded.changed:
-            result.documents.superseded += 1
             result.chunks -= document.chunks
-        elif known[document.id]:
+        if document.id in recorded.added:
+            result.documents.added += 1
+        elif document.id in recorded.changed:
             result.documents.replaced += 1
         else:
-            result.documents.added += 1
+            result.documents.superseded += 1
     await discard(job, ports)
     return Done(result.model_dump())
 

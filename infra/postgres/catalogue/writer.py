@@ -112,10 +112,12 @@ class PostgresCatalogueWriter:
                 if written and not await catalogue.name_source(connection, blob) and not known:
                     raise _SourceLostError
                 await _let_sources_go(connection, written, but=blob)
-                now = versions(await catalogue.now(connection, tenant, name, [document.id for document in documents]))
+                now = await catalogue.now(connection, tenant, name, [document.id for document in documents])
         except _SourceLostError:
             return Recorded(Standing.SOURCE_LOST, generation)
-        return Recorded(Standing.NAMED, generation, frozenset(row["id"] for row in written), now)
+        changed = frozenset(row["id"] for row in written)
+        added = frozenset(row["id"] for row in now if row["added"] == version)
+        return Recorded(Standing.NAMED, generation, changed, versions(now), added)
 
     async def forget(self, tenant: str, name: str, version: int, ids: Sequence[str]) -> Recorded:
         """Let documents be deleted. Raises `NotFound` when there is no such collection."""

@@ -137,18 +137,21 @@ WHERE tenant = $1 AND name = $2
 """
 HOLD: Final = f"{STANDING} FOR SHARE"
 
-# The fence: a version takes a document's row unless a higher one has spoken. Repeating it changes nothing.
+# The fence: a version takes a document's row unless a higher one has spoken. Repeating it changes nothing. Of jobs that
+# write one new id at once, the row's first writer alone is said to have `added` it.
 RECORD: Final = """
-INSERT INTO document (tenant, collection, id, version, written, content_hash, chunks, bytes, source_blob,
+INSERT INTO document (tenant, collection, id, version, written, added, content_hash, chunks, bytes, source_blob,
                       source_offset, source_bytes)
-SELECT $1, $2, g.id, $3, $3, g.content_hash, g.chunks, g.bytes, $4, g.source_offset, g.source_bytes
+SELECT $1, $2, g.id, $3, $3, $3, g.content_hash, g.chunks, g.bytes, $4, g.source_offset, g.source_bytes
 FROM unnest($5::text[], $6::text[], $7::int[], $8::bigint[], $9::bigint[], $10::bigint[])
     AS g(id, content_hash, chunks, bytes, source_offset, source_bytes)
 ORDER BY g.id
 ON CONFLICT (tenant, collection, id) DO UPDATE SET
-    version = excluded.version, written = excluded.written, deleted = false, content_hash = excluded.content_hash,
-    chunks = excluded.chunks, bytes = excluded.bytes, source_blob = excluded.source_blob,
-    source_offset = excluded.source_offset, source_bytes = excluded.source_bytes, updated_at = now()
+    version = excluded.version, written = excluded.written, deleted = false,
+    added = CASE WHEN document.deleted THEN excluded.added ELSE document.added END,
+    content_hash = excluded.content_hash, chunks = excluded.chunks, bytes = excluded.bytes,
+    source_blob = excluded.source_blob, source_offset = excluded.source_offset, source_bytes = excluded.source_bytes,
+    updated_at = now()
 WHERE document.version <= excluded.version
 RETURNING document.id, old.source_blob
 """
@@ -168,7 +171,7 @@ RETURNING document.id, old.source_blob,
 
 # What holds of documents.
 NOW: Final = """
-SELECT id, version, written, content_hash, deleted FROM document
+SELECT id, version, written, added, content_hash, deleted FROM document
 WHERE tenant = $1 AND collection = $2 AND id = ANY($3::text[])
 """
 
@@ -311,7 +314,7 @@ async def forget(
 
 
 async def now(connection: "Connection", tenant: str, name: str, ids: Sequence[str]) -> list[asyncpg.Record]:
-    """`id`, `version`, `written`, `content_hash`, `deleted` of the known ones."""
+    """`id`, `version`, `written`, `added`, `content_hash`, `deleted` of the known ones."""
     return await connection.fetch(NOW, tenant, name, ids)
 
 

@@ -81,9 +81,10 @@ class Generation(SQLModel, table=True):
 class Document(SQLModel, table=True):
     """A document that is indexed, or was deleted of late: the row is the truth, points only follow it.
 
-    `version` is the highest of the jobs that spoke about it, `written` that of the job whose points hold. `source`:
-    where its parsed text lies. `chunks`: of a deleted one, how many it had. `built`: which version of it the index that
-    is being built has, or that was built last, and in how many chunks.
+    `version` is the highest of the jobs that spoke about it, `written` that of the job whose points hold, `added` that
+    of the job that wrote it when there was none. `source`: where its parsed text lies. `chunks`: of a deleted one, how
+    many it had. `built`: which version of it the index that is being built has, or that was built last, and in how many
+    chunks.
     """
 
     __tablename__ = "document"
@@ -96,6 +97,7 @@ class Document(SQLModel, table=True):
     id: str = Field(primary_key=True, sa_type=Text)
     version: int = Field(sa_type=BigInteger)
     written: int = Field(sa_type=BigInteger)
+    added: int | None = Field(sa_type=BigInteger)
     deleted: bool = Field(sa_column_kwargs={"server_default": text("false")})
     content_hash: str = Field(sa_type=Text)
     chunks: int

@@ -38,7 +38,7 @@ class Points(BaseModel):
 class PreparedDocument(BaseModel):
     """A document of a part. `offset` and `length` in bytes: where its packed text lies in the source.
 
-    `bytes`: of its text in UTF-8. `chunks`: how many it was cut into. `known`: there was one of this id before.
+    `bytes`: of its text in UTF-8. `chunks`: how many it was cut into.
     """
 
     id: str
@@ -47,7 +47,6 @@ class PreparedDocument(BaseModel):
     offset: int
     length: int
     chunks: int = 0
-    known: bool
 
 
 class PartPoints(Points):
