@@ -6,7 +6,7 @@ from typing import Final
 
 from schemas.kinds.consistency import check
 from schemas.kinds.indexing import IndexingInput, IndexingResult
-from schemas.kinds.indexing.carries import PartPoints, Planned, RebuildPoints
+from schemas.kinds.indexing.carries import Numbered, PartPoints, Planned, RebuildPoints
 from schemas.kinds.indexing.parts import PartInput, RebuildInput
 from schemas.kinds.inference import Encoded, Found, InferenceInput, InferenceResult, ToEncode
 from schemas.kinds.kind import DEFAULT_BACKOFF, Backoff, Kind, Stage, Step
@@ -21,7 +21,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             IndexingInput,
             IndexingResult,
             {
-                "plan": Stage(Pool.CPU),
+                "plan": Stage(Pool.CPU, carry=Numbered | None),
                 "prepare": Stage(Pool.CPU, PartInput, begins=True),
                 "rebuild_prepare": Stage(Pool.CPU, RebuildInput, begins=True, aliases=frozenset({"prepare"})),
                 "embed": Stage(Pool.GPU, PartInput | RebuildInput, PartPoints | RebuildPoints),

@@ -6,11 +6,16 @@ from uuid import UUID
 
 import pytest
 
+from consumers.opening import opened
+from consumers.reporting import Reporter
 from infra.postgres.database import Database
 from infra.postgres.queries import rebuilds
 from schemas.catalogue import CollectionRecord, Recorded, Standing, StoredDocument
 from schemas.collections import CollectionSettings
 from schemas.errors import Conflict, InvalidInput
+from schemas.kinds.indexing import IndexingInput
+from schemas.kinds.indexing.carries import Numbered
+from schemas.lifecycle import JobState
 from tests.integration.jobs import Jobs
 from tests.integration.whole_catalogue import PostgresCatalogue
 
@@ -70,6 +75,18 @@ async def test_a_job_keeps_its_version_until_the_collection_is_another(desk: Des
     await desk.drop()
     second, later = await desk.begin(job)
     assert later > second.born > version
+
+
+async def test_a_plan_that_broke_off_is_given_the_version_it_drew(desk: Desk) -> None:
+    """The version lies where a stage finds what was handed on to it: in the job's row."""
+    given = IndexingInput(collection="c", delete=["a"]).model_dump_json()
+    [job] = await desk.jobs.submit(kind="indexing", stage="plan", input=given)
+    [row] = await desk.jobs.claim(job)
+    assert opened(row, Reporter(desk.jobs.database, row))[1].carry is None
+    _, version = await desk.begin(job)
+    await desk.jobs.finish(job, row.epoch, JobState.QUEUED)
+    [row] = await desk.jobs.claim(job)
+    assert opened(row, Reporter(desk.jobs.database, row))[1].carry == Numbered(version=version)
 
 
 async def test_many_jobs_make_one_collection(desk: Desk) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Final
+from typing import Any, Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.indexing.tally import MAX_ERRORS
@@ -25,7 +25,7 @@ FILE_CHARS: Final = 40_000
 class Parts:
     """Collects documents and writes them out as parts. Of several with one id the first is kept."""
 
-    def __init__(self, job: StageJob[IndexingInput, None], ports: Ports, request: IndexingInput) -> None:
+    def __init__(self, job: StageJob[IndexingInput, Any], ports: Ports, request: IndexingInput) -> None:
         self.folder = f"{job.folder}/parts"
         self.sizes: list[int] = []
         self.errors: list[DocumentError] = []

@@ -14,7 +14,7 @@ from schemas.catalogue import Standing
 from schemas.collections import CollectionSettings
 from schemas.errors import Conflict
 from schemas.kinds.indexing import DocumentCounts, IndexingInput, IndexingResult
-from schemas.kinds.indexing.carries import Planned
+from schemas.kinds.indexing.carries import Numbered, Planned
 from schemas.outcomes import Done, FanOut, Next, Outcome, Snooze
 from schemas.retrieval import IndexName
 
@@ -30,7 +30,7 @@ NEEDS: Final = needs(
 )
 
 
-async def run(job: StageJob[IndexingInput, None], ports: Ports) -> Outcome:
+async def run(job: StageJob[IndexingInput, Numbered | None], ports: Ports) -> Outcome:
     """Drop, change settings, delete, and write the parts; then `prepare` for each part, `swap` and `report` after it.
 
     Raises `NotFound`, and `Conflict` (`encoder_mismatch`, `settings_differ`, `rebuild_running`).
@@ -92,7 +92,7 @@ async def run(job: StageJob[IndexingInput, None], ports: Ports) -> Outcome:
 
 
 async def _start_rebuild(
-    job: StageJob[IndexingInput, None],
+    job: StageJob[IndexingInput, Numbered | None],
     ports: Ports,
     record: CollectionRecord,
     request: IndexingInput,

@@ -5,6 +5,12 @@ from pydantic import BaseModel
 from schemas.kinds.indexing import DocumentError, IndexingResult
 
 
+class Numbered(BaseModel):
+    """What `plan` keeps for its own next try: the version of its job, drawn once. Of two jobs the higher one wins."""
+
+    version: int
+
+
 class Planned(BaseModel):
     """From `plan` to `swap` and `report`. `parts`: the folder of the parts' blobs; `sizes`: documents in each of them.
 
