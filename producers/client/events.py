@@ -58,30 +58,10 @@ class ProgressEvent(Event):
         return Progress.model_validate(self.data)
 
 
-class LogEvent(Event):
-    """A stage said something to the job's owner."""
-
-    @property
-    def message(self) -> str:
-        """What it said."""
-        return str(self.data.get("message", ""))
-
-
-class TokenEvent(Event):
-    """A piece of the text that is being generated."""
-
-    @property
-    def text(self) -> str:
-        """The piece."""
-        return str(self.data.get("text", ""))
-
-
 TYPES: dict[str, type[Event]] = {
     "state": StateEvent,
     "stage": StageEvent,
     "progress": ProgressEvent,
-    "log": LogEvent,
-    "token": TokenEvent,
 }
 
 

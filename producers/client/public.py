@@ -11,7 +11,7 @@ from producers.client.errors import (
     WaitTimeout,
     WelipError,
 )
-from producers.client.events import Event, LogEvent, ProgressEvent, StageEvent, StateEvent, TokenEvent
+from producers.client.events import Event, ProgressEvent, StageEvent, StateEvent
 from producers.client.models import Answer, Collection, File, Job, Page, SearchHit
 from producers.client.sync import Client
 from producers.client.webhook_models import Delivery, Endpoint, LoggedDelivery, NewEndpoint, Secret
@@ -34,7 +34,6 @@ __all__ = [
     "Job",
     "JobFailed",
     "JobState",
-    "LogEvent",
     "LoggedDelivery",
     "NewEndpoint",
     "Page",
@@ -44,7 +43,6 @@ __all__ = [
     "StageEvent",
     "StateEvent",
     "StreamBroken",
-    "TokenEvent",
     "UnexpectedAnswer",
     "WaitTimeout",
     "WelipError",

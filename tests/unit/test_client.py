@@ -25,7 +25,7 @@ from producers.client.errors import (
     UnexpectedAnswer,
     WaitTimeout,
 )
-from producers.client.events import EventCursor, ProgressEvent, StateEvent, TokenEvent
+from producers.client.events import EventCursor, ProgressEvent, StateEvent
 from producers.client.flows import Pause
 from producers.client.models import Job
 from producers.client.requests import Request
@@ -287,17 +287,17 @@ async def test_an_id_never_changes_the_path(call: Caller, script: Script, id: st
 
 
 async def test_events_go_on_where_a_broken_stream_stopped(call: Caller, script: Script) -> None:
-    running, token = sse(1, "state", state="running"), sse(2, "token", text="안\u2028녕")
+    running, cut = sse(1, "state", state="running"), sse(2, "progress", message="안\u2028녕")
     script.answers = [
         # A character cut in two, a keep-alive, then the connection is lost in the middle of an event.
-        stream(running[:20], running[20:], token[:-8], token[-8:], b": ping\n\n", b"id: 3\nda", httpx.ReadError("cut")),
-        stream(token, sse(3, "progress", done=1, total=2), sse(4, "news"), sse(5, "state", state="succeeded")),
+        stream(running[:20], running[20:], cut[:-8], cut[-8:], b": ping\n\n", b"id: 3\nda", httpx.ReadError("cut")),
+        stream(cut, sse(3, "progress", done=1, total=2), sse(4, "news"), sse(5, "state", state="succeeded")),
     ]
     events = await call("events", ID)
     assert [event.id for event in events] == [1, 2, 3, 4, 5]
-    assert [type(event).__name__ for event in events][1:] == ["TokenEvent", "ProgressEvent", "Event", "StateEvent"]
-    assert isinstance(events[1], TokenEvent)
-    assert events[1].text == "안\u2028녕"
+    assert [type(event).__name__ for event in events][1:] == ["ProgressEvent", "ProgressEvent", "Event", "StateEvent"]
+    assert isinstance(events[1], ProgressEvent)
+    assert events[1].data["message"] == "안\u2028녕"
     assert isinstance(events[2], ProgressEvent)
     assert events[2].progress.total == 2
     assert isinstance(events[4], StateEvent)
