@@ -1,13 +1,17 @@
 """The vector index on a Qdrant server: for more than one worker process; a Qdrant collection an index."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+import structlog
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from infra.loopback import is_loopback
 from infra.vectors import points as p
 from infra.vectors.conditions import of_tenant, outdated
 from infra.vectors.fusion import DENSE, LEARNED, SPARSE
@@ -15,6 +19,8 @@ from schemas.collections import FusionSettings
 from schemas.errors import DependencyUnavailable, InvalidInput, NotFound
 from schemas.filters import Condition
 from schemas.retrieval import DocumentVersion, IndexName, Passage, Point, Query, SparseVector
+
+log = structlog.get_logger(__name__)
 
 _REQUEST_AT_FAULT: Final = frozenset({400, 413, 422})
 
@@ -25,6 +31,16 @@ INDEXED: Final[Mapping[str, models.PayloadSchemaType | models.KeywordIndexParams
     "content_hash": models.PayloadSchemaType.KEYWORD,
     "version": models.PayloadSchemaType.INTEGER,
 }
+
+
+def _client(url: str | None, api_key: str | None, timeout_s: int) -> AsyncQdrantClient:
+    """A client of the server; an operator who sends the key in the clear hears of it once, in the log."""
+    if api_key and url and urlsplit(url).scheme == "http" and not is_loopback(urlsplit(url).hostname or ""):
+        log.warning("index.key_in_the_clear", url=url, remedy="use https:// in WELIP_INDEX_URL")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Api key is used with an insecure connection")
+        # The compatibility check would connect, and warn, while the process is still starting.
+        return AsyncQdrantClient(url=url, api_key=api_key, timeout=timeout_s, check_compatibility=False)
 
 
 class QdrantIndex:
@@ -41,10 +57,7 @@ class QdrantIndex:
         timeout_s: int = 10,
         client: AsyncQdrantClient | None = None,
     ) -> None:
-        # The compatibility check would connect, and warn, while the process is still starting.
-        self._client = client or AsyncQdrantClient(
-            url=url, api_key=api_key, timeout=timeout_s, check_compatibility=False
-        )
+        self._client = client or _client(url, api_key, timeout_s)
         self._ordered: dict[str, set[str]] = {}
         """By index, the payload fields that are known to have an index of numbers."""
 
