@@ -12,6 +12,7 @@ from faststream.kafka import KafkaBroker
 from infra.kafka.topics import ensure_topics_patiently
 from infra.postgres.database import Database
 from infra.settings import KafkaSettings, RelaySettings, RescueSettings
+from producers.garbage import Garbage
 from producers.relay import Relay
 from producers.rescue import Rescuer
 from producers.retention import Retention
@@ -25,7 +26,7 @@ SILENT_S: Final = 120.0
 
 
 class Agents:
-    """Relay, rescuer (which also queues due retries) and retention. `async with` starts and stops them.
+    """Relay, rescuer (which also queues due retries), retention and garbage. `async with` starts and stops them.
 
     They wait for Kafka in the background: whoever holds them can accept work meanwhile, the outbox keeps it. Pass
     `connected` when the broker is started already: starting it again would start its subscribers twice.
@@ -57,6 +58,7 @@ class Agents:
             self._tasks.append(asyncio.create_task(self._rescue(self.rescuer), name="rescuer"))
         if self._retention is not None:
             self._tasks.append(asyncio.create_task(self._retain(self._retention), name="retention"))
+            self._tasks.append(asyncio.create_task(self._collect(self._retention.garbage), name="garbage"))
         for task in self._tasks:
             task.add_done_callback(_tell_defect)
         return self
@@ -102,6 +104,10 @@ class Agents:
     async def _retain(self, retention: Retention) -> None:
         await self._database.opened.wait()
         await retention.run()
+
+    async def _collect(self, garbage: Garbage) -> None:
+        await self._database.opened.wait()
+        await garbage.run()
 
     async def _summon_all(self) -> None:
         assert self.rescuer is not None

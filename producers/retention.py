@@ -1,17 +1,15 @@
 """Retention: what ended long enough ago is removed, a little at a time. One leads at a time; the others stand by.
 
 Rows go first, and the commit that removes them notes the blobs they leave behind: a row without its blob would be a
-broken promise, a blob without a row is deleted from the note. Only what is noted is ever deleted: object storage may
-hold what this database does not know.
+broken promise, a blob without a row is deleted from the note.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
-from itertools import groupby
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
@@ -21,6 +19,7 @@ from infra.postgres.database import Database
 from infra.postgres.queries import embeddings, rebuilds, retention
 from infra.postgres.queries.retention import Stretch
 from infra.settings import RetentionSettings
+from producers.garbage import Garbage, Stored
 from schemas.errors import DependencyUnavailable
 
 if TYPE_CHECKING:
@@ -38,16 +37,6 @@ CLOCKS_APART: Final = timedelta(days=1)
 PAUSE_S: Final = 0.02
 
 
-class Stored(Protocol):
-    """What retention asks of object storage."""
-
-    def names(self, prefix: str) -> AsyncGenerator[str, None]:
-        """The names directly under `prefix/`: folders in ascending order, and blobs."""
-
-    async def delete(self, prefix: str) -> int:
-        """Remove the key `prefix` and every key under it; returns how many."""
-
-
 class _AnotherLeadsError(Exception):
     """Another process removes at this moment."""
 
@@ -56,8 +45,8 @@ class Retention:
     """Removes what `settings` let expire; a period of 0 keeps for ever."""
 
     def __init__(self, database: Database, blobs: Stored, settings: RetentionSettings) -> None:
+        self.garbage = Garbage(database, blobs)
         self._database = database
-        self._blobs = blobs
         self._settings = settings
         self._passed: dict[str, UUID] = {}
         self._looked_back_at = float("-inf")
@@ -94,7 +83,7 @@ class Retention:
                 removed[what] = await step(age) if age else 0
             removed["expired_files"] = await self._all("expired_files", retention.remove_expired)
             removed["deleted_documents"] = await self._all("deleted_documents", rebuilds.remove_deleted)
-            removed["blobs"] = await self._garbage()
+            removed["blobs"] = await self.garbage.collect()
         except _AnotherLeadsError:
             self._looked_back_at = float("-inf")  # whoever leads later begins at the beginning
         found = {what: count for what, count in removed.items() if count}
@@ -221,35 +210,6 @@ class Retention:
             total += count
             if count < self._settings.batch:
                 return total
-
-    async def _garbage(self) -> int:
-        """Delete the blobs that were noted; how many there were."""
-        total = 0
-        while True:
-            async with self._turn() as connection:
-                page = await retention.garbage(connection, self._settings.batch)
-                deleted = 0
-                for folder, keys in groupby(page, key=lambda key: key.rpartition("/")[0]):
-                    for key in await self._existing(folder, list(keys)):
-                        deleted += await self._blobs.delete(key)
-                await retention.collected(connection, page)
-            REMOVED.labels("blobs").inc(deleted)
-            total += deleted
-            if len(page) < self._settings.batch:
-                return total
-
-    async def _existing(self, folder: str, keys: list[str]) -> list[str]:
-        """Those of the keys, in order, that are worth deleting: most jobs leave no blob, and a list costs one call."""
-        if not folder.endswith("/jobs"):
-            return keys
-        found: list[str] = []
-        async with aclosing(self._blobs.names(folder)) as names:
-            async for name in names:
-                key = f"{folder}/{name}"
-                if key > keys[-1]:
-                    break
-                found.append(key)
-        return sorted(set(found).intersection(keys))
 
 
 def _earlier(id: UUID, by: timedelta) -> UUID:

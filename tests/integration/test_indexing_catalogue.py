@@ -45,7 +45,7 @@ class Desk:
         """Record documents of one blob."""
         record = await self.catalogue.collection("t", "c")
         if expect:
-            await self.catalogue.expect_source(blob)
+            await self.catalogue.expect_source(blob, UUID(int=version))
         documents = [StoredDocument(name, version, f"h{version}", 1, 1, (blob, 0, 1)) for name in names]
         recorded = await self.catalogue.record("t", "c", record.generation, version, documents)
         assert recorded.standing is Standing.NAMED

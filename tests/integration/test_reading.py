@@ -137,7 +137,7 @@ async def test_collections_belong_to_their_tenant(jobs: Jobs) -> None:
     )
     await stored.begin(other, "b", "ko", settings=CollectionSettings(), encoder="kiwi", embedder=None)
     documents = [StoredDocument(name, version, "h1", 2, 10, ("a/texts", at, 1)) for at, name in enumerate(("d2", "d1"))]
-    await stored.expect_source("a/texts")
+    await stored.expect_source("a/texts", uuid4())
     assert (await stored.record("a", "ko", record.generation, version, documents)).changed == {"d1", "d2"}
     assert await stored.documents("a", "ko", ["d1", "d9"]) == {"d1": documents[1]}
     assert await stored.current("a", "ko", ["d1", "d9"]) == {"d1": documents[1].stamp}

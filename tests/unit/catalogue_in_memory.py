@@ -116,7 +116,7 @@ class MemoryCatalogue:
     async def add_fields(self, tenant: str, name: str, fields: Collection[str]) -> None:
         self._shelf(tenant, name).fields.update(fields)
 
-    async def expect_source(self, blob: str) -> None:
+    async def expect_source(self, blob: str, job: UUID) -> None:
         self.garbage.add(blob)
 
     async def standing(self, tenant: str, name: str, generation: int, version: int) -> Standing:

@@ -47,7 +47,7 @@ async def run(job: StageJob[PartInput, None], ports: Ports) -> Outcome:
             await ports.blobs.delete(points)
             return Done(preparation.result.model_dump())
         await ports.catalogue_writer.add_fields(job.tenant, part.collection, preparation.fields)
-        await ports.catalogue_writer.expect_source(preparation.source)
+        await ports.catalogue_writer.expect_source(preparation.source, job.id)
         await ports.blobs.put_stream(preparation.source, file_pieces(texts))
     chunks = preparation.maker.chunks
     preparation.result.chunks = sum(chunks.values())

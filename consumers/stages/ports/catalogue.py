@@ -50,8 +50,11 @@ class CatalogueWriter(Protocol):
     async def add_fields(self, tenant: str, name: str, fields: Collection[str]) -> None:
         """Metadata fields that documents are about to have."""
 
-    async def expect_source(self, blob: str) -> None:
-        """Say that a blob of parsed texts is about to be written; `record` must name it within a day."""
+    async def expect_source(self, blob: str, job: UUID) -> None:
+        """Say that the job is about to write a blob of parsed texts.
+
+        `record` must name it within a day, and before the job fails or is cancelled.
+        """
 
     async def standing(self, tenant: str, name: str, generation: int, version: int) -> Standing:
         """How the index stands to a job of `version`, for the moment."""

@@ -80,10 +80,10 @@ class PostgresCatalogueWriter:
             async with self._database.connection() as connection:
                 await catalogue.add_fields(connection, tenant, name, sorted(fields)[:1000])
 
-    async def expect_source(self, blob: str) -> None:
-        """Say that a blob of parsed texts is about to be written."""
+    async def expect_source(self, blob: str, job: UUID) -> None:
+        """Say that the job is about to write a blob of parsed texts."""
         async with self._database.connection() as connection:
-            await catalogue.expect_source(connection, blob)
+            await catalogue.expect_source(connection, blob, job)
 
     async def standing(self, tenant: str, name: str, generation: int, version: int) -> Standing:
         """How the index stands to a job of `version`, for the moment."""

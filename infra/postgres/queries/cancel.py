@@ -27,7 +27,7 @@ WITH RECURSIVE tree AS (
         waiting = false,
         finished_at = CASE WHEN state = 'running' AND NOT waiting THEN NULL ELSE clock_timestamp() END
     FROM held WHERE job.id = held.id
-    RETURNING job.id, tenant, kind, stage, state, parent, webhook, error, NULL AS code, false AS dead
+    RETURNING job.id, tenant, kind, stage, state, epoch, parent, webhook, error, NULL AS code, false AS dead
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'state', json_build_object('state', state, 'stage', stage) FROM moved WHERE state = 'cancelled'

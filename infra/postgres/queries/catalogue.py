@@ -119,17 +119,18 @@ UPDATE collection SET fields = fields || array(
 WHERE tenant = $1 AND name = $2 AND NOT fields @> $3::text[] AND cardinality(fields) < 1000
 """
 
-# Parsed texts are garbage until a document names them: what breaks off in between is deleted a day later.
+# Parsed texts are garbage until a document names them: what breaks off in between is deleted a day later, or when the
+# job has ended.
 EXPECT_SOURCE: Final = """
-INSERT INTO blob_garbage (blob, due_at) VALUES ($1, now() + interval '1 day')
-ON CONFLICT (blob) DO UPDATE SET due_at = excluded.due_at
+INSERT INTO blob_garbage (blob, due_at, job_id) VALUES ($1, now() + interval '1 day', $2)
+ON CONFLICT (blob) DO UPDATE SET due_at = excluded.due_at, again_at = NULL, job_id = excluded.job_id
 """
 
 # Whether documents name these texts already.
 SOURCE_NAMED: Final = "SELECT EXISTS (SELECT 1 FROM document WHERE source_blob = $1)"
 
-# Documents name them from now on. No row: they waited for a day, and are gone or just going.
-NAME_SOURCE: Final = "DELETE FROM blob_garbage WHERE blob = $1 RETURNING blob"
+# Documents name them from now on. No row, or one without a job: they waited too long, and are gone or just going.
+NAME_SOURCE: Final = "DELETE FROM blob_garbage WHERE blob = $1 AND job_id IS NOT NULL RETURNING blob"
 
 STANDING: Final = """
 SELECT born, generation, building, coalesce(sealed_until > now(), false) AS sealed FROM collection
@@ -270,9 +271,9 @@ async def add_fields(connection: "Connection", tenant: str, name: str, fields: S
     await connection.execute(ADD_FIELDS, tenant, name, fields)
 
 
-async def expect_source(connection: "Connection", blob: str) -> None:
-    """Say that the blob is about to be written."""
-    await connection.execute(EXPECT_SOURCE, blob)
+async def expect_source(connection: "Connection", blob: str, job: UUID) -> None:
+    """Say that the job is about to write the blob."""
+    await connection.execute(EXPECT_SOURCE, blob, job)
 
 
 async def source_named(connection: "Connection", blob: str) -> bool:

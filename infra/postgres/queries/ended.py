@@ -1,4 +1,4 @@
-"""What follows from a job's end, in the statement that ends it: its webhook deliveries and its dead letter."""
+"""What follows from a job's end, in the statement that ends it: deliveries, a dead letter, blobs that nobody needs."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -6,11 +6,16 @@ from typing import Final
 from schemas.kinds.kind import Kind
 from schemas.kinds.registry import KINDS
 
+SWEPT_AFTER: Final = "interval '3 seconds'"
+"""Longer than a worker takes to hear that its job was cancelled."""
+SWEPT_AGAIN_AFTER: Final = "interval '5 minutes'"
+"""Longer than a lease: a worker that lost its job may write until it hears of it."""
+
 
 def follows(kinds: Mapping[str, Kind]) -> str:
     """Common table expressions to put behind one named `moved`, which gives for each job that may have ended: `id,
-    tenant, kind, stage, state, parent, webhook, error`, `code` (of the error, or null) and `dead` (whether it ran out
-    of attempts).
+    tenant, kind, stage, state, epoch, parent, webhook, error`, `code` (of the error, or null) and `dead` (whether it
+    ran out of attempts).
 
     `code` comes from outside the JSON: Postgres cannot look into a JSON text in which someone's input put a NUL.
     """
@@ -33,6 +38,16 @@ hooked AS (
 ), buried AS (
     INSERT INTO dead_letter (source, tenant, job_id, kind, stage, reason, error)
     SELECT 'job', tenant, id, kind, stage, code, error FROM moved WHERE state = 'failed' AND dead
+), unfinished AS (
+    SELECT id, tenant || '/jobs/' || replace(id::text, '-', '') AS folder FROM moved
+    WHERE state IN ('failed', 'cancelled') AND epoch > 0
+), emptied AS (
+    INSERT INTO blob_garbage (blob, due_at, again_at)
+    SELECT folder, now() + {SWEPT_AFTER}, now() + {SWEPT_AGAIN_AFTER} FROM unfinished
+    ON CONFLICT (blob) DO UPDATE SET due_at = excluded.due_at, again_at = excluded.again_at
+), unexpected AS (
+    UPDATE blob_garbage g SET due_at = now() + {SWEPT_AFTER}, again_at = now() + {SWEPT_AGAIN_AFTER}
+    FROM unfinished WHERE g.job_id = unfinished.id
 )
 """
 

@@ -72,7 +72,7 @@ WITH lost AS (
         worker = NULL,
         finished_at = CASE WHEN cancel_requested OR attempt >= max_attempts THEN clock_timestamp() END
     FROM lost WHERE job.id = lost.id
-    RETURNING job.id, tenant, kind, stage, state, attempt, parent, webhook, error,
+    RETURNING job.id, tenant, kind, stage, state, epoch, attempt, parent, webhook, error,
               CASE WHEN error IS NOT NULL THEN 'lease_expired' END AS code, state = 'failed' AS dead
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
@@ -120,7 +120,7 @@ WITH late AS (
     UPDATE job SET state = 'failed', finished_at = clock_timestamp(), error = json_build_object(
         'code', 'expired', 'message', 'not finished within its expires_in_s', 'retryable', false)
     FROM late WHERE job.id = late.id
-    RETURNING job.id, tenant, kind, stage, state, parent, webhook, error, 'expired' AS code, false AS dead
+    RETURNING job.id, tenant, kind, stage, state, epoch, parent, webhook, error, 'expired' AS code, false AS dead
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'state', json_build_object('state', state, 'stage', stage, 'error', error) FROM moved

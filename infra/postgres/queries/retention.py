@@ -91,7 +91,9 @@ REMOVE_FILES_OF: Final = f"DELETE FROM file f USING unnest($1::text[]) AS folder
 
 # What is to be deleted is remembered in the commit that lets it go: a crash between rows and blobs forgets nothing.
 # Every job's folder, for a try that failed may have left blobs that no row names.
-LEAVE_FOLDERS: Final = "INSERT INTO blob_garbage (blob) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
+LEAVE_FOLDERS: Final = """
+INSERT INTO blob_garbage (blob) SELECT unnest($1::text[]) ON CONFLICT (blob) DO UPDATE SET due_at = now()
+"""
 
 # Their resolved dead letters go with them, by the foreign key.
 REMOVE_JOBS: Final = "DELETE FROM job WHERE id = ANY($1::uuid[])"
@@ -147,13 +149,6 @@ WITH gone AS (
 )
 SELECT count(*) FROM gone
 """
-
-# Blobs that nobody can ask for any more. The locks are held while they are deleted: an upload that lasted until its
-# blob became due finds its row here gone, and fails rather than name a blob that is just going.
-GARBAGE: Final = """
-SELECT blob FROM blob_garbage WHERE due_at <= now() ORDER BY blob LIMIT $1 FOR UPDATE SKIP LOCKED
-"""
-COLLECTED: Final = "DELETE FROM blob_garbage WHERE blob = ANY($1::text[])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,16 +240,6 @@ async def remove_uploads(connection: "Connection", ids: Sequence[UUID]) -> None:
 async def remove_expired(connection: "Connection", limit: int) -> int:
     """Remove files that have expired; how many."""
     return int(await connection.fetchval(REMOVE_EXPIRED, limit))
-
-
-async def garbage(connection: "Connection", limit: int) -> list[str]:
-    """Blobs, or folders of blobs, to be deleted, in order; in the transaction that says so with `collected`."""
-    return [row["blob"] for row in await connection.fetch(GARBAGE, limit)]
-
-
-async def collected(connection: "Connection", blobs: Sequence[str]) -> None:
-    """Say that these are deleted."""
-    await connection.execute(COLLECTED, blobs)
 
 
 def _removed(row: asyncpg.Record | None) -> tuple[int, UUID | None]:

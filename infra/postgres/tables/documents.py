@@ -36,11 +36,21 @@ class File(SQLModel, table=True):
 
 
 class BlobGarbage(SQLModel, table=True):
-    """A blob, or a folder of blobs, that no row names any more, or not yet: to be deleted when `due_at` has come."""
+    """A blob, or a folder of blobs, that no row names any more, or not yet: to be deleted when `due_at` has come.
+
+    Once more at `again_at`, where somebody may still write there. `job_id`: the job that writes it and will name it;
+    null as soon as it was deleted for the first time.
+    """
 
     __tablename__ = "blob_garbage"
+    __table_args__ = (
+        Index("blob_garbage_due", "due_at"),
+        Index("blob_garbage_job", "job_id", postgresql_where=text("job_id IS NOT NULL")),
+    )
     blob: str = Field(primary_key=True, sa_type=Text)
     due_at: datetime = time(now=True)
+    again_at: datetime | None = time(null=True)
+    job_id: UUID | None
 
 
 class Collection(SQLModel, table=True):

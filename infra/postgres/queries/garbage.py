@@ -1,0 +1,41 @@
+"""Blobs that nobody can ask for any more: noted in the commit that lets them go, and deleted from the note."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from infra.postgres.queries.retention import IN_FOLDER
+
+if TYPE_CHECKING:
+    from infra.postgres.database import Connection
+
+# The locks are held while the blobs are deleted: an upload that lasted until its blob became due finds its row here
+# gone, and fails rather than name a blob that is just going.
+DUE: Final = """
+SELECT blob FROM blob_garbage WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+"""
+
+# What lies in these folders and is listed as a file: a job that failed keeps what it had published.
+LISTED: Final = f"SELECT f.blob FROM unnest($1::text[]) AS folder(path) JOIN file f ON {IN_FOLDER}"
+
+# Where somebody may write yet, the note stays for another look; it is no promise to keep the blob any more.
+LEFT: Final = """
+UPDATE blob_garbage SET due_at = again_at, again_at = NULL, job_id = NULL
+WHERE blob = ANY($1::text[]) AND again_at IS NOT NULL RETURNING blob
+"""
+COLLECTED: Final = "DELETE FROM blob_garbage WHERE blob = ANY($1::text[])"
+
+
+async def due(connection: "Connection", limit: int) -> list[str]:
+    """Blobs, or folders of blobs, to be deleted, in order; in the transaction that says so with `collected`."""
+    return sorted(row["blob"] for row in await connection.fetch(DUE, limit))
+
+
+async def listed(connection: "Connection", folders: Sequence[str]) -> list[str]:
+    """The blobs in these folders that a file's row names."""
+    return [row["blob"] for row in await connection.fetch(LISTED, folders)]
+
+
+async def collected(connection: "Connection", blobs: Sequence[str]) -> None:
+    """Say that these are deleted; some of them are to be deleted once more."""
+    left = {row["blob"] for row in await connection.fetch(LEFT, blobs)}
+    await connection.execute(COLLECTED, [blob for blob in blobs if blob not in left])
