@@ -34,7 +34,7 @@ from schemas.errors import JobError
 log = structlog.get_logger(__name__)
 
 ENDS_WITHIN_S: Final = 30
-"""After a defect; nobody else ends it when its end hangs."""
+"""After a defect; nothing else ends it when its stop hangs."""
 
 
 def main() -> int:
@@ -68,7 +68,7 @@ def main() -> int:
         access_log=False,
         loop="uvloop",
         http=LimitedConnection,
-        # Longer than clients and proxies keep an idle connection: who closes it first must not be the one who is asked.
+        # Longer than clients and proxies keep an idle connection: the server must not be the one that closes first.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
         server_header=False,
@@ -83,7 +83,7 @@ def main() -> int:
 
 
 class _Server(uvicorn.Server):
-    """Told to stop, it first answers those who wait for a job's end: the stop must not wait for them."""
+    """When told to stop, it first answers those who wait for a job's end, so that the stop need not wait for them."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -91,7 +91,7 @@ class _Server(uvicorn.Server):
         self.met_defect = False
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: whether to stop. Without its relay and rescuer the process must be started again."""
+        """Ten times a second: whether to stop. Without its relay and rescuer the process must be restarted."""
         services: Services = self._app.state.services
         if services.agents is not None and services.agents.ended:
             self.met_defect = True

@@ -47,8 +47,8 @@ from schemas.version import version
 log = structlog.get_logger(__name__)
 
 DESCRIPTION = """Asynchronous jobs for language-model work, Korean first: **indexing** documents and **inference**
-(retrieve, answer with citations). Submit and poll, wait (`Prefer: wait=N`), or follow events. What was accepted is
-never lost."""
+(retrieve, answer with citations). Submit and poll, wait (`Prefer: wait=N`), or follow events. Accepted jobs are never
+lost."""
 
 
 def create_app(
@@ -79,7 +79,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # In the background: the gateway answers at once, saying what is away.
+        # In the background: the gateway answers at once and says what is away.
         opening = [
             asyncio.create_task(database.open_patiently()),
             asyncio.create_task(patiently(storage.check, event="blobs.away")),
@@ -104,7 +104,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        # A redirect would repeat whatever host the client named, without TLS: /v1/jobs/ is nothing.
+        # A redirect would repeat any host that the client named, without TLS. So /v1/jobs/ is 404.
         redirect_slashes=False,
     )
     app.state.services = Services(

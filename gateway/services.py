@@ -1,4 +1,4 @@
-"""What routes need, made once for the process and found on the application."""
+"""What routes need, made once per process and found on the application."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -37,7 +37,8 @@ class Services:
 
 
 async def services_of(request: Request) -> Services:
-    """The services of the application that serves this request. Async, for FastAPI calls others in a thread."""
+    """The services of the application that serves this request. Async, because FastAPI calls synchronous ones in a
+    thread."""
     found: Any = request.app.state.services
     assert isinstance(found, Services)
     return found

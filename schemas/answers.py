@@ -1,4 +1,4 @@
-"""Answers that every resource gives: an error, and that something is gone."""
+"""Answers that every resource gives: an error, and a confirmation that something was removed."""
 
 from typing import Literal
 

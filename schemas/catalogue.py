@@ -10,7 +10,7 @@ from schemas.collections import CollectionSettings
 from schemas.retrieval import DocumentVersion
 
 MAX_FIELDS: Final = 1_000
-"""Metadata fields that are kept of a collection."""
+"""How many metadata fields a collection remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class StoredFile:
 class StoredDocument:
     """A document as it is indexed. `source` is where its parsed text lies: blob key, byte offset, length.
 
-    `version` is of the job that wrote it: of two jobs that write one document, the one planned later wins.
+    `version` is that of the job that wrote it: when two jobs write one document, the one planned later wins.
     `content_hash` covers its title, text and metadata.
     """
 
@@ -40,20 +40,20 @@ class StoredDocument:
 
     @property
     def stamp(self) -> str:
-        """What its points carry as their content hash."""
+        """The content hash that its points carry."""
         return stamp(self.content_hash, self.version)
 
 
 def stamp(content_hash: str, version: int) -> str:
-    """The content hash of a document's points: of two jobs that write the same content, only one's points hold."""
+    """The content hash of a document's points: when two jobs write the same content, only one job's points hold."""
     return f"{content_hash}.{version}"
 
 
 @dataclass(frozen=True, slots=True)
 class IndexRecord:
-    """One physical index of a collection: what its vectors are made with.
+    """One physical index of a collection, and what its vectors are made with. `dimension` and `learned` are known once
 
-    `dimension` and `learned` are known as soon as the first point was written.
+    the first point is written.
     """
 
     generation: int
@@ -94,14 +94,14 @@ class CollectionRecord:
 
 
 class Standing(StrEnum):
-    """How an index stands to a job that writes into it, and so what becomes of what the job wrote."""
+    """The state of an index for a job that writes into it. It decides whether the job's writes count."""
 
     NAMED = "named"
     """The collection names the index: what is recorded holds."""
     MOVED = "moved"
-    """The collection is searched in another index by now: prepare the documents for that one."""
+    """Searches now use another index: prepare the documents for that one."""
     GONE = "gone"
-    """The collection was dropped after the job was planned, and perhaps made anew."""
+    """The collection was dropped after the job was planned, and perhaps created again."""
     SEALED = "sealed"
     """A rebuild is about to end: write again in a moment."""
     SOURCE_LOST = "source_lost"
@@ -110,10 +110,10 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a write to the catalogue came to.
+    """The effect of a write to the catalogue. `changed` are the ids of documents that now are as the job wants them; a
 
-    `changed` are the ids of documents that are as the job wants them; for the others a job that was planned later had
-    spoken. `now` is what holds of each document, for `VectorIndex.prune` of the index `generation`. `added` are the ids
+    job planned later had spoken for the others. `now` is what holds of each document, for `VectorIndex.prune` of the
+    index `generation`. `added` are the ids
     that the collection did not have until this job wrote them: however many jobs write one id at once, one added it.
     """
 
@@ -126,7 +126,8 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Unbuilt:
-    """A document whose points are missing in an index that is being built, or still there though it was deleted."""
+    """A document whose points are missing from an index that is being built, or that was deleted while its points
+    remain."""
 
     id: str
     version: int

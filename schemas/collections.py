@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 MAX_COLLECTIONS = 1_000
-"""Of one tenant: each has an index of its own."""
+"""Collections of one tenant; each has its own index."""
 
 MAX_WORDS = 10_000
 MAX_SYNONYMS = 5_000
@@ -32,8 +32,8 @@ class Chunking(BaseModel):
 class SparseSettings(BaseModel):
     """The sparse arm. `k1` and `b` are BM25's (Robertson and Zaragoza 2009, section 3).
 
-    `words` are names that the analyser would take apart ("위립"); `synonyms` are groups of which a query that holds one
-    searches for all; `correct_spacing` mends queries with blanks within words ("대한 민 국의 수도").
+    `words` are names that the analyser would split ("위립"). `synonyms` are groups: a query with one word of a group
+    searches for all of them. `correct_spacing` corrects queries with blanks within words ("대한 민 국의 수도").
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,12 +70,12 @@ class FusionWeights(BaseModel):
 
 
 class FusionSettings(BaseModel):
-    """How the arms' answers become one ranking.
+    """How the arms' hits become one ranking.
 
     `minmax` scales each arm's best `depth` to 0..1 and adds them by weight (Lee 1997); `auto` does so with weights that
     it moves for each question; `rrf` adds weighted reciprocal ranks, `weight / (rank + rrf_k)` (Cormack, Clarke and
-    Buettcher 2009). Then a chunk takes `document_share` of the
-    best score in its document and keeps the rest of its own; and a document gives at most `per_document` chunks.
+    Buettcher 2009). Then a chunk's score becomes `document_share` of the best score in its document plus the rest of
+    its own, and a document gives at most `per_document` chunks.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -89,7 +89,7 @@ class FusionSettings(BaseModel):
 
 
 class CollectionSettings(BaseModel):
-    """All of a collection's settings. A change of `chunking`, `k1`, `b` or `words` indexes its documents again."""
+    """All of a collection's settings. A change of `chunking`, `k1`, `b` or `words` reindexes its documents."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -98,7 +98,7 @@ class CollectionSettings(BaseModel):
     fusion: FusionSettings = FusionSettings()
 
     def shapes_vectors(self) -> dict[str, object]:
-        """The part that stored vectors depend on: two equal ones need no new index."""
+        """The part that stored vectors depend on. While it is equal, no new index is needed."""
         return {
             "chunking": self.chunking.model_dump(),
             "sparse": self.sparse.model_dump(include={"k1", "b", "words"}),
@@ -119,9 +119,9 @@ def _both(kept: object, value: object) -> bool:
 
 
 class EncoderView(BaseModel):
-    """What a collection's vectors are made with; `dense` and `dimension` are null where it has no dense arm.
+    """What a collection's vectors are made with; `dense` and `dimension` are null where it has no dense arm. `learned`:
 
-    `learned`: the dense model gives term weights of its own too.
+    the dense model also gives its own term weights.
     """
 
     sparse: str
@@ -162,7 +162,7 @@ class CollectionSummary(BaseModel):
 
 
 class CollectionView(CollectionSummary):
-    """A collection with all that is known of it; `fields` are the metadata it can be filtered by."""
+    """A collection in full; `fields` are the metadata it can be filtered by."""
 
     settings: CollectionSettings
     rebuild: RebuildView | None

@@ -78,7 +78,7 @@ class Many(BaseModel):
 
 
 class Refused(BaseModel):
-    """A letter that cannot be requeued now, and why."""
+    """A letter that cannot be requeued now, and the reason."""
 
     id: str
     code: str
@@ -86,7 +86,7 @@ class Refused(BaseModel):
 
 
 class ManyRequeued(BaseModel):
-    """A page of letters was gone through: how many were `requeued`, as which `jobs`; `after` leads to the next page."""
+    """The result for one page of letters: how many were `requeued`, as which `jobs`; `after` leads to the next page."""
 
     requeued: int
     jobs: list[str]

@@ -29,11 +29,11 @@ def table() -> str:
 
 
 BLOCKS: Final[Mapping[str, Callable[[], str]]] = {"diagram": mermaid, "moves": table}
-"""What stands between `<!-- generated: NAME -->` and `<!-- end: NAME -->`."""
+"""The content between `<!-- generated: NAME -->` and `<!-- end: NAME -->`."""
 
 
 def renewed(document: str) -> str:
-    """`document` with its generated blocks made anew. Raises `KeyError` for a block of an unknown name."""
+    """`document` with its generated blocks renewed. Raises `KeyError` for a block of an unknown name."""
     return re.sub(
         r"(<!-- generated: (\w+) -->\n).*?(<!-- end: \2 -->)",
         lambda block: f"{block[1]}{BLOCKS[block[2]]()}\n{block[3]}",

@@ -8,21 +8,21 @@ JobError
 ├── DependencyMissing       this process lacks an optional package group
 ├── DependencyUnavailable   an outside system does not answer; retryable, and no attempt is counted
 │   ├── EngineOverloaded    it answers, but has no capacity; retryable
-│   └── EngineFailed        it broke down over the request; retryable
-├── EngineRefused           the engine does not take this request; another one may pass
-│   └── EngineClosed        it takes no request as it is configured: key, address or model
+│   └── EngineFailed        it failed on the request; retryable
+├── EngineRefused           the engine refuses this request; another one may pass
+│   └── EngineClosed        it refuses every request: key, address or model is wrong
 ├── EngineTrouble           it answered with an error that may pass; retryable, and each attempt counts
-│   └── EngineReplyBroken   it answered, and nothing can be made of that; retryable
+│   └── EngineReplyBroken   its answer is unusable; retryable
 ├── EngineReplyEmpty        it replied without text
 ├── EngineReplyCut          it reached `max_tokens` before it began to answer
 ├── EngineRefusedToAnswer   the model, or a filter of the engine, refuses this question
 ├── LeaseLost               another worker owns the job now; the result is thrown away
 ├── StageTimeout            the stage ran longer than `timeout_s`; retryable
-├── FanOutRefused           a stage made children that may not be; names what is wrong with the first of them
+├── FanOutRefused           a stage made invalid children; names what is wrong with the first of them
 ├── CarryInvalid            what one stage handed on does not fit the next; retryable: another version may know it
 ├── StageUnknown            this process does not know the job's stage; retryable for the same reason
 ├── JobExpired              nobody could run it within `expires_in_s`
-├── PortNotOpen             a stage uses an outside thing that it did not declare; a defect of ours
+├── PortNotOpen             a stage uses a port that it did not declare; a defect of ours
 └── InternalError           a defect of ours; retryable, and logged with its traceback
 
 No error knows an HTTP status: `gateway/http/errors.py` holds the only mapping.
@@ -38,7 +38,7 @@ class JobError(Exception):
     code: ClassVar[str] = "job_error"
     retryable: ClassVar[bool] = False
     retry_after: timedelta | None = None
-    """When a retry may help, where the outside system said so; the backoff decides otherwise."""
+    """When a retry may help, if the outside system said so; otherwise the backoff decides."""
 
     def __init__(self, message: str, *, code: str | None = None, field: str | None = None) -> None:
         super().__init__(message)
@@ -96,21 +96,21 @@ class EngineOverloaded(DependencyUnavailable):
 
 
 class EngineFailed(DependencyUnavailable):
-    """The engine broke down over the request (HTTP 500): it is down, or something in the request is too much for it."""
+    """The engine failed on the request (HTTP 500): it is down, or something in the request is too much for it."""
 
 
 class EngineRefused(JobError):
-    """The engine read the request and does not take it; its own words are in the message."""
+    """The engine read the request and refuses it; the message quotes the engine."""
 
     code = "engine_refused"
 
 
 class EngineClosed(EngineRefused):
-    """The engine takes no request of this deployment: the key, the address or the model is wrong."""
+    """The engine refuses every request of this deployment: the key, the address or the model is wrong."""
 
 
 class EngineTrouble(JobError):
-    """The engine answered with an error that may pass. It is there, so this is no outage: attempts are counted."""
+    """The engine answered with an error that may pass. It answers, so this is not an outage: attempts are counted."""
 
     code = "engine_error"
     retryable = True
@@ -121,17 +121,17 @@ class EngineTrouble(JobError):
 
 
 class EngineReplyBroken(EngineTrouble):
-    """The engine answered what nobody can use: no JSON, another protocol, an error without a name."""
+    """The engine's answer is unusable: not JSON, another protocol, or an error without a name."""
 
 
 class EngineReplyEmpty(JobError):
-    """The engine replied, and the reply holds no text."""
+    """The engine's reply holds no text."""
 
     code = "engine_reply_empty"
 
 
 class EngineReplyCut(JobError):
-    """The engine reached `max_tokens` before it wrote a word of the answer, as models do that think first."""
+    """The engine reached `max_tokens` before it wrote a word of the answer; models that think first may do this."""
 
     code = "engine_reply_cut"
 
@@ -143,7 +143,7 @@ class EngineRefusedToAnswer(JobError):
 
 
 class LeaseLost(JobError):
-    """The job is no longer this worker's: whatever it made is thrown away."""
+    """The job no longer belongs to this worker, and its results are discarded."""
 
     code = "lease_lost"
 
@@ -156,7 +156,7 @@ class StageTimeout(JobError):
 
 
 class FanOutRefused(JobError):
-    """A stage made children that may not be; the code and the message name what is wrong, and with which child."""
+    """A stage made invalid children; code and message name what is wrong, and with which child."""
 
     code = "fan_out_refused"
 
@@ -164,7 +164,7 @@ class FanOutRefused(JobError):
 class CarryInvalid(JobError):
     """What one stage handed on does not fit the next; `field` names the part at fault.
 
-    Retryable: while workers of two versions run, one of the other version may take it.
+    Retryable: while workers of two versions run, one of the other version may accept it.
     """
 
     code = "carry_invalid"
@@ -172,7 +172,7 @@ class CarryInvalid(JobError):
 
 
 class StageUnknown(JobError):
-    """This process does not know the stage that the job is at, or is to go on with; another version may."""
+    """This process does not know the job's present or next stage; another version may."""
 
     code = "stage_unknown"
     retryable = True

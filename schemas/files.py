@@ -13,7 +13,7 @@ DEFAULT_PURPOSE: Final = "documents"
 SHORTEST_LIFE_S: Final = 3600
 LONGEST_LIFE_S: Final = 30 * 24 * 3600
 LIFE_S: Final = {"batch": LONGEST_LIFE_S}
-"""How long files live of which nobody said it, where that is not for ever."""
+"""The default lifetime of files, by purpose, where it is not unlimited."""
 
 LISTED_AT_MOST: Final = 10_000
 """OpenAI's largest `limit`, and its default."""

@@ -1,7 +1,8 @@
-"""Which chunks may answer: conditions on the metadata of their documents, as JSON and as what the index executes.
+"""Which chunks may answer: conditions on the metadata of their documents, as JSON and in the form that the index
+executes.
 
 In JSON all fields of an object must hold. A plain value means `eq`, a list `in`, an object its operators; `and` and
-`or` take lists of such objects, and are no names of fields here:
+`or` take lists of such objects, and are not field names here:
 `{"year": {"gte": 2020, "lt": 2024}, "topic": ["law", "tax"], "or": [{"lang": "ko"}, {"lang": {"ne": "en"}}]}`.
 """
 
@@ -82,7 +83,7 @@ def fields_of(condition: Condition | None) -> frozenset[str]:
 
 
 def order_of(value: object) -> Order | None:
-    """Where a value stands among others of its sort, for `gt`, `gte`, `lt` and `lte`; None where it has no place.
+    """The place of a value among others of its sort, for `gt`, `gte`, `lt` and `lte`; None where it has no place.
 
     Numbers, and texts that are written as one (a CSV table holds texts only), as 64-bit floats. ISO 8601 dates and
     times of day in seconds since 1970; a date is its first moment, and without an offset it is UTC.
@@ -207,7 +208,7 @@ def _schema() -> dict[str, Any]:
     compared = {"type": "object", "properties": operators, "additionalProperties": False, "minProperties": 1}
     named = {"propertyNames": {"minLength": 1, "maxLength": MAX_FIELD_CHARS}}
     held = {"additionalProperties": {"anyOf": [scalar, scalars, compared]}, **named}
-    # Nested once: a schema that refers to itself would need a name in each document that it stands in.
+    # Nested once: a schema that refers to itself would need a name in every document that contains it.
     inner = {"type": "object", "minProperties": 1, **held}
     nested = {"type": "array", "items": inner, "minItems": 1, "maxItems": MAX_VALUES}
     return {
@@ -222,4 +223,4 @@ def _schema() -> dict[str, Any]:
 
 
 Filter = Annotated[dict[str, Any], AfterValidator(_checked), WithJsonSchema(_schema())]
-"""A filter as it was sent, known to be well formed; `parse_filter` tells what it means."""
+"""A filter as it was sent, known to be well formed; `parse_filter` interprets it."""

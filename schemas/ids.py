@@ -17,7 +17,7 @@ def pattern(prefix: str) -> str:
 
 
 def parsed(prefix: str, text: str) -> UUID:
-    """The UUID in an id. Raises `NotFound` for whatever is not one: such a thing cannot exist."""
+    """The UUID in an id. Raises `NotFound` for anything else, because such a thing cannot exist."""
     # Not by `UUID` alone, which takes blanks, braces, signs and capitals.
     if re.fullmatch(pattern(prefix), text):
         return UUID(hex=text[-32:])

@@ -27,7 +27,7 @@ Timeout = Annotated[float, Field(gt=0, le=7 * DAY, description="Seconds that one
 
 
 class Submission(BaseModel):
-    """The fields that every kind of job has; what is left out is as the kind has it."""
+    """The fields that every kind of job has; omitted ones take the kind's defaults."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -81,7 +81,7 @@ class ErrorView(BaseModel):
 
 
 class ChildCounts(BaseModel):
-    """How a job's children stand."""
+    """A job's children, counted by state."""
 
     total: int
     queued: int
@@ -93,7 +93,7 @@ class ChildCounts(BaseModel):
 
 
 class JobLinks(BaseModel):
-    """Where to go from here."""
+    """Links to what belongs to the job."""
 
     self: str
     events: str

@@ -6,7 +6,7 @@ from typing import Final
 
 
 class JobState(StrEnum):
-    """Where a job stands. `queued`, `running` and `retry_wait` are live; the others never change again."""
+    """The state of a job. `queued`, `running` and `retry_wait` are live; the others never change again."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -37,7 +37,7 @@ MOVES: Final[Mapping[JobState, Mapping[JobState, str]]] = {
         S.CANCELLED: "its owner cancels it",
     },
 }
-"""Every legal move and why it happens. A state that is no key of this table is terminal."""
+"""Every legal move and why it happens. A state that is not a key of this table is terminal."""
 
 TERMINAL: Final = frozenset(JobState) - frozenset(MOVES)
 LIVE: Final = frozenset(MOVES)

@@ -11,17 +11,18 @@ COLLECTION_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
 
 def no_control_characters(value: str) -> str:
-    """The value. Raises `ValueError` when it holds a character that nobody sees."""
+    """The value. Raises `ValueError` when it holds an invisible character."""
     if any(ord(c) < 32 or ord(c) == 127 for c in value):
         raise ValueError("must not hold control characters")
     return value
 
 
 def printable(value: str) -> str:
-    """The value. Raises `ValueError` when it holds what would break a line, reorder it or is no character.
+    """The value. Raises `ValueError` when it holds something that breaks a line, reorders it or is not a character. Not
 
-    Not `str.isprintable`, which knows no blank but the ASCII one, no joiner of emoji, and no character that is newer
-    than this Python.
+    `str.isprintable`, which rejects blanks other than the ASCII one, joiners of emoji, and characters newer than this
+
+    Python.
     """
     for character in value:
         code = ord(character)
@@ -39,9 +40,9 @@ def _composed(value: Any) -> Any:
 
 
 Composed = BeforeValidator(_composed)
-"""In Unicode form NFC: macOS spells Korean in another form than all others, and looks the same.
+"""In Unicode form NFC, because macOS spells Korean in another form that looks the same. It comes after a string's
 
-Stands after the constraints of a string: pydantic would check a length before it strips, were there a function between.
+constraints: with a function in between, pydantic would check the length before it strips.
 """
 
 
@@ -64,7 +65,7 @@ StoredDocumentId = Annotated[
     Composed,
     AfterValidator(no_control_characters),
 ]
-"""What a document may be called that is there already: earlier versions took dot segments, and these can be removed."""
+"""The id of an existing document: earlier versions accepted dot segments, and such documents must be removable."""
 
 DocumentId = Annotated[StoredDocumentId, AfterValidator(no_dot_segment)]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500), Composed]

@@ -1,4 +1,5 @@
-"""Unicode normalisation in linear time, for whatever a tenant sends: names here, documents and questions in `infra`.
+"""Unicode normalisation in linear time, for everything that a tenant sends: names here, documents and questions in
+`infra`.
 
 `unicodedata.normalize` sorts the combining marks behind a character by insertion: n marks cost n squared steps, with
 the interpreter lock held. So runs of marks are bounded first, as in Unicode's stream-safe format (UAX 15, section 13).
@@ -10,17 +11,17 @@ from typing import Final
 from unicodedata import combining, decomposition, is_normalized, normalize
 
 MAX_MARKS: Final = 30
-"""Marks in a row that no living script passes (UAX 15, section 13)."""
+"""The longest run of marks in any living script (UAX 15, section 13)."""
 
 _JOINER: Final = "\u034f"
-"""COMBINING GRAPHEME JOINER: marks are not sorted across it, and nobody sees it."""
+"""COMBINING GRAPHEME JOINER: marks are not sorted across it, and it is invisible."""
 
 _FIRST_BEYOND: Final = "\U00010000"
 _BEYOND: Final = re.compile("[\U00010000-\U0010ffff]")
 """Characters beyond the basic plane."""
 
 _PLANES: Final = (range(0x20000), range(0xE0000, 0xE1000))
-"""Where characters are that are no ideographs of the further planes."""
+"""Where there are characters that are not ideographs of the further planes."""
 
 
 def nfc(text: str) -> str:
@@ -34,7 +35,7 @@ def stream_safe(text: str) -> str:
 
 
 def long_runs(text: str) -> re.Pattern[str]:
-    """What finds the runs of more than 30 marks in `text`."""
+    """The pattern that finds runs of more than 30 marks in `text`."""
     return _runs(_BEYOND.search(text) is not None)
 
 
@@ -48,7 +49,7 @@ def _runs(beyond: bool) -> re.Pattern[str]:
 
 @lru_cache(maxsize=1)
 def marks() -> frozenset[str]:
-    """Characters that combine with what is before them, or begin with one that does once they are taken apart."""
+    """Characters that combine with the one before, or whose decomposition begins with one that does."""
     characters = (chr(code) for plane in _PLANES for code in plane)
     return frozenset(c for c in characters if combining(c) or (decomposition(c) and combining(normalize("NFKD", c)[0])))
 

@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """Go on with `stage`. `carry` (small; blobs by key) is what it gets from this one: its carry model, or JSON."""
+    """Continue with `stage`. `carry` (small; blobs by key) is what this stage gives it: its carry model, or JSON."""
 
     stage: str
     carry: BaseModel | Json | None = None
@@ -25,9 +25,9 @@ class Next:
 class Child:
     """One child of a fan-out: a job of any kind that the parent's kind may make, for the same tenant.
 
-    `input`: the model of the stage it begins at, or JSON that fits it. `key`: what the parent calls it, 1 to 200
-    printable characters, unique within the fan-out; its summary brings the key back. `lane`: None is the fan-out's.
-    `stage`: None is the kind's first.
+    `input`: the model of the stage it begins at, or JSON that fits it. `key`: the parent's name for it, 1 to 200
+    printable characters, unique within the fan-out; its summary returns the key. `lane`: None means the fan-out's.
+    `stage`: None means the kind's first.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class FanOut:
-    """Make `children` and go on with stage `then` when the last of them has ended, however it ended.
+    """Make `children`, and continue with stage `then` when the last of them has ended, however it ended.
 
     `lane`: of children that name none; None: a few children keep their parent's lane, many are bulk.
     """
@@ -59,7 +59,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The try failed, another may help: `after` overrides the backoff. Costs one attempt."""
+    """The try failed, but another may help. `after` overrides the backoff. Costs one attempt."""
 
     error: JobError
     after: timedelta | None = None

@@ -42,7 +42,7 @@ class SubmittedText:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence of a text, `text[start:end]`: its terms' ids with repeats, and how many morphemes it has."""
+    """A sentence of a text, `text[start:end]`: its terms' ids with repeats, and its number of morphemes."""
 
     start: int
     end: int
@@ -76,7 +76,7 @@ class SparseVector:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """What a dense model makes of a text: a vector of unit length and, from bge-m3, term weights of its own."""
+    """A dense model's output for a text: a vector of unit length and, from bge-m3, its own term weights."""
 
     dense: Sequence[float]
     learned: SparseVector | None = None
@@ -102,9 +102,9 @@ class IndexName:
 
 @dataclass(frozen=True, slots=True)
 class DocumentVersion:
-    """What holds of a document: its newest version, and the content hash by which points of a lower one still hold.
+    """Which points of a document hold: its newest version, and the content hash by which points of a lower version
 
-    None when none of a lower version holds: the document was deleted, or all of its points were written by this one.
+    still hold. None when no lower version holds: the document was deleted, or this version wrote all of its points.
     """
 
     id: str
@@ -152,7 +152,7 @@ class Passage:
     heading: str | None = None
     page: int | None = None
     content_hash: str = ""
-    """Of the document as it was indexed: a hit whose document has another one by now is not shown."""
+    """The content hash of the document as indexed: a hit whose document now has another one is not shown."""
 
 
 @dataclass(frozen=True, slots=True)

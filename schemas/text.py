@@ -19,7 +19,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class TextOptions:
-    """How to write: at most `max_tokens`, thoughts included; what is None is left to the engine.
+    """How to write: at most `max_tokens`, thoughts included; the engine decides what is None.
 
     `temperature` is in 0..2, `top_p` in 0..1. `schema` is a JSON schema that the text must follow.
     """
@@ -34,7 +34,7 @@ class TextOptions:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """The next piece of a text while it is written; never empty."""
+    """The next piece of a text that is being written; never empty."""
 
     text: str
 
@@ -43,7 +43,7 @@ class TextDelta:
 class Completion:
     """What a model wrote. `text` holds no thoughts; it is empty where the model refused, called a tool or was cut.
 
-    `finish_reason` is None where the engine does not say. `refusal` is the model's own sentence, where it gave one.
+    `finish_reason` is None where the engine does not say. `refusal` is the model's own sentence, if it gave one.
     """
 
     text: str

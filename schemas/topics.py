@@ -15,8 +15,8 @@ class Lane(StrEnum):
 class Pool(StrEnum):
     """A set of interchangeable worker processes, scaled together.
 
-    Pools that run stages have an optional package group of their name each. `webhook` reads no topics: it delivers
-    what Postgres says is due.
+    Each pool that runs stages has an optional package group of its name. `webhook` reads no topics: it sends the
+    deliveries that are due in Postgres.
     """
 
     CPU = "cpu"
@@ -25,5 +25,5 @@ class Pool(StrEnum):
 
 
 def topic_name(kind: str, stage: str, lane: str) -> str:
-    """`welip.<kind>.<stage>.<lane>`; on Apache Kafka its consumer group bears its name."""
+    """`welip.<kind>.<stage>.<lane>`; on Apache Kafka its consumer group has the same name."""
     return f"{PREFIX}.{kind}.{stage}.{lane}"

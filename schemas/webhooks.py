@@ -20,7 +20,7 @@ from schemas.names import no_control_characters
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery is: `pending` until the receiver took it, or until there is no point in trying on."""
+    """Where a delivery is: `pending` until the receiver accepted it, or until further attempts are pointless."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -28,13 +28,13 @@ class DeliveryState(StrEnum):
 
 
 NOUNS: Final = nouns()
-"""What events tell of, by the registry of kinds. Children are not announced."""
+"""The nouns of events, from the registry of kinds. Children send no events."""
 
 EVENTS: Final = tuple(f"{noun}.{state.value}" for noun in NOUNS for state in sorted(TERMINAL))
 """Every event type that receivers may ask for."""
 
 TEST_EVENT: Final = "webhook.test"
-"""The event that an owner sends to an endpoint to try it."""
+"""The event that an owner sends to test an endpoint."""
 
 MAX_ENDPOINTS: Final = 50
 """Endpoints of one tenant."""
@@ -44,7 +44,7 @@ DAY_S: Final = 24 * 3600
 
 
 def events_of(kind: str) -> tuple[str, ...]:
-    """The events that tell of a job of this kind."""
+    """The events of a job of this kind."""
     return tuple(event for event in EVENTS if event.startswith(f"{KINDS[kind].noun}."))
 
 
@@ -78,7 +78,7 @@ Description = Annotated[str, StringConstraints(max_length=500), AfterValidator(n
 
 
 class JobWebhook(BaseModel):
-    """A job's own receiver, told of its end. It is signed for with the tenant's secret."""
+    """A job's own receiver, notified of its end. The tenant's secret signs its events."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -87,14 +87,14 @@ class JobWebhook(BaseModel):
 
 
 class JobWebhookView(BaseModel):
-    """Who is told of a job's end, and of which ends."""
+    """Who is notified of a job's end, and of which ends."""
 
     url: str
     events: list[str]
 
 
 class NewEndpoint(BaseModel):
-    """A receiver to be told of the ends of all the tenant's jobs."""
+    """A receiver to be notified of the ends of all the tenant's jobs."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -104,7 +104,7 @@ class NewEndpoint(BaseModel):
 
 
 class EndpointChange(BaseModel):
-    """What to change of an endpoint; what is absent or null stays. `enabled`: true forgives its failures."""
+    """Changes to an endpoint; absent or null fields stay. `enabled`: true forgives its failures."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -115,7 +115,7 @@ class EndpointChange(BaseModel):
 
 
 class Rotation(BaseModel):
-    """How long the former secret signs beside the new one; 0: it is worthless at once."""
+    """How long the former secret signs beside the new one; 0: it is invalid at once."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -178,7 +178,7 @@ class DeliveryView(BaseModel):
     """An event on its way to one receiver; `id` is the `webhook-id` that the receiver sees in every attempt.
 
     `endpoint` is null for a job's own receiver, `job` for a test. `attempts` counts since the last replay. `due_at`:
-    when the next attempt is due, null once there is none. `data` is what the receiver is told.
+    when the next attempt is due, null once there is none. `data` is what the receiver gets.
     """
 
     id: str

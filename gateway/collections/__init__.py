@@ -1,1 +1,1 @@
-"""`/v1/collections`: what was indexed, and searching it."""
+"""`/v1/collections`: indexed collections and their searches."""

@@ -1,6 +1,6 @@
-"""`/v1/collections`: look, change, search, delete. What touches the index is a job like any other.
+"""`/v1/collections`: read, change, search, delete. Everything that touches the index is a job. The gateway waits for
 
-Of a search and of a delete the gateway waits for the job; a change is answered with the job that does it.
+the job of a search or a delete; a change is answered with its job.
 """
 
 import json as jsonlib
@@ -42,7 +42,7 @@ def _read_as_json(value: object) -> object:
 
 
 class ChangeBody(BaseModel):
-    """Settings to change; those that are left out stay. `rebuild`: index all documents again in any case."""
+    """Settings to change; omitted ones stay. `rebuild`: index all documents again in any case."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -107,7 +107,7 @@ async def collections(
     after: Annotated[CollectionName | None, Query(description="The last name of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Response:
-    """The tenant's collections by name, without settings and fields: those are told of one at a time."""
+    """The tenant's collections by name, without settings and fields: read one collection to see those."""
     async with services.reads.connection(tenant) as connection:
         rows = await catalogue.collections(connection, tenant, after, limit + 1)
     return json(page([collection_summary(row) for row in rows], limit))
@@ -115,7 +115,7 @@ async def collections(
 
 @router.get("/{name}", summary="Look at a collection", response_model=CollectionView, responses=problems(404, 422, 429))
 async def collection(name: Name, services: ServicesDep, tenant: Tenant) -> Response:
-    """What it holds, its encoders and settings, the metadata it can be filtered by, and whether it is being rebuilt."""
+    """Its contents, encoders and settings, the metadata it can be filtered by, and whether it is being rebuilt."""
     return json(collection_view(await _row(services, tenant, name)))
 
 
@@ -127,7 +127,7 @@ async def collection(name: Name, services: ServicesDep, tenant: Tenant) -> Respo
     responses=problems(400, 404, 413, 422, 429),
 )
 async def change(name: Name, body: ChangeBody, services: ServicesDep, tenant: Tenant) -> Response:
-    """Change settings, or index all documents again: 202, and the job that does it. Searches go on meanwhile."""
+    """Change settings, or index all documents again: 202 with the job that does it. Searches continue meanwhile."""
     rebuilds = _check(body, await _row(services, tenant, name)) or body.rebuild
     await services.limits.submission(tenant)
     wanted = IndexingInput(collection=name, settings=body.settings, rebuild=body.rebuild)
@@ -175,9 +175,9 @@ async def search(name: Name, body: SearchBody, services: ServicesDep, tenant: Te
 
 
 def _check(body: ChangeBody, row: Row) -> bool:
-    """Whether the change needs all documents indexed again. Raises `RequestValidationError` for a whole not valid.
+    """Whether the change needs all documents indexed again. Raises `RequestValidationError` when the result is invalid.
 
-    Of two changes at once each may be valid alone; the job that comes second then fails.
+    Two concurrent changes may each be valid alone; then the second job fails.
     """
     if body.settings is None:
         return False

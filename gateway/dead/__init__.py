@@ -1,1 +1,1 @@
-"""`/v1/dead`: dead letters are looked at, requeued and dropped."""
+"""`/v1/dead`: read, requeue and drop dead letters."""

@@ -1,4 +1,4 @@
-"""Dead letters are read for those who may see them."""
+"""Reads dead letters for those who may see them."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def letters(
     services: Services, asking: Asker, wanted: Wanted, *, after: str | None, limit: int, requeued: bool = False
 ) -> Sequence[Row]:
-    """Letters that the asker may see, newest first, without payloads; one more than `limit` when there are more."""
+    """Letters that the requester may see, newest first, without payloads; one more than `limit` when there are more."""
     async with services.reads.connection(asking.tenant) as connection:
         return await dead_letters.letters(
             connection,
@@ -33,7 +33,7 @@ async def letters(
 
 
 async def find(services: Services, letter_id: UUID, asking: Asker) -> Row:
-    """A letter that the asker may see, with its payload. Raises `NotFound`."""
+    """A letter that the requester may see, with its payload. Raises `NotFound`."""
     async with services.database.connection() as connection:
         return await find_on(connection, letter_id, asking)
 

@@ -1,4 +1,4 @@
-"""A dead letter goes back to work."""
+"""Requeues dead letters."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -34,7 +34,7 @@ HARMLESS: Final = "no job loses anything by it, for queued jobs are summoned aga
 
 @dataclass(frozen=True, slots=True)
 class Requeueing:
-    """A letter that is requeued: `job` is what became of it. `letters`: how many this request requeued; 0: before it.
+    """A requeued letter and its new `job`. `letters`: how many this request requeued; 0 when an earlier request did.
 
     `job` is None where it belongs to another tenant, as that of a message may.
     """
@@ -45,9 +45,9 @@ class Requeueing:
 
 
 async def requeue(services: Services, letter_id: UUID, asking: Asker) -> Requeueing:
-    """Send a letter back to work; one that was sent back before gives the same job again.
+    """Requeue a letter; one that was requeued before gives the same job again.
 
-    Raises `NotFound`, `LimitReached` of submissions, and `Conflict` with the reason that keeps it from being requeued.
+    Raises `NotFound`, `LimitReached` of submissions, and `Conflict` with the reason why it cannot be requeued.
     """
     async with services.database.connection() as connection:
         row = await find_on(connection, letter_id, asking)
@@ -74,7 +74,7 @@ async def requeue_page(
         name = shown("dead", row["id"])
         try:
             outcome = await requeue(services, row["id"], asking)
-            if outcome.letters:  # else it was covered by the job of a letter before
+            if outcome.letters:  # else the job of an earlier letter covers it
                 done.requeued += outcome.letters
                 done.jobs.append(outcome.letter["requeued_as"])
         except NotFound:
@@ -84,7 +84,7 @@ async def requeue_page(
         except LimitReached:
             if done.after == after:
                 raise
-            done.has_more = True  # what was done must be told; the next request meets the limit
+            done.has_more = True  # report what was done; the next request meets the limit
             break
         done.after = name
     return done
@@ -135,7 +135,7 @@ async def _requeue_message(connection: "Connection", row: Row, asking: Asker) ->
 
 
 async def _before(connection: "Connection", row: Row, asking: Asker) -> Requeueing:
-    """What became of a letter that is requeued."""
+    """The outcome for a requeued letter."""
     job = await reading.job(connection, row["requeued_as"], asking.tenant)
     if job is None and row["source"] == Source.JOB:
         raise Conflict(

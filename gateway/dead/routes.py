@@ -1,4 +1,4 @@
-"""`/v1/dead`: dead letters, to look at, to requeue and to drop."""
+"""`/v1/dead`: dead letters, to read, requeue and drop."""
 
 from typing import Annotated, Final
 
@@ -48,7 +48,7 @@ async def listing(
     after: Annotated[LetterId | None, Query(description="The last id of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Response:
-    """Dead letters, newest first, without payloads. Those of messages are for operators."""
+    """Dead letters, newest first, without payloads. Only operators see those of messages."""
     wanted = _wanted(asking, kind, reason, source)
     rows = await letters(services, asking, wanted, after=after, limit=limit, requeued=requeued)
     return json(page([letter_view(row) for row in rows], limit))
@@ -71,7 +71,7 @@ async def requeue_many(body: Many, services: ServicesDep, asking: Asking) -> Res
     "/drop", summary="Drop many dead letters", response_model=ManyDropped, responses=problems(400, 403, 413, 422, 429)
 )
 async def drop_many(body: Many, services: ServicesDep, asking: Asking) -> Response:
-    """Drop a page of letters that were not requeued, newest first; repeat it while there are more."""
+    """Drop a page of letters that were not requeued, newest first; repeat while there are more."""
     wanted = _wanted(asking, body.kind, body.reason, body.source)
     rows = await letters(services, asking, wanted, after=body.after, limit=DROPPED_AT_ONCE)
     ids = [row["id"] for row in rows[:DROPPED_AT_ONCE]]
@@ -94,9 +94,10 @@ async def letter(id: Id, services: ServicesDep, asking: Asking) -> Response:
     responses={200: {"model": Requeued, "description": "It was requeued before"}, **problems(404, 409, 429)},
 )
 async def requeue_one(id: Id, services: ServicesDep, asking: Asking) -> Response:
-    """Make the submitted job that a letter stems from a new job: 202 and its `Location`. 200 when that was done before.
+    """Submit the letter's original job again as a new job: 202 and its `Location`, or 200 when that was done before.
 
-    Every other letter of the same submitted job is requeued with it. A message's letter is read again, and what it
+    All other letters of the same submitted job are requeued with it. A message's letter is read again, and the job it
+
     names is summoned.
     """
     outcome = await requeue(services, parsed("dead", id), asking)

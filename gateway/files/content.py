@@ -1,4 +1,4 @@
-"""Serves the bytes of files: all, a range of them, or none where the client has them (RFC 9110, 13 and 14)."""
+"""Serves the bytes of files: all, a range of them, or none if the client has them (RFC 9110, 13 and 14)."""
 
 import re
 from collections.abc import AsyncIterator
@@ -16,13 +16,13 @@ from infra.postgres.queries import files
 from schemas.errors import NotFound
 
 AS_DATA: Final = {"Content-Disposition": "attachment", "Content-Security-Policy": "sandbox; default-src 'none'"}
-"""A tenant chooses the type of its files, HTML too: a browser must not run them as a page of this server."""
+"""A tenant chooses the type of its files, even HTML, so a browser must not run them as a page of this server."""
 
 ENTITY_TAG: Final = re.compile(r'(?:W/)?"[!#-~\x80-\xff]*"')
 
 
 class Conditions(BaseModel):
-    """The headers that ask for a part of a file, or for nothing of it. Dates name no version of a file here."""
+    """The headers that ask for a part of a file, or for none of it. Dates do not identify versions of files here."""
 
     range: str | None = None
     if_range: str | None = None
@@ -45,7 +45,7 @@ async def file_response(
         raise PreconditionFailed("the file has another ETag", field="If-Match")
     if asked.if_none_match is not None and _names(asked.if_none_match, tag, weak=True):
         return Response(None, 304, headers)
-    # A range is of GET alone (14.2), and of the version that If-Range names.
+    # A range applies only to GET (14.2), and to the version that If-Range names.
     unchanged = asked.if_range is None or asked.if_range.strip() == tag
     found = byte_range(asked.range, size) if unchanged and not head else None
     start, length = found or (0, size)
@@ -83,7 +83,8 @@ def _names(header: str, tag: str, *, weak: bool) -> bool:
 
 
 def byte_range(wanted: str | None, size: int) -> tuple[int, int] | None:
-    """First byte and length of a `Range` header over `size` bytes; None: all of it, also for what is no byte range."""
+    """First byte and length of a `Range` header over `size` bytes; None: all of it, also when it is not a byte
+    range."""
     found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", (wanted or "").strip())
     if found is None or found.group(0) == "bytes=-":
         return None

@@ -1,4 +1,4 @@
-"""Reads `multipart/form-data` as it arrives: a file's bytes flow on while the rest of it is still on its way."""
+"""Reads `multipart/form-data` as it arrives: a file's bytes are passed on while the rest is still on its way."""
 
 import re
 from collections import deque
@@ -15,7 +15,7 @@ from schemas.errors import InvalidInput
 MAX_FIELD_BYTES: Final = 4096
 MAX_FIELDS: Final = 16
 MEDIA_TYPE: Final = re.compile(rb"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:;[ -~]*)?")
-"""RFC 6838 names; what a part calls its content goes into a header of every download."""
+"""RFC 6838 names; a part's content type goes into a header of every download."""
 
 UNKNOWN: Final = "application/octet-stream"
 TYPES: Final = {
@@ -32,7 +32,7 @@ TYPES: Final = {
     ".tsv": "text/tab-separated-values",
     ".txt": "text/plain",
 }
-"""What a file holds by the ending of its name, where the client does not say it. Few clients know Hangul's formats."""
+"""Content types by file extension, for when the client does not send one. Few clients know Hangul's formats."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Part:
 
 @dataclass(slots=True)
 class _Reader:
-    """What the push parser met and nobody has taken yet."""
+    """What the push parser produced and nobody has consumed yet."""
 
     parts: deque[Part | bytes | None] = field(default_factory=deque)
     complete: bool = False

@@ -1,4 +1,4 @@
-"""An upload is received: its bytes go to object storage as they arrive, and its row is written when all are there."""
+"""Receives an upload: its bytes go to object storage as they arrive, and its row is written when all have arrived."""
 
 import hashlib
 import re
@@ -23,13 +23,13 @@ MAX_NAME_CHARS: Final = 255
 
 
 async def receive(services: Services, tenant: str, form: Form) -> asyncpg.Record:
-    """The row of the file that a form brings. Nothing is left of one that is refused or breaks off.
+    """The row of the file that a form brings. Nothing remains of a file that is refused or interrupted.
 
     Raises `InvalidInput`, `TooLarge`, `StorageFull` and `DependencyUnavailable`.
     """
     part = await form.file()
     filename = _file_name(part.filename or "")
-    _purpose(form.fields)  # where it came first, a wrong one need not wait for the bytes
+    _purpose(form.fields)  # if it came first, an invalid one need not wait for the bytes
     file_id = uuids.uuid7()
     blob = f"{tenant}/files/{file_id.hex}"
     async with services.limits.room(tenant) as room:
@@ -62,7 +62,7 @@ async def receive(services: Services, tenant: str, form: Form) -> asyncpg.Record
 async def _record(services: Services, new: NewFile, part: Part) -> asyncpg.Record:
     limit = services.limits.file_bytes
     async with services.database.unit_of_work() as connection:
-        # Other gateways have uploads of this tenant too: here they take turns, and the sum is exact.
+        # Other gateways receive uploads of this tenant too: here they take turns, so the sum is exact.
         if limit and not await files.fits(connection, new.tenant, new.bytes, limit):
             raise services.limits.storage_full()
         row = await files.add_expected(connection, new)
@@ -100,7 +100,7 @@ def _purpose(fields: Mapping[str, str]) -> str:
 
 
 def _life_s(fields: Mapping[str, str], purpose: str) -> int | None:
-    """Seconds that the file lives; None: for ever. OpenAI's `expires_after`, as forms write an object's members."""
+    """The file's lifetime in seconds; None: unlimited. OpenAI's `expires_after`, as forms write an object's members."""
     anchor, seconds = fields.get("expires_after[anchor]"), fields.get("expires_after[seconds]")
     if anchor is None and seconds is None:
         return LIFE_S.get(purpose)
@@ -116,7 +116,7 @@ def _life_s(fields: Mapping[str, str], purpose: str) -> int | None:
 
 
 def _file_name(given: str) -> str:
-    """The last part of what the client calls the file; it is never used as a path."""
+    """The last part of the client's name for the file; it is never used as a path."""
     name = nfc(given.replace("\\", "/").rsplit("/", 1)[-1].strip())
     try:
         if 0 < len(name) <= MAX_NAME_CHARS:

@@ -1,4 +1,4 @@
-"""`/v1/files`, to the letter of OpenAI's contract: upload, list, look, download, remove."""
+"""`/v1/files`, by OpenAI's contract: upload, list, read, download, remove."""
 
 from contextlib import suppress
 from typing import Annotated, Any, Final, Literal
@@ -69,7 +69,7 @@ FORM: Final[dict[str, Any]] = {
     openapi_extra=FORM,
 )
 async def upload(request: Request, services: ServicesDep, tenant: Tenant) -> Response:
-    """Store a file: multipart with `file`, and perhaps `purpose` and when it expires."""
+    """Store a file: multipart with `file`, and optionally `purpose` and an expiry."""
     row = await receive(services, tenant, Form(request.headers.get("content-type", ""), request.stream()))
     view = file_view(row)
     return json(view, 200, {"Location": f"/v1/files/{view['id']}"})
@@ -102,7 +102,7 @@ async def listing(
 
 @router.get("/{id}", summary="Look at a file", response_model=FileView, responses=problems(404))
 async def file(id: FileId, services: ServicesDep, tenant: Tenant) -> Response:
-    """What is known of a file."""
+    """A file's metadata."""
     async with services.database.connection() as connection:
         row = await files.file(connection, parsed("file", id), tenant)
     if row is None:
@@ -130,13 +130,13 @@ async def content(
 
 @router.delete("/{id}", summary="Remove a file", response_model=Deleted, responses=problems(404))
 async def delete(id: FileId, services: ServicesDep, tenant: Tenant) -> Response:
-    """Remove a file. What was indexed from it stays."""
+    """Remove a file. Documents indexed from it stay."""
     async with services.database.connection() as connection:
         removed = await files.delete(connection, parsed("file", id), tenant)
     if removed is None:
         raise NotFound(f"there is no file {id}", code="file_not_found", field="id")
     services.limits.removed(tenant, removed["bytes"])
-    with suppress(DependencyUnavailable):  # the file is gone; retention deletes what is left of it
+    with suppress(DependencyUnavailable):  # the file is gone; retention deletes its remains
         await services.blobs.delete(removed["blob"])
         async with services.database.connection() as connection:
             await files.deleted(connection, removed["blob"])

@@ -24,7 +24,7 @@ def file_view(row: Row) -> dict[str, Any]:
 
 
 def file_page(rows: Sequence[Row], limit: int) -> dict[str, Any]:
-    """A page of a list for which one row more than `limit` was asked."""
+    """A page of a list, from a query for one row more than `limit`."""
     data = [file_view(row) for row in rows[:limit]]
     return {
         "object": "list",

@@ -1,1 +1,1 @@
-"""`/healthz`, `/readyz`, `/metrics`: whether the gateway lives, what answers it, and what is measured."""
+"""`/healthz`, `/readyz`, `/metrics`: whether the gateway lives, which dependencies answer, and its metrics."""

@@ -18,7 +18,7 @@ from schemas.kinds.registry import routes
 router = APIRouter(tags=["health"])
 
 FRESH_S: Final = 2.0
-"""Queue depths are read from Postgres at most this often, however many scrape."""
+"""Queue depths are read from Postgres at most this often, however many scrapers there are."""
 
 
 @router.get(
@@ -27,7 +27,7 @@ FRESH_S: Final = 2.0
     responses={503: {"description": "Relay or rescuer ended or hangs: this process must be started again."}},
 )
 async def alive(services: ServicesDep) -> Response:
-    """200 while the process answers, and the agents in it do their rounds."""
+    """200 while the process answers and its agents make their rounds."""
     if services.agents is not None and (services.agents.ended or services.agents.silent):
         return json({"status": "stuck"}, 503)
     return json({"status": "ok"})
@@ -39,7 +39,7 @@ async def alive(services: ServicesDep) -> Response:
     responses={503: {"description": "Postgres is away: nothing can be accepted."}},
 )
 async def ready(services: ServicesDep) -> Response:
-    """What answers. Without Kafka or storage jobs are still accepted and kept: `degraded`, but 200."""
+    """Which dependencies answer. Without Kafka or storage jobs are still accepted and kept: `degraded`, but 200."""
     postgres, kafka, blobs = await asyncio.gather(_postgres(services), _kafka(services), _blobs(services))
     found = {"postgres": postgres, "kafka": kafka, "blobs": blobs}
     status = "unavailable" if postgres != "ok" else "ok" if set(found.values()) <= {"ok", "not used"} else "degraded"
@@ -64,7 +64,7 @@ async def _postgres(services: Services) -> str:
 
 async def _kafka(services: Services) -> str:
     if not services.settings.agents:
-        return "not used"  # the relay is a process of its own
+        return "not used"  # the relay is a separate process
     try:
         answered = await services.broker.ping(timeout=3)
     except Exception as error:  # noqa: BLE001 - whatever aiokafka raises, Kafka does not answer

@@ -1,1 +1,1 @@
-"""What all resources share: errors as problems, keys, limits, bodies, what surrounds every request."""
+"""What all resources share: errors as problems, keys, limits, bodies, and the middleware around every request."""

@@ -13,5 +13,5 @@ def json(body: Any, status: int = 200, headers: dict[str, str] | None = None) ->
 
 
 def page(rows: list[dict[str, Any]], limit: int) -> dict[str, Any]:
-    """A page of a list for which one row more than `limit` was asked."""
+    """A page of a list, from a query for one row more than `limit`."""
     return {"data": rows[:limit], "has_more": len(rows) > limit}

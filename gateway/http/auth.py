@@ -12,7 +12,7 @@ from infra.settings import GatewaySettings
 
 DEFAULT_TENANT: Final = "default"
 REMEMBER_S: Final = 30.0
-"""How long a key is believed without asking again, and so how long a revoked one still works."""
+"""How long a key is trusted without asking again, and so how long a revoked one still works."""
 REMEMBER_AT_MOST: Final = 10_000
 
 
@@ -25,11 +25,11 @@ class Asker:
 
 
 NOBODY_ELSE: Final = Asker(DEFAULT_TENANT, operator=True)
-"""With authentication off, which is for loopback only."""
+"""With authentication off, which is allowed on loopback only."""
 
 
 class Keys:
-    """Finds whose a key is; remembers for `REMEMBER_S`, by the key's hash, so no key stays in memory."""
+    """Finds a key's owner, and remembers it for `REMEMBER_S` by the key's hash, so that no key stays in memory."""
 
     def __init__(self, database: Database, settings: GatewaySettings) -> None:
         self._database = database

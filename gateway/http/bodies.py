@@ -1,4 +1,4 @@
-"""How a route reads its JSON body: strictly, and with every refusal as the problem it is."""
+"""How a route reads its JSON body: strictly, and with a problem for every refusal."""
 
 import json
 from collections.abc import Callable, Coroutine
@@ -18,16 +18,16 @@ class JsonRequest(Request):
         """The body. Raises `json.JSONDecodeError`, also for lone surrogates, NaN and numbers beyond a double."""
         body = await self.body()
         orjson.loads(body)
-        return json.loads(body)  # again, because orjson makes floats of whole numbers over 64 bits
+        return json.loads(body)  # again, because orjson turns whole numbers over 64 bits into floats
 
 
 class JsonRoute(APIRoute):
     """The route class of every router whose routes take JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, given a body that is here already: FastAPI calls whatever stops its own reading bad JSON.
+        """FastAPI's handler, given a body that has been read: FastAPI itself reports every failure to read as bad JSON.
 
-        Raises `InvalidInput` for a body of another content type, and what reading it raises.
+        Raises `InvalidInput` for another content type, and whatever reading the body raises.
         """
         handle = super().get_route_handler()
 

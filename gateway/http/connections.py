@@ -1,6 +1,6 @@
-"""What a connection may cost before, and while, anybody knows whose request it is: bytes of a head, and time.
+"""Limits what a connection may cost before and while it is known whose request it is: bytes of a head, and time.
 
-uvicorn keeps a head of any size in memory, and waits for ever: for heads, for bodies, and for answers to be taken.
+uvicorn keeps a head of any size in memory, and waits forever for heads, for bodies, and for readers of answers.
 """
 
 import asyncio
@@ -14,18 +14,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gateway.http.problems import document
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""And at most one read of the socket more."""
+"""Plus at most one more read of the socket."""
 
 HEAD_WITHIN_S: Final = 20.0
 """From the connection, or from the first byte of a later request on it."""
 
 BODY_GRACE_S: Final = 30.0
 BODY_BYTES_A_SECOND: Final = 4096
-"""A body may take the grace, and a second more for so many bytes that have come: a slow line's upload, no trickle."""
+"""A body may take the grace, plus a second for every so many bytes received: enough for a slow line, not for a
+trickle."""
 
 LOOK_EVERY_S: Final = 5.0
 TAKEN_WITHIN_S: Final = 60.0
-"""How long an answer may wait for its reader to take anything of it."""
+"""How long an answer may wait for its reader to take any of it."""
 
 REFUSAL: Final = (
     b"HTTP/1.1 %d %b\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
@@ -33,7 +34,7 @@ REFUSAL: Final = (
 
 
 def refusal(status: HTTPStatus, code: str, detail: str) -> bytes:
-    """A whole answer, for a request that never becomes one of the application's."""
+    """A complete answer to a request that never reaches the application."""
     body = orjson.dumps(document(status, code, detail))
     return REFUSAL % (status, status.phrase.encode(), len(body), body)
 
@@ -48,7 +49,8 @@ MALFORMED: Final = refusal(HTTPStatus.BAD_REQUEST, "malformed_http", "this is no
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """Refuses what is too large or too slow, and closes the connection. A request that comes whole sets no timer."""
+    """Refuses what is too large or too slow, and closes the connection. A request that arrives in one piece sets no
+    timer."""
 
     _in_head = False
     _in_body = False
@@ -60,7 +62,7 @@ class LimitedConnection(HttpToolsProtocol):
     _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Somebody connects, and may never say anything."""
+        """A client connects, and may never send anything."""
         super().connection_made(transport)
         self._wait("head", HEAD_WITHIN_S, self._give_up)
 
@@ -89,7 +91,7 @@ class LimitedConnection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """All of it is here."""
+        """The request is complete."""
         self._in_body = False
         super().on_message_complete()
 
@@ -109,23 +111,23 @@ class LimitedConnection(HttpToolsProtocol):
             self._rest()
 
     def pause_writing(self) -> None:
-        """The reader takes nothing, and the answer waits."""
+        """The reader is not reading, and the answer waits."""
         super().pause_writing()
         if self._stalled is None:
             self._stalled = self.loop.call_later(TAKEN_WITHIN_S, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It takes something again."""
+        """The reader reads again."""
         self._taken()
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is answered as every other error is, and the connection closed."""
+        """Invalid HTTP is answered like every other error, and the connection is closed."""
         self.transport.write(MALFORMED)
         self.transport.close()
 
     def _wait(self, what: str, seconds: float, then: Callable[[], None]) -> None:
-        """Begin to wait for `what`, unless that has begun."""
+        """Start waiting for `what`, unless that has started."""
         if self._waited_for != what:
             self._rest()
             self._waited_for = what
@@ -144,7 +146,7 @@ class LimitedConnection(HttpToolsProtocol):
             self._stalled = None
 
     def _look(self) -> None:
-        """Whether a body comes as fast as it must. What waits because this side does not read costs it nothing."""
+        """Whether a body arrives fast enough. Time during which this side does not read does not count."""
         if self.flow.read_paused:
             self._body_since += LOOK_EVERY_S
         if self.loop.time() - self._body_since > BODY_GRACE_S + self._body_bytes / BODY_BYTES_A_SECOND:

@@ -1,4 +1,4 @@
-"""What only a request can end with, and the one place where an error meets an HTTP status."""
+"""Errors that only a request can end with, and the only mapping from errors to HTTP statuses."""
 
 from typing import Final
 
@@ -30,7 +30,7 @@ class TooLarge(InvalidInput):
 
 
 class LimitReached(JobError):
-    """The tenant has reached a limit of this deployment; asking again may help `retry_after_s` seconds later."""
+    """The tenant has reached a limit of this deployment; a retry after `retry_after_s` seconds may help."""
 
     code = "limit_reached"
     retryable = True
@@ -48,7 +48,7 @@ class RangeUnsatisfiable(InvalidInput):
 
 
 class NotDoneYet(DependencyUnavailable):
-    """An answer that a job must give did not come in time."""
+    """A job did not give its answer in time."""
 
     code = "not_done_yet"
 
@@ -65,7 +65,7 @@ STATUS: Final[tuple[tuple[type[JobError], int], ...]] = (
     (DependencyUnavailable, 503),
     (InvalidInput, 422),
 )
-"""The first class that an error is an instance of gives its status; none of them: 500."""
+"""The first class that an error is an instance of gives its status; without a match it is 500."""
 
 
 def status_of(error: JobError) -> int:

@@ -1,4 +1,4 @@
-"""HEAD is GET without the body (RFC 9110, 9.3.2): every route that can be read can be asked for its head."""
+"""HEAD is GET without the body (RFC 9110, 9.3.2): every route that has GET has HEAD."""
 
 from typing import Final
 
@@ -9,12 +9,12 @@ ASKED: Final = "welip.head"
 
 
 def is_head(request: Request) -> bool:
-    """Whether the body of the answer will be dropped: what makes it may be left undone."""
+    """Whether the body of the answer will be dropped, so that the work of making it can be skipped."""
     return ASKED in request.scope
 
 
 class HeadAsGet:
-    """Routes a HEAD as the GET it stands for, and sends the head of its answer."""
+    """Routes a HEAD like its GET, and sends only the head of the answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,7 +1,8 @@
-"""How much one tenant may ask for: submissions a second, jobs that wait, bytes of files. Each gateway counts its own.
+"""Limits one tenant: submissions per second, waiting jobs, bytes of files. Each gateway counts its own. Waiting jobs
 
-Jobs that wait are counted in the background, so that a submission never waits for a count; that limit is passed by what
-comes in between. Bytes are reserved before they are stored, and the sum is checked once more when a file is recorded.
+are counted in the background, so that a submission never waits for a count; submissions in between can exceed that
+
+limit. Bytes are reserved before they are stored, and the sum is checked once more when a file is recorded.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 COUNT_EVERY_S: Final = 2.0
 AT_MOST: Final = 1 / 20
-"""Of a connection's time is spent on counting, however many jobs wait."""
+"""The share of a connection's time that is spent on counting, however many jobs wait."""
 STORED_FOR_S: Final = 30.0
 """How long a tenant's stored bytes are remembered; this gateway's own uploads are added at once."""
 
@@ -37,14 +38,14 @@ class RateLimited(LimitReached):
 
 
 class QueueFull(LimitReached):
-    """As many of the tenant's jobs wait as may."""
+    """The tenant has the maximum of waiting jobs."""
 
     code = "queue_full"
     retry_after_s = 5
 
 
 class StorageFull(LimitReached):
-    """The tenant's files have as many bytes as they may; room comes when files are removed."""
+    """The tenant's files have reached their limit of bytes. Removing files makes room."""
 
     code = "storage_full"
     retryable = False
@@ -52,7 +53,7 @@ class StorageFull(LimitReached):
 
 
 class Limits:
-    """Asked before something is accepted. `run()` counts in the background while the gateway serves."""
+    """Consulted before something is accepted. `run()` counts in the background while the gateway serves."""
 
     def __init__(self, database: Database, settings: LimitSettings) -> None:
         self._database = database
@@ -62,7 +63,7 @@ class Limits:
         self._accounts: dict[str, _Account] = {}
 
     async def run(self) -> None:
-        """Count the jobs that wait, until cancelled; while Postgres is away, what was counted last holds."""
+        """Count waiting jobs until cancelled; while Postgres is away, the last count holds."""
         if not self._settings.waiting:
             return
         await self._database.opened.wait()
@@ -96,12 +97,13 @@ class Limits:
 
     @property
     def file_bytes(self) -> int:
-        """How many bytes a tenant's files may have together; 0: no limit."""
+        """How many bytes a tenant's files may have in total; 0: no limit."""
         return self._settings.file_bytes
 
     @asynccontextmanager
     async def room(self, tenant: str) -> AsyncIterator["Room"]:
-        """The room of one upload, given back at the end unless it is kept. Raises `StorageFull` when there is none."""
+        """The reservation of one upload, released at the end unless it is kept. Raises `StorageFull` when there is no
+        room."""
         if not self.file_bytes:
             yield Room(None, tenant)
             return
@@ -118,7 +120,7 @@ class Limits:
             room.end()
 
     def reserve(self, tenant: str, size: int) -> None:
-        """Reserve bytes that are about to be stored. Raises `StorageFull` when they do not fit beside what is."""
+        """Reserve bytes that are about to be stored. Raises `StorageFull` when there is no room for them."""
         account = self._accounts[tenant]
         held = account.stored + account.reserved
         if held + size > self.file_bytes or (not size and held >= self.file_bytes):
@@ -126,7 +128,7 @@ class Limits:
         account.reserved += size
 
     def settle(self, tenant: str, size: int, *, stored: bool) -> None:
-        """What was reserved is stored now, or is given back."""
+        """Settle a reservation: its bytes are now stored, or are released."""
         account = self._accounts[tenant]
         account.reserved -= size
         account.stored += size if stored else 0
@@ -137,7 +139,7 @@ class Limits:
             self._accounts[tenant].stored -= size
 
     def storage_full(self) -> StorageFull:
-        """What an upload that does not fit is refused with."""
+        """The error for an upload that does not fit."""
         return StorageFull(f"your files may have {self.file_bytes} bytes together: remove some")
 
 
@@ -166,7 +168,7 @@ class Room:
             self._taken += size
 
     def keep(self) -> None:
-        """The file is stored: its bytes are the tenant's now."""
+        """The file is stored: its bytes now count for the tenant."""
         self._kept = True
 
     def end(self) -> None:

@@ -2,7 +2,7 @@
 
 A page of the internet reaches a loopback address by giving its own name that address (DNS rebinding), or by posting a
 form there (cross-site request forgery). The first shows in `Host`, the second in `Origin`, which pages cannot choose.
-A page of another server on this machine is a stranger too: an `Origin` has to be this server's own, with its port.
+A page of another server on this machine is foreign too: an `Origin` must be this server's own, with its port.
 """
 
 from functools import lru_cache
@@ -15,7 +15,7 @@ from infra.loopback import is_loopback
 
 
 class LocalOnly:
-    """Refuses requests that name another host than this machine; around everything when authentication is off."""
+    """Refuses requests that name a host other than this machine; wraps everything when authentication is off."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -41,7 +41,7 @@ def _authority(value: bytes) -> bytes:
 
 @lru_cache(1024)
 def _local(value: bytes) -> bool:
-    """Whether a `Host` is of this machine."""
+    """Whether a `Host` names this machine."""
     try:
         return is_loopback(urlsplit(f"//{value.decode('latin-1')}").hostname or "")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Around every request: the size of its body, and what is measured of it."""
+"""Wraps every request: limits its body, and measures it."""
 
 import time
 from functools import cache
@@ -17,11 +17,11 @@ UPLOADS: Final = "/v1/files"
 
 
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
-"""On every answer: what a tenant stored is never taken for anything else than it says."""
+"""On every answer: browsers must not guess another type for what a tenant stored."""
 
 
 class BodyLimit:
-    """Refuses a body over `limit` bytes: by its announced length before reading it, else as soon as it is passed."""
+    """Refuses a body over `limit` bytes: by its announced length before reading it, or as soon as it is exceeded."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, with errors described as what they are, problems (RFC 9457)."""
+"""The OpenAPI document: FastAPI's, with errors described as problems (RFC 9457)."""
 
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 
 
 def problems(*status: int) -> dict[int | str, dict[str, Any]]:
-    """The documented problems of a route: the given ones and those that every route has."""
+    """The documented problems of a route: the given ones, and those common to all routes."""
     return {code: PROBLEMS[code] for code in (*status, 401, 503)}
 
 

@@ -44,7 +44,8 @@ TYPES: Final[Mapping[int, str]] = {401: "authentication_error", 403: "permission
 """What OpenAI calls a class of errors, where it is neither `invalid_request_error` nor `server_error`."""
 
 REPEATED: Final = frozenset({408, 409, 429})
-"""Besides 5xx, what OpenAI's clients repeat without being asked, POST too, unless `x-should-retry` says no."""
+"""Besides 5xx, the statuses on which OpenAI's clients retry by themselves, even POST, unless `x-should-retry` says
+no."""
 
 RETRY_AFTER_S: Final = 2
 UNKNOWN_KIND: Final = ("union_tag_invalid", "union_tag_not_found")
@@ -53,7 +54,7 @@ UNKNOWN_KIND: Final = ("union_tag_invalid", "union_tag_not_found")
 def document(
     status: int, code: str, detail: str, *, field: str | None = None, remedy: str | None = None
 ) -> dict[str, Any]:
-    """The body of an error. OpenAI's clients show `error.message` alone, so that holds the remedy too."""
+    """The body of an error. OpenAI's clients show only `error.message`, so it includes the remedy."""
     return {
         "type": "about:blank",
         "title": TITLES.get(status, "Error"),
@@ -82,7 +83,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     retryable: bool = True,
 ) -> Response:
-    """A problem document. Not `retryable`: clients that repeat by status alone are told not to."""
+    """A problem document. When not `retryable`, it tells clients that retry by status alone not to."""
     body = document(status, code, detail, field=field, remedy=remedy)
     if errors:
         body["errors"] = errors
@@ -191,7 +192,7 @@ def _methods(request: Request) -> str:
 
 
 async def _left(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # the client has gone in the middle of its request: nobody reads this
+    return Response(status_code=400)  # the client left in the middle of its request: nobody reads this
 
 
 async def _defect(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Lists are read in turns: a tenant that asks for many at once waits for itself, and nobody else waits for it."""
+"""Lists are read in turns: a tenant that requests many at once delays only itself."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ WITHIN_S: Final = 5.0
 
 
 class TooManyReads(LimitReached):
-    """As many lists of the tenant wait for their turn as may."""
+    """The tenant has the maximum of lists waiting for their turn."""
 
     code = "too_many_reads"
 
@@ -35,14 +35,14 @@ class ReadTooSlow(DependencyUnavailable):
 
 @dataclass(slots=True)
 class _Turns:
-    """The turns of one tenant, while it asks for any."""
+    """The turns of one tenant, while it has requests."""
 
     free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     asking: int = 0
 
 
 class Reads:
-    """Gives connections to what lists things."""
+    """Gives connections to list queries."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

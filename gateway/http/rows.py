@@ -1,4 +1,4 @@
-"""What views are made of: a row, whichever driver or test it comes from."""
+"""The input of views: a row from any driver or test."""
 
 from typing import Any, Protocol
 

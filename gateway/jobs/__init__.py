@@ -1,1 +1,1 @@
-"""`/v1/jobs`: a job is submitted, looked at, waited for, followed and cancelled."""
+"""`/v1/jobs`: submit, read, wait for, follow and cancel jobs."""

@@ -1,4 +1,4 @@
-"""Waiting for jobs to end: one query for all who wait in this process, none while nobody does."""
+"""Waits for jobs to end, with one query for all waiters in this process, and none while nobody waits."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ LONGEST_POLL_S: Final = 0.1
 
 
 class Endings:
-    """Polls for the ends of the jobs that callers wait for, often after a new caller came, then ever less often."""
+    """Polls for the ends of the jobs that callers wait for: often after a new caller came, then less and less often."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -44,7 +44,7 @@ class Endings:
                     del self._waiting[job_id]
 
     def release(self) -> None:
-        """Answer everybody now, whatever their jobs do: the process is about to stop."""
+        """Answer all waiters now, whatever the state of their jobs: the process is about to stop."""
         self._released = True
         for futures in self._waiting.values():
             for future in futures:
@@ -61,7 +61,7 @@ class Endings:
         while self._waiting:
             await asyncio.sleep(self._pause)
             self._pause = min(self._pause * 1.2, LONGEST_POLL_S)
-            # While Postgres is away callers wait on, until their own time is up.
+            # While Postgres is away callers keep waiting until their own time is up.
             with contextlib.suppress(DependencyUnavailable):
                 async with self._database.connection() as connection:
                     ended = await reading.ended(connection, list(self._waiting))

@@ -23,10 +23,11 @@ LONGEST_PAUSE_S: Final = 0.5
 async def stream(
     database: Database, job: asyncpg.Record, after: int, known: Callable[[], Awaitable[object]]
 ) -> AsyncIterator[ServerSentEvent]:
-    """The events of `job` with ids above `after`, to the end of the job, or until the reader is not `known` any more.
+    """The events of `job` with ids above `after`, to the end of the job, or until the reader is no longer `known`.
 
-    Event 0 is the submission: it is the job's row itself, and so needs no row in the history. No connection is held
-    while nothing happens, so thousands of readers cost a query now and then, not a connection each.
+    Event 0 is the submission: it comes from the job's row and needs no row in the history. No connection is held while
+
+    nothing happens, so thousands of readers cost an occasional query, not a connection each.
     """
     job_id: UUID = job["id"]
     if after < 0:
@@ -36,10 +37,10 @@ async def stream(
     while True:
         try:
             await known()
-        except Unauthenticated:  # the key was revoked: who reads on must show another
+        except Unauthenticated:  # the key was revoked: to continue, the reader must present another
             return
         async with database.connection() as connection:
-            # Read the state first: whatever ended the job is then among the events read after it.
+            # Read the state first: then the event that ended the job is among the events read afterwards.
             ended = bool(await reading.ended(connection, [job_id]))
             rows = await reading.events(connection, job_id, after, PAGE)
         for row in rows:

@@ -1,6 +1,6 @@
-"""What an idempotency key stands for: the body as it was sent, not what this version makes of it.
+"""What an idempotency key stands for: the body as it was sent, not as this version completes it. So a default that a
 
-A default that a later version adds or changes does not make another body of it.
+later version adds or changes does not change the body.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ def fingerprint(sent: bytes) -> bytes:
 
 
 def agree(kept: bytes, given: bytes) -> bool:
-    """Whether two requests under one key are the same, as far as can be told.
+    """Whether two requests under one key are the same, as far as can be known. A fingerprint of an earlier scheme
 
-    A fingerprint of an earlier scheme compares to nothing: there the key alone decides, and gives its first job.
+    cannot be compared: there the key alone decides, and gives its first job.
     """
     comparable = len(kept) == len(given) and kept.startswith(SCHEME)
     return kept == given if comparable else True

@@ -1,4 +1,4 @@
-"""Jobs that the gateway submits for a request and waits for: searches and deletes. Workers alone touch the index."""
+"""Jobs that the gateway submits for a request and waits for: searches and deletes. Only workers touch the index."""
 
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ AT_FAULT: Final[dict[str, tuple[type[JobError], str]]] = {
     "filter_field_unknown": (InvalidInput, "filter"),
     "reranker_missing": (InvalidInput, "rerank"),
 }
-"""What a search's job fails with for the caller's sake: what that is, and the field as the caller wrote it."""
+"""Errors of a search's job that are the caller's fault: the error class, and the field as the caller wrote it."""
 
 
 async def done(services: Services, tenant: str, kind: str, input: BaseModel) -> dict[str, Any]:
@@ -48,7 +48,7 @@ async def done(services: Services, tenant: str, kind: str, input: BaseModel) -> 
 
 
 def as_error(error: dict[str, Any]) -> JobError:
-    """What a job failed with, as an error that names the part of this request at fault."""
+    """A job's error, as one that names the part of this request at fault."""
     code: str = error["code"]
     if code == "expired" or error.get("retryable"):
         return NotDoneYet(error["message"], code=code)

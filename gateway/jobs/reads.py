@@ -1,4 +1,4 @@
-"""A job is read for its owner: its row, and what is shown of it."""
+"""Reads a job for its owner: its row, and its public view."""
 
 from typing import Any
 from uuid import UUID

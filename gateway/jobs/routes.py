@@ -1,4 +1,4 @@
-"""`/v1/jobs`: submit, look, list, cancel, follow, and fetch results."""
+"""`/v1/jobs`: submit, read, list, cancel, follow, and fetch results."""
 
 import re
 from typing import Annotated, Final
@@ -93,7 +93,7 @@ async def jobs(
     after: Annotated[str | None, Query(pattern=pattern("job"), description="The last id of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Response:
-    """Jobs, newest first; children only under their `parent`."""
+    """Jobs, newest first; children appear only with `parent`."""
     if kind is not None and kind not in KINDS:
         raise InvalidInput(f"unknown kind {kind!r}: one of {', '.join(KINDS)}", code="unknown_kind", field="kind")
     async with services.reads.connection(tenant) as connection:
@@ -129,11 +129,11 @@ async def job(id: JobId, services: ServicesDep, tenant: Tenant, prefer: Prefer =
     responses=problems(404, 409),
 )
 async def cancel(id: JobId, services: ServicesDep, tenant: Tenant) -> Response:
-    """Cancel a job and its children: what waits ends at once, what runs within seconds."""
+    """Cancel a job and its children: waiting jobs end at once, running ones within seconds."""
     job_id = parsed("job", id)
     async with services.database.connection() as connection:
         live, parents = await cancelling.cancel(connection, job_id, tenant)
-        # After the commit, as every fan-in: of two children that end together the later must see both.
+        # After the commit, like every fan-in: when two children end together, the later one must see both.
         await moves.resume_parents(connection, sorted(parents))
     body = await job_of(services, job_id, tenant)
     if not live:
@@ -165,7 +165,7 @@ async def follow(
     async def known() -> str:
         return await services.keys.tenant(request.headers.get("authorization"))
 
-    # A larger id, which no event has, is past every end.
+    # A larger id belongs to no event and is past every end.
     return EventSourceResponse(events.stream(services.database, row, min(after, LAST_EVENT_ID), known), ping=15)
 
 
@@ -183,7 +183,7 @@ async def follow(
 async def result(
     id: JobId, services: ServicesDep, tenant: Tenant, request: Request, conditions: Annotated[Conditions, Header()]
 ) -> Response:
-    """The result as JSON; one that is stored as a file, as its bytes, with range requests."""
+    """The result as JSON; a result stored as a file comes as bytes, with range requests."""
     row = await row_of(services, parsed("job", id), tenant)
     if row["state"] != JobState.SUCCEEDED:
         if row["state"] in TERMINAL:

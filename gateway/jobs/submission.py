@@ -1,4 +1,4 @@
-"""How `POST /v1/jobs` reads its request: key, limits, body and headers, in half of the time that FastAPI takes."""
+"""How `POST /v1/jobs` reads its request: key, limits, body and headers, in half of FastAPI's time."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""Submission: a checked request becomes a job's row and its message, grouped with others of the same moment."""
+"""Turns a checked request into a job's row and its message, grouped with others of the same moment."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from schemas.kinds.registry import KINDS
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A job that is safe now. `new` is False when its idempotency key had made it before."""
+    """A job that is now stored. `new` is False when its idempotency key had made it before."""
 
     id: UUID
     view: dict[str, Any]
@@ -53,8 +53,8 @@ class Submitter:
     ) -> Accepted:
         """Accept a job; `sent` is the body that the key stands for.
 
-        Raises `Conflict` when the key came with another body before, or when its webhook could not be signed,
-        `InvalidInput` for a webhook that cannot be, and `DependencyUnavailable`.
+        Raises `Conflict` when the key came with another body before or the webhook cannot be signed, `InvalidInput` for
+        an invalid webhook, and `DependencyUnavailable`.
         """
         hook = submission.webhook
         job = NewJob(

@@ -49,12 +49,12 @@ _LIVE = (JobState.QUEUED, JobState.RUNNING, JobState.RETRY_WAIT)
 
 
 def fresh_view(job: NewJob, made: Made) -> dict[str, Any]:
-    """A job that was made this moment, without reading it back."""
+    """A job that was just made, without reading it back."""
     return job_view(_Fresh(job, made), None)
 
 
 class _Fresh:
-    """The row of a new job, as it would be read back: what it was made with, and what nothing has become of it yet."""
+    """The row of a new job, as it would be read back: the given values, and the initial values of the rest."""
 
     BLANK: Final = {
         "state": JobState.QUEUED.value,

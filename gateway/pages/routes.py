@@ -26,7 +26,7 @@ ASSETS: Final = "/docs/assets"
 
 
 def mount_assets(app: FastAPI) -> None:
-    """Serve Swagger UI from its package: a machine without internet has docs too."""
+    """Serve Swagger UI from its package, so that machines without internet have docs too."""
     app.mount(ASSETS, StaticFiles(directory=str(files("fastapi_offline") / "static")))
 
 
@@ -56,7 +56,7 @@ async def asyncapi_page() -> HTMLResponse:
 
 
 def _guarded(page: str) -> HTMLResponse:
-    """A page that runs its own scripts alone, talks to this server alone, and is shown in no other page's frame."""
+    """A page that runs only its own scripts, talks only to this server, and cannot be framed by another page."""
     inline = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     hashes = "".join(f" 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in inline)
     policy = (

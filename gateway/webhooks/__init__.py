@@ -1,1 +1,1 @@
-"""`/v1/webhooks`: who is told of events, and what they were told."""
+"""`/v1/webhooks`: endpoints, and deliveries of events to them."""

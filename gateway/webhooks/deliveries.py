@@ -1,4 +1,4 @@
-"""`/v1/webhooks/deliveries`: what receivers were told, how they answered, and telling them again."""
+"""`/v1/webhooks/deliveries`: what was sent to receivers, how they answered, and replays."""
 
 from typing import Annotated
 from uuid import UUID
@@ -41,7 +41,7 @@ async def deliveries(
     after: After = None,
     limit: Limit = 20,
 ) -> Response:
-    """What was sent, is to be sent, or could not be, newest first: to endpoints and to jobs' own receivers."""
+    """Deliveries that were sent, are waiting or failed, newest first, to endpoints and to jobs' own receivers."""
     async with services.reads.connection(tenant) as connection:
         rows = await webhooks.deliveries(
             connection,
@@ -56,7 +56,7 @@ async def deliveries(
 
 @router.get("/deliveries/{id}", summary="Look at a delivery", response_model=DeliveryLog, responses=problems(404))
 async def delivery(id: DeliveryId, services: ServicesDep, tenant: Tenant) -> Response:
-    """A delivery with each attempt and what the receiver answered."""
+    """A delivery with each attempt and the receiver's answer."""
     row = await _delivery(services, parsed("evt", id), tenant)
     async with services.database.connection() as connection:
         attempts = await webhooks.attempts(connection, row["id"])
@@ -71,7 +71,7 @@ async def delivery(id: DeliveryId, services: ServicesDep, tenant: Tenant) -> Res
     responses=problems(404, 409),
 )
 async def replay(id: DeliveryId, services: ServicesDep, tenant: Tenant) -> Response:
-    """Send it again now, under the same id and with the whole schedule of retries, whatever became of it before."""
+    """Send it again now, under the same id and with the whole schedule of retries, whatever its state."""
     delivery_id = parsed("evt", id)
     async with services.database.connection() as connection:
         replayed = await webhooks.replay(connection, delivery_id, tenant)
@@ -118,7 +118,7 @@ async def deliveries_of_endpoint(
     responses=problems(400, 404, 409, 413, 422),
 )
 async def replay_failed(id: EndpointId, body: Replay, services: ServicesDep, tenant: Tenant) -> Response:
-    """Send again what failed of the events since then, the oldest first, at most 1,000 in one call."""
+    """Send failed events since then again, the oldest first, at most 1,000 per call."""
     row = await _enabled(services, parsed("wh", id), tenant)
     async with services.database.connection() as connection:
         count = await webhooks.replay_failed(connection, row["id"], tenant, body.since)

@@ -41,7 +41,7 @@ EndpointId = Annotated[str, Path(description="`wh_` and 32 hex digits.")]
     responses=problems(400, 409, 413, 422),
 )
 async def add(body: NewEndpoint, services: ServicesDep, tenant: Tenant) -> Response:
-    """A receiver that is told of the ends of all the tenant's jobs. This answer alone holds its secret."""
+    """A receiver that is notified of the ends of all the tenant's jobs. Only this answer holds its secret."""
     url = services.receivers.checked(body.url)
     secret = new_secret()
     async with services.database.unit_of_work() as connection:
@@ -95,7 +95,8 @@ async def endpoint(id: EndpointId, services: ServicesDep, tenant: Tenant) -> Res
     responses=problems(400, 404, 413, 422),
 )
 async def change(id: EndpointId, body: EndpointChange, services: ServicesDep, tenant: Tenant) -> Response:
-    """Change what is given. `enabled: true` forgives its failures; what failed meanwhile can be replayed."""
+    """Change the given fields. `enabled: true` forgives its failures; deliveries that failed meanwhile can be
+    replayed."""
     endpoint_id = parsed("wh", id)
     if body.url is not None:
         body.url = services.receivers.checked(body.url)
@@ -121,7 +122,7 @@ async def remove(id: EndpointId, services: ServicesDep, tenant: Tenant) -> Respo
     responses=problems(400, 404, 413, 422),
 )
 async def rotate(id: EndpointId, services: ServicesDep, tenant: Tenant, body: Rotation | None = None) -> Response:
-    """A new secret, shown here only. The former one signs beside it for `overlap_s`; one before that no more."""
+    """A new secret, shown here only. The former one signs beside it for `overlap_s`; an older one no longer does."""
     endpoint_id = parsed("wh", id)
     made = new_secret()
     async with services.database.connection() as connection:

@@ -1,4 +1,4 @@
-"""Who may be told of a job's end: addresses that webhooks may go to, and tenants whose events can be signed."""
+"""Who may be notified of a job's end: allowed addresses, and tenants whose events can be signed."""
 
 import orjson
 
@@ -19,7 +19,8 @@ class Receivers:
         self._signing: set[str] = set()
 
     def checked(self, url: str, *, field: str = "url") -> str:
-        """The URL in its normal form. Raises `InvalidInput`, which names `field`, where webhooks must not go."""
+        """The URL in its normal form. Raises `InvalidInput`, which names `field`, for an address that webhooks must not
+        go to."""
         try:
             return check_url(url, self._settings)
         except InvalidInput as error:

@@ -11,7 +11,7 @@ from schemas.webhooks import DeliveryState
 
 
 def endpoint_view(row: Row) -> dict[str, Any]:
-    """An endpoint's row, which holds no secret."""
+    """An endpoint's row, without any secret."""
     return {
         "id": shown("wh", row["id"]),
         "object": "webhook_endpoint",

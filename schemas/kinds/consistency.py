@@ -1,4 +1,4 @@
-"""A registry of kinds that contradicts itself is found when it is read, not by the first job that meets it."""
+"""Finds contradictions in the registry of kinds when it is read, not when the first job meets them."""
 
 import re
 from collections import Counter

@@ -63,7 +63,7 @@ class TokenUsage(BaseModel):
 
 
 class InferenceResult(BaseModel):
-    """`found` is false when nothing retrieved answers the question; `timings_ms` in milliseconds by stage."""
+    """`found` is false when no retrieved passage answers the question; `timings_ms` in milliseconds by stage."""
 
     answer: str | None
     found: bool
@@ -85,7 +85,7 @@ class ToEncode(BaseModel):
 
 
 class Encoded(ToEncode):
-    """From `encode` back to `retrieve`: what the model made of the question."""
+    """From `encode` back to `retrieve`: the question's vectors."""
 
     embedding: Embedding
 

@@ -24,11 +24,11 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage: the pool that runs it and what it is given.
+    """A stage: the pool that runs it and what it is given. `input`: None means the kind's own. `carry`: what the
 
-    `input`: None is the kind's own. `carry`: what the stage before hands on; None is nothing. `begins`: a child may
-    begin here; a kind's first stage always may. `aliases`: former names, whose rows and messages are still here. A name
-    that another stage of the kind bears now may be among them: there the input decides which of the two is meant.
+    previous stage hands on; None means nothing. `begins`: a child may
+    begin here; a kind's first stage always may. `aliases`: former names that rows and messages may still use. If
+    another stage of the kind has such a name now, the input decides which of the two is meant.
     """
 
     pool: Pool
@@ -43,8 +43,8 @@ class Kind:
     """A kind of work. A submitted job begins at the first stage.
 
     `noun`: what its events call it, as in `job.succeeded`. `lane`, `max_attempts` (tries of each stage) and `timeout_s`
-    (of one try) hold where a submission, or the parent of a child, does not say. `submittable`: clients may ask for it;
-    otherwise it is made as a child alone. `children`: kinds that its stages may make. `aliases`: former names.
+    (of one try) hold where a submission, or the parent of a child, does not say. `submittable`: clients may submit it;
+    otherwise it exists only as a child. `children`: kinds that its stages may make. `aliases`: former names.
     """
 
     name: str
@@ -94,4 +94,4 @@ class Step:
 
 
 DEFAULT_BACKOFF: Final = Backoff()
-"""Of jobs whose kind is not known here."""
+"""For jobs whose kind is unknown here."""

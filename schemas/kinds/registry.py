@@ -58,19 +58,19 @@ class Route:
     lane: Lane
     pool: Pool
     begins: bool
-    """Whether a job, or a child of one, begins here. The other stages go on with what was begun."""
+    """Whether a job, or a child of one, begins here. The other stages continue started jobs."""
 
     @property
     def topic(self) -> str:
-        """The topic's name, which is its consumer group's too."""
+        """The name of the topic and of its consumer group."""
         return topic_name(self.kind, self.stage, self.lane)
 
 
 def routes() -> Iterator[Route]:
-    """Every topic there is: of present names, and of former ones, which are only emptied."""
+    """Every topic: of present names, and of former ones, which are only drained."""
     for kind in KINDS.values():
         named = [(name, name) for name in kind.stages]
-        # A former name that another stage bears now is a topic already.
+        # A former name that another stage now has is a topic already.
         named += [(old, new) for new in kind.stages for old in sorted(kind.stages[new].aliases - set(kind.stages))]
         for kind_name in (kind.name, *sorted(kind.aliases)):
             for stage, present in named:
@@ -102,7 +102,7 @@ def topic_of(kind: str, stage: str, lane: str) -> str:
 
 
 def submittable() -> list[Kind]:
-    """The kinds that clients may ask for."""
+    """The kinds that clients may submit."""
     return [kind for kind in KINDS.values() if kind.submittable]
 
 
@@ -117,7 +117,7 @@ def backoffs() -> dict[str, Backoff]:
 
 
 def backoff_of(kind: str) -> Backoff:
-    """How long failed tries of a kind wait; of one that is not known here, too."""
+    """How long failed tries of a kind wait, even if the kind is unknown here."""
     found = kind_of(kind)
     return DEFAULT_BACKOFF if found is None else found.backoff
 

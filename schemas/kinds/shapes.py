@@ -1,4 +1,4 @@
-"""What a stage is given, read from JSON and written as JSON: every input and carry is checked here, once."""
+"""Reads what a stage is given from JSON and writes it as JSON: every input and carry is checked here, once."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -25,7 +25,7 @@ def read_input(step: Step, text: str | bytes) -> Any:
 
 
 def read_carry(step: Step, text: str | bytes | None) -> Any:
-    """What the stage before handed on. Raises `CarryInvalid` with kind, stage and field."""
+    """What the previous stage handed on. Raises `CarryInvalid` with kind, stage and field."""
     shape = step.stage.carry
     missing = text is None or text in ("{}", b"{}")
     if shape is None:
@@ -73,7 +73,7 @@ def written_carry(step: Step, given: Given | None) -> str | None:
 
 
 def said(error: ValidationError, root: str) -> tuple[str, str]:
-    """The first field that does not fit, `input.steps`, and why; and how many more there are."""
+    """The first field that does not fit, such as `input.steps`, the reason, and how many more there are."""
     first, *more = error.errors(include_url=False, include_context=False, include_input=False)
     where = ".".join([root, *map(str, first["loc"])])
     why = str(first["msg"]).removeprefix("Value error, ")
@@ -86,7 +86,7 @@ def _carry_error(step: Step, error: ValidationError) -> CarryInvalid:
 
 
 def _fits(shape: Shape, given: object) -> bool:
-    """Whether it is an instance already, which needs no checking: what makes 10,000 children quick."""
+    """Whether it already is an instance and needs no check; this makes 10,000 children quick."""
     return isinstance(given, shape)
 
 

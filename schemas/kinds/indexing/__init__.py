@@ -90,7 +90,7 @@ class IndexingInput(BaseModel):
 
 
 class DocumentCounts(BaseModel):
-    """What became of the documents of one job. `superseded`: a job that was planned later had written them already."""
+    """The outcome for the documents of one job. `superseded`: a job that was planned later had written them already."""
 
     added: int = 0
     replaced: int = 0

@@ -11,7 +11,7 @@ from schemas.names import CollectionName
 class PartInput(BaseModel):
     """A child that adds documents: `part` is the blob key of them, one JSON object a line.
 
-    `version` is the job's: of two jobs that write one document, the one with the higher version wins.
+    `version` is the job's: when two jobs write one document, the higher version wins.
     """
 
     model_config = ConfigDict(extra="forbid")
