@@ -37,8 +37,10 @@ class Services:
 
 
 async def services_of(request: Request) -> Services:
-    """The services of the application that serves this request. Async, because FastAPI calls synchronous ones in a
-    thread."""
+    """The services of the application that serves this request.
+
+    Async, because FastAPI calls synchronous ones in a thread.
+    """
     found: Any = request.app.state.services
     assert isinstance(found, Services)
     return found

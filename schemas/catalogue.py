@@ -51,9 +51,9 @@ def stamp(content_hash: str, version: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class IndexRecord:
-    """One physical index of a collection, and what its vectors are made with. `dimension` and `learned` are known once
+    """One physical index of a collection, and what its vectors are made with.
 
-    the first point is written.
+    `dimension` and `learned` are known once the first point is written.
     """
 
     generation: int
@@ -110,10 +110,10 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The effect of a write to the catalogue. `changed` are the ids of documents that now are as the job wants them; a
+    """The effect of a write to the catalogue.
 
-    job planned later had spoken for the others. `now` is what holds of each document, for `VectorIndex.prune` of the
-    index `generation`. `added` are the ids
+    `changed` are the ids of documents that now are as the job wants them; a job planned later had spoken for the
+    others. `now` is what holds of each document, for `VectorIndex.prune` of the index `generation`. `added` are the ids
     that the collection did not have until this job wrote them: however many jobs write one id at once, one added it.
     """
 
@@ -126,8 +126,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Unbuilt:
-    """A document whose points are missing from an index that is being built, or that was deleted while its points
-    remain."""
+    """A document whose points an index being built lacks, or still has although the document was deleted."""
 
     id: str
     version: int

@@ -119,9 +119,9 @@ def _both(kept: object, value: object) -> bool:
 
 
 class EncoderView(BaseModel):
-    """What a collection's vectors are made with; `dense` and `dimension` are null where it has no dense arm. `learned`:
+    """What a collection's vectors are made with; `dense` and `dimension` are null where it has no dense arm.
 
-    the dense model also gives its own term weights.
+    `learned`: the dense model also gives its own term weights.
     """
 
     sparse: str

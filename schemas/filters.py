@@ -1,5 +1,4 @@
-"""Which chunks may answer: conditions on the metadata of their documents, as JSON and in the form that the index
-executes.
+"""Which chunks may answer: conditions on their documents' metadata, as JSON and in the index's form.
 
 In JSON all fields of an object must hold. A plain value means `eq`, a list `in`, an object its operators; `and` and
 `or` take lists of such objects, and are not field names here:

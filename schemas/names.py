@@ -18,11 +18,10 @@ def no_control_characters(value: str) -> str:
 
 
 def printable(value: str) -> str:
-    """The value. Raises `ValueError` when it holds something that breaks a line, reorders it or is not a character. Not
+    """The value. Raises `ValueError` when it holds something that breaks a line, reorders it or is not a character.
 
-    `str.isprintable`, which rejects blanks other than the ASCII one, joiners of emoji, and characters newer than this
-
-    Python.
+    Not `str.isprintable`, which rejects blanks other than the ASCII one, joiners of emoji, and characters newer than
+    this Python.
     """
     for character in value:
         code = ord(character)
@@ -40,9 +39,9 @@ def _composed(value: Any) -> Any:
 
 
 Composed = BeforeValidator(_composed)
-"""In Unicode form NFC, because macOS spells Korean in another form that looks the same. It comes after a string's
+"""In Unicode form NFC, because macOS spells Korean in another form that looks the same.
 
-constraints: with a function in between, pydantic would check the length before it strips.
+It comes after a string's constraints: with a function in between, pydantic would check the length before it strips.
 """
 
 

@@ -1,5 +1,4 @@
-"""Unicode normalisation in linear time, for everything that a tenant sends: names here, documents and questions in
-`infra`.
+"""Unicode normalisation in linear time, for all that a tenant sends: names here, documents and questions in `infra`.
 
 `unicodedata.normalize` sorts the combining marks behind a character by insertion: n marks cost n squared steps, with
 the interpreter lock held. So runs of marks are bounded first, as in Unicode's stream-safe format (UAX 15, section 13).

@@ -102,9 +102,9 @@ class IndexName:
 
 @dataclass(frozen=True, slots=True)
 class DocumentVersion:
-    """Which points of a document hold: its newest version, and the content hash by which points of a lower version
+    """Which points of a document hold: its newest version, and the content hash of older points that still hold.
 
-    still hold. None when no lower version holds: the document was deleted, or this version wrote all of its points.
+    None when no lower version holds: the document was deleted, or this version wrote all of its points.
     """
 
     id: str

@@ -1,6 +1,7 @@
-"""`/v1/collections`: read, change, search, delete. Everything that touches the index is a job. The gateway waits for
+"""`/v1/collections`: read, change, search, delete.
 
-the job of a search or a delete; a change is answered with its job.
+Everything that touches the index is a job. The gateway waits for the job of a search or a delete; a change is answered
+with its job.
 """
 
 import json as jsonlib

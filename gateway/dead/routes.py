@@ -97,7 +97,6 @@ async def requeue_one(id: Id, services: ServicesDep, asking: Asking) -> Response
     """Submit the letter's original job again as a new job: 202 and its `Location`, or 200 when that was done before.
 
     All other letters of the same submitted job are requeued with it. A message's letter is read again, and the job it
-
     names is summoned.
     """
     outcome = await requeue(services, parsed("dead", id), asking)

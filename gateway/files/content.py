@@ -83,8 +83,7 @@ def _names(header: str, tag: str, *, weak: bool) -> bool:
 
 
 def byte_range(wanted: str | None, size: int) -> tuple[int, int] | None:
-    """First byte and length of a `Range` header over `size` bytes; None: all of it, also when it is not a byte
-    range."""
+    """First byte and length of a `Range` header over `size` bytes; None: all of it, or no byte range."""
     found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", (wanted or "").strip())
     if found is None or found.group(0) == "bytes=-":
         return None

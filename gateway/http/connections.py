@@ -21,8 +21,7 @@ HEAD_WITHIN_S: Final = 20.0
 
 BODY_GRACE_S: Final = 30.0
 BODY_BYTES_A_SECOND: Final = 4096
-"""A body may take the grace, plus a second for every so many bytes received: enough for a slow line, not for a
-trickle."""
+"""A body may take the grace, plus a second per so many bytes received: enough for a slow line, not a trickle."""
 
 LOOK_EVERY_S: Final = 5.0
 TAKEN_WITHIN_S: Final = 60.0
@@ -49,8 +48,10 @@ MALFORMED: Final = refusal(HTTPStatus.BAD_REQUEST, "malformed_http", "this is no
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """Refuses what is too large or too slow, and closes the connection. A request that arrives in one piece sets no
-    timer."""
+    """Refuses what is too large or too slow, and closes the connection.
+
+    A request that arrives in one piece sets no timer.
+    """
 
     _in_head = False
     _in_body = False

@@ -1,8 +1,8 @@
-"""Limits one tenant: submissions per second, waiting jobs, bytes of files. Each gateway counts its own. Waiting jobs
+"""Limits one tenant: submissions per second, waiting jobs, bytes of files.
 
-are counted in the background, so that a submission never waits for a count; submissions in between can exceed that
-
-limit. Bytes are reserved before they are stored, and the sum is checked once more when a file is recorded.
+Each gateway counts its own. Waiting jobs are counted in the background, so that a submission never waits for a count;
+submissions in between can exceed that limit. Bytes are reserved before they are stored, and the sum is checked once
+more when a file is recorded.
 """
 
 import asyncio
@@ -102,8 +102,10 @@ class Limits:
 
     @asynccontextmanager
     async def room(self, tenant: str) -> AsyncIterator["Room"]:
-        """The reservation of one upload, released at the end unless it is kept. Raises `StorageFull` when there is no
-        room."""
+        """The reservation of one upload, released at the end unless it is kept.
+
+        Raises `StorageFull` when there is no room.
+        """
         if not self.file_bytes:
             yield Room(None, tenant)
             return

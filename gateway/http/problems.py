@@ -44,8 +44,7 @@ TYPES: Final[Mapping[int, str]] = {401: "authentication_error", 403: "permission
 """What OpenAI calls a class of errors, where it is neither `invalid_request_error` nor `server_error`."""
 
 REPEATED: Final = frozenset({408, 409, 429})
-"""Besides 5xx, the statuses on which OpenAI's clients retry by themselves, even POST, unless `x-should-retry` says
-no."""
+"""Besides 5xx, the statuses on which OpenAI's clients retry, even POST, unless `x-should-retry` says no."""
 
 RETRY_AFTER_S: Final = 2
 UNKNOWN_KIND: Final = ("union_tag_invalid", "union_tag_not_found")

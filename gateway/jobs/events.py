@@ -26,7 +26,6 @@ async def stream(
     """The events of `job` with ids above `after`, to the end of the job, or until the reader is no longer `known`.
 
     Event 0 is the submission: it comes from the job's row and needs no row in the history. No connection is held while
-
     nothing happens, so thousands of readers cost an occasional query, not a connection each.
     """
     job_id: UUID = job["id"]

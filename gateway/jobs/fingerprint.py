@@ -1,6 +1,6 @@
-"""What an idempotency key stands for: the body as it was sent, not as this version completes it. So a default that a
+"""What an idempotency key stands for: the body as it was sent, not as this version completes it.
 
-later version adds or changes does not change the body.
+So a default that a later version adds or changes does not change the body.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ def fingerprint(sent: bytes) -> bytes:
 
 
 def agree(kept: bytes, given: bytes) -> bool:
-    """Whether two requests under one key are the same, as far as can be known. A fingerprint of an earlier scheme
+    """Whether two requests under one key are the same, as far as can be known.
 
-    cannot be compared: there the key alone decides, and gives its first job.
+    A fingerprint of an earlier scheme cannot be compared: there the key alone decides, and gives its first job.
     """
     comparable = len(kept) == len(given) and kept.startswith(SCHEME)
     return kept == given if comparable else True

@@ -95,8 +95,10 @@ async def endpoint(id: EndpointId, services: ServicesDep, tenant: Tenant) -> Res
     responses=problems(400, 404, 413, 422),
 )
 async def change(id: EndpointId, body: EndpointChange, services: ServicesDep, tenant: Tenant) -> Response:
-    """Change the given fields. `enabled: true` forgives its failures; deliveries that failed meanwhile can be
-    replayed."""
+    """Change the given fields.
+
+    `enabled: true` forgives its failures; deliveries that failed meanwhile can be replayed.
+    """
     endpoint_id = parsed("wh", id)
     if body.url is not None:
         body.url = services.receivers.checked(body.url)

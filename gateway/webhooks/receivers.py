@@ -19,8 +19,10 @@ class Receivers:
         self._signing: set[str] = set()
 
     def checked(self, url: str, *, field: str = "url") -> str:
-        """The URL in its normal form. Raises `InvalidInput`, which names `field`, for an address that webhooks must not
-        go to."""
+        """The URL in its normal form.
+
+        Raises `InvalidInput`, which names `field`, for an address that webhooks must not go to.
+        """
         try:
             return check_url(url, self._settings)
         except InvalidInput as error:

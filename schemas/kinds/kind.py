@@ -24,10 +24,10 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage: the pool that runs it and what it is given. `input`: None means the kind's own. `carry`: what the
+    """A stage: the pool that runs it and what it is given.
 
-    previous stage hands on; None means nothing. `begins`: a child may
-    begin here; a kind's first stage always may. `aliases`: former names that rows and messages may still use. If
+    `input`: None means the kind's own. `carry`: what the previous stage hands on; None means nothing. `begins`: a child
+    may begin here; a kind's first stage always may. `aliases`: former names that rows and messages may still use. If
     another stage of the kind has such a name now, the input decides which of the two is meant.
     """
 

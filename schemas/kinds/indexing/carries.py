@@ -6,8 +6,10 @@ from schemas.kinds.indexing import DocumentError, IndexingResult
 
 
 class Numbered(BaseModel):
-    """What `plan` keeps for its own next try: the version of its job, drawn once. The job with the higher version
-    wins."""
+    """What `plan` keeps for its own next try: the version of its job, drawn once.
+
+    The job with the higher version wins.
+    """
 
     version: int
 
