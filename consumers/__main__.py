@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 after a clean stop, 2 when this process cannot do its pools' work, 70 when it stopped working."""
+    """0 after a clean stop, 2 when this process cannot do its pools' work, 70 when it got stuck."""
     parser = argparse.ArgumentParser(prog="welip worker")
     parser.add_argument(
         "--pool", action="append", choices=[pool.value for pool in Pool], help="repeatable; default all"

@@ -34,7 +34,7 @@ from schemas.topics import Pool
 log = structlog.get_logger(__name__)
 
 ENDS_WITHIN_S: Final = 60
-"""After the drain. Every step of the end has a limit of its own; together they are below this one."""
+"""After the drain. Every step of the shutdown has its own limit; together they are below this one."""
 
 
 async def work(
@@ -49,7 +49,7 @@ async def work(
 ) -> None:
     """Run until SIGTERM or SIGINT: then stop claiming, let stages finish for `drain`, hand the rest back.
 
-    Raises `ConsumerStuck`, or what else ended it, after ending in the same order.
+    Raises `ConsumerStuck`, or another cause, after shutting down in the same order.
     """
     # Part of the fence, so no two processes may ever share one: in a container every worker is process 1.
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -68,7 +68,7 @@ async def work(
         held = HeldJobs()
         heartbeat = Heartbeat(held, postgres, worker, worker_name=name)
         broker = kafka_broker(kafka, client_id=f"welip-worker-{name}")
-        # The worker carries what it hands on itself, woken at once. Whatever it could not carry, the relays beside the
+        # The worker publishes what it hands on itself, woken at once. What it could not publish, the relays beside the
         # gateway find within their poll, so this one need not look often; rescue is theirs too.
         seldom = relay.model_copy(update={"poll": timedelta(seconds=1)})
         agents = Agents(database, broker, kafka=kafka, relay=seldom, rescue=None, connected=True)
@@ -115,7 +115,7 @@ async def work(
 
 @asynccontextmanager
 async def _meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
-    """Let `work` go on beside the block, and no longer. What it raises is raised where a job needs it, not here."""
+    """Run `work` while the block runs. What it raises is raised where a job needs it, not here."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -125,7 +125,7 @@ async def _meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
 
 
 async def _hand_on_the_rest(agents: Agents) -> None:
-    """The last stages' next messages, so that they need not wait for another relay."""
+    """Publish the last stages' next messages, so that they need not wait for another relay."""
     with contextlib.suppress(DependencyUnavailable):
         while await agents.relay.relay_batch():
             pass

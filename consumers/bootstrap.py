@@ -1,4 +1,4 @@
-"""Opens the adapters that the settings name, those that this process needs: the one place where ports meet infra."""
+"""Opens the adapters that the settings name and this process needs: the only place where ports meet infra."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSettings:
-    """What picks the adapters."""
+    """The settings that select the adapters."""
 
     blobs: BlobsSettings
     index: IndexSettings
@@ -59,16 +59,16 @@ class Opened:
 
     ports: Ports
     answers: Sequence[Callable[[], Awaitable[None]]]
-    """Each waits until an outside system answers, and says while that is away."""
+    """Each waits until an outside system answers, and logs while it is away."""
     warm: Callable[[], Coroutine[Any, Any, None]]
-    """Loads now what the first job would wait for."""
+    """Loads in advance what the first job would wait for."""
 
 
 @asynccontextmanager
 async def open_ports(
     needs: Needs, database: Database, settings: AdapterSettings, pools: Collection[Pool], *, worker: str
 ) -> AsyncIterator[Opened]:
-    """The ports in `needs`, closed in reverse order at the end; one that fails to close keeps no other open.
+    """The ports in `needs`, closed in reverse order at the end; a failure to close one does not keep another open.
 
     `worker` is the name under which files are published. Raises `DependencyMissing`, naming the group to install, and
     `Conflict` for an embedded index in use elsewhere.
@@ -122,7 +122,7 @@ async def open_ports(
         thread = ThreadPoolExecutor(1, thread_name_prefix="models")
         exits.callback(thread.shutdown, wait=False, cancel_futures=True)
         if Ports.embedder in needs:
-            # A model that runs in this process is loaded in the pool `gpu` only; one behind an address is for all.
+            # A model that runs in this process is loaded only in the pool `gpu`; one behind an address serves all.
             here = Pool.GPU in pools or settings.embedder.engine == "openai"
             cache = PostgresEmbeddingCache(database)
             ports.embedder = embedder = open_embedder(settings.embedder, cache, thread) if here else None

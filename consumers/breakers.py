@@ -1,4 +1,4 @@
-"""Circuit breakers: while an outside system is away, the topics whose stages need it are left alone."""
+"""Circuit breakers: while an outside system is away, the topics whose stages need it rest."""
 
 import random
 import time
@@ -15,8 +15,8 @@ LONGEST_S: Final = 30.0
 class Breakers:
     """One breaker a topic. Not thread-safe: for one event loop.
 
-    A try that finds its outside system away opens the breaker for 1 s; each time that the next tries find the same, for
-    twice as long, up to 30 s; one that gets through resets it. Jobs wait on their topic meanwhile, at no cost, instead
+    A try that finds its outside system away opens the breaker for 1 s. While the next tries find the same, the pause
+    doubles, up to 30 s. A try that gets through resets it. Jobs wait on their topic meanwhile, at no cost, instead
     of being claimed, failing and waiting one by one. A share of each pause is random, so that workers do not come back
     together (https://martinfowler.com/bliki/CircuitBreaker.html).
     """
@@ -42,5 +42,5 @@ class Breakers:
             log.info("breaker.closed", topic=topic)
 
     def is_open(self, topic: str) -> bool:
-        """Whether the topic is to be left alone now."""
+        """Whether the topic must rest now."""
         return time.monotonic() < self._until.get(topic, 0)

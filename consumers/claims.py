@@ -1,4 +1,4 @@
-"""Claims that a stop must not cut off: what Postgres gave this worker would lie until its lease ends."""
+"""Claims that a stop must not interrupt: jobs claimed by this worker would wait until their leases end."""
 
 import asyncio
 from collections.abc import Coroutine

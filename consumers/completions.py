@@ -1,4 +1,4 @@
-"""Records how tries ended: one statement for all that end at about the same time, and again until Postgres has it."""
+"""Records how tries ended: one statement for all that end at about the same time, repeated until Postgres has it."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from schemas.lifecycle import JobState
 
 
 class Completions:
-    """Groups the ends of a worker's tries, wakes parents whose last child ended, and the relay when work goes on."""
+    """Groups the ends of a worker's tries, wakes parents whose last child ended, and the relay when work continues."""
 
     def __init__(self, database: Database, wake_relay: Callable[[], None], *, worker: str) -> None:
         self._database = database
@@ -26,14 +26,17 @@ class Completions:
         )
 
     async def record(self, move: Move) -> Moved | None:
-        """Where the job went; None when its fence failed. While Postgres is away, tries on: the fence decides then."""
+        """Where the job went; None when its fence failed.
+
+        Keeps trying while Postgres is away; then the fence decides.
+        """
         return await patiently(lambda: self._moves.call(move), event="completion.away", first_s=0.1, longest_s=2)
 
     async def fan_out(self, wait: Wait) -> bool:
         """Make children and let the parent wait, in one transaction. False: the fence failed.
 
-        While Postgres is away, tries on: should a try have been committed without our hearing of it, the next finds
-        the fence closed, and the job goes on all the same.
+        Keeps trying while Postgres is away: if a try was committed without our knowing, the next one finds the fence
+        closed, and the job continues anyway.
         """
 
         async def once() -> bool:
@@ -55,7 +58,7 @@ class Completions:
         return held
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for pending records."""
         await self._moves.close()
 
     async def _flush(self, group: Sequence[Move]) -> Sequence[Moved | None]:

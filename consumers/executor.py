@@ -46,7 +46,7 @@ class Executor:
     held: HeldJobs
     ports: Ports
     outage: timedelta = timedelta(hours=1)
-    """For how long an outside system may be away before its outage costs attempts."""
+    """How long an outside system may be away before its outage costs attempts."""
     breakers: Breakers = field(default_factory=Breakers)
 
 
@@ -140,7 +140,7 @@ class Try:
                 assert_never(why)
 
     def _after_error(self, error: Exception) -> Retry | Fail:
-        """What was raised, as an outcome; what is no `JobError` is a defect."""
+        """What was raised, as an outcome; anything but a `JobError` is a defect."""
         if isinstance(error, JobError):
             return Retry(error, error.retry_after) if error.retryable else Fail(error)
         log.error("stage.defect", stage=self._row.stage, exc_info=error)
@@ -154,7 +154,7 @@ class Try:
             self._x.breakers.well(topic)
 
     async def _decision(self, outcome: Outcome) -> Move | Wait:
-        """What the outcome does to the job. One that may not be, as a child without a key, is an error of the try."""
+        """What the outcome does to the job. An invalid one, such as a child without a key, is an error of the try."""
         try:
             return await self._decide(outcome)
         except LeaseLost:
@@ -204,7 +204,7 @@ class Try:
         recorded = False
         if isinstance(decision, Wait):
             recorded = await self._x.completions.fan_out(decision)
-            # Not ours any more, or its owner cancelled it while the stage ran: then it must still end.
+            # No longer ours, or its owner cancelled it while the stage ran: then it must still end.
             decision = moves.cancelled(self._row)
         if not recorded and await self._x.completions.record(decision) is None:
             FENCED.labels(self._row.kind).inc()

@@ -18,17 +18,17 @@ from schemas.outcomes import Child, FanOut
 from schemas.topics import Lane
 
 FEW: Final = 16
-"""So many children of an interactive job do not flood its lane."""
+"""This many children of an interactive job do not flood its lane."""
 
 MAX_CHILDREN: Final = 100_000
-"""Of one fan-out: they are made in one transaction."""
+"""Children of one fan-out: they are made in one transaction."""
 
 MAX_KEY_CHARS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A fan-out as it is recorded: the parent waits for `children`, and goes on with `then`. `carry` is JSON."""
+    """A fan-out as it is recorded: the parent waits for `children`, and continues with `then`. `carry` is JSON."""
 
     id: UUID
     epoch: int

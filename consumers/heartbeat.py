@@ -18,16 +18,16 @@ log = structlog.get_logger(__name__)
 
 
 RECONNECT_S: Final = 1.0
-"""Between tries to reach Postgres: the rescuer soon gives up a worker that has no session."""
+"""Pause between tries to reach Postgres: the rescuer soon gives up a worker without a session."""
 
 
 class Heartbeat:
     """Renews the leases of all held jobs in one statement; its answer says which were lost or are to be cancelled.
 
-    Its session also tells the rescuer that this worker lives: a killed process has none any more.
+    Its session also tells the rescuer that this worker lives: a killed process no longer has one.
 
-    While Postgres cannot be reached, a job whose lease is about to end by our own clock is aborted: someone else may
-    be given it, and two must not run it.
+    While Postgres cannot be reached, a job whose lease is about to end by our own clock is aborted: another worker may
+    get it, and two must not run it.
     """
 
     def __init__(self, held: HeldJobs, postgres: PostgresSettings, worker: WorkerSettings, *, worker_name: str) -> None:
@@ -80,7 +80,7 @@ class Heartbeat:
                     connection.terminate()
                     connection = None
                 pause = min(self._every, RECONNECT_S)
-            except Exception as error:  # whatever it is: without this thread every lease of the process would end
+            except Exception as error:  # any error: without this thread every lease of the process would end
                 log.error("heartbeat.defect", exc_info=error, jobs=len(jobs))
             self._abort_what_may_end()
         if connection is not None:

@@ -1,4 +1,4 @@
-"""Notices a worker that lives but does not work, and ends it: its supervisor starts another, its leases run out.
+"""Detects a worker that is alive but stuck, and ends it: its supervisor starts another, and its leases expire.
 
 Two things can hang for good. A stage may block the event loop, while the heartbeat's thread keeps the leases of all
 that the process holds. And a consumer may stop consuming without an error (aiokafka#1037, #1154).
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 TIMES: Final = 6
-"""So many signs of life must be missing, one after the other. They are counted, and no time is measured, so that a
-process or a machine that was suspended, and finds all of the time gone when it wakes, is not taken for a stuck one."""
+"""This many consecutive signs of life must be missing.
+
+They are counted, and no time is measured, so that a process or a machine that wakes from suspension is not considered
+stuck.
+"""
 
 
 class ConsumerStuck(Exception):
@@ -58,7 +61,7 @@ class LoopWatch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no longer. The loop must still be open."""
+        """Stop watching. The loop must still be open."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -82,18 +85,18 @@ class ConsumerWatch:
     """Asks Kafka, through connections of its own, whether messages wait that this worker's consumers do not bring.
 
     Stuck is a consumer when, for `stuck_s` seconds, its lane had free slots and no claim was held up, and a partition
-    had messages left of which none was passed, by this worker or by its group. Only partitions count that belong to
-    this worker or to nobody: those of another worker are that one's to notice, which may well be busy. When nobody has
+    had messages left of which none was passed, by this worker or by its group. Only partitions of this worker or of
+    nobody count. Another worker watches its own, and may well be busy. When nobody has
     a partition, every idle worker of the pool ends, the healthy ones too; that costs a rebalance, which is the cure.
 
-    While Kafka does not answer, nothing is concluded, and the time begins anew.
+    While Kafka does not answer, nothing is concluded, and the time starts again.
     """
 
     def __init__(
         self, progress: "Mapping[Subscription, Progress]", kafka: KafkaSettings, *, client_id: str, stuck_s: float
     ) -> None:
         self.looks = 0
-        """How many times Kafka was asked and did answer."""
+        """How many times Kafka was asked and answered."""
         self._progress = {subscription.group: one for subscription, one in progress.items()}
         self._topics = {subscription.group: subscription.topics for subscription in progress}
         self._embedded = kafka.embedded
@@ -112,7 +115,7 @@ class ConsumerWatch:
                 except DependencyUnavailable:
                     self._unmoved.clear()
                     continue
-                except Exception as error:  # whatever it is: a consumer that works must not end by its watch
+                except Exception as error:  # any error: the watch must not end a consumer that works
                     log.error("liveness.defect", exc_info=error)
                     await self._backlog.close()
                     continue

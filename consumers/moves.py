@@ -17,7 +17,7 @@ from schemas.outcomes import Next
 
 
 def onward(row: Claimed, step: Step, outcome: Next) -> Move:
-    """To the next stage. Raises `StageUnknown`, and `CarryInvalid` when that stage cannot use what it would get."""
+    """To the next stage. Raises `StageUnknown`, and `CarryInvalid` when the carry does not fit that stage."""
     stage, carry = carried(step.kind, outcome.stage, outcome.carry)
     return Move(row.id, row.epoch, JobState.QUEUED, stage=stage, carry=carry, attempt=0)
 
@@ -69,7 +69,7 @@ def failed(row: Claimed, error: JobError, *, dead: bool = False) -> Move:
 
 
 def cancelled(row: Claimed) -> Move:
-    """To its end, as its owner wished."""
+    """To its end, because its owner cancelled it."""
     return Move(row.id, row.epoch, JobState.CANCELLED)
 
 

@@ -1,4 +1,4 @@
-"""A claimed job is opened for its stage: the stage is found by its name, input and carry are checked, once."""
+"""Opens a claimed job for its stage: finds the stage by name, and checks input and carry once."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -37,7 +37,7 @@ def opened(row: Claimed, report: Callable[[int, int, str | None], Awaitable[None
 
 
 def _step(row: Claimed) -> tuple[Step, Any]:
-    """The stage that the row's names mean, with its input. Where a name had another meaning before, the input tells."""
+    """The stage that the row's names mean, with its input. If a name once meant another stage, the input decides."""
     unfit: InvalidInput | None = None
     for step in steps(row.kind, row.stage):
         try:

@@ -1,4 +1,4 @@
-"""What a consume loop tells of itself, so that liveness can tell a stuck consumer from a busy or an idle one."""
+"""What a consume loop reports, so that liveness can tell a stuck consumer from a busy or an idle one."""
 
 import contextlib
 import time
@@ -14,7 +14,7 @@ LONG_CLAIM_S: Final = 1.0
 
 
 class Progress:
-    """How far one subscription got. Times are of this process's monotonic clock."""
+    """The progress of one subscription. Times are of this process's monotonic clock."""
 
     def __init__(self, slots: Slots) -> None:
         self.passed: dict[TopicPartition, int] = {}

@@ -1,4 +1,4 @@
-"""Live progress of a stage on its way to the job's row: a few writes a second, and the last one always."""
+"""Writes a stage's live progress to the job's row: a few writes per second, and always the last one."""
 
 import contextlib
 import time

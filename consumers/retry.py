@@ -34,7 +34,7 @@ def retry_delay(
 def outage_delay(
     error: JobError, *, away: timedelta, limit: timedelta, max_attempts: int, draw: float | None = None
 ) -> timedelta | None:
-    """How long to wait for an outside system that has been `away` so long; None: this try counts like any other.
+    """How long to wait for an outside system that has been `away` this long; None: this try counts like any other.
 
     An outage is nobody's fault, so up to `limit` it costs no attempt. The wait is between half and the whole of the
     outage so far, from 1 s to 1 min: exponential, like a retry's, without a counter. A job of one attempt is not meant

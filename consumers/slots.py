@@ -23,12 +23,12 @@ class Slots:
 
     @property
     def free(self) -> int:
-        """Slots nobody has taken."""
+        """Free slots."""
         return self._free
 
     @property
     def free_since(self) -> float | None:
-        """Since when, on the monotonic clock, there was always a free one; None when there is none."""
+        """Since when, on the monotonic clock, a slot has been free without a break; None when none is free."""
         return self._free_since if self._free > 0 else None
 
     async def wait(self, *, last: bool = False) -> int:
@@ -48,7 +48,7 @@ class Slots:
         return self._free
 
     def take(self, count: int) -> None:
-        """Take some, right after `wait` and without an await between, so that nobody else takes them."""
+        """Take some, right after `wait` and without an await in between, so that nobody else takes them."""
         self._free -= count
 
     def give(self, count: int) -> None:

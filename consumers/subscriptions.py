@@ -1,4 +1,4 @@
-"""Consumes topics: each message is a summons; what it summons to is claimed, and then the offset may be committed.
+"""Consumes topics: each message is a summons; its job is claimed, and then the offset may be committed.
 
 FastStream holds the connections and the subscribers; the loop is our own, because its batch handler pauses between
 polls and its single-message handler costs more than a whole no-op job.
@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 class Subscription:
     """Topics of one lane that one consumer reads as one group.
 
-    `ahead`: those of them whose messages go before the others', because they go on with what was begun.
+    `ahead`: those of them whose messages go before the others', because they continue started jobs.
     """
 
     group: str
@@ -142,7 +142,7 @@ class Consumers:
             await asyncio.wait(self._tries, timeout=10)
 
     async def _leave(self) -> None:
-        """Leave the groups at once: the partitions of a member that drains would lie for the whole of the drain."""
+        """Leave the groups at once: the partitions of a draining member would be unread for the whole drain."""
         leaving = asyncio.gather(*(subscriber.stop() for _, subscriber in self._subscribers), return_exceptions=True)
         with contextlib.suppress(TimeoutError):  # aiokafka's stop may hang while the broker is down
             await asyncio.wait_for(leaving, 5)
@@ -202,7 +202,7 @@ class Consumers:
         return await consumer.getmany(timeout_ms=self._poll_ms, max_records=most)  # type: ignore[no-any-return]
 
     def _rest(self, consumer: Any, subscription: Subscription, before: set[str]) -> set[str]:
-        """Leave the topics alone whose breaker is open, and take up those again whose has closed; which rest now.
+        """Pause the topics whose breaker is open, resume those whose breaker has closed; returns which rest now.
 
         Paused, not unpolled: a group throws a member out that does not poll. A rebalance forgets pauses, the next round
         sets them again.
@@ -216,7 +216,7 @@ class Consumers:
     async def _claim(
         self, records: "Sequence[ConsumerRecord[bytes | None, bytes | None]]", slots: Slots, lane: Lane
     ) -> None:
-        """Claim what the messages summon to, as slots come free: another consumer of the lane may have taken some.
+        """Claim the summoned jobs, as slots come free: another consumer of the lane may have taken some.
 
         What cannot be read is kept after that, so that its neighbours do not wait for it.
         """
@@ -259,7 +259,7 @@ class Consumers:
             task.add_done_callback(self._ended)
 
     async def _claim_patiently(self, summons: Sequence[Summons]) -> list[Claimed]:
-        """Claim; while Postgres is away hold the messages and try on: their offsets are not committed."""
+        """Claim; while Postgres is away hold the messages and keep trying: their offsets are not committed."""
 
         async def once() -> list[Claimed]:
             async with self._executor.database.connection() as connection:
@@ -304,7 +304,7 @@ class _Offsets:
             await asyncio.wait_for(self._commit(), 3)
 
     async def _commit_soon(self) -> None:
-        while self._passed:  # also what was passed while a commit was under way
+        while self._passed:  # including what was passed during a commit
             await asyncio.sleep(self.PAUSE_S)
             await self._commit()
 

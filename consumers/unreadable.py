@@ -1,4 +1,4 @@
-"""Messages are read; what is no summons is kept as a dead letter before its offset may be committed."""
+"""Reads messages; what is not a summons becomes a dead letter before its offset may be committed."""
 
 import hashlib
 from collections import Counter
@@ -29,7 +29,7 @@ A_STATEMENT: Final = 64
 
 
 def read(records: "Sequence[ConsumerRecord[bytes | None, bytes | None]]") -> tuple[list[Summons], list[Unreadable]]:
-    """What the messages summon to, and what is no summons, or one for another topic."""
+    """The summonses, and the messages that are none or belong on another topic."""
     summons: list[Summons] = []
     unreadable: list[Unreadable] = []
     for record in records:
@@ -39,7 +39,7 @@ def read(records: "Sequence[ConsumerRecord[bytes | None, bytes | None]]") -> tup
             unreadable.append(_unreadable(record, "unreadable_message", _why(error)))
             continue
         home = topic_of(found.kind, found.stage, found.lane)
-        # A former name is at home on the topic of its own, which is being emptied, and on that of the present name.
+        # A former name belongs on its own topic, which is being drained, and on that of the present name.
         if record.topic in (home, topic_name(found.kind, found.stage, found.lane)):
             summons.append(found)
         else:
@@ -48,7 +48,7 @@ def read(records: "Sequence[ConsumerRecord[bytes | None, bytes | None]]") -> tup
 
 
 async def keep(database: Database, messages: Sequence[Unreadable]) -> None:
-    """Return once the messages are kept, each once; while Postgres is away, try on."""
+    """Return once the messages are kept, each once; keep trying while Postgres is away."""
     for topic, count in Counter(message.topic for message in messages).items():
         UNREADABLE.labels(topic).inc(count)
         log.error("message.unreadable", topic=topic, messages=count)

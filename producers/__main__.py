@@ -1,4 +1,4 @@
-"""`welip relay`: relay, rescuer and retention in a process of their own."""
+"""`welip relay`: relay, rescuer and retention in a separate process."""
 
 import asyncio
 import sys

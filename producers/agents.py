@@ -1,4 +1,4 @@
-"""The agents that put work onto topics, as one unit: in the gateway's process, or in one of their own."""
+"""The agents that put work onto topics, as one unit: in the gateway's process, or in a separate one."""
 
 import asyncio
 import contextlib
@@ -22,13 +22,13 @@ from schemas.kinds.registry import routes
 log = structlog.get_logger(__name__)
 
 SILENT_S: Final = 120.0
-"""No round takes so long: publishing, statements and waiting for a connection have limits, 30 s at most each."""
+"""No round takes this long: publishing, statements and waits for a connection are limited to 30 s each."""
 
 
 class Agents:
     """Relay, rescuer (which also queues due retries), retention and garbage. `async with` starts and stops them.
 
-    They wait for Kafka in the background: whoever holds them can accept work meanwhile, the outbox keeps it. Pass
+    They wait for Kafka in the background; meanwhile work can be accepted, because the outbox keeps it. Pass
     `connected` when the broker is started already: starting it again would start its subscribers twice.
     """
 
@@ -73,14 +73,14 @@ class Agents:
             await asyncio.wait_for(self._broker.stop(), 5)
 
     async def join(self) -> None:
-        """Until one of the agents ends, which it does only by a defect; raises what ended it."""
+        """Wait until an agent ends, which only a defect causes; raises what ended it."""
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
 
     @property
     def ended(self) -> bool:
-        """Whether one of them ended, which it does only by a defect."""
+        """Whether one of them ended, which only a defect causes."""
         return any(task.done() for task in self._tasks)
 
     @property
@@ -126,7 +126,7 @@ def _tell_defect(task: asyncio.Task[None]) -> None:
 
 
 async def connect_patiently(broker: KafkaBroker, settings: KafkaSettings) -> None:
-    """Make missing topics and start the broker; keep trying, saying so, until Kafka answers."""
+    """Make missing topics and start the broker; keep trying, and log it, until Kafka answers."""
     if not settings.embedded:
         made = await ensure_topics_patiently(settings, [route.topic for route in routes()])
         if made:

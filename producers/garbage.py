@@ -1,6 +1,6 @@
-"""Blobs that were noted as garbage are deleted within seconds. Any number of processes may do it side by side.
+"""Deletes blobs recorded as garbage within seconds. Any number of processes may do so side by side.
 
-Only what is noted is ever deleted: object storage may hold what this database does not know.
+Only recorded blobs are ever deleted: object storage may hold things that this database does not know.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ log = structlog.get_logger(__name__)
 
 EVERY_S: Final = 1.0
 PAGE: Final = 100
-"""Notes whose blobs are deleted in one transaction: it must not last."""
+"""Records whose blobs are deleted in one transaction, which must be short."""
 FEW: Final = 10
-"""Folders of jobs that are deleted unasked: to list all jobs' folders costs more."""
+"""How many job folders are deleted without a check: listing all jobs' folders costs more."""
 
 
 class Stored(Protocol):
-    """What collecting garbage asks of object storage."""
+    """What garbage collection needs of object storage."""
 
     def names(self, prefix: str) -> AsyncGenerator[str, None]:
         """The names directly under `prefix/`: folders in ascending order, and blobs."""
@@ -36,14 +36,14 @@ class Stored(Protocol):
 
 
 class Garbage:
-    """Deletes what is noted as garbage, but for what a file's row names."""
+    """Deletes blobs recorded as garbage, except those that a file's row names."""
 
     def __init__(self, database: Database, blobs: Stored) -> None:
         self._database = database
         self._blobs = blobs
 
     async def run(self) -> None:
-        """Collect every second until cancelled; while Postgres or object storage is away, try on."""
+        """Collect every second until cancelled; keep trying while Postgres or object storage is away."""
         while True:
             try:
                 if deleted := await self.collect():
@@ -56,7 +56,7 @@ class Garbage:
             await asyncio.sleep(EVERY_S)
 
     async def collect(self) -> int:
-        """Delete all that is due; how many blobs there were."""
+        """Delete all that is due; returns how many blobs there were."""
         total = 0
         while True:
             async with self._database.unit_of_work() as connection:
@@ -76,7 +76,7 @@ class Garbage:
         return deleted
 
     async def _delete(self, key: str, kept: Sequence[str]) -> int:
-        """Delete a blob, or a folder but for what is kept of it."""
+        """Delete a blob, or a folder except the parts that are kept."""
         below = [one for one in kept if one.startswith(f"{key}/")]
         if not below:
             return await self._blobs.delete(key)

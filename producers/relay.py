@@ -29,8 +29,8 @@ log = structlog.get_logger(__name__)
 class Relay:
     """Takes a batch, publishes it, commits its deletion after Kafka's acknowledgement; then the next one.
 
-    It sleeps when the outbox is empty and wakes by `wake()`, which whoever wrote to the outbox in this process calls,
-    or after `poll`. A `NOTIFY` on every submit would wake relays elsewhere too, but costs 39 % of submit throughput.
+    It sleeps when the outbox is empty and wakes by `wake()`, which every writer to the outbox in this process calls, or
+    after `poll`. A `NOTIFY` on every submit would wake relays elsewhere too, but costs 39 % of submit throughput.
     """
 
     def __init__(self, database: Database, broker: KafkaBroker, settings: RelaySettings, kafka: KafkaSettings) -> None:
@@ -43,7 +43,7 @@ class Relay:
         """When the present round began, on the monotonic clock; None before the first."""
 
     def wake(self) -> None:
-        """Say that the outbox has something."""
+        """Announce that the outbox has messages."""
         self._woken.set()
 
     async def run(self) -> None:
@@ -71,7 +71,7 @@ class Relay:
             return await outbox.anything(connection)
 
     async def relay_batch(self) -> int:
-        """Carry one batch over; how many messages. Raises `DependencyUnavailable`, and then all are still there."""
+        """Publish one batch; returns how many messages. When it raises `DependencyUnavailable`, all are still there."""
         async with self._database.unit_of_work() as connection:
             rows = await outbox.take(connection, self._settings.batch)
             if rows:

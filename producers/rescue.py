@@ -1,4 +1,4 @@
-"""The rescuer: puts back on its way whatever would lie for ever. One leads at a time; the others stand by."""
+"""The rescuer: moves on jobs that would otherwise wait forever. One leads at a time; the others stand by."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 PAGE: Final = 500
 """Rows a sweep moves in one transaction: a mass rescue must not hold locks for long."""
 SELDOM: Final = 5
-"""Every how many sweeps the rarer rescues run."""
+"""The rarer rescues run once in this many sweeps."""
 
 
 class Rescuer:
@@ -39,13 +39,13 @@ class Rescuer:
         """When the present step of a sweep began, on the monotonic clock; None before the first."""
 
     async def run(self) -> None:
-        """Sweep until cancelled; while Postgres is away, try on."""
+        """Sweep until cancelled; keep trying while Postgres is away."""
         while True:
             try:
                 moved = await self.sweep()
             except DependencyUnavailable as error:
                 log.warning("rescue.away", error=error.message)
-                self._absent.clear()  # whatever cut us off has cut off the workers too: give them time to come back
+                self._absent.clear()  # what cut us off has cut off the workers too: give them time to come back
                 moved = 0
             if moved:
                 self._wake_relay()
@@ -53,7 +53,7 @@ class Rescuer:
                 await asyncio.sleep(self._settings.every.total_seconds())
 
     async def sweep(self) -> int:
-        """One round of every rescue; how many jobs moved. 0 when another rescuer leads."""
+        """One round of every rescue; returns how many jobs moved, 0 when another rescuer leads."""
         total = 0
         parents: set[UUID] = set()
         steps: list[tuple[str, Callable[[Connection], Awaitable[int]]]] = [
@@ -61,7 +61,7 @@ class Rescuer:
             ("gone", self._end_leases_of_the_dead),
             ("lease", lambda c: _ended(rescue.end_expired_leases(c, PAGE), parents)),
         ]
-        if self._sweeps % SELDOM == 0:  # what only a crash makes necessary
+        if self._sweeps % SELDOM == 0:  # needed only after a crash
             steps += [
                 ("expired", lambda c: _ended(rescue.end_expired(c, PAGE), parents)),
                 ("unclaimed", self._summon_again),
@@ -87,7 +87,7 @@ class Rescuer:
         return total
 
     async def summon_all(self) -> int:
-        """After the loss of a broker that keeps nothing: every queued job gets its message again."""
+        """After the loss of a broker that stores nothing: every queued job gets its message again."""
         before = datetime.now(UTC)
         total = 0
         while True:
@@ -99,9 +99,9 @@ class Rescuer:
             self._wake_relay()
 
     async def _end_leases_of_the_dead(self, connection: "Connection") -> int:
-        """Workers whose session ended, and did not come back for `gone`, are dead: nobody need wait for their leases.
+        """Workers without a session for `gone` are dead, and nobody need wait for their leases.
 
-        Moves nothing by itself: the next step does, as with any other lease that has ended.
+        Moves nothing itself; the next step does, as with any expired lease.
         """
         now = time.monotonic()
         self._absent = {worker: self._absent.get(worker, now) for worker in await rescue.absent(connection)}
@@ -119,7 +119,7 @@ class Rescuer:
 
 
 async def _ended(ended: Awaitable[tuple[int, set[UUID]]], parents: set[UUID]) -> int:
-    """How many ended; adds their parents to `parents`."""
+    """Returns how many ended; adds their parents to `parents`."""
     moved, found = await ended
     parents |= found
     return moved

@@ -1,4 +1,4 @@
-"""Retention: what ended long enough ago is removed, a little at a time. One leads at a time; the others stand by.
+"""Retention: removes what ended long enough ago, in small steps. One leads at a time; the others stand by.
 
 Rows go first, and the commit that removes them notes the blobs they leave behind: a row without its blob would be a
 broken promise, a blob without a row is deleted from the note.
@@ -29,20 +29,20 @@ log = structlog.get_logger(__name__)
 
 FIRST: Final = UUID(int=0)
 LOOK_BACK_S: Final = 3600.0
-"""How often everything is looked through from the beginning: what could not go when it was passed may go now."""
+"""How often a full pass starts from the beginning: rows that could not go then may go now."""
 LOOKED_AT: Final = 200
-"""Jobs whose input is searched in one statement: an input may have a megabyte."""
+"""Jobs whose input is searched in one statement; an input may have a megabyte."""
 CLOCKS_APART: Final = timedelta(days=1)
-"""A job is younger than a file it names, by clocks of machines that differ by less."""
+"""Machines' clocks differ by less than this when a job is compared with a file it names."""
 PAUSE_S: Final = 0.02
 
 
 class _AnotherLeadsError(Exception):
-    """Another process removes at this moment."""
+    """Another process is removing at this moment."""
 
 
 class Retention:
-    """Removes what `settings` let expire; a period of 0 keeps for ever."""
+    """Removes what has expired by `settings`; a period of 0 keeps forever."""
 
     def __init__(self, database: Database, blobs: Stored, settings: RetentionSettings) -> None:
         self.garbage = Garbage(database, blobs)
@@ -52,7 +52,7 @@ class Retention:
         self._looked_back_at = float("-inf")
 
     async def run(self) -> None:
-        """A round every `every` until cancelled; while Postgres or object storage is away, try on."""
+        """A round every `every` until cancelled; keeps trying while Postgres or object storage is away."""
         while True:
             try:
                 await self.round()
@@ -64,7 +64,7 @@ class Retention:
             await asyncio.sleep(self._settings.every.total_seconds())
 
     async def round(self) -> dict[str, int]:
-        """Remove everything that has expired by now; how much of what. Nothing while another process leads."""
+        """Remove everything that has expired; returns how many of each. Nothing while another process leads."""
         look_back = time.monotonic() - self._looked_back_at >= LOOK_BACK_S
         if look_back:
             self._passed.clear()
@@ -85,7 +85,7 @@ class Retention:
             removed["deleted_documents"] = await self._all("deleted_documents", rebuilds.remove_deleted)
             removed["blobs"] = await self.garbage.collect()
         except _AnotherLeadsError:
-            self._looked_back_at = float("-inf")  # whoever leads later begins at the beginning
+            self._looked_back_at = float("-inf")  # the next leader starts from the beginning
         found = {what: count for what, count in removed.items() if count}
         if found:
             log.info("retention.removed", **found)
@@ -93,7 +93,7 @@ class Retention:
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator["Connection"]:
-        """A transaction in which nobody else removes, and after it a pause in which everybody else works."""
+        """A transaction in which no other process removes, followed by a pause for everybody else's work."""
         began = time.monotonic()
         async with self._database.unit_of_work() as connection:
             if not await retention.lead(connection):
@@ -107,7 +107,7 @@ class Retention:
         remove: Callable[["Connection", Stretch], Awaitable[tuple[int, UUID | None]]],
         age: timedelta,
     ) -> int:
-        """Remove rows that stand by themselves."""
+        """Remove independent rows."""
         total = 0
         while True:
             async with self._turn() as connection:
@@ -167,7 +167,10 @@ class Retention:
         return count
 
     async def _remove_tree(self, root: UUID) -> int:
-        """Remove a job after everything below it, a page at a time. Broken off, it is gone on with at a look back."""
+        """Remove a job after all its descendants, a page at a time.
+
+        The next full pass continues an interrupted removal.
+        """
         total = 0
         parents = [root]
         while parents:
@@ -197,11 +200,11 @@ class Retention:
             self._passed["uploads"] = rows[-1]["id"]
 
     async def _embeddings(self, age: timedelta) -> int:
-        """Remove cached vectors that nobody asked for."""
+        """Remove cached vectors that are not used."""
         return await self._all("embeddings", lambda connection, limit: embeddings.remove_unused(connection, age, limit))
 
     async def _all(self, what: str, remove: Callable[["Connection", int], Awaitable[int]]) -> int:
-        """Remove rows that know themselves when they go, a batch at a time."""
+        """Remove rows that hold their own expiry, a batch at a time."""
         total = 0
         while True:
             async with self._turn() as connection:

@@ -1,1 +1,1 @@
-"""How good a ranking is, and how sure that is: metrics of retrieval, bootstrap intervals, and exact lexical scores."""
+"""How good a ranking is, and how certain that is: retrieval metrics, bootstrap intervals, exact lexical scores."""

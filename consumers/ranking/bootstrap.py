@@ -1,4 +1,4 @@
-"""How sure a mean over questions is: percentile bootstrap intervals, also of the difference of two systems.
+"""How certain a mean over questions is: percentile bootstrap intervals, also for the difference of two systems.
 
 Efron and Tibshirani (1993), "An Introduction to the Bootstrap", chapter 13; for comparing two systems on the same
 questions, Sakai (2006), "Evaluating evaluation metrics based on the bootstrap".
@@ -30,12 +30,12 @@ class Estimate:
 
     @property
     def above_zero(self) -> bool:
-        """Whether the whole interval is above 0: a gain that is not chance."""
+        """Whether the whole interval is above 0, so that the gain is statistically significant."""
         return self.low > 0
 
 
 def mean_interval(values: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
-    """The mean of one value a question, with its 95 % interval. The same seed gives the same interval.
+    """The mean of one value per question, with its 95 % interval. The same seed gives the same interval.
 
     Raises `ValueError` when there are no values.
     """

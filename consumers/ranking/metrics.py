@@ -1,4 +1,4 @@
-"""Metrics of retrieval, question by question, from the places at which the relevant documents stand.
+"""Metrics of retrieval, question by question, from the ranks of the relevant documents.
 
 Relevance is yes or no, and a question may have several relevant documents. Definitions as in Manning, Raghavan and
 Schütze (2008), "Introduction to Information Retrieval", section 8.4, and Järvelin and Kekäläinen (2002), "Cumulated
@@ -18,7 +18,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """At which place each relevant document stands: `places[starts[q] : starts[q + 1]]` are those of question q.
+    """The rank of each relevant document: `places[starts[q] : starts[q + 1]]` are those of question q.
 
     Places count from 1, the best; infinite for a document that was not found. Every question has one at least.
     """
@@ -48,7 +48,7 @@ class Places:
 
 
 def documents(chunks: Iterable[str]) -> list[str]:
-    """The documents of ranked chunks, best first: each where its best chunk stands."""
+    """The documents of ranked chunks, best first: each ranks where its best chunk ranks."""
     return list(dict.fromkeys(chunks))
 
 

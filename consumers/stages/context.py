@@ -16,7 +16,7 @@ Carry = TypeVar("Carry", covariant=True)
 
 
 async def _silent(done: int, total: int, message: str | None) -> None:
-    """Progress that nobody asked for."""
+    """Discards progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class StageJob(Generic[In, Carry]):
 
     @property
     def requester(self) -> Requester:
-        """On whose behalf shared processes work for this job."""
+        """For whom shared processes work when they work for this job."""
         return Requester(self.tenant, self.lane, self.started_at.timestamp())
 
     @property

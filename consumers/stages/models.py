@@ -1,4 +1,4 @@
-"""Models as stages meet them: the one that a collection was made with, and what models read of a chunk."""
+"""Models as stages use them: the one that a collection was made with, and the text of a chunk that models read."""
 
 from consumers.stages.ports import Embedder, Ports
 from schemas.errors import Conflict, DependencyMissing

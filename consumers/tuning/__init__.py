@@ -1,1 +1,1 @@
-"""`welip tune`: which settings suit a collection, found on questions whose documents are known. Needs no server."""
+"""`welip tune`: finds settings that suit a collection, with questions whose documents are known. Needs no server."""

@@ -1,4 +1,4 @@
-"""`python -m consumers.tuning`: what `welip tune` becomes."""
+"""`python -m consumers.tuning`: the process of `welip tune`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Which settings to recommend, honestly: chosen on some questions, judged on others, and only when it is no chance."""
+"""Which settings to recommend: chosen on some questions, judged on others, and only for a significant gain."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Choice:
 
     @property
     def recommended(self) -> int:
-        """`best` when choosing gains for sure, else `base`."""
+        """`best` when the gain of choosing is statistically significant, else `base`."""
         return self.best if self.gain.above_zero else self.base
 
 

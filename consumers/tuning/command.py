@@ -59,9 +59,10 @@ def tune(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write the report, as JSON.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Find k1, b and the weights of the arms on questions whose documents are known. Needs no server.
+    """Find k1, b and the weights of the arms with questions whose documents are known. Needs no server.
 
-    Chooses on some of the questions and judges on the others, and recommends a change only when its gain is no chance.
+    Chooses on some of the questions, judges on the others, and recommends a change only when the gain is statistically
+    significant.
     """
     with _guarded():
         if metric not in METRICS:

@@ -1,4 +1,4 @@
-"""Which settings are tried, and what each of them makes of every question."""
+"""Which settings are tried, and the value of each for every question."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Documents, and questions whose documents are known: what tuning and measuring start from, read from tables."""
+"""Documents, and questions whose documents are known: the input of tuning and measuring, read from tables."""
 
 import csv
 import json

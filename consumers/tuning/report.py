@@ -1,4 +1,4 @@
-"""What `welip tune` tells: the figures before and after, how sure the gain is, and how to apply it."""
+"""The report of `welip tune`: the figures before and after, how certain the gain is, and how to apply it."""
 
 from collections.abc import Sequence
 from typing import Any, Final

@@ -1,1 +1,1 @@
-"""Deliveries of webhooks: taken from Postgres, sent to receivers, recorded, and tried again."""
+"""Deliveries of webhooks: claimed in Postgres, sent to receivers, recorded, and retried."""

@@ -1,4 +1,4 @@
-"""The deliverer: takes due deliveries from Postgres, sends them, records how that went. Any number run side by side."""
+"""The deliverer: claims due deliveries in Postgres, sends them, records the results. Any number run side by side."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LEASE_MARGIN: Final = timedelta(seconds=15)
-"""A lease is longer than an attempt by this: the time to record it."""
+"""A lease exceeds an attempt by this, the time to record it."""
 CONTENDED_S: Final = 0.05
 """The pause after another deliverer was faster."""
 TIDY_S: Final = 15.0
@@ -58,7 +58,7 @@ class Deliverer:
         )  # fmt: skip
 
     async def run(self) -> None:
-        """Deliver until cancelled; while Postgres is away, try on. Raises what ends it by a defect."""
+        """Deliver until cancelled; keep trying while Postgres is away. Raises the defect that ends it."""
         loops = [asyncio.create_task(self._deliver_due()), asyncio.create_task(self._tidy())]
         try:
             await asyncio.gather(*loops)
@@ -83,7 +83,7 @@ class Deliverer:
             await _within(wait_s, self._changed)
 
     async def _take(self) -> float:
-        """Begin what is due; how many seconds to wait before the next look, unless something changes."""
+        """Begin what is due; returns the seconds to wait before the next look, unless something changes."""
         free = self._settings.concurrency - len(self._under_way)
         poll = self._settings.poll.total_seconds()
         if free <= 0:

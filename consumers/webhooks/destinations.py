@@ -1,4 +1,4 @@
-"""How much may be under way to each destination: a few attempts, and only a probe now and then while they fail."""
+"""How many attempts each destination may have under way: a few, and only an occasional probe while they fail."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ FIRST_PAUSE_S: Final = 0.5
 """Between two probes of a destination that fails; doubled by each failure."""
 LONGEST_PAUSE_S: Final = 30.0
 LONGEST_WISH_S: Final = 600.0
-"""A destination that asks to be left alone, `Retry-After`, is believed for all its deliveries for so long."""
+"""The longest time for which a destination's `Retry-After` holds back all its deliveries."""
 FORGET_S: Final = 3600.0
 """A destination that fails is no longer remembered when it was not tried for this long."""
 
@@ -24,7 +24,7 @@ class _Destination:
 class Destinations:
     """What this process knows of the destinations that are not both idle and well.
 
-    Those that fail share half of all slots, so that however many of them hang, the others go on.
+    Those that fail share half of all slots, so that the others continue however many of them hang.
     """
 
     def __init__(self, per_destination: int, slots: int, *, clock: Callable[[], float] = time.monotonic) -> None:

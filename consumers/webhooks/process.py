@@ -1,4 +1,4 @@
-"""A worker process of the pool `webhook` alone: it needs Postgres and a way out, and neither Kafka nor storage."""
+"""A worker process of the pool `webhook` alone: it needs Postgres and a way out, but no Kafka or storage."""
 
 import structlog
 from prometheus_client import start_http_server

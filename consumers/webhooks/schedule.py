@@ -1,4 +1,4 @@
-"""When a delivery that failed is tried again."""
+"""When a failed delivery is retried."""
 
 import random
 from collections.abc import Callable
@@ -12,7 +12,7 @@ PAUSES_S: Final = (5.0, 5 * MINUTE, 30 * MINUTE, *(hours * HOUR for hours in (2,
 
 ATTEMPTS: Final = len(PAUSES_S) + 1
 JITTER: Final = 0.2
-"""A pause is longer by up to this share of it, so that what failed together does not come back together."""
+"""A random share of a pause, up to this, is added, so that deliveries that failed together do not return together."""
 LONGEST_WISH_S: Final = 24 * HOUR
 """A receiver's `Retry-After` beyond this is cut to it."""
 

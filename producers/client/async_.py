@@ -1,4 +1,4 @@
-"""`AsyncClient`: how the client for asyncio sends its calls, and its streams."""
+"""`AsyncClient`: how the asyncio client sends its calls and streams."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class AsyncClient(ClientCalls, Asynchronous):
-    """A WeLIP server, over HTTP, as `Client` is. Use it as an async context manager, or await `aclose()`."""
+    """A WeLIP server over HTTP, like `Client`. Use it as an async context manager, or await `aclose()`."""
 
     def __init__(
         self,
@@ -52,11 +52,11 @@ class AsyncClient(ClientCalls, Asynchronous):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def events(self, id: str, after: int | None = None) -> AsyncIterator[Event]:
-        """As `Client.events`."""
+        """Like `Client.events`."""
         cursor = EventCursor(id, after)
         while not cursor.ended:
             cursor.connected()
@@ -77,7 +77,7 @@ class AsyncClient(ClientCalls, Asynchronous):
             await asyncio.sleep(cursor.pause_s)
 
     async def download(self, id: str, to: str | Path) -> Path:
-        """As `Client.download`."""
+        """Like `Client.download`."""
         async with self._stream(requests.file_content(id)) as answer:
             with uploads.replacing(Path(to)) as file:
                 async for piece in answer.aiter_bytes():

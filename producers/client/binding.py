@@ -1,4 +1,4 @@
-"""A call written once for both clients: its body says what to send, and the client it is bound to sends it its way."""
+"""A call written once for both clients: its body says what to send, and the bound client sends it in its own way."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Every call of both clients but the streams, each written once: what is sent, and what comes back."""
+"""Every call of both clients except the streams, written once: what is sent, and what comes back."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
@@ -12,7 +12,7 @@ from producers.client.uploads import SentWatcher, Source
 
 
 class ClientCalls:
-    """What `Client` and `AsyncClient` can be asked for."""
+    """The calls of `Client` and `AsyncClient`."""
 
     @call
     def submit(self, kind: str, input: Mapping[str, Any], **options: Unpack[SubmitOptions]) -> Request[Job]:
@@ -21,7 +21,7 @@ class ClientCalls:
 
     @call
     def job(self, id: str) -> Request[Job]:
-        """The job as it stands."""
+        """The job's present state."""
         return requests.job(id)
 
     @call
@@ -34,7 +34,7 @@ class ClientCalls:
         after: str | None = None,
         limit: int | None = None,
     ) -> Request[Page[Job]]:
-        """A page of jobs, newest first; `after` is the last id of the page before, `limit` 1 to 100."""
+        """A page of jobs, newest first; `after` is the last id of the previous page, `limit` 1 to 100."""
         return requests.jobs(kind=kind, state=state, parent=parent, after=after, limit=limit)
 
     @pages
@@ -46,7 +46,7 @@ class ClientCalls:
 
     @call
     def cancel(self, id: str) -> Request[Job]:
-        """Ask for the job to stop; an `ApiError` of status 409 when it has ended."""
+        """Ask the job to stop. Raises `ApiError` with status 409 when it has ended."""
         return requests.cancel(id)
 
     @call
@@ -83,7 +83,7 @@ class ClientCalls:
 
     @call
     def file(self, id: str) -> Request[File]:
-        """What is known of a file."""
+        """A file's metadata."""
         return requests.file(id)
 
     @call
@@ -93,12 +93,12 @@ class ClientCalls:
 
     @call
     def collections(self) -> Flow[list[Collection]]:
-        """Every collection by name, without settings and fields, which `collection` tells."""
+        """Every collection by name, without settings and fields; `collection` returns those."""
         return flows.collections()
 
     @call
     def collection(self, name: str) -> Request[Collection]:
-        """What is known of a collection."""
+        """A collection in full."""
         return requests.collection(name)
 
     @call
@@ -107,7 +107,7 @@ class ClientCalls:
     ) -> Request[Job]:
         """Change a collection's settings, those named in `settings`; the job that does it.
 
-        Where vectors depend on them, or with `rebuild`, all documents are indexed again while searches go on.
+        If vectors depend on them, or with `rebuild`, all documents are indexed again while searches continue.
         """
         return requests.change_collection(name, settings, rebuild=rebuild)
 
@@ -152,7 +152,7 @@ class ClientCalls:
     ) -> Flow[Answer]:
         """The answer to a question, with citations. Raises `JobFailed`, and `WaitTimeout` after `timeout` seconds.
 
-        `generate`: `model`, `max_tokens`, `temperature`. `on_submit` is told the job before it is waited for.
+        `generate`: `model`, `max_tokens`, `temperature`. `on_submit` gets the job before the wait.
         """
         return flows.ask(
             collection,
@@ -179,7 +179,7 @@ class ClientCalls:
         """Submit documents (`id`, `text` or `file`, and `title`, `format`, `metadata`) as jobs of up to 1,000 of them.
 
         A document of more than 900 KB is uploaded first. `settings`: as for `change_collection`. `chunking`: for a new
-        collection, refused where an old one has another. `on_submit` is told each job as it is made.
+        collection, refused when an existing one has another. `on_submit` gets each job as it is made.
         """
         return flows.index_documents(
             collection, documents, chunking=chunking, settings=settings, options=options, on_submit=on_submit
@@ -198,7 +198,7 @@ class ClientCalls:
         progress: SentWatcher | None = None,
         **options: Unpack[SubmitOptions],
     ) -> Flow[Job]:
-        """Upload a table of documents, one a row, and submit it as one job.
+        """Upload a table with one document per row, and submit it as one job.
 
         `columns`: `format` (`tsv`, `csv`, `jsonl`, `parquet`), and the names of `text`, `title`, `id` and `metadata`.
         """

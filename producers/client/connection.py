@@ -1,4 +1,4 @@
-"""What both clients share of a connection: where to, with which key, what an answer means, and when to try again."""
+"""What both clients share: the server's address, the key, how answers are read, and when to retry."""
 
 import os
 from collections.abc import Callable
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 STREAM_SILENCE_S = 60.0
-"""A stream that is silent for longer is taken for dead and opened again; the server sends keep-alives more often."""
+"""A stream that is silent for longer is considered dead and reopened; the server sends keep-alives more often."""
 
 _TRY_AGAIN_LATER = frozenset({429, 503})
 _GATEWAY_TROUBLE = frozenset({502, 504})
@@ -63,7 +63,7 @@ def read(request: Request[T], response: httpx.Response) -> T:
 
 
 def check(response: httpx.Response) -> None:
-    """Raise `ApiError` for a refusal whose body is read, `UnexpectedAnswer` for anything else that is no success."""
+    """Raise `ApiError` for a refusal whose body is read, `UnexpectedAnswer` for any other failure."""
     if response.is_success:
         return
     try:

@@ -1,4 +1,4 @@
-"""`client.dead`: dead letters, to list, show, requeue and drop."""
+"""`client.dead`: list, show, requeue and drop dead letters."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from producers.client.requests import Request, given, one, path
 
 
 class DeadLetter(Answered):
-    """A job that ran out of attempts, or a message that could not be read; `payload` when it was shown by itself.
+    """A job that ran out of attempts, or a message that could not be read; `payload` only when it was requested alone.
 
     `source`: `job` or `message`. `encoding` of the payload: `json` (a job's input), `utf-8` or `base64` (a message).
     """
@@ -49,7 +49,7 @@ class Refused(Answered):
 
 
 class ManyRequeued(Answered):
-    """What became of a page of letters; while `has_more`, go on with `after`."""
+    """The result for a page of letters; while `has_more`, continue with `after`."""
 
     requeued: int
     jobs: Sequence[str] = ()
@@ -90,9 +90,9 @@ class DeadLetterCalls:
 
     @call
     def requeue(self, id: str) -> Request[Requeued]:
-        """Make the submitted job that a letter stems from a new job; again, the same one.
+        """Submit the letter's original job again as a new job; a repeated call gives the same one.
 
-        An `ApiError` of status 409 says why it cannot be.
+        Raises `ApiError` with status 409 and the reason when it cannot be.
         """
         return Request("POST", path("dead", id, "requeue"), one(Requeued))
 
@@ -111,7 +111,7 @@ class DeadLetterCalls:
 
     @call
     def drop(self, id: str) -> Request[Deleted]:
-        """Drop a letter; its job stays, failed."""
+        """Drop a letter; its failed job stays."""
         return Request("DELETE", path("dead", id), one(Deleted))
 
     @call

@@ -1,4 +1,4 @@
-"""`make demo`: from an empty folder to cited answers, on this machine alone; the last line on stdout is JSON."""
+"""`make demo`: from an empty folder to cited answers on one machine; the last line on stdout is JSON."""
 
 import json
 import os
@@ -35,7 +35,7 @@ from schemas.errors import JobError
 COLLECTION: Final = "demo"
 READY_WITHIN_S: Final = 60
 COOL_DOWN_S: Final = 2.5
-"""The embedded broker is asked at a slower pace once nothing came for a while: `infra/kafka/embedded.py`."""
+"""The embedded broker is polled more slowly after a while without messages: `infra/kafka/embedded.py`."""
 IDLE_S: Final = 2.0
 FAILED: Final = 1
 INTERRUPTED: Final = 130
@@ -58,7 +58,7 @@ class Asked:
 
     @property
     def right(self) -> bool:
-        """Found, with the right document cited first and the known answer in it; or rightly not found."""
+        """Found, with the right document cited first and the known answer in it; or correctly not found."""
         if not self.answerable:
             return not self.answer.found
         if not self.answer.found or not self.answer.citations:
@@ -184,7 +184,7 @@ def _told_answer(one: Asked) -> Text:
 
 
 def measure(data: Path) -> dict[str, str]:
-    """Memory of the processes, and the share of one processor that everything takes while nothing happens."""
+    """Memory of the processes, and the share of one processor that the idle stack uses."""
     postmaster = int((data / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0])
     own, postgres = psutil.Process(), psutil.Process(postmaster)
     rows = {}
@@ -246,7 +246,7 @@ def go_on(kept: Path | None) -> None:
 
 
 def uninterrupted() -> None:
-    """From here on Ctrl-C counts for nothing: it would leave processes and folders behind."""
+    """From here on Ctrl-C is ignored: it would leave processes and folders behind."""
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
 

@@ -3,7 +3,7 @@
 WelipError
 ├── ApiError            the server refused: status, stable code, message, field at fault, remedy
 ├── JobFailed           a job that was waited for ended as failed or cancelled
-├── WaitTimeout         a job that was waited for had not ended in time; it goes on
+├── WaitTimeout         a job that was waited for had not ended in time; it continues
 ├── ConnectionFailed    nobody answered
 │   └── StreamBroken    the connection was lost in the middle of an answer
 └── UnexpectedAnswer    somebody answered, but not as WeLIP does
@@ -19,7 +19,7 @@ class WelipError(Exception):
     """The root of every error the client raises on purpose."""
 
     remedy: str | None = None
-    """What to do about it, where that is known."""
+    """What to do about it, if known."""
 
 
 class ApiError(WelipError):
@@ -55,7 +55,7 @@ class JobFailed(WelipError):
 
 
 class WaitTimeout(WelipError, TimeoutError):
-    """The job had not ended within `timeout` seconds. It goes on: wait again, or cancel it."""
+    """The job had not ended within `timeout` seconds. It continues: wait again, or cancel it."""
 
     def __init__(self, job: "Job", timeout: float) -> None:
         super().__init__(f"job {job.id} is still {job.state} after {timeout:g} s")

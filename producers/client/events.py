@@ -1,4 +1,4 @@
-"""The events of a job: their types, and the cursor that lets a broken stream go on without a gap."""
+"""The events of a job: their types, and the cursor that resumes a broken stream without a gap."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from schemas.lifecycle import TERMINAL, JobState
 
 
 class Event(Answered):
-    """Something that happened to a job; `id` grows within the job. A type not known here stays a plain `Event`."""
+    """Something that happened to a job; `id` grows within the job. An unknown type stays a plain `Event`."""
 
     id: int
     job: str
@@ -41,7 +41,7 @@ class StateEvent(Event):
 
 
 class StageEvent(Event):
-    """The job went on to another stage."""
+    """The job moved to another stage."""
 
     @property
     def stage(self) -> str | None:
@@ -66,7 +66,7 @@ TYPES: dict[str, type[Event]] = {
 
 
 class EventCursor:
-    """Where a reader of one job's events stands; does no I/O.
+    """The position of a reader in one job's events; does no I/O.
 
     `connected()` before each connection, `read(sse)` for each server-sent event, `pause_s` before the next connection.
     """

@@ -49,7 +49,7 @@ def wait(id: str, *, timeout: float | None, on_change: JobWatcher | None) -> Flo
     while True:
         elapsed = time.monotonic() - began
         left = float("inf") if timeout is None else timeout - elapsed
-        # Somebody who watches wants every change now; others let the server hold the answer.
+        # A watcher wants every change at once; others let the server hold the answer.
         hold = None if on_change else min(HOLD_S, max(0.0, left))
         job: Job = yield requests.job(id, wait_s=hold)
         if on_change and job != seen:
@@ -80,7 +80,7 @@ def finish(job: Job, *, timeout: float | None) -> Flow[dict[str, Any]]:
     if job.state is not JobState.SUCCEEDED:
         raise JobFailed(job)
     result = job.result
-    # A result over 64 KiB stands in the job as nothing but the file that holds it.
+    # For a result over 64 KiB the job holds only the file's id.
     if result is not None and result.keys() != {"file"}:
         return result
     full: dict[str, Any] | bytes = yield requests.result(job.id)
@@ -103,7 +103,7 @@ def ask(
     asked |= {"filter": dict(filter)} if filter else {}
     asked |= {"rerank": rerank} if rerank is not None else {}
     asked |= {"generate": dict(generate)} if generate is not None else {}
-    # Whoever wants to know the job's id wants it before the answer, not with it.
+    # A caller that wants the job's id wants it before the answer, not with it.
     held = 0.0 if on_submit else min(float(requests.MAX_WAIT_S), timeout)
     began = time.monotonic()
     job: Job = yield requests.submit("inference", asked, {"wait_s": held})
@@ -132,7 +132,7 @@ def index_documents(
     size = 0
 
     def submit() -> Flow[None]:
-        # One key names one body: each batch gets a key of its own, the same again when the whole call is repeated.
+        # One key names one body: each batch gets its own key, the same one when the whole call is repeated.
         key = options.get("idempotency_key")
         keyed: SubmitOptions = {**options, "idempotency_key": f"{key}-{len(jobs)}"} if key else options
         jobs.append((yield _index(collection, {"documents": batch}, how, keyed)))

@@ -1,4 +1,4 @@
-"""What the server answers, as types. Fields that a newer server adds are kept, not refused."""
+"""The server's answers, as types. Fields that a newer server adds are kept, not refused."""
 
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -30,7 +30,7 @@ class Progress(Answered):
 class JobFault(Answered):
     """Why a job failed, or why its last try did. `retryable`: whether submitting it again can help.
 
-    `since`: since when the outside system that the job waits for has been away.
+    `since`: when the outside system that the job waits for went away.
     """
 
     code: str
@@ -85,7 +85,7 @@ class Job(Answered):
 
     @property
     def fraction(self) -> float:
-        """How much is done, 0 to 1: of the children where there are any, else of the present stage."""
+        """How much is done, 0 to 1: of the children if there are any, else of the present stage."""
         if self.state is JobState.SUCCEEDED:
             return 1.0
         if self.children and self.children.total:

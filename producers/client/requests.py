@@ -17,7 +17,7 @@ M = TypeVar("M", bound=BaseModel)
 D = TypeVar("D")
 
 MAX_WAIT_S = 60
-"""The server holds an answer back no longer than this."""
+"""The longest time for which the server holds an answer back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class Request(Generic[T]):
 class SubmitOptions(TypedDict, total=False):
     """Options of every submission.
 
-    `lane`: `interactive` (default) or `bulk`. `idempotency_key`: made up when absent, so that a retry is safe.
+    `lane`: `interactive` (default) or `bulk`. `idempotency_key`: generated when absent, so that a retry is safe.
     `metadata`: at most 16 string pairs. `wait_s`: 0 to 60, answer as soon as the job ends. `max_attempts`: tries of a
     stage. `timeout_s`: the longest a stage may run. `expires_in_s`: the job fails when it has not ended by then.
-    `webhook`: `{"url", "events"}`, who is told of the job's end.
+    `webhook`: `{"url", "events"}`, who is notified of the job's end.
     """
 
     lane: str
@@ -61,7 +61,7 @@ def one(model: type[M]) -> Callable[[httpx.Response], M]:
 
 
 def all_of(page: type[Page[D]]) -> Callable[[httpx.Response], list[D]]:
-    """Reads an answer as such a page, of which there is one, and takes what it holds."""
+    """Reads an answer that is always a single page, and returns its items."""
     return lambda response: page.model_validate_json(response.content).data
 
 
@@ -74,7 +74,7 @@ def path(*parts: str) -> str:
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """What is not None."""
+    """The items that are not None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -115,7 +115,7 @@ def jobs(
 
 
 def cancel(id: str) -> Request[Job]:
-    """`POST /v1/jobs/{id}/cancel`. Not repeatable: of a job that has ended it is a conflict."""
+    """`POST /v1/jobs/{id}/cancel`. Not repeatable: it conflicts with a job that has ended."""
     return Request("POST", path("jobs", id, "cancel"), one(Job), repeatable=False)
 
 
@@ -180,7 +180,7 @@ def collection(name: str) -> Request[Collection]:
 
 
 def change_collection(name: str, settings: Mapping[str, Any] | None, *, rebuild: bool) -> Request[Job]:
-    """`PATCH /v1/collections/{name}`. Settings may be sent twice; a rebuild that was asked for would be done twice."""
+    """`PATCH /v1/collections/{name}`. Settings may be sent twice; a requested rebuild would be done twice."""
     body = given(settings=settings, rebuild=rebuild or None)
     return Request("PATCH", path("collections", name), one(Job), json=body, repeatable=not rebuild)
 

@@ -1,4 +1,4 @@
-"""`Client`: how the blocking client sends its calls, and its streams."""
+"""`Client`: how the blocking client sends its calls and streams."""
 
 import time
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ class Client(ClientCalls, Blocking):
     """A WeLIP server, over HTTP. Use it as a context manager, or call `close()`; it may be shared between threads.
 
     Without `base_url` and `api_key` WELIP_URL and WELIP_API_KEY count, then http://127.0.0.1:8080 and no key.
-    `timeout`: seconds for each step of a request. `retry_for_s`: how long to go on trying when nobody answers or the
-    server asks for patience (429, 503); 0 is one try. Every submission bears an idempotency key, so retries are safe.
+    `timeout`: seconds for each step of a request. `retry_for_s`: how long to retry when nobody answers or the server
+    asks to wait (429, 503); 0 means one try. Every submission has an idempotency key, so retries are safe.
 
     `dead` holds the calls about dead letters. Every method raises `ApiError`, `ConnectionFailed` or `UnexpectedAnswer`.
     """
@@ -57,7 +57,7 @@ class Client(ClientCalls, Blocking):
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._http.close()
 
     def events(self, id: str, after: int | None = None) -> Iterator[Event]:

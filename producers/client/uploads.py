@@ -1,4 +1,4 @@
-"""Reading what is uploaded: from a path, bytes or an open file, telling a callback how far it is."""
+"""Reading what is uploaded: from a path, bytes or an open file, reporting progress to a callback."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What the server answers about webhooks, as types. Fields that a newer server adds are kept, not refused."""
+"""The server's answers about webhooks, as types. Fields that a newer server adds are kept, not refused."""
 
 from producers.client.models import TOLERANT
 from schemas.webhooks import (

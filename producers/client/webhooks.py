@@ -10,7 +10,7 @@ from producers.client.webhook_models import Delivery, Endpoint, LoggedDelivery, 
 
 
 class WebhookCalls:
-    """Who is told when jobs end. Every method raises what the client's own methods raise."""
+    """Who is notified when jobs end. Every method raises the same errors as the client's own methods."""
 
     @call
     def create(
@@ -21,7 +21,7 @@ class WebhookCalls:
         Keep the answer's `secret`: it is never shown again.
         """
         body = given(url=url, events=_listed(events), description=description)
-        # Not repeatable: a second endpoint would be told everything twice.
+        # Not repeatable: a second endpoint would get every event twice.
         return Request("POST", path("webhooks"), one(NewEndpoint), json=body, repeatable=False)
 
     @call
@@ -31,7 +31,7 @@ class WebhookCalls:
 
     @call
     def endpoint(self, id: str) -> Request[Endpoint]:
-        """An endpoint as it stands."""
+        """An endpoint's present state."""
         return Request("GET", path("webhooks", id), one(Endpoint))
 
     @call
@@ -43,18 +43,18 @@ class WebhookCalls:
         events: Sequence[str] | None = None,
         description: str | None = None,
     ) -> Request[Endpoint]:
-        """Change what is given."""
+        """Change the given fields."""
         body = given(url=url, events=_listed(events), description=description)
         return Request("PATCH", path("webhooks", id), one(Endpoint), json=body)
 
     @call
     def enable(self, id: str) -> Request[Endpoint]:
-        """Send to it again, its failures forgiven. What failed before is sent again by `replay_failed`."""
+        """Enable it again and forget its failures. `replay_failed` sends failed deliveries again."""
         return Request("PATCH", path("webhooks", id), one(Endpoint), json={"enabled": True})
 
     @call
     def disable(self, id: str) -> Request[Endpoint]:
-        """Tell it nothing more."""
+        """Disable it: nothing more is sent to it."""
         return Request("PATCH", path("webhooks", id), one(Endpoint), json={"enabled": False})
 
     @call
@@ -112,7 +112,7 @@ class WebhookCalls:
 
     @call
     def replay_failed(self, endpoint: str, since: datetime) -> Request[Replay]:
-        """Send again what failed of an endpoint's events since then, at most 1,000; while `has_more`, repeat.
+        """Send an endpoint's failed events since then again, at most 1,000; while `has_more`, repeat.
 
         A time without a zone is a local one.
         """
@@ -133,7 +133,7 @@ def _listed(events: Sequence[str] | None) -> list[str] | None:
 
 
 def _new_secret(path: str, overlap_s: float | None) -> Request[Secret]:
-    # Not repeatable: the secret before the last one would be worthless at once.
+    # Not repeatable: the former secret would become invalid at once.
     return Request("POST", path, one(Secret), json=given(overlap_s=overlap_s), repeatable=False)
 
 

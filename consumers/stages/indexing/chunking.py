@@ -12,7 +12,7 @@ SECTION_LEVELS: Final = 3
 """Headings of these levels, 1 to 3, begin a new chunk."""
 
 MAX_HEADING_CHARS: Final = 120
-"""Of one heading in a path: a document may call a page of text a heading, and every chunk below would carry it."""
+"""Characters of one heading in a path: a document may mark a page of text as one, and every chunk would carry it."""
 
 _SEPARATOR: Final = " > "
 
@@ -42,7 +42,7 @@ def chunk(
     chunks: list[Chunk] = []
     first = done = 0
     while done < len(sentences):
-        # The overlap gives way where it leaves no room for the next sentence.
+        # The overlap is dropped when it leaves no room for the next sentence.
         while first < done and not rooms.hold(first, done):
             first += 1
         stop = done + 1
@@ -97,7 +97,7 @@ def _openings(sentences: Sequence[Sentence], headings: Sequence[Heading]) -> lis
 
 
 def _titles(sentences: Sequence[Sentence], headings: Sequence[Heading]) -> set[int]:
-    """The sentences that are nothing but a heading or a part of one."""
+    """The sentences that are only a heading or a part of one."""
     starts = [sentence.start for sentence in sentences]
     titles: set[int] = set()
     at = 0

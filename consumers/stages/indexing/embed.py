@@ -27,7 +27,7 @@ async def run(job: _Job, ports: Ports) -> Outcome:
     """Rewrite the points with the model's vectors; the next stage is told the model's dimension and `learned`.
 
     A document of which the model cannot take a chunk is refused by itself; in a rebuild it fails the part, and so the
-    rebuild, for the collection would lose it.
+    rebuild, because the collection would lose it.
 
     Raises `DependencyMissing` (`embedder_missing`) and `Conflict` (`encoder_mismatch`) when this pool is configured
     otherwise than the one that planned the job.
@@ -70,7 +70,7 @@ async def _embedded(job: _Job, ports: Ports, embedder: Embedder, refused: dict[s
 
 
 def _without(carry: PartPoints, refused: dict[str, JobError]) -> PartPoints:
-    """The part as if the refused documents had not been in it, but for their errors."""
+    """The part without the refused documents, but with their errors."""
     result = carry.result.model_copy(deep=True)
     for document in carry.documents:
         if (error := refused.get(document.id)) is not None:
@@ -81,6 +81,6 @@ def _without(carry: PartPoints, refused: dict[str, JobError]) -> PartPoints:
 
 
 async def _taken(ports: Ports, key: str, refused: Collection[str]) -> AsyncIterator[bytes]:
-    """The points of documents that were taken whole."""
+    """The points of documents that were accepted completely."""
     async for points in read_points(ports.blobs, key, EMBED_AT_ONCE):
         yield b"".join(point_line(point) for point in points if point.document_id not in refused)

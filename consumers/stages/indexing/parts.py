@@ -19,11 +19,11 @@ PART_DOCUMENTS: Final = 500
 """Of few words each, as in many corpora, that is half a second of work; a part costs some 30 ms by itself."""
 PART_CHARS: Final = 400_000
 FILE_CHARS: Final = 40_000
-"""What a file counts for, whose text nobody knows yet."""
+"""The assumed size of a file whose text is not known yet."""
 
 
 class Parts:
-    """Collects documents and writes them out as parts. Of several with one id the first is kept."""
+    """Collects documents and writes them out as parts. Of several documents with one id the first is kept."""
 
     def __init__(self, job: StageJob[IndexingInput, Any], ports: Ports, request: IndexingInput) -> None:
         self.folder = f"{job.folder}/parts"

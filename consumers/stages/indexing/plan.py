@@ -1,4 +1,4 @@
-"""The first stage of `indexing`: settings, removals, and a child for each part of what is to be added or rebuilt."""
+"""The first stage of `indexing`: settings, removals, and a child for each part to add or rebuild."""
 
 from datetime import timedelta
 from typing import Any, Final
@@ -38,13 +38,13 @@ async def run(job: StageJob[IndexingInput, Numbered | None], ports: Ports) -> Ou
     request = job.input
     name = request.collection
     if request.drop:
-        # One that was made after this job began is not the one it was to drop: a repeat leaves it alone.
+        # A collection made after this job began is not the one to drop: a repeat leaves it alone.
         await ports.catalogue_writer.drop(job.tenant, name, made_before=job.started_at)
         await drop_leftovers(job.tenant, name, ports)
         return Done(IndexingResult(collection=name).model_dump())
     adds = bool(request.documents or request.corpus)
     given = _given(request)
-    # Deleting from a collection that is not there is a mistake to point out, not a success.
+    # Deleting from a collection that does not exist is a mistake to report, not a success.
     makes = adds or request.settings is not None
     record, version = await ports.catalogue_writer.begin(
         job.id,
@@ -66,7 +66,7 @@ async def run(job: StageJob[IndexingInput, Numbered | None], ports: Ports) -> Ou
         if forgotten.standing is Standing.SEALED:
             return Snooze(SEALED_PAUSE)
         if forgotten.standing is not Standing.NAMED:
-            return Snooze(timedelta(0))  # dropped and made anew in between: begin once more
+            return Snooze(timedelta(0))  # dropped and created again in between: start over
         await ports.index.prune(IndexName(job.tenant, name, forgotten.generation), forgotten.now)
         deleted = len(forgotten.changed)
     parts = Parts(job, ports, request)
@@ -98,10 +98,10 @@ async def _start_rebuild(
     request: IndexingInput,
     given: dict[str, Any],
 ) -> int | None:
-    """The generation to build, if vectors are to be made anew and no other job is at the same already."""
+    """The generation to build, if new vectors are needed and no other job is already building one."""
     name = record.name
     if record.building is not None and record.building_job != job.id:
-        # A rebuild that ended before its time leaves half an index behind.
+        # A rebuild that was cut short leaves half an index behind.
         await ports.rebuilds.abandon(job.tenant, name)
         await drop_leftovers(job.tenant, name, ports)
         record = await ports.catalogue.collection(job.tenant, name)
@@ -130,7 +130,7 @@ def _chunking(request: IndexingInput) -> dict[str, Any]:
 
 
 def _check_chunking(record: CollectionRecord, request: IndexingInput) -> None:
-    """`chunking` is what a new collection begins with: it must not rebuild an old one by the way."""
+    """`chunking` applies to a new collection: it must not silently rebuild an existing one."""
     wanted = record.settings
     if request.settings is not None and "chunking" in request.settings.model_fields_set:
         wanted = wanted.changed({"chunking": _given(request)["chunking"]})

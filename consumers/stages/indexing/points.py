@@ -20,14 +20,14 @@ CHARS_AT_ONCE: Final = 25_000
 """Characters of one call of the analyser: a quarter of a second on one core."""
 
 AHEAD: Final = 2
-"""Calls that are under way while what came of an earlier one is written down, so that a job alone keeps two cores."""
+"""Calls under way while the result of an earlier one is written, so that a single job keeps two cores busy."""
 
 _POINTS: Final = UUID("6f0a3c1e-58c4-5d6b-9f0e-3f2b7a1d9c44")
 
 
 @dataclass(frozen=True, slots=True)
 class Versioned:
-    """A document to make points of. `stamp` is what they carry as its content hash."""
+    """A document to make points of. `stamp` is the content hash they carry."""
 
     id: str
     version: int
@@ -39,8 +39,10 @@ _Analysed = tuple[Versioned, list[Sentence]]
 
 
 class PointMaker:
-    """Makes the points of one index. `chunks` counts those of each document that is done, `refused` says of the others
-    why they have none."""
+    """Makes the points of one index.
+
+    `chunks` counts those of each document that is done, `refused` says of the others why they have none.
+    """
 
     def __init__(
         self, index: IndexName, settings: CollectionSettings, sparse: SparseEncoder, requester: Requester
@@ -66,7 +68,7 @@ class PointMaker:
         finally:
             for task in ahead:
                 task.cancel()
-            # Nothing of a job that was cancelled runs on.
+            # No work of a cancelled job continues.
             await asyncio.gather(*ahead, return_exceptions=True)
 
     async def _analysed(self, batch: list[Versioned]) -> list[_Analysed]:
@@ -150,7 +152,7 @@ class PointMaker:
 
 
 def _names(document: Versioned, chunks: Sequence[Chunk]) -> Iterator[str]:
-    """The titles and headings that its chunks stand under, again where they are the same."""
+    """The title and headings of each chunk, repeated where they are the same."""
     for name in (document.content.title, *(one.heading for one in chunks)):
         if name:
             yield name

@@ -1,4 +1,4 @@
-"""The first stage of a part: parses, skips what has not changed, cuts into chunks and encodes them sparsely."""
+"""The first stage of a part: parses, skips unchanged documents, cuts the rest into chunks and makes sparse vectors."""
 
 from asyncio import to_thread
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -23,7 +23,7 @@ from schemas.retrieval import IndexName
 
 NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.catalogue_writer, Ports.parser, Ports.sparse)
 INLINE_BYTES: Final = 50_000
-"""What is larger is packed in a thread."""
+"""Anything larger is packed in a thread."""
 
 
 async def run(job: StageJob[PartInput, None], ports: Ports) -> Outcome:
@@ -39,7 +39,7 @@ async def run(job: StageJob[PartInput, None], ports: Ports) -> Outcome:
     preparation = _Preparation(job, ports, part, record)
     points = f"{job.folder}/points.jsonl"
     with TemporaryFile() as texts:
-        # Nothing that is analysed for a job that was cancelled runs on.
+        # No analysis for a cancelled job continues.
         async with aclosing(preparation.lines(texts)) as lines:
             await ports.blobs.put_stream(points, lines, content_type="application/jsonl")
         preparation.leave_out_refused()
@@ -77,7 +77,7 @@ def check_encoders(record: CollectionRecord, ports: Ports) -> None:
 
 
 class _Preparation:
-    """One pass over a part; `lines` is what goes to the blob, the rest is what the pass found out."""
+    """One pass over a part; `lines` goes to the blob, the rest are the findings of the pass."""
 
     def __init__(self, job: StageJob[PartInput, None], ports: Ports, part: PartInput, record: CollectionRecord) -> None:
         self.result = IndexingResult(collection=part.collection)

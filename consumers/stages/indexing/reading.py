@@ -1,4 +1,4 @@
-"""Reads a part: each document parsed, and those left out that are refused or have not changed."""
+"""Reads a part: parses each document, and leaves out refused and unchanged ones."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -99,7 +99,7 @@ async def _contents(
 
 
 def _groups(documents: Sequence[PartDocument]) -> Iterator[list[PartDocument]]:
-    """What is parsed at once: texts together, since a way to a process and back costs as much as a short one."""
+    """What is parsed together: a round trip to a process costs as much as a short text."""
     group: list[PartDocument] = []
     chars = 0
     for document in documents:

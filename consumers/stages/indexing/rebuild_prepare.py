@@ -28,7 +28,7 @@ async def run(job: StageJob[RebuildInput, None], ports: Ports) -> Outcome:
     part = job.input
     building = await _building(job, ports)
     unbuilt = await ports.rebuilds.unbuilt(
-        # As many as there were, and a few that came since; the next round finds the others.
+        # As many as were planned, and a few new ones; the next round finds the others.
         job.tenant,
         part.collection,
         part.generation,
@@ -42,7 +42,7 @@ async def run(job: StageJob[RebuildInput, None], ports: Ports) -> Outcome:
     async with aclosing(maker.lines(contents)) as lines:
         await ports.blobs.put_stream(key, lines, content_type="application/jsonl")
     for name, error in maker.refused.items():
-        # The index that is searched holds it: nobody asked for it to go.
+        # The searched index holds it, and nobody asked for its removal.
         raise DocumentRefused(f"document {name!r} cannot be indexed so: {error.message}", code=error.reason)
     result = IndexingResult(collection=part.collection, chunks=sum(maker.chunks.values()))
     if not unbuilt:

@@ -15,7 +15,7 @@ NEEDS: Final = needs(Ports.blobs, Ports.catalogue_writer, Ports.index, Ports.reb
 
 
 async def run(job: StageJob[RebuildInput, RebuildPoints], ports: Ports) -> Outcome:
-    """Write the points, and say so of those documents that are still as they were read.
+    """Write the points, and record this for documents that are unchanged since they were read.
 
     Raises `Conflict` (`rebuild_lost`).
     """

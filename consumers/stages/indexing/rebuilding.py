@@ -1,4 +1,4 @@
-"""A rebuild: cuts what the catalogue holds into parts, a child each, for the index being built."""
+"""A rebuild: cuts the catalogue's documents into parts, a child each, for the index being built."""
 
 from typing import Any, Final
 

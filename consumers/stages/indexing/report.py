@@ -1,4 +1,4 @@
-"""The last stage of `indexing`: adds up what became of every part."""
+"""The last stage of `indexing`: adds up the results of all parts."""
 
 from pathlib import PurePosixPath
 from typing import Any, Final

@@ -19,7 +19,7 @@ PIECE: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """All that is indexed of a document."""
+    """Everything that is indexed of a document."""
 
     title: str | None
     metadata: dict[str, Any]
@@ -59,7 +59,7 @@ async def read_content(blobs: Blobs, source: tuple[str, int, int]) -> Content:
 
 
 async def file_pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
-    """A file from its beginning, in pieces. It is small or in the page cache: reading it blocks for no time."""
+    """A file from its beginning, in pieces. It is small or in the page cache, so reading it does not block."""
     file.seek(0)
     while piece := file.read(PIECE):
         yield piece

@@ -1,4 +1,4 @@
-"""The stage of a rebuild that ends it: builds what was written meanwhile, then lets searches use the new index."""
+"""The stage that ends a rebuild: builds what was written meanwhile, then switches searches to the new index."""
 
 from datetime import timedelta
 from typing import Final
@@ -21,8 +21,8 @@ LONGEST_SEAL_S: Final = 600.0
 async def run(job: StageJob[IndexingInput, Planned], ports: Ports) -> Outcome:
     """Another round of children while the new index lacks a document, else the swap; then `report`.
 
-    The first round catches up with what was written during the build. Writers wait during those after it, for a time
-    that grows, so that the rounds come to an end however much is written.
+    The first round catches up with what was written during the build. During the later rounds writers wait, for a time
+    that grows, so that the rounds end however much is written.
     """
     name, generation = job.input.collection, job.carry.rebuild
     assert generation is not None

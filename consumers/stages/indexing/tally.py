@@ -1,4 +1,4 @@
-"""Adds up what became of documents, for a part and for a whole indexing job."""
+"""Adds up the outcomes of documents, for a part and for a whole indexing job."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -17,7 +17,7 @@ def refuse(result: IndexingResult, error: DocumentError) -> None:
 
 
 def refuse_dropped(result: IndexingResult, documents: Iterable[str]) -> None:
-    """Refuse documents whose collection was dropped while they were on their way into it."""
+    """Refuse documents whose collection was dropped while they were being indexed."""
     for document in documents:
         why = f"the collection {result.collection!r} was dropped after this job was planned; submit the document again"
         refuse(result, DocumentError(id=document, code="collection_dropped", message=why))

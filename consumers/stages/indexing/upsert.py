@@ -21,8 +21,8 @@ SEALED_PAUSE: Final = timedelta(seconds=1)
 async def run(job: StageJob[PartInput, PartPoints], ports: Ports) -> Outcome:
     """Write points, let the documents hold, drop the points of what held before. Safe to repeat after any step.
 
-    Between the first and the second the points are in the index and nobody sees them: searches show what the catalogue
-    says. What a try that breaks off has left is written once more by the next one, or pruned by whoever wins.
+    Between the first and the second step the points are in the index and invisible: searches show what the catalogue
+    says. What an interrupted try has left is written again by the next one, or pruned by the winner.
     """
     part, carry = job.input, job.carry
     result = carry.result.model_copy(deep=True)
@@ -42,7 +42,7 @@ async def run(job: StageJob[PartInput, PartPoints], ports: Ports) -> Outcome:
     except LeftoverError:
         return await _elsewhere(job, ports, part, await ports.catalogue_writer.standing(*where, part.version))
     except PointsLostError:
-        # Where an earlier try had come to its end, its outcome is told once more.
+        # If an earlier try had finished, its outcome is repeated.
         if not await ports.catalogue_writer.settled(
             job.tenant, part.collection, part.version, [one.id for one in documents]
         ):
@@ -67,7 +67,7 @@ async def run(job: StageJob[PartInput, PartPoints], ports: Ports) -> Outcome:
 async def _elsewhere(
     job: StageJob[PartInput, PartPoints], ports: Ports, part: PartInput, standing: Standing
 ) -> Outcome:
-    """What becomes of a part whose index is not, or not now, the one to write into."""
+    """The outcome of a part whose index is not, or not now, the one to write into."""
     match standing:
         case Standing.SEALED:
             return Snooze(SEALED_PAUSE)

@@ -1,4 +1,4 @@
-"""Points on their way into an index, which is made when its first ones come, and never after it was let go."""
+"""Writes points into an index, which is created with its first points, and never after it was released."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ UPSERT_AT_ONCE = 256
 
 
 class LeftoverError(Exception):
-    """The collection does not name the index any more."""
+    """The collection no longer names the index."""
 
 
 class PointsLostError(Exception):
-    """The blob of points is not there: an earlier try came to its end and tidied up, or it was lost."""
+    """The blob of points is missing: an earlier try finished and cleaned up, or it was lost."""
 
 
 async def write_points(job: StageJob[Any, Points], ports: Ports, index: IndexName) -> None:
@@ -64,7 +64,7 @@ async def discard(job: StageJob[Any, Points], ports: Ports) -> None:
 
 
 async def drop_leftovers(tenant: str, collection: str, ports: Ports) -> None:
-    """Drop the indexes that no collection names any more; what breaks off is found again."""
+    """Drop the indexes that no collection names; an interrupted drop is found again."""
     for generation in await ports.catalogue_writer.leftovers(tenant, collection):
         await ports.index.drop(IndexName(tenant, collection, generation))
         await ports.catalogue_writer.let_go(tenant, collection, generation)

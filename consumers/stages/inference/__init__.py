@@ -1,1 +1,1 @@
-"""`inference`: retrieve -> rerank? -> generate?; by way of `encode` where the embedding model is in another pool."""
+"""`inference`: retrieve -> rerank? -> generate?; through `encode` when the embedding model is in another pool."""

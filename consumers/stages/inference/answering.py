@@ -1,4 +1,4 @@
-"""Answers a question from passages with any language model: what it reads, what it is told, and what it cites."""
+"""Answers a question from passages with any language model: what it reads, its instructions, and its citations."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -13,7 +13,7 @@ from schemas.retrieval import GeneratedAnswer, Passage
 from schemas.text import Completion, TextOptions
 
 PASSAGE_CHARS: Final = 12_000
-"""Of all passages together: some 6,000 tokens of Korean."""
+"""Characters of all passages together: some 6,000 tokens of Korean."""
 
 
 class ModelAnswerer:
@@ -62,7 +62,10 @@ class ModelAnswerer:
 
 
 def _check(reply: Completion, options: TextOptions) -> None:
-    """Raise unless the reply holds an answer. None of this is an outage, and asking again would change nothing."""
+    """Raise unless the reply holds an answer.
+
+    None of this is an outage, and a repeated request would change nothing.
+    """
     if reply.text:
         return
     if reply.refusal is not None:

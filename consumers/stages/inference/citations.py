@@ -36,8 +36,8 @@ class Cited:
 def cited(text: str, count: int) -> Cited:
     """Read the citations of `count` passages: [1], [1, 3], [1-3], 【1】, ［1］, as models write them.
 
-    They come out as [1][2]; numbers of no passage are removed. What stands in code, or indexes a name as `items[0]`
-    does, is no citation and stays.
+    They come out as [1][2]; numbers of no passage are removed. Brackets in code, or that index a name as in `items[0]`,
+    are not citations and stay.
     """
     order: list[int] = []
     dropped = 0
@@ -71,7 +71,10 @@ def _numbers(listed: str) -> Iterator[int]:
 
 
 def _is_index(match: re.Match[str], numbers: list[int]) -> bool:
-    """Whether the brackets index the name before them. A citation may cling to a word, so more must speak for it."""
+    """Whether the brackets index the name before them.
+
+    A citation may follow a word directly, so more evidence is needed.
+    """
     text = match.string
     name = _NAME.search(text, max(0, match.start() - 100), match.start())
     if match["plain"] is None or match["blank"] or name is None:

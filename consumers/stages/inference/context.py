@@ -1,4 +1,4 @@
-"""What a language model gets to read: passages in order, as far as the budget goes, cut at the ends of sentences."""
+"""The passages that a language model reads: in order, within the budget, cut at the ends of sentences."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Final
 from schemas.retrieval import Passage
 
 _END: Final = re.compile(r"(?<=[^\W\d_])[.!?…]+[\"'”’)\]」』]*(?=\s|\Z)|[。！？]+[\"'”’)\]」』]*|(?<=\S)(?=\s*\n)")
-"""The end of a sentence or of a line. A full stop after a digit ends none: it may be that of a number or a list."""
+"""The end of a sentence or of a line. A full stop after a digit does not count: it may belong to a number or a list."""
 _ABBREVIATED: Final = re.compile(r"\b(?:[A-Z]|Dr|Mr|Mrs|Ms|No|St|vs|etc|e\.g|i\.e|cf|Fig|Art|Inc|Ltd|Co)\.\Z")
 
 
@@ -15,7 +15,7 @@ def within(passages: Sequence[Passage], budget: int) -> list[str]:
     """The texts of the first passages, titles in front, of `budget` characters at most.
 
     The passage that would exceed it is cut after its last sentence that fits, and the rest are left out. Where not one
-    sentence fits, the first one of the first passage is shown all the same: a model needs something to answer from.
+    sentence fits, the first one of the first passage is shown anyway: a model needs something to answer from.
     """
     shown: list[str] = []
     for passage in passages:

@@ -17,7 +17,7 @@ NEEDS: Final = needs(Ports.answerer)
 
 
 async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
-    """Generate. Raises `InvalidInput` (`model_unknown`) when the request names a model that is not here."""
+    """Generate. Raises `InvalidInput` (`model_unknown`) when the request names an unknown model."""
     request = job.input
     wanted = request.generate or Generate()
     if wanted.model not in ("default", ports.answerer.name):

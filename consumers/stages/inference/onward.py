@@ -1,4 +1,4 @@
-"""Where an inference job goes with the passages that were found: on, or to its end."""
+"""Where an inference job goes with the passages found: to another stage, or to its end."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -18,7 +18,7 @@ def onward(
     *,
     rerank: bool = False,
 ) -> Outcome:
-    """To `rerank`, where there is something to rerank; to `generate`; or, when nothing is to be generated, `Done`."""
+    """To `rerank` if there is something to rerank; to `generate`; or `Done` when nothing is to be generated."""
     carry = Found(passages=list(passages), timings_ms=dict(timings))
     if rerank and passages:
         return Next("rerank", carry)
@@ -35,5 +35,5 @@ def onward(
 
 
 def milliseconds(start: datetime, end: datetime) -> float:
-    """Between two moments; never below 0, for they may come from clocks of two machines."""
+    """The time between two moments; never below 0, because they may come from the clocks of two machines."""
     return max(0.0, round((end - start).total_seconds() * 1000, 3))

@@ -1,4 +1,4 @@
-"""What a language model is told when it answers from passages: the rules, in Korean or English, and the question."""
+"""The prompt for answering from passages: the rules, in Korean or English, and the question."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Prompt:
 
     def messages(self, question: str, shown: Sequence[str]) -> list[Message]:
         """The conversation: rules, then the passages numbered from 1, then the question."""
-        # A passage cannot close its own tag: what looks like one is broken up.
+        # A passage cannot close its own tag: text that looks like one is broken up.
         quoted = [_TAG.sub(lambda tag: tag[0].replace("<", "&lt;"), text) for text in shown]
         blocks = [f'<passage id="{number}">\n{text}\n</passage>' for number, text in enumerate(quoted, start=1)]
         return [

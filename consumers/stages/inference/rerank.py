@@ -1,4 +1,4 @@
-"""A stage of `inference` where the deployment has a reranker: a better order of the passages, and fewer of them."""
+"""A stage of `inference` for deployments with a reranker: orders the passages better, and keeps fewer."""
 
 from dataclasses import replace
 from time import perf_counter
@@ -29,7 +29,7 @@ async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
     texts = [under_headings(passage.title, passage.heading, passage.text) for passage in passages]
     relevance = await reranker.rerank(request.question, texts)
     scored = [
-        # One that the model cannot read comes after those that it did, and has no score of its.
+        # A passage that the model cannot read comes after the others, and has no score from it.
         replace(passage, score=0.0)
         if isinstance(score, JobError)
         else replace(passage, score=score, scores={**passage.scores, "rerank": score})

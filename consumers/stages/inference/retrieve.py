@@ -19,7 +19,7 @@ NEEDS: Final = needs(Ports.catalogue, Ports.embedder, Ports.index, Ports.sparse)
 
 
 async def run(job: StageJob[InferenceInput, Encoded | None], ports: Ports) -> Outcome:
-    """Search, then on to `rerank`, `generate` or the end; by way of `encode` when the model is in another pool.
+    """Search, then on to `rerank`, `generate` or the end; through `encode` when the model is in another pool.
 
     Raises `NotFound` (`collection_not_found`), `Conflict` (`collection_empty`, `encoder_mismatch`, `index_missing`),
     `InvalidInput` (`filter_field_unknown`, `reranker_missing`) and `DependencyMissing` (`embedder_missing`).
@@ -67,7 +67,7 @@ async def _search(
         if record.dimension not in (None, len(embedding.dense)):
             raise _mismatch(record.name, f"{record.dimension} dimensions", f"a model of {len(embedding.dense)}")
         query = Query(sparse, embedding.dense, embedding.learned if record.learned else None)
-    # A question of signs alone has no terms: nothing can match it.
+    # A question of symbols alone has no terms: nothing can match it.
     elif not sparse.indices:
         return []
     return await visible(
@@ -112,7 +112,7 @@ def _condition(request: InferenceInput, record: CollectionRecord) -> Condition |
 
 
 def _needs_embedding(record: CollectionRecord, ports: Ports) -> bool:
-    """Whether a model's arm counts. Raises when it does and this deployment has not the model it was made with."""
+    """Whether a model's arm counts. Raises when it does and this deployment lacks the model it was made with."""
     weights = record.settings.fusion.weights
     if record.embedder is None or not (weights.dense or weights.learned):
         return False

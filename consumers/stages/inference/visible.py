@@ -1,4 +1,4 @@
-"""What a search may show: hits of documents as Postgres holds them now, whatever else still lies in the index."""
+"""What a search may show: hits of documents as Postgres has them now, whatever else is still in the index."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from schemas.filters import Condition
 from schemas.retrieval import IndexName, Passage, Query
 
 SPARE: Final = 8
-"""Hits asked for beyond those wanted, so that a few stale ones cost no second search."""
+"""Extra hits requested, so that a few stale ones cost no second search."""
 MOST: Final = 1_000
 LOOKS: Final = 3
 """A document whose new text does not match the question is overtaken for ever."""

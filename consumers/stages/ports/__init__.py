@@ -1,7 +1,7 @@
-"""What stages may ask of the outside world. One protocol per outside thing, a file each; `infra/` holds the adapters.
+"""What stages may ask of the outside world: one protocol and file per outside system; `infra/` holds the adapters.
 
 Every method may raise `schemas.errors.DependencyUnavailable` when the thing behind it does not answer. Opening and
-closing are the process's business (`consumers/bootstrap.py`).
+closing are up to the process (`consumers/bootstrap.py`).
 """
 
 from consumers.stages.ports.blobs import Blobs as Blobs

@@ -11,7 +11,7 @@ from schemas.collections import CollectionSettings
 
 
 class CatalogueReader(Protocol):
-    """What there is."""
+    """Read access to collections and documents."""
 
     async def collection(self, tenant: str, name: str) -> CollectionRecord:
         """The collection. Raises `NotFound` (`collection_not_found`)."""
@@ -19,7 +19,7 @@ class CatalogueReader(Protocol):
     async def current(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, str]:
         """The content hash that the points of each of these documents have now.
 
-        One that is unknown or deleted is left out: a hit whose hash is not this one is not shown.
+        Unknown and deleted documents are left out: a hit with another hash is not shown.
         """
 
     async def documents(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, StoredDocument]:
@@ -27,7 +27,7 @@ class CatalogueReader(Protocol):
 
 
 class CatalogueWriter(Protocol):
-    """What an indexing job asks and says about the collection it writes to."""
+    """What an indexing job reads and records about the collection it writes to."""
 
     async def begin(
         self,
@@ -57,7 +57,7 @@ class CatalogueWriter(Protocol):
         """
 
     async def standing(self, tenant: str, name: str, generation: int, version: int) -> Standing:
-        """How the index stands to a job of `version`, for the moment."""
+        """The present state of the index for a job of `version`."""
 
     async def settled(self, tenant: str, name: str, version: int, ids: Sequence[str]) -> bool:
         """Whether this or a higher version has spoken about each of the documents."""
@@ -68,16 +68,16 @@ class CatalogueWriter(Protocol):
         """Let documents hold whose points are written, in one commit; all of one source blob, all of `version`."""
 
     async def forget(self, tenant: str, name: str, version: int, ids: Sequence[str]) -> Recorded:
-        """Let documents be deleted, also those that are unknown yet. `changed` are those that there were."""
+        """Delete documents, also unknown ones. `changed` are those that existed."""
 
     async def drop(self, tenant: str, name: str, *, made_before: datetime) -> None:
         """Remove a collection that was made before that time with its documents; its indexes become leftovers."""
 
     async def leftovers(self, tenant: str, name: str) -> list[int]:
-        """Generations that no collection names any more, and of which `let_go` was not said yet."""
+        """Generations that no collection names, and for which `let_go` has not been called."""
 
     async def let_go(self, tenant: str, name: str, generation: int) -> None:
-        """Say that a leftover's index is dropped."""
+        """Record that a leftover's index is dropped."""
 
     def hold(
         self, tenant: str, name: str, generation: int, *, dimension: int | None, learned: bool
@@ -113,10 +113,10 @@ class RebuildCatalogue(Protocol):
         """Say that the index has these `(id, version, chunks)`; one that was written since stays unbuilt."""
 
     async def seal(self, tenant: str, name: str, generation: int, seconds: float) -> None:
-        """Let writers wait for that long, so that what is unbuilt becomes no more."""
+        """Make writers wait for that long, so that no more documents become unbuilt."""
 
     async def swap(self, tenant: str, name: str, generation: int) -> bool:
         """Let the built index be the one that is searched; False when it lacks a document, or is not being built."""
 
     async def abandon(self, tenant: str, name: str, job: UUID | None = None) -> None:
-        """End the building of `job`, or of a job that lives no more; its index becomes a leftover."""
+        """End the build of `job`, or of a job that has ended; its index becomes a leftover."""

@@ -10,10 +10,10 @@ from schemas.lifecycle import JobState
 
 @dataclass(frozen=True, slots=True)
 class ChildSummary:
-    """How one child of a fan-out stands: its result, or its error; a cancelled one has neither.
+    """The state of one child of a fan-out: its result, or its error; a cancelled one has neither.
 
-    `key`: what its parent called it. `round`: which of its parent's fan-outs made it, from 1. `state`: an ended one,
-    where a stage that goes on after the fan-out asks. A result over 64 KiB is `{"file": "file_..."}`.
+    `key`: its parent's name for it. `round`: which of its parent's fan-outs made it, from 1. `state`: an ended one,
+    when the stage after the fan-out asks. A result over 64 KiB is `{"file": "file_..."}`.
     """
 
     key: str

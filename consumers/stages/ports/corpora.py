@@ -1,4 +1,4 @@
-"""What reads a corpus, a table of documents."""
+"""Reads a corpus, a table of documents."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -15,7 +15,7 @@ class CorpusReader(Protocol):
     def rows(
         self, path: Path, corpus: Corpus, *, by: Requester
     ) -> AsyncGenerator[tuple[list[PartDocument | DocumentError], int]]:
-        """The rows, some at a time, each as a document or as the reason why it is none; and how many bytes were read.
+        """The rows, some at a time, each as a document or as the reason for its refusal; and how many bytes were read.
 
         Raises `InvalidInput` for a table that cannot be read, or not within the limits.
         """

@@ -1,4 +1,4 @@
-"""What a stage may know of the deployment without a port: facts of its settings, alike for all workers."""
+"""What a stage may know of the deployment without a port: facts of its settings, the same for all workers."""
 
 from dataclasses import dataclass
 
@@ -11,4 +11,4 @@ class Deployment:
     """The dense model, named as collections record it."""
     reranker: str | None = None
     candidates: int = 30
-    """How many passages a reranker reads: more than are asked for, so that it can bring some up."""
+    """How many passages a reranker reads: more than requested, so that it can move some up."""

@@ -1,4 +1,4 @@
-"""What reads files and submitted texts."""
+"""Reads files and submitted texts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,4 +23,4 @@ class DocumentParser(Protocol):
     async def parse_texts(
         self, texts: Sequence[SubmittedText], *, by: Requester
     ) -> list[ParsedDocument | DocumentRefused]:
-        """The same of each text, or why it is refused."""
+        """The same for each text, or the reason for its refusal."""

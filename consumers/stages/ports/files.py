@@ -18,7 +18,8 @@ class Files(Protocol):
         *,
         content_type: str = "application/octet-stream",
     ) -> str:
-        """Store the stream, never whole in memory, as a file that is listed once it is whole; its id, `file_<hex>`.
+        """Store the stream, never whole in memory, as a file that is listed once it is complete; returns its id,
+        `file_<hex>`.
 
         A job has one file of a name and purpose: publishing it again, as a repeated try does, replaces it under a new
         id. Raises `LeaseLost` for a try whose job another worker has, and `InvalidInput` for a name or a purpose that
@@ -30,7 +31,7 @@ class Files(Protocol):
 
 
 class FileStore(Protocol):
-    """The files of all tenants. A stage is given `Files` of its own job instead."""
+    """The files of all tenants. A stage gets the `Files` of its own job instead."""
 
     def of(self, tenant: str, job_id: UUID, epoch: int) -> Files:
         """What one try may do."""

@@ -1,4 +1,4 @@
-"""What turns text into vectors or scores it: encoders, embedding models, rerankers."""
+"""Turn text into vectors or score it: encoders, embedding models, rerankers."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -14,7 +14,7 @@ class SparseEncoder(Protocol):
 
     @property
     def name(self) -> str:
-        """Names the way terms are taken from text; recorded with a collection."""
+        """The name of the way terms are taken from text; recorded with a collection."""
 
     async def analyse(
         self, texts: Sequence[str], settings: SparseSettings, chunking: Chunking | None = None, *, by: Requester
@@ -48,7 +48,7 @@ class Embedder(Protocol):
 
     @property
     def learned(self) -> bool:
-        """Whether the model gives sparse vectors of its own too."""
+        """Whether the model also gives its own sparse vectors."""
 
     async def embed_documents(self, texts: Sequence[str]) -> list[Embedding | JobError]:
         """One embedding a text, or the error of a text that the model cannot take. Known texts come from the cache."""

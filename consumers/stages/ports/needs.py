@@ -1,4 +1,4 @@
-"""How a stage declares the ports it uses, and what it meets when it touches another one."""
+"""How a stage declares the ports it uses, and the error when it touches another one."""
 
 from collections.abc import Mapping
 from typing import Any, Generic, Self, TypeVar, overload
@@ -39,7 +39,7 @@ def needs(*ports: Port[Any]) -> Needs:
 
 
 class PortSet:
-    """Adapters by port. `adapter` gives those that were opened, to a stage only those of its needs."""
+    """Adapters by port. `adapter` gives the opened ones, and a stage only those it needs."""
 
     def __init__(self) -> None:
         self._adapters: dict[Port[Any], Any] = {}

@@ -1,4 +1,4 @@
-"""What writes text: language models, and what answers a question from passages, with a model or without."""
+"""Language models, and answerers of a question from passages, with a model or without."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
@@ -11,7 +11,7 @@ from schemas.text import Completion, Message, TextDelta, TextOptions
 class TextModel(Protocol):
     """A language model that continues a conversation.
 
-    Raises, besides `DependencyUnavailable`: `EngineRefused` for a request that it does not take, `EngineTrouble` for
+    Raises, besides `DependencyUnavailable`: `EngineRefused` for a request that it refuses, `EngineTrouble` for
     errors of its own that a retry may overcome. Neither is an outage.
     """
 
@@ -30,7 +30,7 @@ class TextModel(Protocol):
         """
 
     async def close(self) -> None:
-        """Let go of connections and weights."""
+        """Release connections and weights."""
 
 
 class Answerer(Protocol):
@@ -50,4 +50,4 @@ class Answerer(Protocol):
         """
 
     async def close(self) -> None:
-        """Let go of connections and models."""
+        """Release connections and models."""

@@ -1,10 +1,10 @@
-"""`welip`, the command line: a module a group of commands, each a thin layer over `Client` or over an entry point."""
+"""`welip`, the command line: one module per group of commands, each a thin layer over `Client` or an entry point."""
 
 import sys
 
 
 def main() -> None:
-    """The console script. The client alone brings no typer and no rich: then one sentence says what to install."""
+    """The console script. The client alone lacks typer and rich: then one sentence says what to install."""
     try:
         from producers.client.cli.app import main as run
     except ModuleNotFoundError as error:

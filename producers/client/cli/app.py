@@ -31,7 +31,7 @@ class _Guarded(TyperGroup):
                 session.say_goodbye()
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            # `welip jobs | head`: the reader has left, and so that nothing more is flushed to it, stdout goes too.
+            # `welip jobs | head`: the reader has left; close stdout so that nothing more is flushed to it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except OSError as error:

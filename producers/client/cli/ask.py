@@ -84,7 +84,7 @@ def search(
 
 
 def print_passages(passages: "Sequence[Citation]") -> None:
-    """Each passage below its number, where it stands, and its score; its beginning where the terminal is narrow."""
+    """Each passage below its number, its source and its score; only its beginning when the terminal is narrow."""
     from rich.text import Text
 
     out = console()

@@ -1,4 +1,4 @@
-"""`welip collections`: what is indexed, with which settings, and how to change them."""
+"""`welip collections`: show indexed collections and their settings, and change them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,7 +61,7 @@ def list_(ctx: typer.Context, json: JsonFlag = False) -> None:
 
 
 def show(ctx: typer.Context, name: NameArgument, json: JsonFlag = False) -> None:
-    """Show a collection: what it holds, its encoders, its settings, and whether it is being indexed again."""
+    """Show a collection: its contents, encoders and settings, and whether it is being indexed again."""
     with ctx.obj.connect() as client:
         found = client.collection(name)
     print_json(plain(found)) if json else _print(found)
@@ -97,9 +97,9 @@ def set_(
     no_wait: NoWait = False,
     json: JsonFlag = False,
 ) -> None:
-    """Change settings; what is not named stays. Where vectors depend on them all documents are indexed again.
+    """Change settings; the others stay. Where vectors depend on them all documents are indexed again.
 
-    Searches go on meanwhile, in what was indexed before.
+    Meanwhile searches continue in the old index.
     """
     flags: dict[str, dict[str, Any]] = {
         "chunking": {"max_chars": max_chars, "max_tokens": max_tokens, "overlap_sentences": overlap},
@@ -131,7 +131,7 @@ def set_(
 
 
 def rebuild(ctx: typer.Context, name: NameArgument, no_wait: NoWait = False, json: JsonFlag = False) -> None:
-    """Index all documents again, into a new index that takes the old one's place when it is complete.
+    """Index all documents again, into a new index that replaces the old one when it is complete.
 
     For a changed embedding model, or an index that was damaged.
     """

@@ -123,7 +123,7 @@ def drop(
     source: Source = "job",
     json: JsonFlag = False,
 ) -> None:
-    """Remove dead letters. Their jobs stay, failed."""
+    """Remove dead letters. Their failed jobs stay."""
     _one_or_all(ids, all)
     dropped = 0
     with ctx.obj.connect() as client:

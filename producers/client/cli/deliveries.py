@@ -1,4 +1,4 @@
-"""`welip webhooks deliveries`, `replay` and `test`: what receivers were told, how they answered, and once more."""
+"""`welip webhooks deliveries`, `replay` and `test`: what receivers got, how they answered, and resending."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -1,4 +1,4 @@
-"""What an error is to the shell: one line on stderr with its remedy, and an exit code."""
+"""Turns an error into one line on stderr with its remedy, and an exit code."""
 
 from producers.client.cli.terminal import note
 from producers.client.errors import ApiError, JobFailed, WelipError
@@ -18,14 +18,14 @@ class WrongUse(WelipError):
 
 
 def exit_code(error: Exception) -> int:
-    """The exit code an error stands for."""
+    """The exit code for an error."""
     if isinstance(error, JobFailed):
         return JOB_FAILED
     if isinstance(error, ApiError):
         return WRONG_USE if error.status < 500 else NO_ANSWER
     if isinstance(error, WrongUse):
         return WRONG_USE
-    # What is left of the client's errors, and a database that does not answer the commands about keys.
+    # The remaining errors of the client, and a database that does not answer the commands about keys.
     return NO_ANSWER if isinstance(error, WelipError | ConnectionError | TimeoutError) else WRONG_USE
 
 
@@ -38,6 +38,6 @@ def report(error: Exception) -> int:
 
 
 def report_defect(error: Exception) -> int:
-    """Print an error nobody foresaw; returns the exit code."""
+    """Print an unforeseen error; returns the exit code."""
     note(f"welip: unexpected {type(error).__name__}: {error} -- set WELIP_DEBUG=1 for the traceback")
     return NO_ANSWER

@@ -26,7 +26,7 @@ Conditions = dict[str, Any]
 
 
 def parse_filter(given: Sequence[str] | None) -> Conditions | None:
-    """All of the conditions together; None without any. Raises `WrongUse`."""
+    """All conditions together; None without any. Raises `WrongUse`."""
     every: list[Conditions] = []
     equal: dict[str, list[Any]] = {}
     for text in given or ():
@@ -51,7 +51,7 @@ def _either(value: str) -> list[Any]:
     """The text, and the number or truth it may stand for: a CSV column holds texts, JSON and Parquet have types."""
     meant = _literal(value)
     if isinstance(meant, str):
-        return [meant]  # it was written with quotation marks: this text and nothing else
+        return [meant]  # it was written with quotation marks: exactly this text
     return [value] if meant is None else [meant, value]
 
 
@@ -67,9 +67,9 @@ def _ordered(condition: str, value: str) -> str | float:
 
 
 def _literal(text: str) -> str | float | bool | None:
-    """The text, number or truth that is written in JSON; None for all else."""
+    """The string, number or boolean that is written in JSON; None for anything else."""
     try:
-        found = json.loads(text, parse_constant=lambda _: None)  # NaN and Infinity are no JSON
+        found = json.loads(text, parse_constant=lambda _: None)  # NaN and Infinity are not JSON
     except ValueError:
         return None
     return found if isinstance(found, str | int | float) else None

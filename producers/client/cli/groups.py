@@ -1,4 +1,4 @@
-"""What commands need beyond the client: the package groups of a server, and a sentence where one is missing."""
+"""Package groups that commands need beyond the client, and the error when one is missing."""
 
 from importlib.util import find_spec
 from typing import Final

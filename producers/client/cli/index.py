@@ -36,7 +36,7 @@ class How(TypedDict):
 
 MAX_PREFIX_CHARS = 100
 REFUSED_BY_ITSELF = frozenset({413, 422})
-"""What the server answers to one upload that is wrong; the others go on."""
+"""The server's answers to one bad upload; the others continue."""
 
 
 def register(app: typer.Typer) -> None:
@@ -69,13 +69,14 @@ def index(
 
     Documents are .pdf, .docx, .hwp, .hwpx, .md, .html and .txt; tables are .tsv, .csv, .jsonl and .parquet.
 
-    One with a known id is replaced, and left alone when nothing changed. One that cannot be read is refused by itself.
+    A document with a known id is replaced, or left alone when nothing changed. A document that cannot be read is
+    refused by itself.
     """
     sources = discover(paths, format)
     refused: Refusals = []
     choose = partial(choose_columns, text=text_column, title=title_column, id=id_column, metadata=metadata_column or [])
     tables = _tables(sources, choose, refused)
-    # Flags for a new collection; one that has other chunks already refuses them, rather than being indexed anew.
+    # Flags for a new collection; one that already has other chunks refuses them instead of being indexed again.
     how: How = {
         "chunking": given(max_chars=max_chars, overlap_sentences=overlap) or None,
         "settings": read_settings(settings) if settings else None,
@@ -101,7 +102,7 @@ def index(
 def _tables(
     sources: Sources, choose: Callable[[Path, str], Columns], refused: Refusals
 ) -> list[tuple[FoundCorpus, Columns]]:
-    """The tables with their columns. One that was named must have them, one in a folder is refused by itself."""
+    """The tables with their columns. A named table must have them; a table in a folder is refused by itself."""
     tables = []
     several = len(sources.corpora) > 1
     for corpus in sources.corpora:
@@ -181,7 +182,7 @@ def _documents(
 
 
 def _content(client: "Client", document: FoundDocument) -> dict[str, Any]:
-    """A short text as it is; all else as an uploaded file, whose name and content tell the server what it is."""
+    """A short text inline; everything else as an uploaded file, whose name and content tell the server its format."""
     from producers.client.flows import MAX_INLINE_BYTES
 
     path = document.path

@@ -1,4 +1,4 @@
-"""What came of indexing jobs: waited for with progress, their results as one summary, and how that is printed."""
+"""Waits for indexing jobs with progress, sums up their results, and prints the summary."""
 
 import json as jsonlib
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COUNTS = ("added", "replaced", "unchanged", "failed")
 RARE_COUNTS = ("superseded",)
-"""Shown only where there are any."""
+"""Shown only when there are any."""
 
 SHOWN_ERRORS = 50
 
@@ -61,7 +61,7 @@ def summarise(client: "Client", collection: str, jobs: "list[Job]", refused: lis
 
 
 def print_submitted(jobs: "list[Job]") -> None:
-    """The ids of jobs that go on."""
+    """The ids of jobs that are still running."""
     for job in jobs:
         say(job.id)
     note("follow with: welip job ID --follow")
@@ -84,7 +84,7 @@ def print_summary(summary: dict[str, Any]) -> None:
 
 
 def end_with(jobs: "list[Job]") -> None:
-    """Report the jobs that did not succeed; with such, leave with the exit code that says so."""
+    """Report the jobs that did not succeed, and exit with the code that says so."""
     failed = [job for job in jobs if job.state != "succeeded"]
     for job in failed:
         report(JobFailed(job))

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGINT end a command, whoever started it and wherever it is."""
+"""Ctrl-C and SIGINT end a command, whatever started it and whatever it is doing."""
 
 import signal
 import threading
@@ -12,9 +12,10 @@ def interruptible() -> Iterator[None]:
     """Within the block SIGINT raises `KeyboardInterrupt`.
 
     A shell starts background commands with SIGINT ignored, and Python then leaves it ignored. A library that calls back
-    into Python may make another error of the interrupt: Kiwi's is a `ValueError`. Both end as `KeyboardInterrupt` here.
+    into Python may turn the interrupt into another error: Kiwi's is a `ValueError`. Both end as `KeyboardInterrupt`
+    here.
     """
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may mind signals
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield
         return
     met = False

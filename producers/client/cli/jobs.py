@@ -1,4 +1,4 @@
-"""`welip jobs`, `job` and `cancel`: what runs, how far it is, and an end to it."""
+"""`welip jobs`, `job` and `cancel`: list, follow and cancel jobs."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,7 +53,7 @@ def job(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print its events until it ends.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Show a job; with --follow its events as they happen (with --json one a line)."""
+    """Show a job; with --follow, its events as they happen (with --json, one per line)."""
     if follow:
         _follow(ctx.obj, id, json)
         return
@@ -80,7 +80,7 @@ def _follow(session: "Session", id: str, json: bool) -> None:
 
 
 def _where(job: "Job") -> str | None:
-    """The stage that a job is in, and how far, or where it failed; nothing once it has succeeded."""
+    """The stage of a job and its progress, or where it failed; nothing once it has succeeded."""
     if job.state == "succeeded":
         return None
     return f"{job.stage} {job.fraction:.0%}" if job.fraction and not job.ended else job.stage

@@ -1,4 +1,4 @@
-"""Commands for whoever runs a server: API keys, read and written in its database."""
+"""Commands for operators: API keys, read and written in the server's database."""
 
 import os
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def create(
     postgres: Postgres = None,
     json: JsonFlag = False,
 ) -> None:
-    """Make a key and print it, this one time."""
+    """Make a key and print it, this once."""
     from infra.postgres.keys import create_key
 
     try:
@@ -65,7 +65,7 @@ def create(
 
 
 def show(postgres: Postgres = None, json: JsonFlag = False) -> None:
-    """List the keys; what they are cannot be read back."""
+    """List the keys; the keys themselves cannot be read back."""
     from infra.postgres.keys import list_keys
 
     with _database(postgres) as dsn:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 UNBOUND_WIDTH = 10_000
-"""Columns where no terminal limits them: in a pipe nothing is cut, and a passage is one line."""
+"""Width without a terminal: in a pipe nothing is cut, and a passage is one line."""
 
 
 def plain(value: "BaseModel | Sequence[BaseModel]") -> Any:
@@ -46,7 +46,7 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-    """A table. Where the terminal is too narrow the widest columns are wrapped, the one named `id` never."""
+    """A table. When the terminal is too narrow, the widest columns are wrapped, but never `id`."""
     from rich import box
     from rich.cells import cell_len
     from rich.table import Table
@@ -75,7 +75,7 @@ def print_fields(fields: Mapping[str, Any]) -> None:
 
 
 def progress_bars(*, quiet: bool, bytes: bool = False) -> "Progress":
-    """Progress bars on stderr, gone when done; none when `quiet` or when nobody watches."""
+    """Progress bars on stderr, removed when done; none when `quiet` or without a terminal."""
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -87,7 +87,7 @@ def progress_bars(*, quiet: bool, bytes: bool = False) -> "Progress":
     from rich.text import Text
 
     class Description(ProgressColumn):
-        """What is being done, as it is: neither markup nor control characters mean anything in it."""
+        """The current action, verbatim: markup and control characters have no effect in it."""
 
         def render(self, task: "Task") -> "Text":
             return Text(visible(task.description))

@@ -68,7 +68,7 @@ def worker(
 
 
 def relay(ctx: typer.Context) -> None:
-    """Run the agents by themselves: relay, due retries, rescue."""
+    """Run only the agents: relay, due retries, rescue."""
     need("relay", "gateway")
     become("producers", *ctx.args)
 
@@ -79,7 +79,7 @@ def migrate(
         bool, typer.Option("--accept-loss", help="Give up data that this version cannot keep.")
     ] = False,
 ) -> None:
-    """Bring the database's schema up to date; it says first what it will do."""
+    """Bring the database's schema up to date; first says what it will do."""
     need("migrate", "gateway")
     from infra.postgres.migrate import main
 
@@ -93,7 +93,7 @@ def become(module: str, *args: str) -> NoReturn:
 
 
 def free_port(host: str, *, preferred: int) -> int:
-    """`preferred` when nobody listens on it, else a port the system gives."""
+    """`preferred` when nothing listens on it, else a port that the system assigns."""
     for port in (preferred, 0):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""What the commands of one run share: the server they talk to, and the jobs that go on when the user leaves."""
+"""What the commands of one run share: the server they talk to, and the jobs that continue when the user leaves."""
 
 import os
 from collections.abc import Iterator
@@ -53,12 +53,12 @@ class Session:
             return None
 
     def watch(self, client: "Client", job: "Job") -> None:
-        """From here on the run waits for `job`, which goes on without it."""
+        """From here on the run waits for `job`, which continues without it."""
         self.going_on.append(job)
         client.retry_for_s = LATER_PATIENCE_S
 
     def say_goodbye(self) -> None:
-        """Tell an interrupting user what goes on, and how to come back to it."""
+        """Tell an interrupting user which jobs continue, and how to follow them again."""
         note("welip: interrupted")
         if len(self.going_on) > 3:
             note(f"  {len(self.going_on)} jobs go on; list them with: welip jobs")

@@ -1,4 +1,4 @@
-"""A collection's settings as people read them: a line each, and what would follow from a change."""
+"""A collection's settings for people: one line each, and the consequences of a change."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ def setting_lines(settings: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def note_change(before: "Collection", change: dict[str, Any]) -> None:
-    """Say what changes and what follows from it; a change that is not valid is left to the server to name."""
+    """Say what changes and with which consequences; the server reports an invalid change."""
     from pydantic import ValidationError
 
     from schemas.collections import CollectionSettings
@@ -38,7 +38,7 @@ def note_change(before: "Collection", change: dict[str, Any]) -> None:
 
 
 def indexed_again(found: "Collection") -> str:
-    """What indexing again means for whoever searches."""
+    """What reindexing means for searches."""
     return f"all {found.documents:,} documents are indexed again; until that is done searches use the present index"
 
 

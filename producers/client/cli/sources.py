@@ -48,7 +48,7 @@ class FoundDocument:
 
 @dataclass(frozen=True, slots=True)
 class FoundCorpus:
-    """A table of documents, one a row. `id`: what names it among other tables; `named`: given by itself."""
+    """A table with one document per row. `id`: its name among other tables; `named`: given explicitly."""
 
     path: Path
     id: str
@@ -58,7 +58,7 @@ class FoundCorpus:
 
 @dataclass(slots=True)
 class Sources:
-    """What was found. `skipped`: how many files in folders have an ending that is not read."""
+    """What was found. `skipped`: how many files in folders have an unsupported extension."""
 
     corpora: list[FoundCorpus] = field(default_factory=list)
     documents: list[FoundDocument] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Sources:
 
 
 def discover(paths: Iterable[Path], format: str | None) -> Sources:
-    """Sort the paths out; folders are searched for all that is read, hidden files left out. Raises `WrongUse`.
+    """Classify the paths; folders are searched for supported files, except hidden ones. Raises `WrongUse`.
 
     A document's id is its path below the folder that was given, or the file's name.
     """
@@ -125,7 +125,7 @@ def _add_file(found: Sources, path: Path, format: str | None) -> None:
 
 
 def document_id(name: str) -> str:
-    """The id for a path: Unicode form NFC, because macOS spells Korean file names in another form than all others."""
+    """The id for a path: Unicode form NFC, because only macOS spells Korean file names in another form."""
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "replace"))
 
 

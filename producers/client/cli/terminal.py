@@ -1,11 +1,11 @@
-"""What reaches the terminal: control characters in titles, texts, errors and the like are shown, not obeyed."""
+"""Output to the terminal: control characters in titles, texts and errors are shown, not obeyed."""
 
 import re
 import sys
 from typing import Final
 
 CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""All but line feed and tab: C0, DEL, C1 (ECMA-48); what reverses text (UAX #9); lone surrogates, no text at all."""
+"""All but line feed and tab: C0, DEL, C1 (ECMA-48); characters that reverse text (UAX #9); lone surrogates."""
 
 
 def visible(text: str) -> str:
@@ -24,7 +24,7 @@ def say(text: str = "", *, flush: bool = False) -> None:
 
 
 def note(text: str) -> None:
-    """A remark that is no part of the answer, on stderr."""
+    """A remark that is not part of the answer, on stderr."""
     print(visible(text), file=sys.stderr)
 
 

@@ -18,7 +18,7 @@ def parse_time(text: str) -> timedelta:
 
 
 def parse_since(text: str) -> datetime:
-    """So long ago, or a date and time, local where it names no zone. Raises `WrongUse`."""
+    """That long ago, or a date and time, local if it names no zone. Raises `WrongUse`."""
     try:
         return datetime.fromisoformat(text).astimezone()
     except ValueError:

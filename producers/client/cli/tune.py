@@ -1,4 +1,4 @@
-"""`welip tune`: settings for a collection, found on questions whose documents are known. Asks no server."""
+"""`welip tune`: finds settings for a collection with questions whose documents are known. Needs no server."""
 
 import typer
 
@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def tune(ctx: typer.Context) -> None:
-    """Find k1, b and the weights of the arms on questions whose documents are known."""
+    """Find k1, b and the weights of the arms with questions whose documents are known."""
     need("tune", "cpu")
     # Tuning encodes as a worker does, and commands do not import workers.
     become("consumers.tuning", *ctx.args)

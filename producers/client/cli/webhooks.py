@@ -1,4 +1,4 @@
-"""`welip webhooks`: who is told when jobs end, and with which secrets."""
+"""`welip webhooks`: who is notified when jobs end, and with which secrets."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final
@@ -50,7 +50,7 @@ def add(
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Add an endpoint, told of the ends of all jobs, and print its secret, this one time."""
+    """Add an endpoint that is notified when any job ends, and print its secret, this once."""
     with ctx.obj.connect() as client:
         made = client.webhooks.create(url, events=event, description=description)
     if json:
@@ -93,13 +93,13 @@ def change(
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Change what is given of an endpoint."""
+    """Change the given fields of an endpoint."""
     with ctx.obj.connect() as client:
         _tell(client.webhooks.change(id, url=url, events=event, description=description), json)
 
 
 def enable(ctx: typer.Context, id: EndpointArgument, json: JsonFlag = False) -> None:
-    """Send to an endpoint again, its failures forgiven."""
+    """Enable an endpoint again and forget its failures."""
     with ctx.obj.connect() as client:
         _tell(client.webhooks.enable(id), json)
     if not json:
@@ -107,13 +107,13 @@ def enable(ctx: typer.Context, id: EndpointArgument, json: JsonFlag = False) -> 
 
 
 def disable(ctx: typer.Context, id: EndpointArgument, json: JsonFlag = False) -> None:
-    """Send nothing more to an endpoint."""
+    """Disable an endpoint: nothing more is sent to it."""
     with ctx.obj.connect() as client:
         _tell(client.webhooks.disable(id), json)
 
 
 def rotate(ctx: typer.Context, id: EndpointArgument, overlap: Overlap = None, json: JsonFlag = False) -> None:
-    """Make a new secret for an endpoint and print it, this one time."""
+    """Make a new secret for an endpoint and print it, this once."""
     seconds = None if overlap is None else parse_time(overlap).total_seconds()
     with ctx.obj.connect() as client:
         made = client.webhooks.rotate(id, seconds)
@@ -121,7 +121,7 @@ def rotate(ctx: typer.Context, id: EndpointArgument, overlap: Overlap = None, js
 
 
 def secret(ctx: typer.Context, overlap: Overlap = None, json: JsonFlag = False) -> None:
-    """Make a new secret for the receivers that jobs name themselves and print it, this one time."""
+    """Make a new secret for the receivers that jobs name, and print it, this once."""
     seconds = None if overlap is None else parse_time(overlap).total_seconds()
     with ctx.obj.connect() as client:
         made = client.webhooks.make_secret(seconds)
