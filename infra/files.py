@@ -56,7 +56,7 @@ class JobFiles:
         *,
         content_type: str = "application/octet-stream",
     ) -> str:
-        """Store the stream as the job's file of this name and purpose; its id.
+        """Store the stream as the job's file of this name and purpose; returns its id.
 
         The blob is expected as garbage before it is written, as an upload's is: a try that dies leaves no row, and
         retention deletes what it wrote. Raises `InvalidInput`, `LeaseLost`, and `Conflict` (`file_too_slow`) for a

@@ -23,12 +23,12 @@ class Drain:
         self._running: set[asyncio.Task[None]] = set()
 
     def start(self, groups: int = 1) -> None:
-        """Let so many more groups go out, as far as there are lanes."""
+        """Let this many more groups go out, as far as there are lanes."""
         for _ in range(min(groups, self._lanes - len(self._running))):
             self._running.add(asyncio.create_task(self._run()))
 
     async def close(self) -> None:
-        """Wait for everything under way."""
+        """Wait for all pending work."""
         while self._running:
             await asyncio.gather(*self._running)
 
@@ -73,7 +73,7 @@ class Grouper(Generic[T, R]):
         return await future
 
     async def close(self) -> None:
-        """Wait for everything under way."""
+        """Wait for all pending work."""
         await self._drain.close()
 
     async def _send_next(self) -> bool:

@@ -1,4 +1,4 @@
-"""Waiting for outside systems that are away: say which, and try on."""
+"""Waits for outside systems that are away: logs which, and keeps trying."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

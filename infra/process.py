@@ -22,11 +22,11 @@ _M_ARENA_MAX: Final = -8
 
 
 def limit_arenas(at_most: int) -> None:
-    """Let the C library take the memory of all threads from so many arenas.
+    """Limit the C library to this many memory arenas for all threads.
 
-    By default glibc opens eight for each core, and each keeps what was freed in it: half of what a worker grew by while
-    its index grew. With one for each core the embedded index answers a fifth more slowly (decision 0026). To be called
-    before threads start; where there is no glibc, nothing happens.
+    By default glibc opens eight per core, and each keeps its freed memory: half of a worker's growth while its index
+    grew. With one for each core the embedded index answers a fifth more slowly (decision 0026). To be called before
+    threads start; without glibc, nothing happens.
     """
     with suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, at_most)
@@ -88,7 +88,7 @@ def end_at_once(tell: Callable[[], None]) -> None:
 
 
 def end_within(seconds: float) -> None:
-    """Unless the process has ended by itself in so many seconds, end it at once."""
+    """End the process unless it has ended by itself within this many seconds."""
     timer = threading.Timer(seconds, end_at_once, [lambda: log.error("process.end_hangs", waited_s=seconds)])
     timer.daemon = True
     timer.start()

@@ -1,4 +1,4 @@
-"""What a deployment may choose, read from the environment once in each entry point and passed down.
+"""The settings of a deployment, read from the environment once in each entry point and passed down.
 
 Durations are seconds (`15`, `0.5`) or ISO 8601 (`PT15S`).
 """
@@ -124,7 +124,7 @@ class EmbedderSettings(BaseSettings):
 
 
 class RerankerSettings(BaseSettings):
-    """A better order of what was found: `none`, `cross-encoder` (a model in the gpu pool), or `endpoint`.
+    """Reorders the passages found: `none`, `cross-encoder` (a model in the gpu pool), or `endpoint`.
 
     An endpoint is any server with a `/rerank` call (vLLM, Jina, Cohere). Alike for all workers.
     """
@@ -153,7 +153,7 @@ class ParserSettings(BaseSettings):
 
 
 class AnalysisSettings(BaseSettings):
-    """The processes that Kiwi analyses texts in: documents of each lane, and questions, in processes of their own.
+    """The processes that Kiwi analyses texts in: separate ones for the documents of each lane, and for questions.
 
     `timeout`: processor time for 25,000 characters of a document, or for a question; three times as long by the clock.
     """
@@ -182,7 +182,7 @@ class GatewaySettings(BaseSettings):
 
 
 class LimitSettings(BaseSettings):
-    """What one tenant may ask of one gateway; 0 is no limit. `rate`: submissions a second, `burst` of them at once."""
+    """Limits of one tenant in one gateway; 0 means no limit. `rate`: submissions a second, `burst` of them at once."""
 
     model_config = _prefix("LIMIT_")
     rate: float = Field(10_000, ge=0)
@@ -200,7 +200,7 @@ class RelaySettings(BaseSettings):
 
 
 class RescueSettings(BaseSettings):
-    """Lost and due work. `every`: between sweeps; `unclaimed`: a queued job nobody claimed gets its message again."""
+    """Lost and due work. `every`: between sweeps; `unclaimed`: after how long a queued job is summoned again."""
 
     model_config = _prefix("RESCUE_")
     every: Duration = timedelta(seconds=1)
@@ -213,7 +213,7 @@ class RescueSettings(BaseSettings):
 
 
 class RetentionSettings(BaseSettings):
-    """How long what has ended is kept; 0 is for ever. `every`: between two rounds; `batch`: rows a statement."""
+    """How long ended things are kept; 0 means forever. `every`: between two rounds; `batch`: rows a statement."""
 
     model_config = SettingsConfigDict(env_prefix="WELIP_RETENTION_", extra="ignore", frozen=True, populate_by_name=True)
     jobs: Duration = Field(timedelta(days=30), ge=timedelta(0), description="With events and results, since their end.")

@@ -43,7 +43,7 @@ def use_provider(provider: Any) -> None:
 
 
 def stop_tracing() -> None:
-    """Export what is left and stop."""
+    """Export the rest and stop."""
     global _tracer, _provider
     if _provider is not None:
         _provider.shutdown()

@@ -1,4 +1,4 @@
-"""Analysed sentences as raw bytes, for the way from an isolated process to its worker."""
+"""Analysed sentences as raw bytes, for the transfer from an isolated process to its worker."""
 
 from array import array
 from collections.abc import Sequence

@@ -19,7 +19,10 @@ SETTINGS_KEPT: Final = 32
 
 
 def tasks() -> Mapping[str, Task]:
-    """`analyse` texts, `encode` a question, `answer` one. Loads Kiwi and what it defers, once for all processes."""
+    """`analyse` texts, `encode` a question, `answer` one.
+
+    Loads Kiwi and everything it defers, once for all processes.
+    """
     # One thread: no other lives on in a forked process.
     kiwi = KiwiAnalyser(workers=1)
     encoder = KiwiSparseEncoder(analyser=kiwi)

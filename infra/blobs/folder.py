@@ -74,7 +74,7 @@ class FolderBlobs:
             file.close()
 
     async def names(self, prefix: str) -> AsyncGenerator[str, None]:
-        """The names directly under `prefix/`: folders in ascending order, and blobs; none under what is not there."""
+        """The names directly under `prefix/`: folders in ascending order, and blobs; none if it does not exist."""
         for name in await asyncio.to_thread(self._names, self._path(prefix)):
             yield name
 
@@ -165,7 +165,7 @@ class FolderBlobs:
             _write(file, b"check")
             with _translated():
                 file.flush()
-                os.fsync(file.fileno())  # a full disk refuses what is written, not what is buffered
+                os.fsync(file.fileno())  # a full disk refuses written data, not buffered data
         finally:
             _discard(file)
 
@@ -183,7 +183,7 @@ def _write(file: BinaryIO, data: bytes) -> None:
 
 
 def _discard(file: BinaryIO) -> None:
-    """Close and remove what is left of `file`: nothing after a publication, all of it after anything else."""
+    """Close `file` and remove its remains: nothing after a publication, all of it otherwise."""
     with suppress(OSError):  # a full disk fails the last flush too; the first error is the one to report
         file.close()
     Path(file.name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Which keys object storage takes: one rule for every adapter, so that a key good for one is good for all."""
+"""Which keys object storage accepts: one rule for every adapter, so that a key valid for one is valid for all."""
 
 from schemas.errors import InvalidInput
 

@@ -9,7 +9,7 @@ CHUNKS_IN_FLIGHT: Final = 8
 
 
 class BrokenStreamError(Exception):
-    """Raised in the reading thread when the stream behind it failed: whatever was read must be thrown away."""
+    """Raised in the reading thread when the stream behind it failed: everything read must be discarded."""
 
 
 class ChunkPipe:
@@ -31,7 +31,7 @@ class ChunkPipe:
         self.fed = 0
 
     async def feed(self, chunk: bytes) -> bool:
-        """Hand over a chunk, waiting for room; False when nobody reads any more."""
+        """Hand over a chunk, waiting for room; False when the reader has gone."""
         await self._room.acquire()
         self._chunks.put(chunk)
         self.fed += len(chunk)

@@ -83,7 +83,7 @@ class MinioBlobs:
 
         self._client = client(timeout_s, 2)
         self._probe_client = client(3, 0)
-        # Threads of its own: a slow sender's upload holds one for as long as it lasts.
+        # Separate threads: a slow sender's upload occupies one for its whole duration.
         self._uploads = ThreadPoolExecutor(CONCURRENT_CALLS, thread_name_prefix="welip-upload")
 
     async def ensure(self) -> None:
@@ -132,12 +132,12 @@ class MinioBlobs:
             while piece := await asyncio.to_thread(_read, key, response):
                 yield piece
         finally:
-            # Closed, not only released: what was left unread must not be taken for the next answer.
+            # Closed, not only released: unread bytes must not be taken for the next answer.
             response.close()
             response.release_conn()
 
     async def names(self, prefix: str) -> AsyncGenerator[str, None]:
-        """The names directly under `prefix/`: folders in ascending order, and blobs; none under what is not there."""
+        """The names directly under `prefix/`: folders in ascending order, and blobs; none if it does not exist."""
         items = self._client.list_objects(self._bucket, prefix=f"{checked(prefix)}/", recursive=False)
         while page := await asyncio.to_thread(_page, prefix, items):
             for item in page:
@@ -152,7 +152,7 @@ class MinioBlobs:
         await asyncio.to_thread(self._check)
 
     async def close(self) -> None:
-        """Let go of threads and connections."""
+        """Release threads and connections."""
         await asyncio.to_thread(self._uploads.shutdown)
         for client in (self._client, self._probe_client):
             client._http.clear()

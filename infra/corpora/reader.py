@@ -43,7 +43,7 @@ class IsolatedCorpusReader:
     ) -> AsyncGenerator[tuple[list[PartDocument | DocumentError], int]]:
         """The rows of a table at an absolute path, some at a time, and how many bytes of it have been read.
 
-        A row that is no document comes as the reason why. Raises `InvalidInput` for a table that cannot be read, and
+        A row that is not a document comes as the reason. Raises `InvalidInput` for a table that cannot be read, and
         (`corpus_timeout`, `corpus_too_large`, `corpus_unreadable`) for one whose reading takes too long or too much.
         """
         try:
@@ -75,7 +75,7 @@ class IsolatedCorpusReader:
 
 
 def _rows(frame: Frame) -> tuple[list[PartDocument | DocumentError], int]:
-    """Made anew by this process: what a table took over must not name blobs that it does not own."""
+    """Created again by this process: a hostile table must not name blobs that it does not own."""
     answer, payload = frame
     lines = payload.split(b"\n") if payload else []
     try:

@@ -47,5 +47,5 @@ def too_large(what: str) -> InvalidInput:
 
 
 def unreadable(why: str) -> InvalidInput:
-    """It is no table of its format."""
+    """It is not a table of its format."""
     return InvalidInput(why, code="corpus_unreadable", field="input.corpus.file")

@@ -22,7 +22,7 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 def text_records(file: IO[bytes], corpus: Corpus, columns: list[str]) -> Iterator[Mapping[str, Any] | str]:
     """Each row by column, or a sentence about what is wrong with it. Raises `InvalidInput` (see `refusals.py`)."""
     encoding = _encoding(file)
-    # A byte that is no character fails its row, not the corpus; it becomes a lone surrogate, which no text holds.
+    # An invalid byte fails its row, not the corpus; it becomes a lone surrogate, which no text contains.
     errors = "strict" if encoding == "utf-16" else "surrogateescape"
     text = TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
     try:
@@ -49,7 +49,7 @@ def _encoding(file: IO[bytes]) -> str:
             except UnicodeDecodeError:
                 beyond_ascii = sum(byte > 127 for byte in piece)
                 kept = sum(len(c.encode()) for c in piece.decode("utf-8", "ignore") if c > "\x7f")
-                # One character that was cut is no other encoding.
+                # One truncated character does not mean another encoding.
                 return "utf-8-sig" if kept >= 0.8 * beyond_ascii else "cp949"
         return "utf-8-sig"
     finally:
@@ -72,7 +72,7 @@ def _table_records(text: TextIOWrapper, format: str, columns: list[str]) -> Iter
     lines = _lines(text)
     first = next(lines, "")
     separator = "\t" if format == "tsv" else ","
-    # What Excel is told of a CSV file; it is no row.
+    # Excel's hint about a CSV file; it is not a row.
     if told := _SEPARATOR.fullmatch(first):
         separator = told[1]
     else:

@@ -1,4 +1,4 @@
-"""Which format a file is in: its content says so; its name and what its owner named only tell texts apart."""
+"""Detects a file's format by its content; its name and the declared format only tell text formats apart."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -21,7 +21,7 @@ TEXTS: Final = {
     ".htm": "html",
     ".xhtml": "html",
 }
-"""The formats that only a file name's ending tells apart."""
+"""The formats that only a file name's extension tells apart."""
 
 _BINARY: Final = frozenset({".pdf", ".docx", ".doc", ".hwp", ".hwpx"})
 """Endings that are wrong for a text, but not strange: exports to Word are often HTML."""
@@ -49,7 +49,7 @@ _OTHERS: Final = (
 
 
 def detect(path: Path, declared: str | None, filename: str | None) -> str:
-    """The format of a file. `declared` is what its owner called it.
+    """The format of a file. `declared` is what its owner says.
 
     Raises `DocumentRefused`: `document_empty`, `document_format_unknown`, `document_damaged`, `document_encrypted`.
     """
@@ -66,7 +66,7 @@ def detect(path: Path, declared: str | None, filename: str | None) -> str:
 
 
 def text_format(declared: str | None, filename: str | None, head: bytes = b"") -> str:
-    """The format of what is surely a text: the declared one, that of the file's name, or HTML that looks like it."""
+    """The format of a file that is certainly text: the declared one, that of its name, or apparent HTML."""
     if declared is not None:
         if declared not in TEXTS.values():
             raise _unknown(f"it was named {declared!r}, but its content is text")

@@ -16,7 +16,7 @@ _GAPS: Final = {"nothing": "", "space": " ", "tab": " "}
 
 @dataclass(frozen=True, slots=True)
 class _List:
-    """A `w:num`: what it counts as, its levels, those that begin anew with it, and levels by paragraph style."""
+    """A `w:num`: what it counts as, its levels, those that restart with it, and levels by paragraph style."""
 
     counted: str
     levels: tuple[Level, ...]

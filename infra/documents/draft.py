@@ -11,7 +11,7 @@ from schemas.retrieval import Heading, ParsedDocument
 
 MAX_TITLE_CHARS: Final = 500
 MAX_HEADING_CHARS: Final = 200
-"""What is longer was styled as a heading, but is none."""
+"""A longer text was styled as a heading, but is not one."""
 
 REPEATED_CHARS: Final = 200
 """A cell that spans rows is said again in each of them up to this length: each line of a table is read by itself."""
@@ -22,7 +22,7 @@ _REPEATS: Final = 50
 _LINE_BREAK: Final = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _INVISIBLE: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f\ufeff]")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-# What programs put where nobody named the document.
+# Titles that programs set when the author did not name the document.
 _NO_TITLE: Final = re.compile(
     r"untitled|document ?\d*|문서 ?\d*|제목 ?없음|빈 문서.*|microsoft \w+ - .*|powerpoint .*"
     r"|.*\.(docx?|hwpx?|pdf|html?|md|txt)",
@@ -47,7 +47,10 @@ class Cell:
 
 
 def table_text(cells: Iterable[Cell]) -> str:
-    """A row a line, its cells joined by ` | `. A cell that spans rows stands in each, one that spans columns once."""
+    """One row per line, its cells joined by ` | `.
+
+    A cell that spans rows appears in each; one that spans columns, once.
+    """
     lines: dict[int, dict[int, str]] = {}
     placed = list(cells)
     height = max((cell.row for cell in placed), default=0) + 1
@@ -101,7 +104,7 @@ class Draft:
             self._headings.append(Heading(start, max(1, level), words))
 
     def page(self) -> None:
-        """Begin a page: the next block stands on it."""
+        """Begin a page: the next block is on it."""
         self._pages_to_come += 1
 
     def finished(self, *titles: str | None) -> ParsedDocument:

@@ -39,7 +39,7 @@ _SAMPLE: Final = 64 * 1024
 
 
 def looks_binary(data: bytes) -> bool:
-    """Whether bytes are no text: over 1% control characters in the first 64 KiB."""
+    """Whether bytes are not text: over 1% control characters in the first 64 KiB."""
     if any(data.startswith(mark) for mark, _ in _MARKS):
         return False
     sample = data[:_SAMPLE]
@@ -89,7 +89,8 @@ def _is_damaged_utf8(data: bytes) -> bool:
 def _is_korean(text: str) -> bool:
     """Whether what was read as CP949 is Korean: other East Asian code pages are often valid CP949 too.
 
-    Signs speak for no language (ruled lines, ※, ㎡, full-width forms). Of the syllables of Korean four of five are
+    Symbols are not evidence for a language (ruled lines, ※, ㎡, full-width forms). Of the syllables of Korean four of
+    five are
     common ones; of another language's letters that look like syllables, one of ten.
     """
     letters = [c for c in text[:_SAMPLE] if c > "\x7f" and category(c) == "Lo"]

@@ -9,9 +9,9 @@ from schemas.retrieval import ParsedDocument
 
 
 def read_file(path: Path, *, format: str | None, filename: str | None, max_chars: int) -> ParsedDocument:
-    """The document of a file. `format` is what its owner called it, `filename` its name before the upload.
+    """The document of a file. `format` is the declared one, `filename` its name before the upload.
 
-    Blocking. Raises `DocumentRefused`; whatever else a library raises is the file's fault too.
+    Blocking. Raises `DocumentRefused`; any other error of a library is the file's fault too.
     """
     # Each library is loaded with the first file that needs it.
     match detect(path, format, filename):

@@ -56,7 +56,7 @@ def _add_table(table: Mapping[str, Any], draft: Draft) -> None:
     if table["caption"]:
         draft.add(table["caption"])
     cells = table["cells"]
-    # A frame around text, as Korean forms have it, is no table.
+    # A frame around text, common in Korean forms, is not a table.
     if len(cells) == 1:
         _add(cells[0]["blocks"], draft)
     else:

@@ -222,7 +222,7 @@ class _Table:
     def leave(self, node: LexborNode, pieces: list[str], first: int) -> None:
         """Remember a cell that spans rows below, whose text is `pieces[first:]`."""
         rows, width = _number(node, "rowspan"), _number(node, "colspan")
-        # Only as much as may be said again is put together: of tables in tables each cell holds all within it.
+        # Only as much as may be repeated is joined: with nested tables, each cell holds everything within it.
         if rows > 1 and len(pieces) - first <= REPEATED_CHARS and len(self.spans) < _MAX_SPANS:
             text = "".join(pieces[first:])
             if len(text) <= REPEATED_CHARS:
@@ -236,7 +236,7 @@ def _number(node: LexborNode, name: str) -> int:
 
 
 def _collect(root: LexborNode, pieces: list[str], *, furniture: bool = False) -> None:
-    """Walk with a stack of its own: a page may be nested deeper than Python recurses."""
+    """Walk with an explicit stack: a page may be nested deeper than Python can recurse."""
     stack: list[tuple[LexborNode, object]] = [(root, None)]
     tables: list[_Table] = []
     lists: list[_List] = []
@@ -267,7 +267,7 @@ def _collect(root: LexborNode, pieces: list[str], *, furniture: bool = False) ->
                 begun = False
         elif node.is_element_node and not _is_noise(node, tag, around, furniture=furniture):
             around[tag] += 1
-            # A paragraph or heading that an item begins with stands behind its mark, not below it.
+            # A paragraph or heading that begins an item goes after its mark, not below it.
             mark = _before(tag)
             if begun and tag not in _LISTS and tag != "li":
                 mark = mark.lstrip(_PARAGRAPH_MARK + _LINE_MARK)

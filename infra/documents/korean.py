@@ -1,4 +1,4 @@
-"""What tells Korean from what only looks like it: a wrong encoding, or glyphs mapped to wrong characters."""
+"""Tells Korean from text that only looks like it: a wrong encoding, or glyphs mapped to wrong characters."""
 
 from typing import Final
 
@@ -15,6 +15,6 @@ _ENOUGH: Final = 50
 
 
 def is_salad(text: str) -> bool:
-    """Whether the Hangul of a text is no Korean: of fifty syllables or more not a fourth are common ones."""
+    """Whether the Hangul of a text is not Korean: of fifty syllables or more, under a fourth are common ones."""
     syllables = [c for c in text if "가" <= c <= "힣"]
     return len(syllables) >= _ENOUGH and sum(c in COMMON_SYLLABLES for c in syllables) * 4 < len(syllables)

@@ -1,4 +1,4 @@
-"""Automatic numbers: what a word processor shows before a paragraph and keeps nowhere as text (제3조, ①, 가.).
+"""Automatic numbers, which a word processor shows before a paragraph but does not store as text (제3조, ①, 가.).
 
 Readers of DOCX, HWP and HWPX say which list and level a paragraph is of; HTML lists take single numbers. Formats have
 the names of ECMA-376, 17.18.59, and below those of KS X 6101, each with its numbers from 1.
@@ -24,14 +24,14 @@ _SYLLABLES: Final = "가나다라마바사아자차카타파하"
 _KATAKANA: Final = "アイウエオカキクケコサシスセソタチツテトナニヌネノハヒフヘホマミムメモヤユヨラリルレロワヲン"
 _JAMO: Final = "ㄱㄴㄷㄹㅁㅂㅅㅇㅈㅊㅋㅌㅍㅎ"
 _VOWELS: Final = (0, 4, 8, 13, 18, 20)
-"""ㅏ ㅓ ㅗ ㅜ ㅡ ㅣ in the order of Hangul syllables: after 하 Hangul goes on with 거, 너, 더."""
+"""ㅏ ㅓ ㅗ ㅜ ㅡ ㅣ in the order of Hangul syllables: after 하 Hangul continues with 거, 너, 더."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
     """A level of a list: `text` holds `%1` to `%9` (or `^1`) for the numbers of levels, `^n` for all down to its own.
 
-    `restart_after`: the level, from 1, that makes it begin anew, with all above that one; 0 for none, None for any
+    `restart_after`: the level, from 1, that restarts it, with all above that one; 0 for none, None for any
     above. `legal`: numbers of all levels are decimal. `gap`: what stands between number and text.
     """
 
@@ -61,7 +61,7 @@ class Counters:
     ) -> str:
         """The next number at `level`, from 0, of the list that is counted as `counted`; empty where none is shown.
 
-        Lists that share `counted` go on counting each other; `begins` are levels at which `list_` starts anew, once.
+        Lists that share `counted` continue each other's numbers; `begins` are levels at which `list_` restarts, once.
         """
         level = max(0, min(level, len(levels) - 1, MAX_LEVELS - 1))
         if not levels:
@@ -102,7 +102,7 @@ class Counters:
 
 
 def labelled(label: str, text: str, gap: str = " ") -> str:
-    """A paragraph with its number: 제3조(대금) as statutes write it, else with what stands between them."""
+    """A paragraph with its number: 제3조(대금) as statutes write it, else with the list's separator."""
     if not label or not text.strip():
         return text
     text = text.lstrip()

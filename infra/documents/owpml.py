@@ -1,7 +1,7 @@
-"""From the markup of HWPX (OWPML, KS X 6101) to text; HWP files are turned into it first (`hangul.py`).
+"""From the markup of HWPX (OWPML, KS X 6101) to text; HWP files are converted to it first (`hangul.py`).
 
-Read are paragraphs with their automatic numbers, tables, notes, text boxes, captions, 글맵시 and 덧말; not what only
-guides the reader of a form: hints of 누름틀 that nobody filled in.
+It reads paragraphs with their automatic numbers, tables, notes, text boxes, captions, 글맵시 and 덧말, but not the
+hints of empty form fields (누름틀).
 """
 
 import re
@@ -100,7 +100,7 @@ class Owpml:
         before = self._draft.length
         self._captions(table)
         cells = list(_cells(table))
-        # A frame around text, as Korean forms have it, is no table.
+        # A frame around text, common in Korean forms, is not a table.
         if len(cells) == 1:
             for inside in cells[0].iterchildren("{*}subList"):
                 self._blocks(inside)

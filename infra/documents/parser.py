@@ -21,7 +21,7 @@ from schemas.topics import Lane
 
 MAX_FILE_BYTES: Final = 100_000_000
 REQUESTS: Final = 200
-"""After so many a process makes room for a fresh one: parsers leak."""
+"""After this many requests a process is replaced by a fresh one, because parsers leak."""
 
 MODULE: Final = "infra.documents.service"
 

@@ -16,7 +16,7 @@ _HYPHEN: Final = "\x02"
 """What PDFium makes of a hyphen at the end of a line, whose break it drops."""
 
 _CELL_GAP: Final = 1.5
-"""A gap of so many font sizes separates the cells of a table; a wide space between words stays below one."""
+"""A gap of this many font sizes separates the cells of a table; a wide space between words stays below one."""
 
 _MAX_PITCH: Final = 2.4
 """Of two lines of one paragraph, in font sizes: Korean offices set lines at 160 to 200 %."""
@@ -25,7 +25,7 @@ _ITEM: Final = re.compile(
     r"[-–•·∙○●◦□■▪◇◆※*▶①-⑳㉠-㉻]|[ㅇo] |[<\[【]|\(?(\d{1,3}|[가-하a-zA-Z])[.)] |\d{1,2}([.-]\d{1,2})+\.? "
     r"|제\s?\d+\s?[편장절관조항]"
 )
-"""What an item of a list, a heading or an article of law begins with: it starts a paragraph."""
+"""The beginning of a list item, a heading or an article of law: it starts a paragraph."""
 
 _WORDS: Final = re.compile(r"\S+")
 _COLUMN: Final = 36.0
@@ -70,7 +70,7 @@ def read_lines(page: Any) -> list[Line]:
 
 
 def paragraphs(lines: Sequence[Line]) -> Iterator[Paragraph]:
-    """Lines put together by their places: the next one goes on when its first word had not fitted."""
+    """Lines joined by position: the next one continues when its first word would not have fitted."""
     lefts: defaultdict[int, float] = defaultdict(lambda: float("inf"))
     rights: defaultdict[int, float] = defaultdict(float)
     for line in lines:
@@ -146,7 +146,7 @@ def _column(line: Line) -> int:
 
 
 def _near(line: Line, following: Line) -> bool:
-    """Whether one stands right below the other in the same size."""
+    """Whether one is right below the other in the same size."""
     pitch = line.baseline - following.baseline
     alike = abs(line.size - following.size) <= 0.05 * line.size
     return alike and 0.8 * line.size < pitch < _MAX_PITCH * line.size

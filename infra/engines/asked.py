@@ -9,7 +9,7 @@ from infra.engines.passages import Reading, Word
 
 
 class Kind(StrEnum):
-    """What an answer has to bring."""
+    """What an answer has to contain."""
 
     PERSON = auto()
     TIME = auto()
@@ -77,7 +77,7 @@ class Asked:
         self._lasting = any(word.form in _LASTING for word in question.words)
 
     def brought(self, sentence: Reading) -> float:
-        """How surely the sentence brings what is asked, 0..1; what the question itself says is not brought."""
+        """How certainly the sentence contains what is asked, 0..1; words of the question itself do not count."""
         words = sentence.words
         match self.kind:
             case Kind.AMOUNT:
@@ -136,7 +136,7 @@ class Asked:
 def _asked(words: Sequence[Word]) -> tuple[Kind | None, str | None]:
     """What the last question word asks for, else the noun that the question ends with; and the unit of what is counted.
 
-    The last one: an earlier one may stand in a title or a clause.
+    The last one, because an earlier one may belong to a title or a clause.
     """
     for at, word in reversed(list(enumerate(words))):
         kind = _WORDS.get(word.form) if word.tag in _ASKING_TAGS else None

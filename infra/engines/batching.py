@@ -33,11 +33,10 @@ class _Wanted(Generic[T, R]):
 class Batcher(Generic[T, R]):
     """Hands items to `run` in batches of at most `limit`, `lanes` batches at a time. `model` names it in metrics.
 
-    Urgent items go first, yet leave a quarter of a batch to the others, so that neither starves. The others go with
-    those of like size, for a batch costs what its longest item costs, and the one that waited longest is among them.
-
-    Of a batch that fails the item at fault is found (`each`, with `probe`), so one caller never spoils another's work.
-    Items whose caller has gone are not computed.
+    Urgent items go first, yet leave a quarter of a batch to the others, so that neither starves. The others are grouped
+    by size, because a batch costs as much as its longest item, and the one that waited longest is always included. When
+    a batch fails, the item at fault is found (`each`, with `probe`), so one caller never spoils another's work. Items
+    whose caller has gone are not computed.
     """
 
     def __init__(

@@ -40,12 +40,12 @@ class BgeM3Model:
             self._model = flag.model.to(device).eval()
             # Two positions of XLM-RoBERTa's are never used.
             self._max_tokens = min(max_tokens, self._model.config.max_position_embeddings - 2)
-            # Tokens that stand for no word have no say.
+            # Tokens that represent no word do not count.
             self._silent = torch.tensor(self._tokenizer.all_special_ids, device=device)
             self.query_prefix = query_prefix
             self.document_prefix = document_prefix
             self.learned = True
-            # The first pass is the slow one: here, not in somebody's job.
+            # The first pass is slow: run it here, not in a job.
             self.dimension = len(self.encode(["차원"])[0].dense)
 
     def encode(self, texts: Sequence[str]) -> list[Embedding]:
@@ -85,6 +85,6 @@ def _folder(model_name_or_path: str) -> str:
         folder = Path(snapshot_download(model_name_or_path, allow_patterns=WEIGHTS))
     for part in ("sparse_linear.pt", "colbert_linear.pt"):
         if not (folder / part).is_file():
-            # FlagEmbedding would go on with random weights.
+            # FlagEmbedding would continue with random weights.
             raise FileNotFoundError(f"it has no {part}: only models of bge-m3's kind weigh terms")
     return str(folder)

@@ -1,4 +1,4 @@
-"""What an engine complains of, as an error of ours: by status, and by the error object wherever it stands."""
+"""Turns an engine's complaint into one of our errors: by status, and by the error object wherever it appears."""
 
 import math
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ class Complaint:
 
 
 def complaint(body: Any) -> Complaint | None:
-    """The error that a JSON body tells of, None where it tells of none."""
+    """The error in a JSON body, None if there is none."""
     match body:
         case [dict() as first, *_]:  # Google's
             return complaint(first)

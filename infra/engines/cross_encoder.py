@@ -22,7 +22,7 @@ class CrossEncoderModel:
             self._model = CrossEncoder(model_name_or_path, device=device, activation_fn=nn.Sigmoid())
             if self._model.num_labels != 1:
                 raise ValueError(f"it sorts into {self._model.num_labels} classes; a reranker gives one score")
-            # The first pass is the slow one: here, not in somebody's job.
+            # The first pass is slow: run it here, not in a job.
             self.score([("질문", "글")])
 
     def score(self, pairs: Sequence[Pair]) -> list[float]:

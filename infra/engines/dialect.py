@@ -1,4 +1,4 @@
-"""What one chat engine takes of a request: configured, or learned from what it refuses, and then remembered."""
+"""What one chat engine accepts in a request: configured, or learned from its refusals and then remembered."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ LengthField = Literal["max_tokens", "max_completion_tokens"]
 SystemRole = Literal["system", "developer", "none"]
 
 _HARMLESS: Final = ("temperature", "top_p", "seed", "stream_options")
-"""What an engine may go without: the answer's form and length stay what was asked for."""
+"""What may be left out: the requested form and length of the answer stay."""
 _REFUSES: Final = re.compile(
     r"unsupported|not support|unrecognized|unknown|unexpected|not permitted|not allowed|extra|deprecated"
     r"|only the default"
@@ -24,10 +24,10 @@ _SYSTEM: Final = re.compile(r"(?:system|developer)\W+(?:role|message|prompt)|rol
 
 
 class Dialect:
-    """Writes requests of OpenAI's chat completions as one engine takes them.
+    """Writes OpenAI chat completion requests as one engine accepts them.
 
-    `length`: how it calls the limit of tokens. `sampling`: whether it takes temperature, top_p and seed. `system`: the
-    role of rules, `none` where they stand in front of the first question. `extra` is put into every request.
+    `length`: its name for the token limit. `sampling`: whether it accepts temperature, top_p and seed. `system`: the
+    role of rules, `none` if they go before the first question. `extra` is put into every request.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class Dialect:
         }
 
     def learns(self, why: Complaint, sent: Mapping[str, Any]) -> bool:
-        """Whether another request may please the engine, after what it said of the one that was `sent`."""
+        """Whether another request may succeed, after the engine's answer to the one that was `sent`."""
         sentence = f"{why.message} {why.param}".lower()
-        # Requests at once may learn the same: whoever comes second repeats with what the first has learned.
+        # Concurrent requests may learn the same: the second one repeats with what the first has learned.
         if "max_tokens" in sent and "max_completion_tokens" in sentence:
             self._length = "max_completion_tokens"
             return self._learned("max_completion_tokens")

@@ -19,7 +19,7 @@ PROBE: Final = "서울"
 """A text that every model takes."""
 
 CACHE_S: Final = 5.0
-"""A cache that answers later than this is no help."""
+"""A cache that answers later than this does not help."""
 
 
 class EmbeddingCache(Protocol):
@@ -33,7 +33,7 @@ class EmbeddingCache(Protocol):
 
 
 class Model(Protocol):
-    """What an embedding model tells of itself. `dimension` is 0 where it is not known before the first answer."""
+    """What an embedding model says about itself. `dimension` is 0 if it is unknown before the first answer."""
 
     dimension: int
     learned: bool
@@ -41,7 +41,7 @@ class Model(Protocol):
     document_prefix: str
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Release connections."""
 
 
 class BatchedEmbedder:
@@ -78,13 +78,13 @@ class BatchedEmbedder:
 
     @property
     def learned(self) -> bool:
-        """Whether the model gives sparse vectors of its own too."""
+        """Whether the model also gives its own sparse vectors."""
         return self._model.learned
 
     async def embed_documents(self, texts: Sequence[str]) -> list[Embedding | JobError]:
         """One embedding a text, or the error of a text that the model cannot take; the same text is embedded once.
 
-        Raises errors that are no text's: outages, and those of the configuration.
+        Raises errors that no single text causes: outages, and errors of the configuration.
         """
         prefixed = [self._model.document_prefix + text for text in texts]
         keys = {text: sha256(text.encode()).digest() for text in prefixed}
@@ -112,7 +112,7 @@ class BatchedEmbedder:
         return embedding
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Release connections."""
         await self._model.close()
 
     async def _find(self, keys: Sequence[bytes]) -> Mapping[bytes, Embedding]:
@@ -121,7 +121,7 @@ class BatchedEmbedder:
         if cache is None or not keys or not self.dimension:
             return {}
         found = await _in_time(lambda: cache.find(self._name, keys))
-        # What another version of the model left would spoil the index.
+        # Vectors of another version of the model would spoil the index.
         return {
             key: kept
             for key, kept in (found or {}).items()
@@ -134,7 +134,7 @@ class BatchedEmbedder:
 
 
 def _as_job_error(error: Exception) -> JobError:
-    """What a model in this process raises over one text is that text's, too."""
+    """An error that a model in this process raises over one text also counts against that text."""
     if isinstance(error, JobError):
         return error
     log.warning("embedder.text_refused", error=repr(error))

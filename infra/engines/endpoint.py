@@ -16,7 +16,7 @@ EVENTS = "text/event-stream"
 
 
 class RefusedBodyError(Exception):
-    """The engine refuses the request and says why; `error` is what the job is told."""
+    """The engine refuses the request and says why; `error` is the job's error."""
 
     def __init__(self, error: JobError, why: Complaint) -> None:
         super().__init__(error.message)
@@ -39,7 +39,7 @@ class Endpoint:
 
         Raises `EngineOverloaded` (429, 503, 529; with the engine's `Retry-After`), `DependencyUnavailable` (no
         connection, timeout, other 5xx), `EngineTrouble` (408, 409, 425, no quota, no JSON) and `EngineRefused` with the
-        engine's message (other 4xx), wherever the error stands.
+        engine's message (other 4xx), wherever the error appears.
         """
         async with _told(), self.open(body) as response:
             return await whole(response)
@@ -61,7 +61,7 @@ class Endpoint:
 
 
 async def whole(response: httpx.Response) -> Any:
-    """The JSON of a response. Raises the error that it tells of, and `EngineReplyBroken` where it is no JSON."""
+    """The JSON of a response. Raises the error it contains, and `EngineReplyBroken` if it is not JSON."""
     await response.aread()
     body = _json(response)
     if body is None:
@@ -73,7 +73,7 @@ async def whole(response: httpx.Response) -> Any:
 
 
 async def events(response: httpx.Response) -> AsyncGenerator[Any]:
-    """The JSON of each event, and None for `[DONE]`, the last. Raises the error that one tells of."""
+    """The JSON of each event, and None for `[DONE]`, the last. Raises the error that an event contains."""
     try:
         async with contextlib.aclosing(EventSource(response).aiter_sse()) as found:
             async for event in found:
@@ -87,7 +87,7 @@ async def events(response: httpx.Response) -> AsyncGenerator[Any]:
 
 
 def checked(body: Any) -> Any:
-    """The body, unless it tells of an error in spite of its status."""
+    """The body, unless it contains an error in spite of its status."""
     if (found := complaint(body)) is not None:
         raise as_error(200, found, {})
     return body
@@ -101,7 +101,7 @@ def unreadable(protocol: str) -> EngineReplyBroken:
 
 
 def address(base_url: str, call: str, *, version: str = "/v1") -> str:
-    """Where a call is, for a base such as `https://host`, `https://host/v1` or `https://host/v1beta/openai`.
+    """The address of a call, for a base such as `https://host`, `https://host/v1` or `https://host/v1beta/openai`.
 
     A base without a path has its calls under `version`. A query (`?api-version=...`) stays, so does a whole address.
     """
@@ -129,7 +129,7 @@ async def _reached() -> AsyncIterator[None]:
 
 
 def _json(response: httpx.Response) -> Any:
-    """None for what is no JSON. UTF-8 whatever the header says, else as the header says."""
+    """None if it is not JSON. UTF-8 whatever the header says, else as the header says."""
     for text in (response.content, response.text):
         with contextlib.suppress(ValueError):
             return json.loads(text)

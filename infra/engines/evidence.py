@@ -1,4 +1,4 @@
-"""How far texts cover a question: the share of what it names that they hold, weighted by how much each word tells."""
+"""How far texts cover a question: the share of its words that they contain, weighted by information."""
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from itertools import pairwise
@@ -21,10 +21,10 @@ around all of them.
 
 _STEM: Final = 0.7
 _OTHER: Final = 0.4
-"""What stems of verbs, and words that are no nouns, tell beside a noun that surprises as much."""
+"""The weight of verb stems and other words that are not nouns, relative to an equally surprising noun."""
 
 _COMPOUND: Final = 2.0
-"""What a name of several nouns tells as a whole, beside its most telling part: 하늘섬 is neither 하늘 nor 섬."""
+"""The weight of a compound name relative to its most informative part: 하늘섬 is neither 하늘 nor 섬."""
 
 _FEW: Final = 5
 """Fewer texts than these say little about how rare a word is."""
@@ -33,8 +33,8 @@ _FEW: Final = 5
 class Subject:
     """What a question is about, and which of `texts` speak of it.
 
-    A word tells as much as it surprised Kiwi's language model, and up to half less when the texts hold it too.
-    `focused` is for sentences of texts on one topic: the question's last words, which ask, tell up to three times as
+    A word weighs as much as it surprised Kiwi's language model, and up to half less when the texts contain it too.
+    `focused` is for sentences of texts on one topic: the question's last words, which ask, weigh up to three times as
     much as its first, which name the topic, and surprise counts by its square root.
     """
 
@@ -109,7 +109,7 @@ def _naming(words: Sequence[Word]) -> str:
 
 
 def _compounds(words: Sequence[Word]) -> Iterator[tuple[str, float]]:
-    """Nouns written as one word, and how much the most telling of them tells."""
+    """Nouns written as one word, and the weight of the most informative one."""
     runs: list[list[Word]] = [[]]
     for word in words:
         names = word.noun and word.form not in ASKING

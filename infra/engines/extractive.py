@@ -26,7 +26,7 @@ _RIVAL: Final = 0.85
 """A further sentence is quoted when it scores at least this share of the best one."""
 
 _BROUGHT: Final = 0.2
-"""What it counts that a sentence brings what is asked, where covering the whole question counts 1."""
+"""The weight of a sentence that contains what is asked; covering the whole question weighs 1."""
 
 _LATER: Final = 0.2
 """How much less a passage far down the retriever's order is trusted than its first."""
@@ -73,7 +73,7 @@ class ExtractiveAnswerer:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A sentence: which passage it stands in, its place there, its score, and where it stands in the document."""
+    """A sentence: its passage, its place there, its score, and its position in the document."""
 
     passage: int
     place: int
@@ -119,7 +119,7 @@ class _Search:
         return [(candidate.passage, candidate.sentence) for candidate in chosen]
 
     def _candidates(self) -> Iterator[_Candidate]:
-        """Every sentence with its score: its passage's evidence, how far it covers the question, what it brings."""
+        """Every sentence with its score: its passage's evidence, its coverage of the question, and what it contains."""
         asked = Asked(self._question)
         every = [sentence for sentences in self._sentences for sentence in sentences]
         subject = Subject(self._question, [*every, *self._about], focused=True)

@@ -12,7 +12,7 @@ def loaded(model: str) -> Iterator[None]:
     try:
         from transformers.utils import logging
 
-        logging.disable_progress_bar()  # bars between the lines of a log help nobody
+        logging.disable_progress_bar()  # progress bars between log lines help nobody
         yield
     except ImportError as error:
         raise DependencyMissing(f"models need the gpu group: pip install 'welip[gpu]' ({error})") from error

@@ -11,7 +11,7 @@ from schemas.errors import DependencyMissing, DependencyUnavailable
 from schemas.retrieval import Embedding
 
 AT_ONCE: Final = 8
-"""Texts in one pass: larger passes are no faster on a processor, and a question waits for the one that runs."""
+"""Texts in one pass: larger passes are not faster on a CPU, and a question waits for the running one."""
 
 MAX_CHARS: Final = 4_000
 """Of a text, which is as long as a chunk can be: a question may be longer, and others wait for its pass."""

@@ -40,7 +40,7 @@ def reranker_name(settings: RerankerSettings) -> str | None:
 
 
 def open_text_model(settings: GeneratorSettings) -> OpenAITextModel:
-    """The chat engine behind an address, with what it takes of a request."""
+    """The chat engine behind an address, with the parameters that it accepts."""
     dialect = Dialect(
         settings.model,
         length=settings.length_field,

@@ -13,7 +13,7 @@ from schemas.errors import DependencyUnavailable
 from schemas.text import Completion, Message, TextDelta, TextOptions
 
 _LESSONS: Final = 5
-"""Parameters that an engine may refuse one after the other before its refusal stands."""
+"""How many parameters an engine may refuse one after the other before its refusal is final."""
 
 
 class OpenAITextModel:

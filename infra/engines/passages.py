@@ -19,7 +19,7 @@ _NOUNS: Final = frozenset(["NNG", "NNP", "NR", "SL", "SH", "SN", "XR"])
 _STEMS: Final = frozenset(["VV", "VA"])
 _LINE: Final = re.compile(r"\n+")
 _CELLS: Final = " | "
-"""Stands between the cells of a table's row, which is a line: parsers write it."""
+"""The separator that parsers write between the cells of a table row, which is one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Word:
 
     @property
     def content(self) -> bool:
-        """Whether it carries meaning of its own."""
+        """Whether it carries meaning by itself."""
         return is_content(self.tag)
 
     @property

@@ -37,7 +37,7 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """What was said so far."""
+        """The text so far."""
         return self._spoken.text
 
     @property

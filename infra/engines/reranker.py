@@ -30,7 +30,10 @@ class BatchedReranker:
 
 
 def told(scores: Sequence[float | Exception]) -> list[float | JobError]:
-    """The scores, with errors of texts in place. Raises what is no text's, and what all of them have."""
+    """The scores, with errors of texts in place.
+
+    Raises errors that no single text causes, and errors that all of them have.
+    """
     errors = [score for score in scores if isinstance(score, Exception)]
     for error in errors:
         if not blames_an_item(error) or len(errors) == len(scores):

@@ -34,7 +34,7 @@ class SentenceTransformerModel:
                 prompts.get("document") or prompts.get("passage") or "" if document_prefix is None else document_prefix
             )
             self.learned = False
-            # The first pass is the slow one: here, not in somebody's job.
+            # The first pass is slow: run it here, not in a job.
             self.dimension = len(self.encode(["차원"])[0].dense)
 
     def encode(self, texts: Sequence[str]) -> list[Embedding]:

@@ -1,4 +1,4 @@
-"""Takes the thoughts out of what a model says, while it says it: what is left is the answer."""
+"""Removes thoughts from a model's output as it streams, so that only the answer remains."""
 
 import re
 from typing import Final
@@ -37,10 +37,10 @@ _BEGUN: Final = re.compile(
 
 
 class Spoken:
-    """Fed with pieces of a model's text, gives back what may be shown; `text` is what was said in the end.
+    """Takes pieces of a model's text and returns what may be shown; `text` is the final answer.
 
     Thoughts that are closed without having been opened began with the text, and what was given back of them is void:
-    `text` is the one that holds. Thoughts that are never closed go on to the end.
+    `text` is the one that holds. Thoughts that are never closed last to the end.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Spoken:
 
     @property
     def text(self) -> str:
-        """What was said so far, without blanks around it."""
+        """The answer so far, without surrounding blanks."""
         return "".join(self._said)
 
     def feed(self, piece: str) -> str:

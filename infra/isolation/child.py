@@ -55,5 +55,5 @@ def _answer(tasks: Mapping[str, Task], request: dict[str, Any], payload: bytes) 
     except MemoryError:
         return {"failed": "memory"}, b"", True
     except BaseException as error:  # noqa: BLE001 - a panic of Rust code is no `Exception`
-        # What a library says of a text may quote it, so only its kind of error is told.
+        # A library's message may quote the text, so only the error's type is passed on.
         return {"failed": "defect", "why": type(error).__name__}, b"", not isinstance(error, Exception)

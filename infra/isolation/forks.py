@@ -17,7 +17,7 @@ from infra.isolation.limits import Limits
 from schemas.errors import DependencyUnavailable
 
 START_SECONDS: Final = 120.0
-"""Until a fresh server has loaded what it is to share: Kiwi takes seconds on an idle machine."""
+"""Time for a fresh server to load what it shares: Kiwi takes seconds on an idle machine."""
 
 _ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
 _ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -78,7 +78,7 @@ class Child:
 
 
 class ForkServer:
-    """A process that has loaded `module` and forks when it is told. Of one event loop; started at the first `fork`.
+    """A process that has loaded `module` and forks on request. Of one event loop; started at the first `fork`.
 
     `module.tasks()` gives what its processes can do, a `Task` for each name, and loads what they share.
     """
@@ -123,7 +123,7 @@ class ForkServer:
         if number in self._ended and self._control is not None:
             try:
                 self._control.send(json.dumps({"kill": number}).encode() + b"\n")
-            except OSError:  # it takes no more orders: what it forked goes with it
+            except OSError:  # it accepts no more orders, and its children end with it
                 self._kill_server()
 
     async def close(self) -> None:
@@ -194,14 +194,14 @@ class ForkServer:
                 ended.set_result(told["status"])
 
     def _lost(self, control: socket.socket) -> None:
-        """The server is gone, and with it whatever it forked (`limits.restrain`)."""
+        """The server is gone, and all its children with it (`limits.restrain`)."""
         asyncio.get_running_loop().remove_reader(control.fileno())
         control.close()
         if self._control is control:
             self._control = None
         if self._ready is not None and not self._ready.done():
             self._ready.set_exception(ConnectionResetError("it ended"))
-            self._ready.exception()  # whoever waited for it may have been cancelled
+            self._ready.exception()  # the waiter may have been cancelled
         elif not self._closed:
             log.error("isolation.server_gone", module=self._module)
         ended, self._ended = self._ended, {}
@@ -222,7 +222,7 @@ class ForkServer:
                 self._process.kill()
 
     async def _last_words(self) -> str:
-        """What a server that ended wrote last: a traceback ends with its reason."""
+        """The last output of a server that ended: a traceback ends with the reason."""
         if self._process is None or self._process.stderr is None or self._control is not None:
             return "it takes too long"
         lines = (await self._process.stderr.read()).decode(errors="replace").strip().splitlines()

@@ -9,17 +9,17 @@ HEAD: Final = Struct(">II")
 """Bytes of the JSON, bytes of the payload."""
 
 Frame = tuple[dict[str, Any], bytes]
-"""A JSON object and a payload, whose meaning the object tells."""
+"""A JSON object, and a payload that the object describes."""
 
 
 def pack(message: Mapping[str, Any], payload: bytes = b"") -> bytes:
-    """A frame as bytes. Lone surrogates, as in file names that are no Unicode, survive as JSON's escapes."""
+    """A frame as bytes. Lone surrogates, as in file names that are not Unicode, survive as JSON escapes."""
     body = json.dumps(message, separators=(",", ":")).encode("ascii")
     return b"".join((HEAD.pack(len(body), len(payload)), body, payload))
 
 
 def unpack(body: bytes, size: int) -> Frame:
-    """The frame whose JSON takes the first `size` bytes. Raises `ValueError` for what is no JSON object."""
+    """The frame whose JSON takes the first `size` bytes. Raises `ValueError` if it is not a JSON object."""
     message = json.loads(body[:size])
     if not isinstance(message, dict):
         raise ValueError("the frame holds no object")

@@ -1,4 +1,4 @@
-"""What an isolated process may take, and how it restrains itself before it reads anything."""
+"""The limits of an isolated process, and how it restrains itself before it reads anything."""
 
 import contextlib
 import ctypes
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _ALARM_AFTER: Final = 3
-"""Times the wall-clock limit of a request. Only when the worker is gone does nobody end the process before."""
+"""A multiple of a request's wall-clock limit. The worker ends the process earlier, unless the worker is gone."""
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
@@ -53,7 +53,7 @@ def restrain(limits: Limits, name: str) -> None:
 
 
 def allow(limits: Limits) -> None:
-    """Processor time for one more request, and an end for a process that nobody watches any more."""
+    """Allow processor time for one more request, and end a process that is no longer watched."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     allowed = ceil(used.ru_utime + used.ru_stime + limits.cpu) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.RLIM_INFINITY))
@@ -61,20 +61,20 @@ def allow(limits: Limits) -> None:
 
 
 class Growth:
-    """Whether this process holds half of the memory that it may take beside what it began with."""
+    """Whether this process uses half of the memory that it may use beyond what it started with."""
 
     def __init__(self, limits: Limits) -> None:
         self._most = limits.memory / 2
         self._began, _ = _pages()
 
     def half(self) -> bool:
-        """It does. Never where there is no /proc."""
+        """It does. Never true without /proc."""
         held, _ = _pages()
         return (held - self._began) * resource.getpagesize() > self._most
 
 
 def _pages() -> tuple[int, int]:
-    """Resident and addressable pages; 0 where there is no /proc."""
+    """Resident and addressable pages; 0 without /proc."""
     # Not `ru_maxrss`, which begins with the size of the process that started this one.
     try:
         fields = Path("/proc/self/statm").read_bytes().split()

@@ -19,7 +19,7 @@ _ENDED_BY_TIME: Final = frozenset({-signal.SIGXCPU, -signal.SIGALRM})
 _ERRORS: Final[Mapping[str, Callable[..., JobError]]] = {
     kind.__name__: kind for kind in (DependencyMissing, DependencyUnavailable, DocumentRefused, InvalidInput)
 }
-"""What an isolated process may say of its request; anything else it raises is a defect of what it runs."""
+"""Errors that an isolated process may report for its request; anything else is a defect of its code."""
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ class TookTooMuch(IsolationError):
 
 
 class Broke(IsolationError):
-    """The process ended over the request, or what it runs gave up; the message says how."""
+    """The process ended over the request, or its code gave up; the message says how."""
 
 
 class IsolatedPool:

@@ -1,9 +1,9 @@
-"""The fork server, `python -m infra.isolation.server MODULE`: loads what is costly once, then forks when it is told.
+"""The fork server, `python -m infra.isolation.server MODULE`: loads costly things once, then forks on request.
 
-It never reads what a tenant wrote. A forked process shares its memory until it writes there (copy-on-write), and begins
+It never reads a tenant's data. A forked process shares its memory until it writes there (copy-on-write), and begins
 in milliseconds where loading Kiwi takes seconds and half a gigabyte. It holds no thread, since only the forking one
-lives on in a child. The worker is at the other end of its standard input, a Unix socket: lines of JSON go both ways,
-and with each order to fork comes the descriptor that the new process is to answer on.
+lives on in a child. The worker is at the other end of its standard input, a Unix socket: lines of JSON go both
+ways, and with each order to fork comes the descriptor that the new process is to answer on.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from infra.isolation.child import Task, serve
 from infra.isolation.limits import Limits
 
 _DESCRIPTORS: Final = 64
-"""At most so many come with one read."""
+"""The most descriptors that come with one read."""
 
 _CHANNEL: Final = 3
 """The only descriptor of a forked process beside the standard streams."""
@@ -82,7 +82,7 @@ class _Server:
             if "fork" in order:
                 self._fork(order["fork"], Limits(**order["limits"]), order["name"])
             elif (process := self._processes.get(order["kill"])) is not None:
-                # Nobody else reaps, so the number still means that process.
+                # Nothing else reaps, so the number still means that process.
                 os.kill(process, signal.SIGKILL)
         return True
 
@@ -130,7 +130,7 @@ class _Server:
 
 
 def _null(*streams: int) -> None:
-    """Whatever a library prints there goes nowhere."""
+    """Anything that a library prints there is discarded."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in streams:
         os.dup2(null, stream)

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Final
 
 SLOW_AFTER_S: Final = 1.0
-"""What takes longer goes on beside the others: its slot is given to somebody else."""
+"""A request that takes longer continues, but gives its slot to another."""
 
 
 class _Turn:
@@ -19,9 +19,9 @@ class _Turn:
 class FairTurns:
     """`size` slots. Of one event loop.
 
-    Of those that wait, the owner with the least at work goes first; of one owner's requests, the lowest rank. A request
-    that is slow gives its slot up and goes on, so that it delays nobody; at most `size` are slow at once. And an owner
-    has at most `size` at work, slow ones included, so one that has nothing but slow work fills no more than its share.
+    Among waiting requests, the owner with the fewest running goes first; among one owner's, the lowest rank. A slow
+    request gives up its slot and continues, so that it delays nobody; at most `size` are slow at once. An owner runs at
+    most `size` requests, slow ones included, so one with only slow work gets no more than its share.
     """
 
     def __init__(self, size: int, *, slow_after: float = SLOW_AFTER_S) -> None:

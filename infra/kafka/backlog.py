@@ -1,4 +1,4 @@
-"""How far consumer groups are behind, asked through connections of its own: a consumer cannot vouch for itself."""
+"""How far consumer groups lag, asked over separate connections, because a consumer cannot vouch for itself."""
 
 import asyncio
 import contextlib
@@ -27,9 +27,10 @@ class Reach:
     committed: int | None
 
     def left(self, passed: int | None) -> int:
-        """Messages that a reader has to come who passed all before `passed`, or who begins where its group stands.
+        """How many messages lie ahead of a reader that passed all before `passed`, or that begins at its group's
+        offset.
 
-        An offset outside of the log is from another life of the topic, or what it named has expired: there a reader
+        An offset outside of the log is from an earlier topic of that name, or its message has expired: then a reader
         begins at the oldest message.
         """
         known = [at for at in (passed, self.committed) if at is not None and self.start <= at <= self.end]
@@ -69,7 +70,7 @@ class Backlog:
         }
 
     async def close(self) -> None:
-        """Let go of the connections, dead or alive."""
+        """Close the connections, dead or alive."""
         admin, reader = self._admin, self._reader
         self._admin = self._reader = None
         with contextlib.suppress(*KAFKA_AWAY):

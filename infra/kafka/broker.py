@@ -34,16 +34,16 @@ METADATA_MAX_AGE_MS: Final = 10_000
 
 
 class Rotation:
-    """Chooses partitions in turn, each batch the next one: chance would give a burst to few workers while others idle.
+    """Chooses partitions in turn, one per batch: a random choice would give a burst to few workers while others idle.
 
-    A partitioner of aiokafka; messages have no keys, for their order means nothing.
+    A partitioner of aiokafka; messages have no keys, because their order does not matter.
     """
 
     def __init__(self) -> None:
         self._next = random.randrange(1 << 16)  # processes do not keep step
 
     def __call__(self, key: bytes | None, partitions: Sequence[int], available: Sequence[int]) -> int:
-        """The partition for what is sent now."""
+        """The partition for the current batch."""
         self._next += 1
         choice = sorted(available or partitions)
         return choice[self._next % len(choice)]
@@ -71,8 +71,8 @@ def kafka_broker(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
 async def publish(broker: KafkaBroker, topic: str, summons: Sequence[Summons], *, spread: int) -> None:
     """Publish to one topic; returns when all in-sync replicas have every message.
 
-    Messages without a trace travel in batches, spread over `spread` partitions. A traced message travels by itself, so
-    that its W3C `traceparent` stands in its headers too. Raises `DependencyUnavailable`.
+    Messages without a trace travel in batches, spread over `spread` partitions. A traced message travels alone, so that
+    its headers can hold its W3C `traceparent` too. Raises `DependencyUnavailable`.
     """
     plain = [s.model_dump_json(exclude_none=True).encode() for s in summons if s.traceparent is None]
     acknowledged: list[Any] = []
@@ -86,7 +86,7 @@ async def publish(broker: KafkaBroker, topic: str, summons: Sequence[Summons], *
                 body, headers = one.model_dump_json().encode(), {"traceparent": one.traceparent}
                 acknowledged.append(await broker.publish(body, topic=topic, headers=headers, no_confirm=True))
         # An idempotent producer never gives a batch up, and a cancelled wait would break its sender: so stop waiting.
-        # What it delivers later is a repeated summons.
+        # Anything it delivers later is a repeated summons.
         _, late = await asyncio.wait(acknowledged, timeout=ACKNOWLEDGED_WITHIN_S)
         for future in acknowledged:
             future.add_done_callback(lambda f: f.cancelled() or f.exception())
@@ -103,7 +103,7 @@ def consumer_settings(settings: KafkaSettings) -> dict[str, Any]:
     return {
         "auto_offset_reset": "earliest",
         "ack_policy": AckPolicy.MANUAL,  # so that aiokafka commits nothing by itself
-        # So long do the partitions of a killed worker wait for another one; brokers allow no less by default. A loop
+        # The partitions of a killed worker wait this long for another one; brokers allow no less by default. A loop
         # that a stage blocks for longer costs a rebalance, no job: leases are kept by a thread.
         "session_timeout_ms": 6_000,
         "heartbeat_interval_ms": 1_000,  # a member hears of a rebalance with its next one

@@ -1,7 +1,8 @@
 """The embedded broker: librdkafka's own Kafka-protocol cluster in memory, for one machine and one worker process.
 
-It keeps nothing over a restart and drops old messages of a long backlog; neither loses a job, for the rescuer summons
-queued jobs again. It allows one member a consumer group and is slow to change it, so consumers take their partitions
+It keeps nothing across a restart and drops old messages of a long backlog. Neither loses a job, because the rescuer
+summons queued jobs again. It allows one member a consumer group and is slow to change it, so consumers take their
+partitions
 without joining; and it answers a waiting fetch only when `fetch_max_wait_ms` is over: hence `Pace`.
 """
 
@@ -43,7 +44,7 @@ class Pace:
     """How long a fetch may wait at the embedded broker: short while messages come, long when none do.
 
     A short wait is the latency of a busy stack, a long one keeps an idle stack off the processor. aiokafka reads the
-    value anew for every fetch but has no public setter; a test holds that it still does.
+    value for every fetch but has no public setter; a test checks that this still holds.
     """
 
     BUSY_MS: Final = 8

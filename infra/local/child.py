@@ -50,8 +50,8 @@ def accepts(port: int) -> bool:
 class Child:
     """One server process. `start` returns when it is ready, `stop` when it is gone; it may be started again.
 
-    It runs in a session of its own, so that Ctrl-C reaches its owner first, which then stops it in order. `keeps`: open
-    files it inherits, such as a lock that says it lives.
+    It runs in its own session, so that Ctrl-C reaches its owner first, which then stops it in order. `keeps`: open
+    files it inherits, such as a lock that shows it is alive.
     """
 
     def __init__(

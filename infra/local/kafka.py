@@ -190,7 +190,7 @@ class KafkaServer(LocalServer):
     def _ready(self) -> bool:
         if not accepts(self.port):
             return False
-        # A thread of its own: the caller may be inside a running event loop.
+        # A separate thread: the caller may be inside a running event loop.
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, self._serves_metadata()).result()
 

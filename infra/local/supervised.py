@@ -1,4 +1,4 @@
-"""Runs one of WeLIP's processes so that it ends with its supervisor, however that one ends."""
+"""Runs one of WeLIP's processes so that it ends with its supervisor, however the supervisor ends."""
 
 import contextlib
 import ctypes

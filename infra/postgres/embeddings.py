@@ -9,7 +9,7 @@ from schemas.retrieval import Embedding, SparseVector
 
 
 class PostgresEmbeddingCache:
-    """Finds and keeps, one statement each. What is not asked for goes by retention (`producers/retention.py`)."""
+    """Finds and keeps, one statement each. Retention removes unused vectors (`producers/retention.py`)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

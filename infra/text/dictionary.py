@@ -17,21 +17,21 @@ _CANDIDATE: Final = re.compile(r"[가-힣]+|\d+|[^\W\d_가-힣]+|\S")
 _HANGUL: Final = re.compile(r"[가-힣]+")
 _TAG: Final = "NNP"
 _AFTER_A_NAME: Final = ("J", "E", "VCP", "XS")
-"""Kiwi's tags of what is written together with a word and is none: particles, endings, the copula, suffixes."""
+"""Kiwi's tags of parts that are attached to a word: particles, endings, the copula, suffixes."""
 
 _GENERIC: Final = 60
 """Kiwi's numbers up to this one stand for a kind of word (foreign, unknown), not for a word."""
 
 
 _LONGEST_TAIL: Final = 20
-"""Syllables. No particles and endings are longer, and what is analysed of a text that has no blanks must be bounded."""
+"""Syllables. Particles and endings are never longer, and the analysis of a text without blanks must be bounded."""
 
 _TRIES: Final = 4
 """Words, from the longest one, whose tail is analysed at one place: many may begin there, each within the next one."""
 
 
 class UserDictionary:
-    """Finds its words where they stand as words: not within another one, though particles may follow.
+    """Finds its words where they occur as words: not within another one, though particles may follow.
 
     The longest word wins. Where a word has a blank, the text may have any number. Calling it gives the spans of one
     text; safe in any number of threads. Time grows with the text, not with the number of words nor with how they begin

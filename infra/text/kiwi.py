@@ -15,11 +15,14 @@ WINDOW_CHARS: Final = 8_000
 """Kiwi builds a lattice over all it is given: longer text is handed over in windows, so that memory stays flat."""
 
 MAX_WORKERS: Final = 8
-"""One thread of Python takes what the workers make: with more of them it would be what they wait for."""
+"""One Python thread collects the workers' results; with more workers it would be the bottleneck."""
 
 BEAM: Final = 4.0
-"""Kiwi's `cutoff_threshold`: readings that fall so far behind the best one are given up. Its default of 8 takes a fifth
-longer and reads 0.24 % of the morphemes otherwise; what is found is as good with either (decision 0024)."""
+"""Kiwi's `cutoff_threshold`: readings that fall this far behind the best one are dropped.
+
+Its default of 8 takes a fifth longer and reads 0.24 % of the morphemes differently; retrieval is equally good with
+either (decision 0024).
+"""
 
 Spans = list[tuple[int, int, str]]
 """Stretches of a text that are one morpheme each: start, end and tag."""
@@ -40,7 +43,7 @@ class Window(NamedTuple):
 class KiwiAnalyser:
     """Kiwi, loaded at first use (about 2.5 s, 0.5 GB) and safe to call from any number of threads.
 
-    Kiwi lets go of the interpreter lock while it works. `workers`: threads of its own for a batch, by default one for
+    Kiwi releases the interpreter lock while it works. `workers`: threads of its own for a batch, by default one for
     each core that this process may use, up to `MAX_WORKERS`.
     """
 

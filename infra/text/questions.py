@@ -1,4 +1,4 @@
-"""From a question to weighted terms: what it names counts whole, the shreds of its particles and endings little."""
+"""From a question to weighted terms: its content words count fully, fragments of particles and endings little."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple

@@ -16,7 +16,7 @@ from schemas.collections import Chunking
 from schemas.retrieval import Sentence
 
 _CELLS = " | "
-"""Stands between the cells of a table's row, which is a line: parsers write it."""
+"""The separator that parsers write between the cells of a table row, which is one line."""
 
 
 def read(text: str, clean: Tidied, window: Window, vocabulary: Vocabulary, chunking: Chunking | None) -> list[Sentence]:

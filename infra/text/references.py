@@ -1,6 +1,6 @@
-"""Dates and articles of law, whichever way they are spelled: each is a term of its own beside its words.
+"""Dates and articles of law in any spelling: each is a separate term beside its words.
 
-`2024.03.05`, `2024-3-5` and `2024년 3월 5일` are one date; `제 3 조의 2` is 제3조의2 and no 제3조. Without this a
+`2024.03.05`, `2024-3-5` and `2024년 3월 5일` are one date; `제 3 조의 2` is 제3조의2, not 제3조. Without this a
 question about 제3조 finds 제3조의3 as well: their morphemes and pairs of characters are the same.
 """
 

@@ -9,7 +9,7 @@ from infra.text.questions import Morph, Reading
 from infra.text.tidying import tidy
 
 MAX_SHARE: Final = 1.5
-"""What a term may count at most for being one of few that stand for many."""
+"""The most that a term may gain for being one of few that represent many."""
 
 _ENDINGS: Final = ("E", "J")
 """Tags of what a word ends with in its dictionary form, and otherwise in a question: 달리다, 달렸나."""
@@ -67,7 +67,7 @@ class Synonyms:
 
 
 def _written(question: Reading, word: str) -> bool:
-    """Whether `word` stands in the question from the beginning of a morpheme to the end of one, blanks aside."""
+    """Whether `word` occurs in the question from the beginning of a morpheme to the end of one, ignoring blanks."""
     kept = [at for at, character in enumerate(question.text) if not character.isspace()]
     compact = "".join(question.text[at] for at in kept)
     starts, ends = {morph.start for morph in question.morphs}, {morph.end for morph in question.morphs}

@@ -1,4 +1,4 @@
-"""What a text is searched by: ids of its content morphemes and of its pairs of neighbouring characters."""
+"""The search terms of a text: ids of its content morphemes and of its pairs of neighbouring characters."""
 
 import itertools
 import re
@@ -20,7 +20,7 @@ _BY_FORM: Final = -2
 
 
 def is_content(tag: str) -> bool:
-    """Whether a morpheme carries meaning of its own. Kiwi marks irregular stems `VV-I`, regular ones `VV-R`."""
+    """Whether a morpheme carries meaning by itself. Kiwi marks irregular stems `VV-I`, regular ones `VV-R`."""
     return tag.split("-")[0] in CONTENT_TAGS or tag.startswith("W_")
 
 

@@ -1,4 +1,4 @@
-"""Text as terms are taken from it, and where each of its characters stands in the original."""
+"""Text in the form that terms are taken from, and where each of its characters is in the original."""
 
 import re
 import unicodedata
@@ -18,7 +18,7 @@ _INVISIBLE: Final = (
     *(*range(0x202A, 0x202F), *range(0x2060, 0x2070), *range(0xFE00, 0xFE10), *range(0x1BCA0, 0x1BCA4)),
     *(*range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000)),
 )
-"""What nobody sees within a word: Default_Ignorable_Code_Point, but for Hangul's fillers, which are blanks."""
+"""Invisible within a word: Default_Ignorable_Code_Point, except Hangul's fillers, which are blanks."""
 
 _INVISIBLE_HERE: Final = re.compile("[" + "".join(chr(code) for code in _INVISIBLE if code < 0x10000) + "]")
 _BEYOND: Final = re.compile("[\U00010000-\U0010ffff]")
@@ -50,7 +50,7 @@ def readable(text: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """Text as terms are taken from it: NFKC but for single Jamo, lower case, without what nobody sees."""
+    """Text as terms are taken from it: NFKC except for single Jamo, lower case, without invisible characters."""
     return tidied(text).text
 
 
@@ -61,7 +61,7 @@ def tidied(text: str) -> Tidied:
         text, origin = _folded(text)
     else:
         origin = None
-    # İ is the one letter that grows when it is made small: as it is, offsets hold (Unicode, SpecialCasing.txt).
+    # İ is the only letter that grows in lower case: unchanged, offsets hold (Unicode, SpecialCasing.txt).
     return Tidied(text.replace("İ", "I").lower(), origin)
 
 
@@ -100,7 +100,7 @@ def _folded(text: str) -> tuple[str, NDArray[np.int64]]:
     became[kinds == _JOINS] = 0
     became[starts] = lengths
     origin = np.append(np.repeat(kept, became), len(codes))
-    # What is dropped belongs to what is before it, and at the beginning to what follows.
+    # A dropped character belongs to the one before it, and at the beginning to the one that follows.
     origin[:1] = 0
     return "".join(pieces), origin
 

@@ -37,7 +37,7 @@ class EdgeIndex:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="welip-index-read")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="welip-index-write")
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """By index, held by whoever writes: while an index is being optimised its writes wait, and no others."""
+        """One lock per index, held by writers: while an index is being optimised only its own writes wait."""
         self._optimiser = Optimiser(self._shards, lambda work: self._run(self._writer, work), self._turn)
 
     async def ensure(self, index: IndexName, *, dimension: int | None, learned: bool = False) -> None:
@@ -71,9 +71,9 @@ class EdgeIndex:
             self._optimiser.start(name)
 
     async def prune(self, index: IndexName, documents: Sequence[DocumentVersion]) -> None:
-        """Of each document, remove the points of another content and a lower version. Absent is no error.
+        """Remove each document's points of other content and a lower version. Absent is not an error.
 
-        What a crash of the machine brings back is not shown, and the next prune of the document removes it.
+        Points that a machine crash brings back are not shown, and the next prune of the document removes them.
         """
         name = p.index_name(index)
 
@@ -125,7 +125,7 @@ class EdgeIndex:
         return await self._run(self._readers, work)
 
     async def drop(self, index: IndexName) -> None:
-        """Remove the index. Absent is no error."""
+        """Remove the index. Absent is not an error."""
         name = p.index_name(index)
         await self._optimiser.stop(name)
         await self._write(name, lambda: self._shards.remove(name))
@@ -209,7 +209,7 @@ def _best(
         )
         for arm, vector in vectors.items()
     ]
-    # Among all chunks: what a filter leaves out says as well how rare a term is.
+    # Among all chunks: those that a filter excludes also tell how rare a term is.
     requests += [qe.QueryRequest(limit=1, query=qe.Query.Nearest(_engine_vector(term), SPARSE)) for term in terms]
     answers = shard.engine.query_batch(qe.QueryBatchRequest(requests)) if requests else []
     arms = {

@@ -17,7 +17,7 @@ _SAFE_KEY: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}", re.ASCII)
 
 
 def filterable(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What a point holds beside its metadata so that filters find it: `facets`, `numbers` and `dates`."""
+    """What a point holds in addition to its metadata for filters: `facets`, `numbers` and `dates`."""
     ordered: dict[str, dict[str, list[float]]] = {}
     for field, value in _values(metadata):
         if order := order_of(value):

@@ -46,7 +46,7 @@ class Optimiser:
             self._tasks[name].add_done_callback(lambda _: self._tasks.pop(name, None))
 
     async def stop(self, name: str | None = None) -> None:
-        """Give up what is under way for this shard, or for all; nothing is lost by it."""
+        """Abandon the optimisation of this shard, or of all; nothing is lost."""
         tasks = [task for shard, task in self._tasks.items() if name in (None, shard)]
         for task in tasks:
             task.cancel()

@@ -1,7 +1,7 @@
 """Optimises a copy of a shard: `python -m infra.vectors.optimising FOLDER`.
 
-A process of its own, because the engine keeps Python's global lock for as long as it takes, seconds to minutes: in the
-worker's process nothing else would run, heartbeats included.
+A separate process, because the engine keeps Python's global lock all the while, seconds to minutes: in the worker's
+process nothing else would run, not even heartbeats.
 """
 
 import sys

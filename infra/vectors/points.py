@@ -1,4 +1,4 @@
-"""What every vector index agrees on: names, payloads, what is refused, and the way from hits to passages."""
+"""What all vector indexes share: names, payloads, refusals, and the way from hits to passages."""
 
 import hashlib
 import json
@@ -30,8 +30,11 @@ from schemas.retrieval import IndexName, Passage, Point, Query, SparseVector
 UPSERT_BATCH: Final = 500
 PRUNE_BATCH: Final = 100
 FULL_SCAN_BELOW: Final = 100
-"""A filter that leaves fewer chunks has them scored one by one. With Qdrant's default, 5,000, filters of a few per cent
-were ten times slower: reading a stored sparse vector costs more than passing over it in the inverted index."""
+"""A filter that leaves fewer chunks has them scored one by one.
+
+With Qdrant's default, 5,000, filters of a few per cent were ten times slower: reading a stored sparse vector costs more
+than passing over it in the inverted index.
+"""
 
 MOST_ORDERED_FIELDS: Final = 100
 """Fields of numbers or dates that get an index of their own; those beyond are compared one by one."""
@@ -77,7 +80,7 @@ def other_arms(index: IndexName, has: tuple[int | None, bool], asked: tuple[int 
 
 
 def payload_of(tenant: str, point: Point) -> dict[str, Any]:
-    """What is stored beside a point's vectors."""
+    """What is stored with a point's vectors."""
     return {
         "tenant": tenant,
         "document_id": point.document_id,
@@ -151,7 +154,7 @@ def depths(fusion: FusionSettings, top_k: int) -> Iterator[int]:
 
 
 def is_whole(arms: Mapping[str, Sequence[Hit]], found: Sequence[Passage], depth: int, top_k: int) -> bool:
-    """Whether asking deeper can find no more."""
+    """Whether a deeper query cannot find more."""
     return len(found) >= top_k or all(len(hits) < depth for hits in arms.values())
 
 

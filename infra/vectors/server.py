@@ -46,7 +46,7 @@ def _client(url: str | None, api_key: str | None, timeout_s: int) -> AsyncQdrant
 class QdrantIndex:
     """Implements `VectorIndex`. `timeout_s`: how long each request may take, whole seconds.
 
-    `client` takes the place of one made from `url` and `api_key`; it is closed with this index all the same.
+    `client` takes the place of one made from `url` and `api_key`; it is closed with this index, too.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class QdrantIndex:
                 await self._index_order(name, p.ordered_fields(payloads))
 
     async def prune(self, index: IndexName, documents: Sequence[DocumentVersion]) -> None:
-        """Of each document, remove the points of another content and a lower version. Absent is no error."""
+        """Remove each document's points of other content and a lower version. Absent is not an error."""
         try:
             with _translated(index):
                 for first in range(0, len(documents), p.PRUNE_BATCH):
@@ -114,7 +114,7 @@ class QdrantIndex:
         p.check_query(query, top_k)
         name = p.index_name(index)
         vectors = {arm: _server_vector(vector) for arm, vector in p.arms_of(query, fusion).items()}
-        # Among all chunks: what a filter leaves out says as well how rare a term is.
+        # Among all chunks: those that a filter excludes also tell how rare a term is.
         terms = [
             models.QueryRequest(query=_server_vector(term), using=SPARSE, limit=1)
             for term in p.terms_of(vectors, query, fusion)
@@ -123,7 +123,7 @@ class QdrantIndex:
         found: list[Passage] = []
         with _translated(index):
             if not vectors:
-                await self._client.get_collection(name)  # an unknown index is an error all the same
+                await self._client.get_collection(name)  # an unknown index is still an error
                 return []
             for depth in p.depths(fusion, top_k):
                 requests = [
@@ -150,7 +150,7 @@ class QdrantIndex:
             return 0
 
     async def drop(self, index: IndexName) -> None:
-        """Remove the index. Absent is no error."""
+        """Remove the index. Absent is not an error."""
         name = p.index_name(index)
         self._ordered.pop(name, None)
         try:
@@ -186,7 +186,7 @@ class QdrantIndex:
                 raise error
 
     async def _index_order(self, name: str, fields: set[str]) -> None:
-        """Make the payload indexes that ranges of these fields need. One that exists is no error."""
+        """Make the payload indexes that ranges of these fields need. An existing one is not an error."""
         known = self._ordered.setdefault(name, set())
         for field in sorted(fields - known)[: p.MOST_ORDERED_FIELDS - len(known)]:
             await self._client.create_payload_index(name, field, models.PayloadSchemaType.FLOAT)

@@ -30,17 +30,22 @@ from schemas.errors import DependencyUnavailable
 DESCRIPTION: Final = "index.json"
 OPTIMISE_AFTER: Final = 20_000
 OPTIMISE_AT_LATEST: Final = 50_000
-"""Points. Until then their inverted index lies in memory, about 3 KB a point; then in files. A segment takes about
-so many, and is then left as it is: what optimising takes depends on what is new, and little on what is there."""
+"""Points. Until then their inverted index lies in memory, about 3 KB a point; then in files.
+
+A segment takes about this many, and is then left alone: the cost of optimising depends on new points, and little on
+existing ones.
+"""
 SPARSE_BYTES: Final = 1024
 """About what the engine counts for the sparse vector of a chunk."""
 IN_FILES: Final = Memory.Cached
-"""Where an optimised shard keeps its indexes: mapped files, read ahead. As fast as pinned in memory, and the system can
-take the memory back."""
+"""Where an optimised shard keeps its indexes: mapped files, read ahead.
+
+As fast as pinned in memory, and the system can take the memory back.
+"""
 FLUSH_AFTER: Final = 5_000
-"""Points. Until a flush the log grows, by about 4 KB a point, and opening the shard again repeats what is in it."""
+"""Points. Until a flush the log grows, by about 4 KB a point, and opening the shard again replays it."""
 SEALED: Final = "id_tracker.e2i"
-"""A file that only a segment has to which no points are added any more."""
+"""A file that only a segment has that no longer takes points."""
 WRITTEN_ONCE: Final = ("inverted_index.dat", "page_*.dat", "matrix.dat")
 """Nine tenths of a sealed segment: its texts and vectors. When a point is deleted, other files say so."""
 
@@ -79,9 +84,9 @@ class Shard:
         return self.written >= max(OPTIMISE_AFTER, min(self.description.optimised // 2, OPTIMISE_AT_LATEST))
 
     def persist(self, points: int) -> None:
-        """Put so many points, just written, on disk, where a crash of the machine leaves them.
+        """Put this many points, just written, on disk, where they survive a machine crash.
 
-        By way of the engine's write-ahead log: a flush of all its files takes five times as long, and keeps Python's
+        This uses the engine's write-ahead log: a flush of all its files takes five times as long, and keeps Python's
         global lock meanwhile.
         """
         self.written += points
@@ -121,7 +126,7 @@ def make(folder: Path, described: Description) -> None:
 
 
 def order(shard: Shard, field: str) -> None:
-    """Let a payload field of numbers be compared by an index of its own."""
+    """Give a payload field of numbers its own index for comparisons."""
     shard.engine.update(UpdateOperation.create_field_index(field, FloatIndexParams(memory=IN_FILES)))
     shard.ordered.add(field)
 
@@ -191,7 +196,7 @@ def sync_all(folder: Path) -> None:
 
 
 def close(shard: Shard) -> None:
-    """Flush, and let go of the files."""
+    """Flush, and close the files."""
     shard.engine.flush()
     shard.engine.close()
 

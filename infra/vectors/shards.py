@@ -79,7 +79,7 @@ class Shards:
             return shard.engine.count(CountRequest(exact=True))
 
     def replace(self, name: str, copy: Path, points: int) -> None:
-        """Put an optimised copy of so many points in the place of a shard, at once, also after a crash."""
+        """Replace a shard by an optimised copy of this many points, atomically, even across a crash."""
         with self._transit(name):
             folder = self._folder(name)
             old = described_in(folder)

@@ -1,8 +1,8 @@
-"""Where webhooks may go: not into our own network, unless the operator names a receiver there.
+"""Where webhooks may go: not into our own network, unless the operator allows a receiver there.
 
-Receivers are named by tenants, so a delivery is a request that strangers aim (server-side request forgery). What a URL
-looks like is checked here when it is stored and again before it is sent to; the address that its name leads to is
-checked where the connection is made, see `infra/webhooks/connecting.py`.
+Receivers are named by tenants, so a delivery is a request that strangers aim (server-side request forgery). The form of
+a URL is checked here when it is stored and again before sending; the address that its name resolves to is checked when
+the connection is made, see `infra/webhooks/connecting.py`.
 """
 
 import ipaddress
@@ -44,16 +44,18 @@ differs between the patch versions of Python.
 """
 
 GLOBAL_V6: Final = ipaddress.IPv6Network("2000::/3")
-"""The only IPv6 addresses given to hosts on the internet. Outside lie loopback, unique local (fd00:ec2::254 is a
-metadata service), link-local, site-local and multicast ones, and those that stand for an IPv4 address: mapped,
-compatible, NAT64 (64:ff9b::/96, 64:ff9b:1::/48)."""
+"""The only IPv6 addresses given to hosts on the internet.
+
+Outside lie loopback, unique local (fd00:ec2::254 is a metadata service), link-local, site-local and multicast ones, and
+those that stand for an IPv4 address: mapped, compatible, NAT64 (64:ff9b::/96, 64:ff9b:1::/48).
+"""
 
 REFUSED_V6: Final = tuple(
     ipaddress.IPv6Network(network)
     for network in (
         "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
         "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4: stands for an IPv4 address
+        "2002::/16",  # 6to4: represents an IPv4 address
         "3fff::/20",  # documentation
     )
 )
@@ -79,8 +81,8 @@ def is_public(address: Address) -> bool:
 def check_url(url: str, settings: WebhookSettings) -> str:
     """The URL in its normal form: what is connected to, and no other reading of it.
 
-    Raises `InvalidInput` for field `url`. A name that leads to a private address passes: names may lead elsewhere
-    later, so that is checked with each connection.
+    Raises `InvalidInput` for field `url`. A name that resolves to a private address passes: names may resolve elsewhere
+    later, so each connection checks that.
     """
     parsed = _parsed(url)
     host = parsed.raw_host.decode()
@@ -98,7 +100,7 @@ def check_url(url: str, settings: WebhookSettings) -> str:
 def origin_of(url: str) -> str:
     """Scheme, host and port, `https://r.example` or `https://r.example:8443`: what deliveries to one server share.
 
-    Raises `InvalidInput` when it is no URL of a receiver.
+    Raises `InvalidInput` when it is not a URL of a receiver.
     """
     parsed = _parsed(url)
     return f"{parsed.scheme}://{parsed.netloc.decode()}"

@@ -1,4 +1,4 @@
-"""What a receiver is told: a small body that says what happened and where the rest is."""
+"""What a receiver gets: a small body that says what happened and where the rest is."""
 
 import json
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ MAX_BYTES: Final = 20_000
 def body_of(type: str, happened_at: datetime, data: str, *, public_url: str | None) -> bytes:
     """`{"type", "timestamp", "data"}`, the same bytes for every attempt.
 
-    `data` is the delivery's, as JSON. What tells of a job gets links to it: URLs below `public_url`, or paths.
+    `data` is the delivery's, as JSON. Events of a job get links to it: URLs below `public_url`, or paths.
     """
     told: dict[str, Any] = {key: value for key, value in json.loads(data).items() if value is not None}
     if str(told.get("id", "")).startswith("job_"):

@@ -35,10 +35,10 @@ class NameUnknown(Exception):
 
 
 class Resolver:
-    """The system's resolver, each question in a thread of its own.
+    """The system's resolver, each lookup in its own thread.
 
     The event loop has few threads for this, and a name server that never answers keeps one for half a minute: it must
-    not hold up the questions for other receivers.
+    not delay lookups for other receivers.
     """
 
     def __init__(self, threads: int) -> None:

@@ -39,7 +39,7 @@ class Pools:
             pool = self._pools[destination] = _Pool(
                 httpcore.AsyncConnectionPool(
                     ssl_context=self._tls,
-                    max_connections=None,  # whoever sends has a limit of their own
+                    max_connections=None,  # the sender has its own time limit
                     keepalive_expiry=IDLE_S,
                     network_backend=self._backend,
                 )

@@ -19,16 +19,16 @@ from schemas.errors import InvalidInput
 from schemas.version import version
 
 ANSWER_BYTES: Final = 1024
-"""How much of the answer is kept for the log of deliveries; no more than this and a buffer of it is read."""
+"""How much of the answer the delivery log keeps; at most this and one buffer is read."""
 ANSWER_S: Final = 2.0
 """How long the answer's body is waited for, once its status is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a receiver said: `status` and how the body began, or in `error` why there is no status.
+    """A receiver's answer: `status` and how the body began, or in `error` why there is no status.
 
-    `ms`: how long it took; `retry_after_s`: how many seconds it asked to be left alone.
+    `ms`: how long it took; `retry_after_s`: for how many seconds it asked not to be called.
     """
 
     status: int | None = None
@@ -120,7 +120,7 @@ class Sender:
 
 @dataclass(slots=True)
 class _Found:
-    """What is known of an answer so far."""
+    """An answer as far as it has arrived."""
 
     status: int | None = None
     error: str | None = None

@@ -25,7 +25,7 @@ def signed(id: str, body: bytes, signing: Sequence[str], *, at: float) -> dict[s
     """The headers that prove a body: `webhook-id`, `webhook-timestamp` and `webhook-signature`.
 
     `signing`: the secret, and while it is being replaced the former one too; `at`: Unix time in seconds. Raises
-    `ValueError` for what is no secret.
+    `ValueError` for an invalid secret.
     """
     timestamp = str(int(at))
     content = b".".join((id.encode(), timestamp.encode(), body))

@@ -11,9 +11,9 @@ def documents() -> list[dict[str, Any]]:
 
 
 def questions() -> list[dict[str, Any]]:
-    """The questions: `id`, `question`, `document_id`, and `answer`, which stands literally in that document's text.
+    """The questions: `id`, `question`, `document_id`, and `answer`, which appears literally in that document's text.
 
-    `document_id` and `answer` are None where no document answers.
+    `document_id` and `answer` are None if no document answers.
     """
     return _lines("questions.jsonl")
 

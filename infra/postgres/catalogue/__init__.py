@@ -1,1 +1,1 @@
-"""The catalogue of collections and documents in Postgres: what stages ask, and the fence of what they write."""
+"""The catalogue of collections and documents in Postgres: the stages' reads, and the fence for their writes."""

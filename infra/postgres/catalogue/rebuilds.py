@@ -76,7 +76,7 @@ class PostgresRebuildCatalogue:
         return Recorded(Standing.NAMED, generation, frozenset(done), versions(rows))
 
     async def seal(self, tenant: str, name: str, generation: int, seconds: float) -> None:
-        """Let writers wait, for so long at most."""
+        """Make writers wait, at most for that long."""
         async with self._database.connection() as connection:
             await rebuilds.seal(connection, tenant, name, generation, seconds)
 
@@ -92,6 +92,6 @@ class PostgresRebuildCatalogue:
         return True
 
     async def abandon(self, tenant: str, name: str, job: UUID | None = None) -> None:
-        """End the building of the job, or of one that lives no more."""
+        """End the build of the job, or of one that has ended."""
         async with self._database.connection() as connection:
             await rebuilds.abandon(connection, tenant, name, job)

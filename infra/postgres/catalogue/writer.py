@@ -86,7 +86,7 @@ class PostgresCatalogueWriter:
             await catalogue.expect_source(connection, blob, job)
 
     async def standing(self, tenant: str, name: str, generation: int, version: int) -> Standing:
-        """How the index stands to a job of `version`, for the moment."""
+        """The present state of the index for a job of `version`."""
         async with self._database.connection() as connection:
             return _standing(await catalogue.standing(connection, tenant, name), generation, version)
 
@@ -120,7 +120,7 @@ class PostgresCatalogueWriter:
         return Recorded(Standing.NAMED, generation, changed, versions(now), added)
 
     async def forget(self, tenant: str, name: str, version: int, ids: Sequence[str]) -> Recorded:
-        """Let documents be deleted. Raises `NotFound` when there is no such collection."""
+        """Delete documents. Raises `NotFound` when there is no such collection."""
         async with self._database.unit_of_work() as connection:
             row = await catalogue.hold(connection, tenant, name)
             if row is None:
@@ -142,7 +142,7 @@ class PostgresCatalogueWriter:
                 await catalogue.drop_sources(connection, f"{tenant}/collections/{name}/{born}")
 
     async def leftovers(self, tenant: str, name: str) -> list[int]:
-        """Generations that no collection names any more."""
+        """Generations that no collection names."""
         async with self._database.connection() as connection:
             return await catalogue.leftovers(connection, tenant, name)
 

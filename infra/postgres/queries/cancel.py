@@ -8,7 +8,8 @@ from infra.postgres.queries.ended import FOLLOWS
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-# What nobody works on ends at once; what runs is marked, and its worker hears of it with its next heartbeat. The root
+# Jobs without a worker end at once. Running ones are marked, and their worker learns of it at its next heartbeat. The
+# root
 # must be the tenant's and, in the first pass ($3 false), live. A later pass takes what is not marked yet: children of a
 # fan-out that committed while the pass before waited for the parent's row, and so were not in its snapshot.
 CANCEL: Final = f"""

@@ -1,7 +1,7 @@
 """Which collections and documents exist, and which version of each document holds.
 
-Whoever writes documents holds the collection's row `FOR SHARE`, whoever drops it or gives it another index holds it
-alone: so a write finds the collection as it is, or not at all. Of documents, rows are locked in the order of their ids.
+Writers of documents hold the collection's row `FOR SHARE`. To drop it or give it another index, it is held exclusively.
+So a write finds the collection unchanged, or not at all. Of documents, rows are locked in the order of their ids.
 """
 
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ FROM collection c WHERE c.tenant = $1 AND c.name = $2
 TURN_TO_MAKE: Final = "SELECT pg_advisory_xact_lock(hashtextextended('collections of ' || $1, 0))"
 HAS_ROOM: Final = "SELECT count(*) < $2 FROM collection WHERE tenant = $1"
 
-# A collection with its first index, unless somebody else is just making it.
+# A collection with its first index, unless another job is just making it.
 MAKE: Final = """
 WITH made AS (
     INSERT INTO collection (tenant, name, born, generation)
@@ -181,7 +181,7 @@ TURN: Final = """
 SELECT pg_advisory_xact_lock(hashtextextended(blob, 0)) FROM (SELECT unnest($1::text[]) AS blob ORDER BY 1) AS given
 """
 
-# Texts that no document names any more.
+# Texts that no document names.
 LET_SOURCES_GO: Final = """
 INSERT INTO blob_garbage (blob)
 SELECT blob FROM unnest($1::text[]) AS blob WHERE NOT EXISTS (SELECT 1 FROM document WHERE source_blob = blob)

@@ -99,7 +99,7 @@ UPDATE dead_letter l SET requeued_at = now(), requeued_as = summoned.id FROM let
 RETURNING l.id
 """
 
-# Letters that nobody wants to see again; their jobs stay what they are, failed.
+# Dropped letters; their failed jobs stay.
 DROP: Final = f"DELETE FROM dead_letter l WHERE {SEEN} AND l.id = ANY($3::uuid[]) RETURNING l.id"
 
 # How many letters wait for a decision.
@@ -108,7 +108,10 @@ WAITING: Final = "SELECT source, count(*) AS letters FROM dead_letter WHERE requ
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A message that is no summons, where it was found, and why. `digest`: SHA-256 of all its bytes; `error`: JSON."""
+    """A message that is not a summons, where it was found, and why.
+
+    `digest`: SHA-256 of all its bytes; `error`: JSON.
+    """
 
     topic: str
     partition: int

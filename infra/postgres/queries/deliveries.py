@@ -1,4 +1,4 @@
-"""Deliveries of webhooks are taken, a few of each destination at a time, and what became of them is recorded."""
+"""Claims deliveries of webhooks, a few of each destination at a time, and records their results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
 FAILING_DAYS: Final = 5
-"""An endpoint that took nothing for so long, though it was tried, is disabled."""
+"""An endpoint that accepted nothing for this long, although it was tried, is disabled."""
 
 # The destinations that have anything pending, each with the one that is due first: a loose index scan, one descent of
 # index webhook_delivery_pending for each, however many deliveries wait behind it.
@@ -142,7 +142,7 @@ UPDATE webhook_delivery SET state = 'failed', ended_at = now()
 WHERE id = ANY(ARRAY(SELECT id FROM hopeless)) RETURNING 1
 """
 
-# How many wait, counted up to $1: what is far behind is far behind.
+# How many wait, counted up to $1: beyond that the exact number does not matter.
 PENDING: Final = "SELECT count(*) FROM (SELECT 1 FROM webhook_delivery WHERE state = 'pending' LIMIT $1) AS pending"
 
 
@@ -177,7 +177,7 @@ async def next_due(connection: "Connection", *, without: Sequence[str]) -> float
 async def claim(
     connection: "Connection", *, rooms: Mapping[str, int], room: int, limit: int, lease_s: float
 ) -> list[asyncpg.Record]:
-    """Take what is due, at most `limit`: of each destination `room` deliveries, or as many as `rooms` says."""
+    """Claim due deliveries, at most `limit`: of each destination `room` deliveries, or as many as `rooms` says."""
     return await connection.fetch(CLAIM, list(rooms), list(rooms.values()), room, limit, lease_s)
 
 

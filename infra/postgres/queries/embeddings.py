@@ -1,4 +1,4 @@
-"""What was embedded before, by model and hash of the text: so that no text is embedded twice."""
+"""Cached vectors, by model and hash of the text, so that no text is embedded twice."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -30,7 +30,7 @@ ORDER BY hash
 ON CONFLICT DO NOTHING
 """
 
-# Some of those that nobody asked for in this time.
+# Some of those that were not used in this time.
 REMOVE_UNUSED: Final = """
 DELETE FROM embedding e USING (
     SELECT model, hash FROM embedding WHERE used_at < now() - $1::interval
@@ -45,7 +45,7 @@ async def find(connection: "Connection", model: str, hashes: Sequence[bytes]) ->
 
 
 async def keep(connection: "Connection", model: str, rows: Sequence[tuple[bytes, bytes, bytes | None]]) -> None:
-    """Insert `(hash, dense, learned)`; a known one stays as it is."""
+    """Insert `(hash, dense, learned)`; a known one stays unchanged."""
     await connection.execute(KEEP, model, *(list(column) for column in zip(*rows, strict=True)))
 
 

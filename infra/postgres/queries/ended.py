@@ -1,4 +1,4 @@
-"""What follows from a job's end, in the statement that ends it: deliveries, a dead letter, blobs that nobody needs."""
+"""What follows from a job's end, in the statement that ends it: deliveries, a dead letter, garbage blobs."""
 
 from collections.abc import Mapping
 from typing import Final

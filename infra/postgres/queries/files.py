@@ -1,4 +1,4 @@
-"""Files: what was uploaded or produced, and where its bytes lie. One that has expired is there for nobody."""
+"""Files, uploaded or produced, and where their bytes are. An expired file is invisible to everybody."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -15,7 +15,7 @@ VISIBLE: Final = "(expires_at IS NULL OR expires_at > now())"
 # A blob is garbage until its row is there: what breaks off in between is deleted a day later.
 EXPECT: Final = "INSERT INTO blob_garbage (blob, due_at) VALUES ($1, now() + interval '1 day')"
 
-# No row: the upload took so long that its blob is gone, or is going.
+# No row: the upload took so long that its blob is gone, or about to go.
 ADD_EXPECTED: Final = f"""
 WITH expected AS (DELETE FROM blob_garbage WHERE blob = $8 RETURNING blob)
 INSERT INTO file (id, tenant, filename, purpose, content_type, bytes, sha256, blob, expires_at)

@@ -1,4 +1,4 @@
-"""Blobs that nobody can ask for any more: noted in the commit that lets them go, and deleted from the note."""
+"""Blobs that are no longer reachable: recorded in the commit that releases them, and deleted later by that record."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -17,7 +17,7 @@ SELECT blob FROM blob_garbage WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR
 # What lies in these folders and is listed as a file: a job that failed keeps what it had published.
 LISTED: Final = f"SELECT f.blob FROM unnest($1::text[]) AS folder(path) JOIN file f ON {IN_FOLDER}"
 
-# Where somebody may write yet, the note stays for another look; it is no promise to keep the blob any more.
+# If someone may still write there, the record stays for another look; it no longer promises to keep the blob.
 LEFT: Final = """
 UPDATE blob_garbage SET due_at = again_at, again_at = NULL, job_id = NULL
 WHERE blob = ANY($1::text[]) AND again_at IS NOT NULL RETURNING blob

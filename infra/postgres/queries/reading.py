@@ -19,7 +19,7 @@ COLUMNS: Final = ", ".join(
         *("cancel_requested", "created_at", "started_at", "finished_at", "expires_at"),
     ]
 )
-"""What a job was made with, and what became of it."""
+"""Reads jobs: what they were made with, and their results."""
 
 # One job of a tenant.
 JOB: Final = f"SELECT {COLUMNS} FROM job WHERE id = $1 AND tenant = $2"

@@ -1,4 +1,4 @@
-"""Work that would lie for ever is put back on its way: due retries, dead workers, lost messages, expired waits."""
+"""Moves on jobs that would otherwise wait forever: due retries, dead workers, lost messages, expired waits."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
@@ -111,7 +111,7 @@ INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
 SELECT id, kind, stage, lane, epoch, traceparent FROM moved RETURNING 1
 """
 
-# Nobody came in time.
+# Unclaimed in time.
 END_EXPIRED: Final = f"""
 WITH late AS (
     SELECT id FROM job WHERE state IN ('queued', 'retry_wait') AND expires_at IS NOT NULL AND expires_at < now()
@@ -178,7 +178,7 @@ async def end_expired(connection: "Connection", limit: int) -> tuple[int, set[UU
 
 
 async def summon_again(connection: "Connection", limit: int, *, unclaimed_s: float) -> int:
-    """Repeat the messages of queued jobs that nobody claimed for long; how many."""
+    """Repeat the messages of queued jobs that were unclaimed for long; returns how many."""
     return len(await connection.fetch(SUMMON_AGAIN, limit, unclaimed_s))
 
 

@@ -1,4 +1,4 @@
-"""What has ended long ago leaves, a stretch of a table at a time.
+"""Removes what ended long ago, a stretch of a table at a time.
 
 No table has an index on when its rows ended: each would cost every job. Ids are UUIDv7, so they are in the order in
 which rows were made, and whatever ended before a time was made before it. Every statement here reads a bounded stretch
@@ -89,8 +89,8 @@ WHERE id = ANY($1::uuid[]) AND state IN ('succeeded', 'failed', 'cancelled') ORD
 REMOVE_EVENTS: Final = "DELETE FROM job_event WHERE job_id = ANY($1::uuid[])"
 REMOVE_FILES_OF: Final = f"DELETE FROM file f USING unnest($1::text[]) AS folder(path) WHERE {IN_FOLDER}"
 
-# What is to be deleted is remembered in the commit that lets it go: a crash between rows and blobs forgets nothing.
-# Every job's folder, for a try that failed may have left blobs that no row names.
+# Blobs to delete are recorded in the commit that releases them: a crash between rows and blobs forgets nothing.
+# Every job's folder, because a failed try may have left blobs that no row names.
 LEAVE_FOLDERS: Final = """
 INSERT INTO blob_garbage (blob) SELECT unnest($1::text[]) ON CONFLICT (blob) DO UPDATE SET due_at = now()
 """
@@ -138,7 +138,7 @@ WITH gone AS (DELETE FROM file WHERE id = ANY($1::uuid[]) RETURNING blob)
 INSERT INTO blob_garbage (blob) SELECT blob FROM gone ON CONFLICT DO NOTHING
 """
 
-# Files whose owner chose that they expire, whoever names them.
+# Files that their owner set to expire, even when jobs name them.
 REMOVE_EXPIRED: Final = """
 WITH gone AS (
     DELETE FROM file WHERE id = ANY(array(

@@ -96,7 +96,7 @@ WHERE d.id = $1 AND d.tenant = $2
 RETURNING d.id
 """
 
-# The same for an endpoint's failed ones, the oldest first. What is replayed has not failed any more, so that the next
+# The same for an endpoint's failed ones, the oldest first. A replayed delivery is no longer failed, so that the next
 # call goes on with the rest.
 REPLAY_FAILED: Final = f"""
 WITH failed AS (

@@ -1,4 +1,4 @@
-"""Who is told of events, what is told, and how each attempt went."""
+"""Receivers of events, deliveries to them, and the attempts."""
 
 from datetime import datetime
 from typing import Any
