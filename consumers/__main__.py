@@ -20,6 +20,7 @@ from infra.settings import (
     GeneratorSettings,
     IndexSettings,
     KafkaSettings,
+    LimitSettings,
     LogSettings,
     ParserSettings,
     PostgresSettings,
@@ -70,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
                 RerankerSettings(),
                 ParserSettings(),
                 AnalysisSettings(),
+                LimitSettings(),
             ),
         )
     try:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from consumers.stages.ports import Answerer, ChildSummary, Deployment, Needs, Ports
 from infra.analysis.answers import IsolatedAnswerer
 from infra.analysis.limits import MODULE as KIWI
+from infra.blobs.counted import CountedBlobs
 from infra.blobs.open import open_blobs
 from infra.corpora.reader import IsolatedCorpusReader
 from infra.engines.open import embedder_name, open_embedder, open_reranker, reranker_name
@@ -29,6 +30,7 @@ from infra.settings import (
     EmbedderSettings,
     GeneratorSettings,
     IndexSettings,
+    LimitSettings,
     ParserSettings,
     RerankerSettings,
 )
@@ -51,6 +53,7 @@ class AdapterSettings:
     reranker: RerankerSettings
     parser: ParserSettings
     analysis: AnalysisSettings
+    limit: LimitSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,11 @@ async def open_ports(
     kiwi = ForkServer(KIWI)
     async with AsyncExitStack() as exits:
         # Always: the result of any job may be too large for its row, and then it is a file.
-        ports.blobs = blobs = open_blobs(settings.blobs)
+        blobs = open_blobs(settings.blobs)
         exits.push_async_callback(blobs.close)
-        ports.file_store = PublishedFiles(database, blobs, worker)
+        limit = settings.limit.file_bytes
+        ports.blobs = CountedBlobs(blobs, database, limit) if limit else blobs
+        ports.file_store = PublishedFiles(database, ports.blobs, worker)
         answers.append(lambda: patiently(blobs.check, event="blobs.away"))
         if Ports.catalogue in needs:
             ports.catalogue = PostgresCatalogueReader(database)

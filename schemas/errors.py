@@ -16,6 +16,7 @@ JobError
 ├── EngineReplyEmpty        it replied without text
 ├── EngineReplyCut          it reached `max_tokens` before it began to answer
 ├── EngineRefusedToAnswer   the model, or a filter of the engine, refuses this question
+├── StorageFull             the tenant has as many bytes in object storage as it may
 ├── LeaseLost               another worker owns the job now; the result is thrown away
 ├── StageTimeout            the stage ran longer than `timeout_s`; retryable
 ├── FanOutRefused           a stage made invalid children; names what is wrong with the first of them
@@ -140,6 +141,12 @@ class EngineRefusedToAnswer(JobError):
     """The model, or a filter of its engine, refuses to answer this question."""
 
     code = "engine_refused_answer"
+
+
+class StorageFull(JobError):
+    """The tenant's files, and what its jobs store beside them, have as many bytes as they may."""
+
+    code = "storage_full"
 
 
 class LeaseLost(JobError):

@@ -12,7 +12,7 @@ from gateway.files.form import Form, Part
 from gateway.http.errors import TooLarge
 from gateway.http.limits import Room
 from gateway.services import Services
-from infra.postgres.queries import files
+from infra.postgres.queries import files, stored
 from infra.postgres.queries.files import NewFile
 from schemas.errors import InvalidInput
 from schemas.files import DEFAULT_PURPOSE, LIFE_S, LONGEST_LIFE_S, PURPOSES, SHORTEST_LIFE_S
@@ -63,7 +63,7 @@ async def _record(services: Services, new: NewFile, part: Part) -> asyncpg.Recor
     limit = services.limits.file_bytes
     async with services.database.unit_of_work() as connection:
         # Other gateways receive uploads of this tenant too: here they take turns, so the sum is exact.
-        if limit and not await files.fits(connection, new.tenant, new.bytes, limit):
+        if limit and not await stored.fits(connection, new.tenant, new.bytes, limit):
             raise services.limits.storage_full()
         row = await files.add_expected(connection, new)
     if row is None:

@@ -2,7 +2,7 @@
 
 Each gateway counts its own. Waiting jobs are counted in the background, so that a submission never waits for a count;
 submissions in between can exceed that limit. Bytes are reserved before they are stored, and the sum is checked once
-more when a file is recorded.
+more when a file is recorded. What jobs store counts too.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from aiolimiter import AsyncLimiter
 
 from gateway.http.errors import LimitReached
 from infra.postgres.database import Database
-from infra.postgres.queries import limits
+from infra.postgres.queries import limits, stored
 from infra.settings import LimitSettings
 from schemas.errors import DependencyUnavailable
 
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 COUNT_EVERY_S: Final = 2.0
 AT_MOST: Final = 1 / 20
 """The share of a connection's time that is spent on counting, however many jobs wait."""
-STORED_FOR_S: Final = 30.0
+STORED_FOR_S: Final = 2.0
 """How long a tenant's stored bytes are remembered; this gateway's own uploads are added at once."""
 
 
@@ -45,7 +45,7 @@ class QueueFull(LimitReached):
 
 
 class StorageFull(LimitReached):
-    """The tenant's files have reached their limit of bytes. Removing files makes room."""
+    """The tenant's files, and what its jobs store, have reached their limit of bytes. Removing some makes room."""
 
     code = "storage_full"
     retryable = False
@@ -97,7 +97,7 @@ class Limits:
 
     @property
     def file_bytes(self) -> int:
-        """How many bytes a tenant's files may have in total; 0: no limit."""
+        """How many bytes a tenant's files, and what its jobs store, may have in total; 0: no limit."""
         return self._settings.file_bytes
 
     @asynccontextmanager
@@ -112,7 +112,7 @@ class Limits:
         account = self._accounts.setdefault(tenant, _Account())
         if time.monotonic() - account.counted_at > STORED_FOR_S:
             async with self._database.connection() as connection:
-                account.stored = await limits.stored_bytes(connection, tenant)
+                account.stored = await stored.stored_bytes(connection, tenant)
             account.counted_at = time.monotonic()
         room = Room(self, tenant)
         room.take(0)
@@ -142,7 +142,10 @@ class Limits:
 
     def storage_full(self) -> StorageFull:
         """The error for an upload that does not fit."""
-        return StorageFull(f"your files may have {self.file_bytes} bytes together: remove some")
+        return StorageFull(
+            f"your files and what your jobs store may have {self.file_bytes} bytes together: remove files, documents or"
+            " collections"
+        )
 
 
 @dataclass(slots=True)

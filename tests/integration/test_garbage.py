@@ -94,6 +94,19 @@ async def test_what_a_job_wrote_goes_when_it_has_not_succeeded(
     assert await desk.jobs.fetch("SELECT 1 FROM blob_garbage") == []
 
 
+async def test_what_a_lost_try_wrote_goes_and_what_was_handed_to_it_stays(desk: Desk) -> None:
+    job_id, first = await desk.jobs.running()
+    await desk.write(job_id, first)
+    await desk.jobs.finish(job_id, first, S.QUEUED, stage="run", attempt=0)
+    [row] = await desk.jobs.claim(job_id)
+    await desk.write(job_id, row.epoch)
+    await desk.jobs.fetch("UPDATE job SET lease_until = now() - interval '1 s' WHERE id = $1", job_id)
+    async with desk.jobs.database.connection() as connection:
+        await rescue.end_expired_leases(connection, 10)
+    assert await desk.collect() == 1
+    assert [name async for name in desk.blobs.names(f"default/jobs/{job_id.hex}")] == [str(first)]
+
+
 async def test_children_that_wrote_leave_nothing_when_the_tree_is_cancelled(desk: Desk) -> None:
     parent, (one, _) = await desk.jobs.parent()
     await desk.write(parent)

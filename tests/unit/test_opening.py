@@ -20,6 +20,7 @@ from infra.settings import (
     EmbedderSettings,
     GeneratorSettings,
     IndexSettings,
+    LimitSettings,
     ParserSettings,
     PostgresSettings,
     RerankerSettings,
@@ -53,6 +54,7 @@ async def opened(
         reranker=RerankerSettings.model_validate(reranker or {}),
         parser=ParserSettings(),
         analysis=AnalysisSettings(),
+        limit=LimitSettings(),
     )
     database = Database(PostgresSettings(), application="test")
     return await exits.enter_async_context(
@@ -165,7 +167,7 @@ from schemas.kinds.registry import routes
 async def main(pool, generator):
     settings = AdapterSettings(
         BlobsSettings(), IndexSettings(), GeneratorSettings(WELIP_GENERATOR=generator), EmbedderSettings(),
-        RerankerSettings(), ParserSettings(), AnalysisSettings(),
+        RerankerSettings(), ParserSettings(), AnalysisSettings(), LimitSettings(),
     )
     needs = needs_of(route for route in routes() if route.pool == pool)
     async with open_ports(needs, Database(PostgresSettings(), application="t"), settings, [pool], worker="w") as opened:

@@ -26,11 +26,14 @@ FROM expected RETURNING {COLUMNS}
 
 # What a job publishes, while this worker has it in this epoch: the lock lets nobody take the job away in between. A job
 # has one file of a name and purpose, so that what a repeated try publishes takes the place of what the one before did.
+# Its bytes, reserved while they were written, are a file's from now on.
 PUBLISH: Final = """
 WITH ours AS (
     SELECT id FROM job WHERE id = $10 AND epoch = $11 AND worker = $12 AND state = 'running' FOR SHARE
 ), expected AS (
     DELETE FROM blob_garbage USING ours WHERE blob = $8 RETURNING blob
+), settled AS (
+    DELETE FROM stored_blob s USING expected WHERE s.blob = expected.blob
 ), older AS (
     DELETE FROM file f USING expected
     WHERE f.blob ~>~ ($13::text || '/') AND f.blob ~<~ ($13::text || '0') AND f.filename = $3 AND f.purpose = $4
@@ -45,12 +48,6 @@ WITH ours AS (
 )
 SELECT EXISTS (SELECT FROM ours) AS ours, EXISTS (SELECT FROM made) AS made
 """
-
-# Uploads of one tenant that are recorded under a limit take turns, so that no two find the same room.
-TURN: Final = "SELECT pg_advisory_xact_lock(hashtextextended('stored bytes of ' || $1, 0))"
-
-# From the index alone.
-FITS: Final = "SELECT coalesce(sum(bytes), 0) + $2 <= $3 FROM file WHERE tenant = $1"
 
 FILE: Final = f"SELECT {COLUMNS} FROM file WHERE id = $1 AND tenant = $2 AND {VISIBLE}"
 
@@ -116,12 +113,6 @@ async def files(
 async def expect(connection: "Connection", blob: str) -> None:
     """Say that a blob is about to be stored, whose file `add_expected` or `publish` will record."""
     await connection.execute(EXPECT, blob)
-
-
-async def fits(connection: "Connection", tenant: str, size: int, limit: int) -> bool:
-    """Whether `size` bytes more stay within `limit`; it remains so to the end of the caller's transaction."""
-    await connection.execute(TURN, tenant)
-    return bool(await connection.fetchval(FITS, tenant, size, limit))
 
 
 async def add_expected(connection: "Connection", new: NewFile) -> asyncpg.Record | None:

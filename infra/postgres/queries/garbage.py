@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from infra.postgres.queries import stored
 from infra.postgres.queries.retention import IN_FOLDER
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ async def listed(connection: "Connection", folders: Sequence[str]) -> list[str]:
 
 
 async def collected(connection: "Connection", blobs: Sequence[str]) -> None:
-    """Say that these are deleted; some of them are to be deleted once more."""
+    """Say that these are deleted, which gives back their room; some of them are to be deleted once more."""
+    await stored.forget(connection, blobs)
     left = {row["blob"] for row in await connection.fetch(LEFT, blobs)}
     await connection.execute(COLLECTED, [blob for blob in blobs if blob not in left])

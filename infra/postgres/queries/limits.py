@@ -1,4 +1,4 @@
-"""What tenants have: jobs that wait, bytes of files."""
+"""What tenants have: jobs that wait."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -12,16 +12,7 @@ FROM (SELECT tenant FROM job WHERE state = 'queued' UNION ALL SELECT tenant FROM
 GROUP BY tenant HAVING count(*) >= $1
 """
 
-# From the index alone.
-STORED_BYTES: Final = "SELECT coalesce(sum(bytes), 0)::bigint FROM file WHERE tenant = $1"
-
 
 async def full(connection: "Connection", limit: int) -> dict[str, int]:
     """Tenants of whom `limit` jobs or more wait, and how many."""
     return {row["tenant"]: row["jobs"] for row in await connection.fetch(FULL, limit)}
-
-
-async def stored_bytes(connection: "Connection", tenant: str) -> int:
-    """How many bytes the tenant's files have together."""
-    size: int = await connection.fetchval(STORED_BYTES, tenant)
-    return size

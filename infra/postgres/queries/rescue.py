@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from infra.postgres.queries.claim import ATTENDANCE
-from infra.postgres.queries.ended import FOLLOWS
+from infra.postgres.queries.ended import FOLLOWS, SWEPT_AFTER, SWEPT_AGAIN_AFTER
 from schemas.kinds.kind import DEFAULT_BACKOFF
 from schemas.kinds.registry import backoffs
 
@@ -51,7 +51,8 @@ UPDATE job SET lease_until = now() - interval '1 ms' WHERE id = ANY(ARRAY(
 
 # A lease that ran out: the worker is dead or cut off. The try counts. Backoff is exponential with full jitter
 # (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), as its kind has it, or else $5 to $6
-# seconds; epoch + 1 at the next claim fences the old worker off if it is alive after all.
+# seconds; epoch + 1 at the next claim fences the old worker off if it is alive after all. Nobody will name what it
+# wrote in this epoch.
 END_EXPIRED_LEASES: Final = f"""
 WITH lost AS (
     SELECT id, coalesce(known.first_s, $5) AS first_s, coalesce(known.longest_s, $6) AS longest_s
@@ -78,6 +79,12 @@ WITH lost AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'state', json_build_object('state', state, 'stage', stage, 'attempt', attempt, 'error', error)
     FROM moved
+), abandoned AS (
+    INSERT INTO blob_garbage (blob, due_at, again_at)
+    SELECT tenant || '/jobs/' || replace(id::text, '-', '') || '/' || epoch, now() + {SWEPT_AFTER},
+           now() + {SWEPT_AGAIN_AFTER}
+    FROM moved WHERE state = 'retry_wait'
+    ON CONFLICT DO NOTHING
 ), {FOLLOWS}
 SELECT id, parent, state FROM moved
 """

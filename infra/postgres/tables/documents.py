@@ -53,6 +53,22 @@ class BlobGarbage(SQLModel, table=True):
     job_id: UUID | None
 
 
+class StoredBlob(SQLModel, table=True):
+    """A blob that a job writes, or has written, with the bytes that are reserved for it; gone when the blob is.
+
+    What a job published is a `File` instead. There are rows of what was written under a limit alone.
+    """
+
+    __tablename__ = "stored_blob"
+    __table_args__ = (
+        Index("stored_blob_tenant", "tenant", postgresql_include=["bytes"]),
+        Index("stored_blob_folder", "blob", postgresql_ops={"blob": "text_pattern_ops"}),
+    )
+    blob: str = Field(primary_key=True, sa_type=Text)
+    tenant: str = Field(sa_type=Text)
+    bytes: int = Field(sa_type=BigInteger)
+
+
 class Collection(SQLModel, table=True):
     """A set of documents that is searched together, in the index `generation`.
 
