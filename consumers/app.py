@@ -65,6 +65,8 @@ async def work(
             await exits.enter_async_context(_meanwhile(opened.warm()))
         for answer in opened.answers:
             await answer()
+        if opened.restore_watch is not None:
+            await opened.restore_watch.look()
         held = HeldJobs()
         heartbeat = Heartbeat(held, postgres, worker, worker_name=name)
         broker = kafka_broker(kafka, client_id=f"welip-worker-{name}")
@@ -100,6 +102,7 @@ async def work(
                     consumers.run(),
                     agents.join(),
                     consumer_watch.run(),
+                    *([opened.restore_watch.run()] if opened.restore_watch is not None else []),
                     *(deliverer.run() for deliverer in deliverers),
                     ends_within_s=worker.drain.total_seconds() + ENDS_WITHIN_S,
                 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from consumers.restored import RestoreWatch
 from consumers.stages.ports import Answerer, ChildSummary, Deployment, Needs, Ports
 from infra.analysis.answers import IsolatedAnswerer
 from infra.analysis.limits import MODULE as KIWI
@@ -18,6 +19,7 @@ from infra.engines.open import embedder_name, open_embedder, open_reranker, rera
 from infra.files import PublishedFiles
 from infra.isolation.forks import ForkServer
 from infra.patience import patiently
+from infra.postgres.catalogue.doubts import PostgresDoubts
 from infra.postgres.catalogue.reader import PostgresCatalogueReader
 from infra.postgres.catalogue.rebuilds import PostgresRebuildCatalogue
 from infra.postgres.catalogue.writer import PostgresCatalogueWriter
@@ -65,6 +67,8 @@ class Opened:
     """Each waits until an outside system answers, and logs while it is away."""
     warm: Callable[[], Coroutine[Any, Any, None]]
     """Loads in advance what the first job would wait for."""
+    restore_watch: RestoreWatch | None
+    """Compares the vector index with the catalogue; None in a process without one."""
 
 
 @asynccontextmanager
@@ -81,6 +85,7 @@ async def open_ports(
     )
     answers: list[Callable[[], Awaitable[None]]] = []
     warm: list[Callable[[], Coroutine[Any, Any, None]]] = []
+    restore_watch: RestoreWatch | None = None
     kiwi = ForkServer(KIWI)
     async with AsyncExitStack() as exits:
         # Always: the result of any job may be too large for its row, and then it is a file.
@@ -103,6 +108,8 @@ async def open_ports(
             exits.push_async_callback(corpora.close)
         if Ports.index in needs:
             ports.index = index = _index(settings.index)
+            ports.doubts = doubts = PostgresDoubts(database, rebuild=settings.index.rebuild)
+            restore_watch = RestoreWatch(doubts, index)
             exits.push_async_callback(index.close)
             answers.append(lambda: patiently(index.check, event="index.away"))
         if Ports.sparse in needs:
@@ -137,7 +144,7 @@ async def open_ports(
             ports.reranker = reranker = open_reranker(settings.reranker, thread)
             if reranker is not None:
                 exits.push_async_callback(reranker.close)
-        yield Opened(ports, answers, lambda: _each(warm))
+        yield Opened(ports, answers, lambda: _each(warm), restore_watch)
 
 
 async def _each(works: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:

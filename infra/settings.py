@@ -64,11 +64,15 @@ class BlobsSettings(BaseSettings):
 
 
 class IndexSettings(BaseSettings):
-    """The vector index: `edge:///path` (in the worker's process) or the URL of a Qdrant server."""
+    """The vector index: `edge:///path` (in the worker's process) or the URL of a Qdrant server.
+
+    `rebuild`: rebuild a collection unasked when its index does not hold what Postgres says, as after a restore.
+    """
 
     model_config = _prefix("INDEX_")
     url: str = "edge://.welip/index"
     api_key: SecretStr | None = None
+    rebuild: bool = True
 
 
 class GeneratorSettings(BaseSettings):

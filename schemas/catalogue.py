@@ -8,6 +8,7 @@ from uuid import UUID
 
 from schemas.collections import CollectionSettings
 from schemas.retrieval import DocumentVersion
+from schemas.watermarks import Change, Doubt
 
 MAX_FIELDS: Final = 1_000
 """How many metadata fields a collection remembers."""
@@ -71,7 +72,7 @@ class CollectionRecord:
     While the collection is being rebuilt, `building` is the index that will be, filled by the job `building_job`.
     `documents`: whether it has any.
     `fields` are the metadata fields its documents have had, `MAX_FIELDS` at most. `born` tells collections of one name
-    apart.
+    apart. `doubt`: why the index that is searched does not hold what the catalogue says.
     """
 
     name: str
@@ -86,6 +87,7 @@ class CollectionRecord:
     documents: bool
     fields: frozenset[str]
     born: int
+    doubt: Doubt | None = None
 
     @property
     def current(self) -> IndexRecord:
@@ -115,6 +117,7 @@ class Recorded:
     `changed` are the ids of documents that now are as the job wants them; a job planned later had spoken for the
     others. `now` is what holds of each document, for `VectorIndex.prune` of the index `generation`. `added` are the ids
     that the collection did not have until this job wrote them: however many jobs write one id at once, one added it.
+    `change` is the number of this write, for `prune` too; None where nothing was written.
     """
 
     standing: Standing
@@ -122,6 +125,7 @@ class Recorded:
     changed: frozenset[str] = frozenset()
     now: Sequence[DocumentVersion] = field(default_factory=tuple)
     added: frozenset[str] = frozenset()
+    change: Change | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from schemas.watermarks import Doubt
+
 MAX_COLLECTIONS = 1_000
 """Collections of one tenant; each has its own index."""
 
@@ -147,7 +149,8 @@ class CollectionSummary(BaseModel):
     """A collection in a list: without its settings and fields, which may be large.
 
     `bytes` counts the UTF-8 text of its documents. `generation` names the index that is searched, another one after
-    each rebuild. `rebuild`: the job that indexes it again.
+    each rebuild. `rebuild`: the job that indexes it again. `doubt`: why that index does not hold what the catalogue
+    says, as after a restore. Until the collection is rebuilt, searches fail with `index_restored`.
     """
 
     name: str
@@ -157,6 +160,7 @@ class CollectionSummary(BaseModel):
     bytes: int
     encoder: EncoderView
     generation: int
+    doubt: Doubt | None
     rebuild: RebuildJob | None
     created_at: datetime
 

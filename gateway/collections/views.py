@@ -23,6 +23,7 @@ def collection_summary(row: Row) -> dict[str, Any]:
             "learned": row["learned"],
         },
         "generation": row["generation"],
+        "doubt": row["doubt"],
         "rebuild": _rebuild(row),
         "created_at": row["created_at"],
     }

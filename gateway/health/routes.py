@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from gateway.http.answers import json
 from gateway.services import Services, ServicesDep
 from infra.metrics import DEAD_LETTERS, OUTBOX, OUTBOX_AGE, QUEUE_AGE, QUEUED, RUNNING
-from infra.postgres.queries import dead_letters, outbox, reading
+from infra.postgres.queries import dead_letters, doubts, outbox, reading
 from schemas.dead_letters import Source
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import routes
@@ -42,6 +42,8 @@ async def ready(services: ServicesDep) -> Response:
     """Which dependencies answer. Without Kafka or storage jobs are still accepted and kept: `degraded`, but 200."""
     postgres, kafka, blobs = await asyncio.gather(_postgres(services), _kafka(services), _blobs(services))
     found = {"postgres": postgres, "kafka": kafka, "blobs": blobs}
+    if postgres == "ok":
+        found["indexes"] = await _indexes(services)
     status = "unavailable" if postgres != "ok" else "ok" if set(found.values()) <= {"ok", "not used"} else "degraded"
     headers = {"Retry-After": "2"} if postgres != "ok" else None
     return json({"status": status, "dependencies": found}, 200 if postgres == "ok" else 503, headers)
@@ -78,6 +80,15 @@ async def _blobs(services: Services) -> str:
     except (DependencyUnavailable, TimeoutError) as error:
         return f"away: {error}"
     return "ok"
+
+
+async def _indexes(services: Services) -> str:
+    try:
+        async with services.database.connection() as connection:
+            doubted = await doubts.doubted(connection)
+    except DependencyUnavailable as error:
+        return f"not known: {error}"
+    return f"{doubted} collections wait for a rebuild: `doubt` in GET /v1/collections" if doubted else "ok"
 
 
 class _Queues:

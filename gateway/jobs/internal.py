@@ -22,6 +22,7 @@ AT_FAULT: Final[dict[str, tuple[type[JobError], str]]] = {
     "embedder_missing": (Conflict, "name"),
     "encoder_mismatch": (Conflict, "name"),
     "index_missing": (Conflict, "name"),
+    "index_restored": (Conflict, "name"),
     "filter_field_unknown": (InvalidInput, "filter"),
     "reranker_missing": (InvalidInput, "rerank"),
 }

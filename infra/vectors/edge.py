@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
@@ -20,6 +21,7 @@ from schemas.collections import FusionSettings
 from schemas.errors import DependencyUnavailable, InvalidInput
 from schemas.filters import Condition
 from schemas.retrieval import DocumentVersion, IndexName, Passage, Point, Query, SparseVector
+from schemas.watermarks import Change, Watermark
 
 T = TypeVar("T")
 READERS: Final = 4
@@ -65,27 +67,33 @@ class EdgeIndex:
                 for first in range(0, len(points), p.UPSERT_BATCH):
                     _upsert(shard, index.tenant, points[first : first + p.UPSERT_BATCH])
                 shard.persist(len(points))
+                mark = shard.description.mark
+                shard.raise_mark(replace(mark, version=max([mark.version, *(point.version for point in points)])))
                 return shard.due
 
         if await self._write(name, work):
             self._optimiser.start(name)
 
-    async def prune(self, index: IndexName, documents: Sequence[DocumentVersion]) -> None:
-        """Remove each document's points of other content and a lower version. Absent is not an error.
+    async def prune(self, index: IndexName, documents: Sequence[DocumentVersion], change: Change) -> Watermark | None:
+        """Remove each document's points of other content and a lower version.
 
-        Points that a machine crash brings back are not shown, and the next prune of the document removes them.
+        Returns the watermark of before; None without an index, which is not an error. Points that a machine crash
+        brings back are not shown, and the next prune of the document removes them.
         """
         name = p.index_name(index)
 
-        def work() -> None:
+        def work() -> Watermark | None:
             with self._shards.use(name) as shard:
                 if shard is None:
-                    return
+                    return None
+                mark = shard.description.mark
+                shard.raise_mark(mark.raised(change))
                 for first in range(0, len(documents), p.PRUNE_BATCH):
                     doomed = outdated(index.tenant, documents[first : first + p.PRUNE_BATCH], _DIALECT)
                     shard.engine.update(qe.UpdateOperation.delete_points_by_filter(qe.Filter(must=[doomed])))
+                return mark
 
-        await self._write(name, work)
+        return await self._write(name, work)
 
     async def search(
         self,
@@ -123,6 +131,16 @@ class EdgeIndex:
                 return shard.engine.count(qe.CountRequest(exact=True)) if shard else 0
 
         return await self._run(self._readers, work)
+
+    async def mark(self, index: IndexName) -> Watermark | None:
+        """How far the index was written; None when it does not exist."""
+        described = await self._run(self._readers, lambda: self._shards.description(p.index_name(index)))
+        return described.mark if described else None
+
+    async def highest_generation(self) -> int:
+        """Of all indexes that there are, also of those that nobody names any more; 0 where there is none."""
+        names = await self._run(self._readers, self._shards.names)
+        return max((p.generation_of(name) or 0 for name in names), default=0)
 
     async def drop(self, index: IndexName) -> None:
         """Remove the index. Absent is not an error."""

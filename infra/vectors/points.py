@@ -63,6 +63,12 @@ def index_name(index: IndexName) -> str:
     return f"welip-{tenant}-{collection}-{index.generation}-{digest}"
 
 
+def generation_of(name: str) -> int | None:
+    """The generation in the engine's name of an index; None for a name that is none of ours."""
+    generation = name.rsplit("-", 2)[-2:-1] if name.startswith("welip-") else []
+    return int(generation[0]) if generation and generation[0].isdecimal() else None
+
+
 def absent(index: IndexName) -> NotFound:
     """The error for an index that does not exist."""
     return NotFound(f"there is no index of {index.collection!r}: index documents into it first", field="collection")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import structlog
 from qdrant_client import AsyncQdrantClient, models
@@ -19,6 +20,7 @@ from schemas.collections import FusionSettings
 from schemas.errors import DependencyUnavailable, InvalidInput, NotFound
 from schemas.filters import Condition
 from schemas.retrieval import DocumentVersion, IndexName, Passage, Point, Query, SparseVector
+from schemas.watermarks import Change, Watermark
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +33,11 @@ INDEXED: Final[Mapping[str, models.PayloadSchemaType | models.KeywordIndexParams
     "content_hash": models.PayloadSchemaType.KEYWORD,
     "version": models.PayloadSchemaType.INTEGER,
 }
+
+VERSION_MARK: Final = str(uuid5(NAMESPACE_URL, "welip:version-mark"))
+CHANGE_MARK: Final = str(uuid5(NAMESPACE_URL, "welip:change-mark"))
+"""Two points of every index that hold its watermark: both as their `version`, the second one with the incarnation as
+its `content_hash`. They have no vectors and no tenant, so that no search finds them and no prune removes them."""
 
 
 def _client(url: str | None, api_key: str | None, timeout_s: int) -> AsyncQdrantClient:
@@ -60,6 +67,8 @@ class QdrantIndex:
         self._client = client or _client(url, api_key, timeout_s)
         self._ordered: dict[str, set[str]] = {}
         """By index, the payload fields that are known to have an index of numbers."""
+        self._marked: set[str] = set()
+        """The indexes that are known to have their watermarks."""
 
     async def ensure(self, index: IndexName, *, dimension: int | None, learned: bool = False) -> None:
         """Create the index unless it exists. Raises `Conflict` when it exists with other arms."""
@@ -71,6 +80,7 @@ class QdrantIndex:
                 if not _means_absent(error):
                     raise
                 self._ordered.pop(name, None)
+                self._marked.discard(name)
                 await self._create(name, dimension, learned=learned)
                 info = await self._client.get_collection(name)
             _check_arms(index, info.config.params, dimension, learned=learned)
@@ -83,23 +93,57 @@ class QdrantIndex:
         p.check_points(points)
         name = p.index_name(index)
         with _translated(index):
+            if name not in self._marked:
+                await self._mark(name)
             for first in range(0, len(points), p.UPSERT_BATCH):
                 batch = points[first : first + p.UPSERT_BATCH]
                 payloads = [p.payload_of(index.tenant, point) for point in batch]
                 written = [_server_point(point, payload) for point, payload in zip(batch, payloads, strict=True)]
-                await self._client.upsert(name, written, wait=True)
+                version = max(point.version for point in batch)
+                await self._client.batch_update_points(
+                    name,
+                    [
+                        models.UpsertOperation(upsert=models.PointsList(points=written)),
+                        _raise(VERSION_MARK, {"version": version}),
+                    ],
+                    wait=True,
+                )
                 await self._index_order(name, p.ordered_fields(payloads))
 
-    async def prune(self, index: IndexName, documents: Sequence[DocumentVersion]) -> None:
-        """Remove each document's points of other content and a lower version. Absent is not an error."""
+    async def prune(self, index: IndexName, documents: Sequence[DocumentVersion], change: Change) -> Watermark | None:
+        """Remove each document's points of other content and a lower version.
+
+        Returns the watermark of before; None without an index, which is not an error.
+        """
+        name = p.index_name(index)
+        incarnation = str(change.incarnation)
+        said = {"version": change.number, "content_hash": incarnation}
+        work: list[models.UpdateOperation] = [_raise(CHANGE_MARK, said, content_hash=["", incarnation])]
+        for first in range(0, len(documents), p.PRUNE_BATCH):
+            doomed = outdated(index.tenant, documents[first : first + p.PRUNE_BATCH], _DIALECT)
+            selector = models.FilterSelector(filter=models.Filter(must=[doomed]))
+            work.append(models.DeleteOperation(delete=selector))
         try:
             with _translated(index):
-                for first in range(0, len(documents), p.PRUNE_BATCH):
-                    doomed = outdated(index.tenant, documents[first : first + p.PRUNE_BATCH], _DIALECT)
-                    selector = models.FilterSelector(filter=models.Filter(must=[doomed]))
-                    await self._client.delete(p.index_name(index), selector)
+                found = await self._mark(name)
+                await self._client.batch_update_points(name, work, wait=True)
         except NotFound:
-            return
+            return None
+        return found
+
+    async def mark(self, index: IndexName) -> Watermark | None:
+        """How far the index was written; None when it does not exist."""
+        try:
+            with _translated(index):
+                return _read(await self._client.retrieve(p.index_name(index), [VERSION_MARK, CHANGE_MARK]))
+        except NotFound:
+            return None
+
+    async def highest_generation(self) -> int:
+        """Of all indexes that there are, also of those that nobody names any more; 0 where there is none."""
+        with _translated(IndexName("", "", 0)):
+            found = await self._client.get_collections()
+        return max((p.generation_of(one.name) or 0 for one in found.collections), default=0)
 
     async def search(
         self,
@@ -145,7 +189,7 @@ class QdrantIndex:
         """How many chunks the index holds; 0 when it does not exist."""
         try:
             with _translated(index):
-                return (await self._client.count(p.index_name(index), exact=True)).count
+                return (await self._client.count(p.index_name(index), count_filter=_CHUNKS, exact=True)).count
         except NotFound:
             return 0
 
@@ -153,6 +197,7 @@ class QdrantIndex:
         """Remove the index. Absent is not an error."""
         name = p.index_name(index)
         self._ordered.pop(name, None)
+        self._marked.discard(name)
         try:
             with _translated(index):
                 await self._client.delete_collection(name)
@@ -185,6 +230,17 @@ class QdrantIndex:
             if not await self._client.collection_exists(name):  # else another process was first
                 raise error
 
+    async def _mark(self, name: str) -> Watermark:
+        """The watermark, made where there is none yet."""
+        found = await self._client.retrieve(name, [CHANGE_MARK, VERSION_MARK])
+        missing = {CHANGE_MARK, VERSION_MARK} - {str(record.id) for record in found}
+        if missing:
+            blank = {"version": 0, "content_hash": ""}
+            points = [models.PointStruct(id=mark, vector={}, payload=blank) for mark in sorted(missing)]
+            await self._client.upsert(name, points, wait=True)
+        self._marked.add(name)
+        return _read(found)
+
     async def _index_order(self, name: str, fields: set[str]) -> None:
         """Make the payload indexes that ranges of these fields need. An existing one is not an error."""
         known = self._ordered.setdefault(name, set())
@@ -208,6 +264,23 @@ class _Dialect:
 
 
 _DIALECT: Final = _Dialect()
+_CHUNKS: Final = models.Filter(must_not=[models.HasIdCondition(has_id=[VERSION_MARK, CHANGE_MARK])])
+
+
+def _raise(mark: str, said: dict[str, Any], **only: list[str]) -> models.SetPayloadOperation:
+    """Set a mark's payload where its `version` is lower: in the server, so that the order of processes is no matter."""
+    below = [models.HasIdCondition(has_id=[mark]), _DIALECT.between("version", lt=said["version"])]
+    known = [_DIALECT.one_of(key, values) for key, values in only.items()]
+    return models.SetPayloadOperation(
+        set_payload=models.SetPayload(payload=said, filter=models.Filter(must=[*below, *known]))
+    )
+
+
+def _read(records: Sequence[models.Record]) -> Watermark:
+    said = {str(record.id): record.payload or {} for record in records}
+    change, version = said.get(CHANGE_MARK, {}), said.get(VERSION_MARK, {})
+    incarnation = change.get("content_hash")
+    return Watermark(UUID(incarnation) if incarnation else None, change.get("version", 0), version.get("version", 0))
 
 
 def _server_point(point: Point, payload: Mapping[str, Any]) -> models.PointStruct:

@@ -4,9 +4,10 @@ import json
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from qdrant_edge import (
     CountRequest,
@@ -26,6 +27,7 @@ from qdrant_edge import (
 from infra.vectors.fusion import DENSE, LEARNED, SPARSE
 from infra.vectors.points import FULL_SCAN_BELOW, KEYWORDS
 from schemas.errors import DependencyUnavailable
+from schemas.watermarks import Watermark
 
 DESCRIPTION: Final = "index.json"
 OPTIMISE_AFTER: Final = 20_000
@@ -61,6 +63,14 @@ class Description:
     learned: bool
     shard: str
     optimised: int = 0
+    incarnation: str | None = None
+    change: int = 0
+    version: int = 0
+
+    @property
+    def mark(self) -> Watermark:
+        """How far the index was written."""
+        return Watermark(UUID(self.incarnation) if self.incarnation else None, self.change, self.version)
 
 
 @dataclass(slots=True)
@@ -82,6 +92,14 @@ class Shard:
     def due(self) -> bool:
         """Whether so much was written that optimising is worth it: when the index has grown by half, within limits."""
         return self.written >= max(OPTIMISE_AFTER, min(self.description.optimised // 2, OPTIMISE_AT_LATEST))
+
+    def raise_mark(self, mark: Watermark) -> None:
+        """Let the description say how far the index was written, on disk on return. Most writes change nothing."""
+        if mark != self.description.mark:
+            incarnation = str(mark.incarnation) if mark.incarnation else None
+            said = replace(self.description, incarnation=incarnation, change=mark.change, version=mark.version)
+            describe(self.folder.parent, said)
+            self.description = said
 
     def persist(self, points: int) -> None:
         """Put this many points, just written, on disk, where they survive a machine crash.

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from qdrant_edge import CountRequest
 
-from infra.vectors.shard import Description, Shard, close, copy_files, describe, described_in, make, opened
+from infra.vectors.shard import DESCRIPTION, Description, Shard, close, copy_files, describe, described_in, make, opened
 from schemas.errors import Conflict, DependencyUnavailable
 from schemas.retrieval import IndexName
 
@@ -65,6 +65,16 @@ class Shards:
     def unfinished(self) -> Path:
         """A new name for a folder that the next start removes."""
         return self._root / f"{UNFINISHED}{uuid4().hex}"
+
+    def description(self, name: str) -> Description | None:
+        """What is said of a shard, which is not opened for it; None where there is none."""
+        with self._changed:
+            self._wait_for_turn(name)
+            return described_in(self._folder(name)) if self._folder(name).exists() else None
+
+    def names(self) -> list[str]:
+        """Of all shards."""
+        return [folder.name for folder in self._root.iterdir() if (folder / DESCRIPTION).exists()]
 
     def copy(self, name: str, to: Path) -> int | None:
         """Copy a shard's files; how many points they hold, None where there is no such shard.

@@ -122,7 +122,10 @@ class Rebuild(Answered):
 
 
 class Collection(Answered):
-    """A collection of indexed documents. `generation` counts its rebuilds; `fields` can be filtered by."""
+    """A collection of indexed documents. `generation` counts its rebuilds; `fields` can be filtered by.
+
+    `doubt`: why its index does not hold what the catalogue says, as after a restore. Searches fail until its rebuild.
+    """
 
     name: str
     documents: int = 0
@@ -131,6 +134,7 @@ class Collection(Answered):
     encoder: Encoders = Encoders()
     settings: dict[str, Any] = Field(default_factory=dict)
     generation: int = 0
+    doubt: str | None = None
     rebuild: Rebuild | None = None
     fields: list[str] = Field(default_factory=list)
     created_at: datetime | None = None

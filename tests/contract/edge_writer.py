@@ -12,7 +12,7 @@ from pathlib import Path
 from infra.vectors import shard
 from infra.vectors.edge import EdgeIndex
 from schemas.retrieval import DocumentVersion
-from tests.contract.vectors import chunk, index_of, terms
+from tests.contract.vectors import change, chunk, index_of, terms
 
 CHUNKS = 20
 STEPS = 10
@@ -32,7 +32,7 @@ async def main(folder: Path, first: int) -> None:
                 for n in range(CHUNKS)
             ],
         )
-        await index.prune(name, [DocumentVersion(document, step, content)])
+        await index.prune(name, [DocumentVersion(document, step, content)], change())
         if step >= 2 * STEPS:
             await index.drop(index_of("t", generation=step // STEPS - 2))
         sys.stdout.write(f"{step}\n")

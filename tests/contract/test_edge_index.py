@@ -23,7 +23,7 @@ from schemas.errors import Conflict, DependencyUnavailable, NotFound
 from schemas.filters import parse_filter
 from schemas.retrieval import DocumentVersion, IndexName, Passage
 from tests.contract.edge_writer import CHUNKS, STEPS
-from tests.contract.vectors import FUSION, chunk, documents, index_of, query, terms
+from tests.contract.vectors import FUSION, change, chunk, documents, index_of, query, terms
 
 KO = index_of("t")
 
@@ -47,7 +47,7 @@ class TestItsFolder:
         await index.ensure(KO, dimension=2, learned=True)
         kept = chunk("d", terms(1), dense=[1.0, 0.0], learned=terms(3), lang="ko", year=2020)
         await index.upsert(KO, [kept, chunk("gone", terms(1))])
-        await index.prune(KO, [DocumentVersion("gone", 2, None)])
+        await index.prune(KO, [DocumentVersion("gone", 2, None)], change())
         await index.close()
         await index.close()
         index = EdgeIndex(tmp_path)
@@ -198,7 +198,7 @@ class TestCrashes:
         synced.clear()
         for n in range(30):
             await index.upsert(KO, [chunk(f"d{n}", terms(1), dense=[1.0, 0.0], position=p) for p in range(5)])
-        await index.prune(KO, [DocumentVersion("d3", 2, None)])
+        await index.prune(KO, [DocumentVersion("d3", 2, None)], change())
         shutil.copytree(tmp_path / "index", tmp_path / "copy")
         log = set(os.listdir(tmp_path / "index" / index_name(KO) / "shard" / "wal"))
         assert synced == (set() if flush_after == 1 else {*log, "wal"})
@@ -323,7 +323,7 @@ class TestGrowth:
         for name in ("a", "b", "c"):
             await index.upsert(KO, [chunk(f"{name}{n}", terms(*range(3_000), 10_000 + n)) for n in range(700)])
             await until_optimised(index)
-            await index.prune(KO, [DocumentVersion(f"{name}3", 2, None)])
+            await index.prune(KO, [DocumentVersion(f"{name}3", 2, None)], change())
             after.append(written_once(tmp_path))
         found = await index.search(KO, query(10_007), top_k=9, fusion=FUSION)
         assert sorted(documents(found)) == ["a7", "b7", "c7"]
@@ -344,7 +344,7 @@ class TestGrowth:
         assert index._optimiser._tasks
         await asyncio.gather(
             index.upsert(KO, [chunk("new", terms(1))]),
-            index.prune(KO, [DocumentVersion("d3", 2, None)]),
+            index.prune(KO, [DocumentVersion("d3", 2, None)], change()),
             index.upsert(other, [chunk("elsewhere", terms(1))]),
         )
         await until_optimised(index)

@@ -15,7 +15,7 @@ from infra.vectors.server import QdrantIndex
 from schemas.errors import Conflict, DependencyUnavailable, InvalidInput, NotFound
 from schemas.filters import parse_filter
 from schemas.retrieval import DocumentVersion, IndexName, Passage, Point, Query, SparseVector
-from tests.contract.vectors import FUSION, NOTHING, chunk, documents, index_of, query, terms
+from tests.contract.vectors import FUSION, NOTHING, change, chunk, documents, index_of, query, terms
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
@@ -116,7 +116,7 @@ class TestWriting:
         other = [chunk("other", terms(1), content="old", version=1)]
         await index.upsert(ko, [*old, *kept, *new, *newer, *other])
         for _ in range(2):
-            await index.prune(ko, [DocumentVersion("d", 2, "new")])
+            await index.prune(ko, [DocumentVersion("d", 2, "new")], change())
             left = {passage.chunk_id for passage in await find(index, ko, 1)}
             assert left == {point.id for point in (*kept, *new, *newer, *other)}
 
@@ -127,14 +127,14 @@ class TestWriting:
         points = [chunk("d", terms(1), version=version, position=version) for version in (1, 2, 3)]
         await index.upsert(ko, [*points, chunk("e", terms(1))])
         for _ in range(2):
-            await index.prune(ko, [DocumentVersion("d", 3, None), DocumentVersion("never there", 9, None)])
+            await index.prune(ko, [DocumentVersion("d", 3, None), DocumentVersion("never there", 9, None)], change())
             assert [(one.document_id, one.start) for one in await find(index, ko, 1)] == [("d", 3), ("e", 0)]
 
     async def test_many_documents_are_pruned_at_once(self, index: VectorIndex, ko: IndexName) -> None:
         await index.ensure(ko, dimension=None)
         await index.upsert(ko, [chunk(f"d{n}", terms(1), content=c) for n in range(250) for c in ("old", "new")])
-        await index.prune(ko, [])
-        await index.prune(ko, [DocumentVersion(f"d{n}", 2, "new") for n in range(240)])
+        await index.prune(ko, [], change())
+        await index.prune(ko, [DocumentVersion(f"d{n}", 2, "new") for n in range(240)], change())
         assert await index.count(ko) == 240 + 20
 
     async def test_documents_of_several_versions_are_pruned_at_once(self, index: VectorIndex, ko: IndexName) -> None:
@@ -142,7 +142,7 @@ class TestWriting:
         points = [chunk(id, terms(1), content="old", version=v, position=v) for id in "abcd" for v in (1, 2, 3)]
         await index.upsert(ko, points)
         versions = [("a", 3, None), ("b", 2, None), ("c", 3, None), ("d", 3, "old")]
-        await index.prune(ko, [DocumentVersion(*one) for one in versions])
+        await index.prune(ko, [DocumentVersion(*one) for one in versions], change())
         left = sorted((one.document_id, one.start) for one in await find(index, ko, 1))
         assert left == [("a", 3), ("b", 2), ("b", 3), ("c", 3), ("d", 1), ("d", 2), ("d", 3)]
 
@@ -151,7 +151,7 @@ class TestWriting:
         await index.ensure(ko, dimension=None)
         await index.upsert(ko, [chunk(id, terms(1)), chunk("other", terms(1))])
         assert sorted(documents(await find(index, ko, 1))) == sorted([id, "other"])
-        await index.prune(ko, [DocumentVersion(id, 2, None)])
+        await index.prune(ko, [DocumentVersion(id, 2, None)], change())
         assert documents(await find(index, ko, 1)) == ["other"]
 
     async def test_no_points_and_many_points(self, index: VectorIndex, ko: IndexName) -> None:
@@ -171,7 +171,9 @@ class TestWriting:
             for version in range(10):
                 batch = [chunk(f"d{n}", terms(1, 2), content=f"v{version}", version=version) for n in range(50)]
                 await index.upsert(ko, batch)
-                await index.prune(ko, [DocumentVersion(f"d{n}", version, f"v{version}") for n in range(0, 50, 10)])
+                await index.prune(
+                    ko, [DocumentVersion(f"d{n}", version, f"v{version}") for n in range(0, 50, 10)], change()
+                )
 
         async def read() -> None:
             for _ in range(20):
@@ -192,7 +194,7 @@ class TestTenantsAndIndexes:
             await index.upsert(place, [chunk(str(place), terms(1))])
         for place in places:
             assert documents(await find(index, place, 1)) == [str(place)]
-        await index.prune(places[-1], [DocumentVersion(str(ko), 9, None)])
+        await index.prune(places[-1], [DocumentVersion(str(ko), 9, None)], change())
         await index.drop(places[-1])
         assert [await index.count(place) for place in places] == [1, 1, 1, 0]
 
@@ -218,7 +220,7 @@ class TestTenantsAndIndexes:
                 for owner, point in ((mine, own), (theirs, smuggled)):
                     found = await index.search(owner, asked, top_k=9, fusion=FUSION, filter=condition)
                     assert [one.chunk_id for one in found] == [point.id]
-        await index.prune(theirs, [DocumentVersion("d", 9, None)])
+        await index.prune(theirs, [DocumentVersion("d", 9, None)], change())
         assert [one.chunk_id for one in await find(index, mine, 1)] == [own.id]
         assert await find(index, theirs, 1) == []
 
@@ -229,7 +231,7 @@ class TestTenantsAndIndexes:
         with pytest.raises(NotFound):
             await index.upsert(ko, [chunk("d", terms(1))])
         assert await index.count(ko) == 0
-        await index.prune(ko, [DocumentVersion("d", 1, None)])
+        await index.prune(ko, [DocumentVersion("d", 1, None)], change())
         await index.drop(ko)
 
     async def test_a_dropped_index_can_be_made_anew(self, index: VectorIndex, ko: IndexName) -> None:
@@ -373,7 +375,7 @@ async def test_a_dead_qdrant_server_is_reported() -> None:
         index.count(ko),
         index.search(ko, query(1), top_k=5, fusion=FUSION),
         index.upsert(ko, [chunk("d", terms(1))]),
-        index.prune(ko, [DocumentVersion("d", 1, None)]),
+        index.prune(ko, [DocumentVersion("d", 1, None)], change()),
         index.drop(ko),
     ):
         with pytest.raises(DependencyUnavailable):

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from schemas.collections import FusionSettings
 from schemas.retrieval import IndexName, Passage, Point, Query, SparseVector
+from schemas.watermarks import Change
 
 NOTHING = SparseVector([], [])
 FUSION = FusionSettings()
@@ -49,6 +50,14 @@ def chunk(
         metadata=metadata,
         version=version,
     )
+
+
+MADE = UUID(int=7)
+"""The incarnation of the indexes that tests write to."""
+
+
+def change(number: int = 1) -> Change:
+    return Change(MADE, number)
 
 
 def documents(passages: Iterable[Passage]) -> list[str]:

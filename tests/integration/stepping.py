@@ -189,6 +189,7 @@ class Conductor:
         rows = await self.jobs.fetch("SELECT generation, building FROM collection")
         generations = {row["generation"] for row in rows}
         assert not any(row["building"] for row in rows)
+        assert await self.jobs.fetch("SELECT doubt FROM generation WHERE doubt IS NOT NULL") == [], "restored? by whom?"
         assert {row["id"] for row in await self.jobs.fetch("SELECT id FROM generation")} == generations
         points = self.world.index.points
         assert {index.generation for index in points} <= generations, "an index that nobody names"
@@ -210,6 +211,7 @@ class Conductor:
         gate = Gate()
         stepped = self.world.ports
         stepped.catalogue = stepped.catalogue_writer = stepped.rebuilds = Stepped(self.catalogue, gate)
+        stepped.doubts = self.catalogue
         stepped.index = Stepped(stepped.index, gate)
         stepped.children = self
         one = Try(job, gate, asyncio.create_task(self._stage(job, stepped, gate)), parent)

@@ -19,7 +19,8 @@ from schemas.catalogue import (
 )
 from schemas.collections import CollectionSettings
 from schemas.errors import Conflict, NotFound
-from schemas.retrieval import DocumentVersion
+from schemas.retrieval import DocumentVersion, IndexName
+from schemas.watermarks import Change, Claim, Doubt, Watermark, doubt_of
 
 
 @dataclass
@@ -59,6 +60,8 @@ class MemoryCatalogue:
     versions: dict[UUID, int] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)
     numbers: "count[int]" = field(default_factory=lambda: count(1))
+    claims: dict[int, Claim] = field(default_factory=dict)
+    doubts: dict[int, Doubt] = field(default_factory=dict)
 
     async def collection(self, tenant: str, name: str) -> CollectionRecord:
         shelf = self._shelf(tenant, name)
@@ -76,6 +79,7 @@ class MemoryCatalogue:
             documents=any(row.stored for row in shelf.documents.values()),
             fields=frozenset(shelf.fields),
             born=shelf.born,
+            doubt=self.doubts.get(made.generation),
         )
 
     async def current(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, str]:
@@ -148,7 +152,8 @@ class MemoryCatalogue:
                 changed.add(document.id)
                 self.garbage.discard(document.source[0])
         self._sweep(tenant, name)
-        recorded = self._recorded(tenant, name, generation, changed, [document.id for document in documents])
+        ids = [document.id for document in documents]
+        recorded = self._recorded(tenant, name, generation, changed, ids, version)
         return replace(recorded, added=frozenset(one.id for one in documents if rows[one.id].added == version))
 
     async def forget(self, tenant: str, name: str, version: int, ids: Sequence[str]) -> Recorded:
@@ -243,7 +248,8 @@ class MemoryCatalogue:
         changed = {known for known, version, _ in documents if shelf.documents[known].written == version}
         for known in changed:
             shelf.documents[known].built = (generation, shelf.documents[known].written)
-        return self._recorded(tenant, name, generation, changed, [known for known, *_ in documents])
+        reached = max((version for known, version, chunks in documents if chunks and known in changed), default=0)
+        return self._recorded(tenant, name, generation, changed, [known for known, *_ in documents], reached)
 
     async def seal(self, tenant: str, name: str, generation: int, seconds: float) -> None:
         self._shelf(tenant, name).sealed = True
@@ -260,6 +266,26 @@ class MemoryCatalogue:
         if shelf.building_job is not None and (shelf.building_job == job or shelf.building_job in self.ended):
             shelf.building, shelf.building_job, shelf.sealed = None, None, False
 
+    async def claim(self, index: IndexName) -> Claim | None:
+        shelf = self.shelves.get((index.tenant, index.collection))
+        if shelf is None or index.generation not in (
+            shelf.index.generation,
+            (shelf.building or shelf.index).generation,
+        ):
+            return None
+        documents = any(row.stored for row in shelf.documents.values())
+        return replace(self._claim(index.generation), documents=documents)
+
+    async def compare(self, index: IndexName, before: Claim, mark: Watermark | None) -> Doubt | None:
+        after = await self.claim(index)
+        found = after and doubt_of(before, mark, after)
+        if found is not None:
+            self.doubts[index.generation] = found
+        return found
+
+    def _claim(self, generation: int) -> Claim:
+        return self.claims.get(generation, Claim(Change(UUID(int=generation), 0), 0, False))
+
     def _shelf(self, tenant: str, name: str) -> Shelf:
         if (tenant, name) not in self.shelves:
             raise NotFound(name, code="collection_not_found")
@@ -272,7 +298,12 @@ class MemoryCatalogue:
         self.garbage |= self.named - now
         self.named |= now
 
-    def _recorded(self, tenant: str, name: str, generation: int, changed: set[str], ids: Sequence[str]) -> Recorded:
+    def _recorded(
+        self, tenant: str, name: str, generation: int, changed: set[str], ids: Sequence[str], reached: int = 0
+    ) -> Recorded:
+        known_so_far = self._claim(generation)
+        change = replace(known_so_far.last, number=known_so_far.last.number + 1)
+        self.claims[generation] = Claim(change, max(known_so_far.version, reached), documents=False)
         rows = self.shelves[tenant, name].documents
         now = [
             DocumentVersion(
@@ -282,4 +313,4 @@ class MemoryCatalogue:
             )
             for known in ids
         ]
-        return Recorded(Standing.NAMED, generation, frozenset(changed), now)
+        return Recorded(Standing.NAMED, generation, frozenset(changed), now, change=change)

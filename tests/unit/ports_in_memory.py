@@ -40,6 +40,7 @@ from schemas.retrieval import (
 )
 from schemas.text import TextOptions
 from schemas.topics import Lane
+from schemas.watermarks import Change, Watermark
 from tests.unit.catalogue_in_memory import MemoryCatalogue
 
 
@@ -107,6 +108,7 @@ class MemoryFiles:
 class MemoryIndex:
     points: dict[IndexName, dict[str, Point]] = field(default_factory=dict)
     arms: dict[IndexName, tuple[int | None, bool]] = field(default_factory=dict)
+    marks: dict[IndexName, Watermark] = field(default_factory=dict)
 
     async def ensure(self, index: IndexName, *, dimension: int | None, learned: bool = False) -> None:
         if self.arms.setdefault(index, (dimension, learned)) != (dimension, learned):
@@ -115,14 +117,27 @@ class MemoryIndex:
 
     async def upsert(self, index: IndexName, points: Sequence[Point]) -> None:
         self._points(index).update({point.id: point for point in points})
+        mark = self.marks.get(index, Watermark())
+        self.marks[index] = replace(mark, version=max([mark.version, *(point.version for point in points)]))
 
-    async def prune(self, index: IndexName, documents: Sequence[DocumentVersion]) -> None:
+    async def prune(self, index: IndexName, documents: Sequence[DocumentVersion], change: Change) -> Watermark | None:
+        if index not in self.points:
+            return None
+        mark = self.marks.get(index, Watermark())
+        self.marks[index] = mark.raised(change)
         now = {document.id: document for document in documents}
         held = self.points.get(index, {})
         for point in list(held.values()):
             newest = now.get(point.document_id)
             if newest and point.version < newest.version and point.content_hash != newest.content_hash:
                 del held[point.id]
+        return mark
+
+    async def mark(self, index: IndexName) -> Watermark | None:
+        return self.marks.get(index, Watermark()) if index in self.points else None
+
+    async def highest_generation(self) -> int:
+        return max((index.generation for index in self.points), default=0)
 
     async def search(
         self,
@@ -147,6 +162,7 @@ class MemoryIndex:
     async def drop(self, index: IndexName) -> None:
         self.points.pop(index, None)
         self.arms.pop(index, None)
+        self.marks.pop(index, None)
 
     async def check(self) -> None:
         return None
@@ -312,6 +328,7 @@ class World:
         ports.corpora = RowsHere()
         ports.answerer = FirstPassage()
         ports.catalogue = ports.catalogue_writer = ports.rebuilds = self.catalogue
+        ports.doubts = self.catalogue
         ports.children = self.children
         return ports
 

@@ -8,7 +8,7 @@ from consumers.stages.indexing import rebuilding
 from consumers.stages.indexing.parts import Parts
 from consumers.stages.indexing.prepare import check_encoders
 from consumers.stages.indexing.upsert import SEALED_PAUSE
-from consumers.stages.indexing.writing import drop_leftovers
+from consumers.stages.indexing.writing import drop_leftovers, prune
 from consumers.stages.ports import CollectionRecord, Ports, needs
 from schemas.catalogue import Standing
 from schemas.collections import CollectionSettings
@@ -23,6 +23,7 @@ NEEDS: Final = needs(
     Ports.catalogue,
     Ports.catalogue_writer,
     Ports.corpora,
+    Ports.doubts,
     Ports.files,
     Ports.index,
     Ports.rebuilds,
@@ -67,7 +68,7 @@ async def run(job: StageJob[IndexingInput, Numbered | None], ports: Ports) -> Ou
             return Snooze(SEALED_PAUSE)
         if forgotten.standing is not Standing.NAMED:
             return Snooze(timedelta(0))  # dropped and created again in between: start over
-        await ports.index.prune(IndexName(job.tenant, name, forgotten.generation), forgotten.now)
+        await prune(ports, IndexName(job.tenant, name, forgotten.generation), forgotten)
         deleted = len(forgotten.changed)
     parts = Parts(job, ports, request)
     await parts.write()

@@ -90,6 +90,7 @@ class _Preparation:
         self._job = job
         self._ports = ports
         self._part = part
+        self._anew = record.doubt is not None  # the index may lack what the catalogue says it has
 
     def lines(self, texts: IO[bytes]) -> AsyncGenerator[bytes]:
         """The points of new and changed documents, a few hundred chunks at a time; their texts go to `texts`."""
@@ -103,7 +104,7 @@ class _Preparation:
 
     async def _changed(self, texts: IO[bytes]) -> AsyncIterator[Versioned]:
         offset = 0
-        async for read in changed_documents(self._job, self._ports, self._part, self.result):
+        async for read in changed_documents(self._job, self._ports, self._part, self.result, anew=self._anew):
             small = len(read.serialised) < INLINE_BYTES
             size = texts.write(pack(read.serialised) if small else await to_thread(pack, read.serialised))
             text_bytes = len(read.content.parsed.text.encode())

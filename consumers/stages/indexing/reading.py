@@ -44,12 +44,12 @@ class Changed:
 
 
 async def changed_documents(
-    job: StageJob[PartInput, None], ports: Ports, part: PartInput, result: IndexingResult
+    job: StageJob[PartInput, None], ports: Ports, part: PartInput, result: IndexingResult, *, anew: bool = False
 ) -> AsyncIterator[Changed]:
-    """Each document to be indexed; `result` counts the others."""
+    """Each document to be indexed; `result` counts the others. `anew`: also those that have not changed."""
     documents = [PartDocument.model_validate_json(line) async for line in read_lines(ports.blobs, part.part)]
     known = await ports.catalogue.documents(job.tenant, part.collection, [document.id for document in documents])
-    hashes = {name: document.content_hash for name, document in known.items()}
+    hashes = {name: document.content_hash for name, document in known.items() if not anew}
     waiting: list[Changed] = []
     position = 0
     async for document, content in _contents(job, ports, documents):

@@ -4,14 +4,14 @@ from typing import Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.indexing.rebuilding import index_of, overtaken
-from consumers.stages.indexing.writing import LeftoverError, PointsLostError, discard, write_points
+from consumers.stages.indexing.writing import LeftoverError, PointsLostError, discard, prune, write_points
 from consumers.stages.ports import Ports, needs
 from schemas.catalogue import Standing
 from schemas.kinds.indexing.carries import RebuildPoints
 from schemas.kinds.indexing.parts import RebuildInput
 from schemas.outcomes import Done, Next, Outcome
 
-NEEDS: Final = needs(Ports.blobs, Ports.catalogue_writer, Ports.index, Ports.rebuilds)
+NEEDS: Final = needs(Ports.blobs, Ports.catalogue_writer, Ports.doubts, Ports.index, Ports.rebuilds)
 
 
 async def run(job: StageJob[RebuildInput, RebuildPoints], ports: Ports) -> Outcome:
@@ -30,7 +30,7 @@ async def run(job: StageJob[RebuildInput, RebuildPoints], ports: Ports) -> Outco
     built = await ports.rebuilds.built(job.tenant, part.collection, part.generation, documents)
     if built.standing is not Standing.NAMED:
         raise overtaken(part)
-    await ports.index.prune(index, built.now)
+    await prune(ports, index, built)
     rebuilt = sum(one.id in built.changed and not one.deleted for one in carry.documents)
     await discard(job, ports)
     return Done(carry.result.model_copy(update={"rebuilt": rebuilt}).model_dump())

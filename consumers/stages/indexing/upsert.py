@@ -5,7 +5,7 @@ from typing import Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.indexing.tally import refuse_dropped
-from consumers.stages.indexing.writing import LeftoverError, PointsLostError, discard, write_points
+from consumers.stages.indexing.writing import LeftoverError, PointsLostError, discard, prune, write_points
 from consumers.stages.ports import Ports, StoredDocument, needs
 from schemas.catalogue import Standing
 from schemas.errors import InternalError
@@ -14,7 +14,7 @@ from schemas.kinds.indexing.parts import PartInput
 from schemas.outcomes import Done, Next, Outcome, Snooze
 from schemas.retrieval import IndexName
 
-NEEDS: Final = needs(Ports.blobs, Ports.catalogue_writer, Ports.index)
+NEEDS: Final = needs(Ports.blobs, Ports.catalogue_writer, Ports.doubts, Ports.index)
 SEALED_PAUSE: Final = timedelta(seconds=1)
 
 
@@ -50,7 +50,7 @@ async def run(job: StageJob[PartInput, PartPoints], ports: Ports) -> Outcome:
     recorded = await ports.catalogue_writer.record(*where, part.version, documents)
     if recorded.standing is not Standing.NAMED:
         return await _elsewhere(job, ports, part, recorded.standing)
-    await ports.index.prune(index, recorded.now)
+    await prune(ports, index, recorded)
     for document in documents:
         if document.id not in recorded.changed:
             result.chunks -= document.chunks

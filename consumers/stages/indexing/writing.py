@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from consumers.stages.comparing import compare
 from consumers.stages.context import StageJob
 from consumers.stages.indexing.lines import read_points
 from consumers.stages.ports import Ports
+from schemas.catalogue import Recorded
 from schemas.errors import NotFound
 from schemas.kinds.indexing.carries import Points
 from schemas.retrieval import IndexName
@@ -36,6 +38,8 @@ async def write_points(job: StageJob[Any, Points], ports: Ports, index: IndexNam
         try:
             await ports.index.upsert(index, points)
         except NotFound:
+            # The first points make the index. Where the catalogue knows of others, these were lost with it.
+            await compare(ports.doubts, ports.index, index)
             await _hold(job, ports, index, make=True)
             try:
                 await ports.index.upsert(index, points)
@@ -55,6 +59,16 @@ async def _hold(job: StageJob[Any, Points], ports: Ports, index: IndexName, *, m
             raise LeftoverError
         if make:
             await ports.index.ensure(index, dimension=dimension, learned=learned)
+
+
+async def prune(ports: Ports, index: IndexName, recorded: Recorded) -> None:
+    """Remove the points of what held before the catalogue was written to, and see that the index is the catalogue's."""
+    if recorded.change is None:
+        return
+    found = await ports.index.prune(index, recorded.now, recorded.change)
+    if found is not None and not found.follows(recorded.change):
+        # Other workers may have gone on from a later change; else one of the two was restored.
+        await compare(ports.doubts, ports.index, index)
 
 
 async def discard(job: StageJob[Any, Points], ports: Ports) -> None:

@@ -21,7 +21,8 @@ NEEDS: Final = needs(Ports.catalogue, Ports.embedder, Ports.index, Ports.sparse)
 async def run(job: StageJob[InferenceInput, Encoded | None], ports: Ports) -> Outcome:
     """Search, then on to `rerank`, `generate` or the end; through `encode` when the model is in another pool.
 
-    Raises `NotFound` (`collection_not_found`), `Conflict` (`collection_empty`, `encoder_mismatch`, `index_missing`),
+    Raises `NotFound` (`collection_not_found`), `Conflict` (`collection_empty`, `encoder_mismatch`, `index_missing`,
+    `index_restored`),
     `InvalidInput` (`filter_field_unknown`, `reranker_missing`) and `DependencyMissing` (`embedder_missing`).
     """
     request = job.input
@@ -89,6 +90,12 @@ async def _collection(job: StageJob[InferenceInput, Any], ports: Ports, name: st
     if not record.documents:
         why = f"the collection {name!r} holds no document; add some with a job of kind `indexing`"
         raise Conflict(why, code="collection_empty", field="input.collection")
+    if record.doubt is not None:
+        why = (
+            f"the index of the collection {name!r} does not hold what the catalogue says ({record.doubt}), as after a"
+            f" restore: it is searched again once it is rebuilt (`welip collections rebuild {name}`)"
+        )
+        raise Conflict(why, code="index_restored", field="input.collection")
     if record.encoder != ports.sparse.name:
         raise _mismatch(name, record.encoder, ports.sparse.name)
     return record

@@ -13,6 +13,7 @@ from consumers.stages.ports.children import ChildSummary as ChildSummary
 from consumers.stages.ports.corpora import CorpusReader as CorpusReader
 from consumers.stages.ports.deployment import Deployment as Deployment
 from consumers.stages.ports.documents import DocumentParser as DocumentParser
+from consumers.stages.ports.doubts import IndexDoubts as IndexDoubts
 from consumers.stages.ports.files import Files as Files
 from consumers.stages.ports.files import FileStore as FileStore
 from consumers.stages.ports.index import VectorIndex as VectorIndex
@@ -42,6 +43,7 @@ class Ports(PortSet):
     catalogue_writer = Port[CatalogueWriter]()
     children = Port[Children]()
     corpora = Port[CorpusReader]()
+    doubts = Port[IndexDoubts]()
     embedder = Port[Embedder | None]()
     file_store = Port[FileStore]()
     """The executor's. A stage's own `files` are made of it."""

@@ -6,6 +6,7 @@ from typing import Protocol
 from schemas.collections import FusionSettings
 from schemas.filters import Condition
 from schemas.retrieval import DocumentVersion, IndexName, Passage, Point, Query
+from schemas.watermarks import Change, Watermark
 
 
 class VectorIndex(Protocol):
@@ -18,10 +19,22 @@ class VectorIndex(Protocol):
         """
 
     async def upsert(self, index: IndexName, points: Sequence[Point]) -> None:
-        """Write points; one with a known id replaces it. Durable on return. Raises `NotFound`."""
+        """Write points; one with a known id replaces it. Durable on return. Raises `NotFound`.
 
-    async def prune(self, index: IndexName, documents: Sequence[DocumentVersion]) -> None:
-        """Of each document, remove the points of another content and a lower version. Absent is no error."""
+        Raises the `version` of the index's watermark to theirs.
+        """
+
+    async def prune(self, index: IndexName, documents: Sequence[DocumentVersion], change: Change) -> Watermark | None:
+        """Of each document, remove the points of another content and a lower version.
+
+        Raises the watermark to `change`. It returns what it was before; None without an index, which is no error.
+        """
+
+    async def mark(self, index: IndexName) -> Watermark | None:
+        """How far the index was written; None when it does not exist."""
+
+    async def highest_generation(self) -> int:
+        """Of all indexes that there are, also of those that no collection names; 0 where there is none."""
 
     async def search(
         self,

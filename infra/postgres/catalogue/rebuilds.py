@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from infra.postgres.catalogue.doubts import changed
 from infra.postgres.catalogue.records import alone, changed_settings, versions
 from infra.postgres.database import Database
 from infra.postgres.queries import catalogue, rebuilds
@@ -73,7 +74,9 @@ class PostgresRebuildCatalogue:
                 return Recorded(Standing.GONE, generation)
             done = await rebuilds.built(connection, tenant, name, generation, documents)
             rows = await catalogue.now(connection, tenant, name, [document for document, *_ in documents])
-        return Recorded(Standing.NAMED, generation, frozenset(done), versions(rows))
+            has_points = (version for document, version, chunks in documents if chunks and document in done)
+            change = await changed(connection, generation, max(has_points, default=0))
+        return Recorded(Standing.NAMED, generation, frozenset(done), versions(rows), change=change)
 
     async def seal(self, tenant: str, name: str, generation: int, seconds: float) -> None:
         """Make writers wait, at most for that long."""

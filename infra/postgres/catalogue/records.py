@@ -11,6 +11,7 @@ from schemas.catalogue import CollectionRecord, IndexRecord, StoredDocument, sta
 from schemas.collections import CollectionSettings
 from schemas.errors import InvalidInput, NotFound
 from schemas.retrieval import DocumentVersion
+from schemas.watermarks import Doubt
 
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
@@ -41,6 +42,7 @@ def collection_record(row: asyncpg.Record) -> CollectionRecord:
         documents=row["documents"],
         fields=frozenset(row["fields"]),
         born=row["born"],
+        doubt=Doubt(row["doubt"]) if row["doubt"] else None,
     )
 
 

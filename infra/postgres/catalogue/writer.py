@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
+from infra.postgres.catalogue.doubts import changed
 from infra.postgres.catalogue.records import (
     absent,
     alone,
@@ -113,11 +114,12 @@ class PostgresCatalogueWriter:
                     raise _SourceLostError
                 await _let_sources_go(connection, written, but=blob)
                 now = await catalogue.now(connection, tenant, name, [document.id for document in documents])
+                change = await changed(connection, generation, version)
         except _SourceLostError:
             return Recorded(Standing.SOURCE_LOST, generation)
-        changed = frozenset(row["id"] for row in written)
+        as_wanted = frozenset(row["id"] for row in written)
         added = frozenset(row["id"] for row in now if row["added"] == version)
-        return Recorded(Standing.NAMED, generation, changed, versions(now), added)
+        return Recorded(Standing.NAMED, generation, as_wanted, versions(now), added=added, change=change)
 
     async def forget(self, tenant: str, name: str, version: int, ids: Sequence[str]) -> Recorded:
         """Delete documents. Raises `NotFound` when there is no such collection."""
@@ -131,8 +133,9 @@ class PostgresCatalogueWriter:
             gone = await catalogue.forget(connection, tenant, name, version, ids)
             await _let_sources_go(connection, gone)
             now = versions(await catalogue.now(connection, tenant, name, ids))
-        changed = frozenset(row["id"] for row in gone if row["was_there"])
-        return Recorded(Standing.NAMED, row["generation"], changed, now)
+            change = await changed(connection, row["generation"])
+        known = frozenset(row["id"] for row in gone if row["was_there"])
+        return Recorded(Standing.NAMED, row["generation"], known, now, change=change)
 
     async def drop(self, tenant: str, name: str, *, made_before: datetime) -> None:
         """Remove a collection that was made before that time, with its documents."""

@@ -24,7 +24,7 @@ CASE WHEN (d.built_generation, d.built_version) = (c.generation, d.written) THEN
 # Collections with the sums over their documents. `building_job` while that job lives: one that was cancelled leaves its
 # index behind for the next job of the collection to remove.
 SUMMED: Final = f"""
-c.name, c.generation, c.created_at, g.encoder, g.embedder, g.dimension, g.learned, j.id AS building_job, sums.*
+c.name, c.generation, c.created_at, g.doubt, g.encoder, g.embedder, g.dimension, g.learned, j.id AS building_job, sums.*
 FROM chosen c JOIN generation g ON g.id = c.generation LEFT JOIN generation b ON b.id = c.building
 LEFT JOIN job j ON b.id IS NOT NULL AND j.id = c.building_job AND j.state IN ('queued', 'running', 'retry_wait')
 CROSS JOIN LATERAL (
@@ -49,7 +49,7 @@ SELECT c.fields, g.settings, b.settings AS building_settings, {SUMMED}
 # One collection with both of its indexes. The settings are JSON texts.
 COLLECTION: Final = """
 SELECT c.name, c.born, c.generation, c.building_job, c.fields,
-       g.settings, g.encoder, g.embedder, g.dimension, g.learned,
+       g.settings, g.encoder, g.embedder, g.dimension, g.learned, g.doubt,
        b.id AS building, b.settings AS building_settings, b.encoder AS building_encoder,
        b.embedder AS building_embedder, b.dimension AS building_dimension, b.learned AS building_learned,
        EXISTS (SELECT 1 FROM document d WHERE d.tenant = $1 AND d.collection = $2 AND NOT d.deleted) AS documents

@@ -89,7 +89,11 @@ class Collection(SQLModel, table=True):
 
 
 class Generation(SQLModel, table=True):
-    """A physical index, and what its vectors are made with. One that its collection does not name is to be dropped."""
+    """A physical index, and what its vectors are made with. One that its collection does not name is to be dropped.
+
+    `incarnation`, `change` and `reached` are what the index must agree with (`schemas/watermarks.py`); `doubt` says why
+    it does not.
+    """
 
     __tablename__ = "generation"
     __table_args__ = (Index("generation_collection", "tenant", "collection"),)
@@ -101,6 +105,10 @@ class Generation(SQLModel, table=True):
     embedder: str | None = Field(sa_type=Text)
     dimension: int | None
     learned: bool = Field(sa_column_kwargs={"server_default": text("false")})
+    incarnation: UUID = Field(sa_column_kwargs={"server_default": text("gen_random_uuid()")})
+    change: int = Field(sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
+    reached: int = Field(sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
+    doubt: str | None = Field(sa_type=Text)
     created_at: datetime = time(now=True)
 
 

@@ -1,0 +1,71 @@
+"""What the catalogue says of its indexes, and which of them contradict it."""
+
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from infra.postgres.database import Connection
+
+# A write to the catalogue that the index follows. Last in its transaction: from here to the commit the others wait.
+CHANGED: Final = """
+UPDATE generation SET change = change + 1, reached = greatest(reached, $2) WHERE id = $1 RETURNING incarnation, change
+"""
+
+# Indexes that collections name, those being built first, and whether any document has points in them.
+CLAIMS: Final = """
+SELECT g.id, g.tenant, g.collection, g.incarnation, g.change, g.reached, g.id <> c.generation AS building,
+       c.building_job, EXISTS (
+           SELECT 1 FROM document d WHERE d.tenant = g.tenant AND d.collection = g.collection AND NOT d.deleted
+               AND (g.id = c.generation OR d.built_generation = g.id)
+       ) AS documents
+FROM generation g JOIN collection c ON c.tenant = g.tenant AND c.name = g.collection
+    AND g.id IN (c.generation, c.building)
+WHERE $1::bigint IS NULL OR g.id = $1
+ORDER BY building DESC, g.id
+"""
+
+# Only the first one that finds out has something to do.
+DOUBT: Final = "UPDATE generation SET doubt = $2 WHERE id = $1 AND doubt IS NULL RETURNING id"
+
+# How many collections search in an index that is in doubt.
+DOUBTED: Final = "SELECT count(*) FROM collection c JOIN generation g ON g.id = c.generation WHERE g.doubt IS NOT NULL"
+
+LAST_NUMBER: Final = "SELECT last_value FROM indexing_number"
+
+# A number of an index that exists is never given to another one.
+PASS_NUMBER: Final = "SELECT setval('indexing_number', $1) FROM indexing_number WHERE last_value < $1"
+
+
+async def changed(connection: "Connection", generation: int, version: int) -> asyncpg.Record:
+    """`incarnation` and `change` of a write to the catalogue; `version` is the highest whose points it recorded."""
+    row = await connection.fetchrow(CHANGED, generation, version)
+    assert row is not None
+    return row
+
+
+async def claims(connection: "Connection", generation: int | None = None) -> list[asyncpg.Record]:
+    """All indexes that collections name, or one of them."""
+    return await connection.fetch(CLAIMS, generation)
+
+
+async def doubt(connection: "Connection", generation: int, why: str) -> bool:
+    """Note that an index contradicts the catalogue; False when that is known."""
+    return await connection.fetchval(DOUBT, generation, why) is not None
+
+
+async def doubted(connection: "Connection") -> int:
+    """How many collections search in an index that contradicts the catalogue."""
+    count: int = await connection.fetchval(DOUBTED)
+    return count
+
+
+async def last_number(connection: "Connection") -> int:
+    """The highest version or generation that was given."""
+    number: int = await connection.fetchval(LAST_NUMBER)
+    return number
+
+
+async def pass_number(connection: "Connection", number: int) -> None:
+    """Give only higher ones from now on."""
+    await connection.execute(PASS_NUMBER, number)
