@@ -106,10 +106,11 @@ async def open_ports(
         if Ports.corpora in needs:
             ports.corpora = corpora = IsolatedCorpusReader(settings.parser)
             exits.push_async_callback(corpora.close)
+        if Ports.doubts in needs:
+            ports.doubts = PostgresDoubts(database, rebuild=settings.index.rebuild)
         if Ports.index in needs:
             ports.index = index = _index(settings.index)
-            ports.doubts = doubts = PostgresDoubts(database, rebuild=settings.index.rebuild)
-            restore_watch = RestoreWatch(doubts, index)
+            restore_watch = RestoreWatch(PostgresDoubts(database, rebuild=settings.index.rebuild), index)
             exits.push_async_callback(index.close)
             answers.append(lambda: patiently(index.check, event="index.away"))
         if Ports.sparse in needs:

@@ -113,6 +113,7 @@ COLLECTION: dict[str, Any] = {
     "learned": False,
     "settings": CollectionSettings().model_dump_json(),
     "generation": 7,
+    "doubt": None,
     "fields": ["year", "lang"],
     "building_job": None,
     "building_settings": None,

@@ -25,9 +25,9 @@ class VectorIndex(Protocol):
         """
 
     async def prune(self, index: IndexName, documents: Sequence[DocumentVersion], change: Change) -> Watermark | None:
-        """Of each document, remove the points of another content and a lower version.
+        """Remove each document's points of other content and a lower version.
 
-        Raises the watermark to `change`. It returns what it was before; None without an index, which is no error.
+        Raises the watermark to `change`. Returns the watermark of before; None without an index, which is not an error.
         """
 
     async def mark(self, index: IndexName) -> Watermark | None:
