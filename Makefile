@@ -55,10 +55,10 @@ format: $(VENV)/.dev ## format the code and mend what lint can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: $(VENV)/.dev ## write the generated parts of docs/ anew
+docs: $(VENV)/.dev ## renew the generated parts of docs/
 	@$(BIN)/python -m schemas.diagram docs/lifecycle.md docs/flow.md
 
-fuzz: $(VENV)/.dev ## send many requests made from the OpenAPI document to a stack of its own, others each time
+fuzz: $(VENV)/.dev ## send many random requests, made from the OpenAPI document, to a separate stack
 	@FUZZ_EXAMPLES=200 $(BIN)/python -m pytest tests/e2e/test_openapi_fuzz.py
 
 bench-jobs: $(VENV)/.dev ## measure WeLIP itself with no-op jobs; last line JSON

@@ -123,7 +123,7 @@ class Try:
         self._step, job = opened(self._row, Reporter(self._x.database, self._row))
         answer = await stage(job.kind, job.stage)(job, self._x.ports)
         if not isinstance(answer, Outcome):
-            raise TypeError(f"stage {self._step.label} answered {type(answer).__name__}, which is no outcome")
+            raise TypeError(f"stage {self._step.label} answered {type(answer).__name__}, which is not an outcome")
         return answer
 
     def _after_abort(self, why: Abort) -> Outcome | None:

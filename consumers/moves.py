@@ -25,7 +25,7 @@ def onward(row: Claimed, step: Step, outcome: Next) -> Move:
 def carried(kind: Kind, stage: str, carry: Given | None) -> tuple[str, str | None]:
     """A stage of the kind and what it is to be given, as JSON. Raises `StageUnknown` and `CarryInvalid`."""
     if stage not in kind.stages:
-        raise StageUnknown(f"kind {kind.name!r} has no stage {stage!r} to go on with")
+        raise StageUnknown(f"kind {kind.name!r} has no stage {stage!r} to continue with")
     return stage, written_carry(Step(kind, stage), carry)
 
 

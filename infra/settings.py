@@ -89,9 +89,9 @@ class GeneratorSettings(BaseSettings):
     headers: Headers = Field({}, description="More headers of each request, as a JSON object.")
     body: Fields = Field({}, description="More fields of each request, as a JSON object.")
     length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    sampling: bool = Field(True, description="Send the temperature; off for engines that take their default alone.")
+    sampling: bool = Field(True, description="Send the temperature; off for engines that accept only their default.")
     system_role: Literal["system", "developer", "none"] = Field(
-        "system", description="The role of the rules; `none`: they stand in front of the question."
+        "system", description="The role of the rules; `none`: they go before the question."
     )
 
 
@@ -123,7 +123,7 @@ class EmbedderSettings(BaseSettings):
             raise ValueError("WELIP_EMBEDDER_DIMENSION: vectors of bge-m3 cannot be shortened; leave it out")
         own = sorted(self.model_fields_set & {"model", "query_prefix", "document_prefix", "dimension"})
         if self.engine == "e5-small" and own:
-            raise ValueError(f"WELIP_EMBEDDER_{own[0].upper()}: e5-small has a model of its own; leave it out")
+            raise ValueError(f"WELIP_EMBEDDER_{own[0].upper()}: e5-small is a fixed model; leave it out")
         return self
 
 
@@ -151,7 +151,7 @@ class ParserSettings(BaseSettings):
     model_config = _prefix("PARSER_")
     timeout: Duration = Field(timedelta(seconds=60), gt=timedelta(0))
     memory_bytes: int = Field(
-        1024**3, ge=256 * 1024**2, description="That each process may take beside what it begins with."
+        1024**3, ge=256 * 1024**2, description="Memory of each process beyond what it starts with."
     )
     processes: int = Field(2, ge=1, le=256, description="In each lane, by one worker.")
 
@@ -165,7 +165,7 @@ class AnalysisSettings(BaseSettings):
     model_config = _prefix("ANALYSIS_")
     timeout: Duration = Field(timedelta(seconds=20), gt=timedelta(0))
     memory_bytes: int = Field(
-        512 * 1024**2, ge=64 * 1024**2, description="That each process may take beside the Kiwi they share."
+        512 * 1024**2, ge=64 * 1024**2, description="Memory of each process beyond the shared Kiwi."
     )
     processes: int = Field(
         0, ge=0, le=256, description="For the documents of each lane, by one worker; 0: one for each core."
@@ -222,13 +222,13 @@ class RetentionSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="WELIP_RETENTION_", extra="ignore", frozen=True, populate_by_name=True)
     jobs: Duration = Field(timedelta(days=30), ge=timedelta(0), description="With events and results, since their end.")
     deliveries: Duration = Field(timedelta(days=30), ge=timedelta(0), description="Of webhooks, since their end.")
-    dead_letters: Duration = Field(timedelta(days=90), ge=timedelta(0), description="Also those nobody looked at.")
-    uploads: Duration = Field(timedelta(0), ge=timedelta(0), description="That no job names any more.")
+    dead_letters: Duration = Field(timedelta(days=90), ge=timedelta(0), description="Including undecided ones.")
+    uploads: Duration = Field(timedelta(0), ge=timedelta(0), description="Uploads that no job names.")
     embeddings: Duration = Field(
         timedelta(days=30),
         ge=timedelta(0),
         validation_alias="WELIP_EMBEDDER_CACHE_KEEP",
-        description="Cached vectors, since somebody asked for them.",
+        description="Cached vectors, since their last use.",
     )
     every: Duration = Field(timedelta(minutes=1), gt=timedelta(0))
     batch: int = Field(500, ge=1, le=10_000)

@@ -137,7 +137,7 @@ def _every(value: object, path: str, depth: int) -> Condition:
 
 def _field(name: object, asked: object, path: str, depth: int) -> list[Condition]:
     if not isinstance(name, str) or not 0 < len(name) <= MAX_FIELD_CHARS or not _readable(name):
-        raise _Malformed(path, f"has a field whose name is no text of 1 to {MAX_FIELD_CHARS} characters")
+        raise _Malformed(path, f"has a field whose name is not text of 1 to {MAX_FIELD_CHARS} characters")
     name = nfc(name)
     here = f"{path}.{name}"
     if name in ("and", "or"):

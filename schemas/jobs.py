@@ -76,7 +76,7 @@ class ErrorView(BaseModel):
     code: str
     message: str
     retryable: bool
-    field: str | None = Field(None, description="The part of the job's input at fault, where there is one.")
+    field: str | None = Field(None, description="The part of the job's input at fault, if there is one.")
     since: datetime | None = Field(None, description="Since when the outside system that it waits for has been away.")
 
 

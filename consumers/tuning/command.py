@@ -167,7 +167,8 @@ def _show(found: dict[str, Any], out: Path | None) -> None:
     typer.echo(f"\nbest on all questions: {named(best, found['arms'])}")
     if found["recommendation"] == KEEP:
         low, high = found["gain"][found["metric"]]["ci95"]
-        typer.echo(f"Recommended: {KEEP}. The gain of tuning is not above chance ({low:+.4f} to {high:+.4f}).")
+        interval = f"{low:+.4f} to {high:+.4f}"
+        typer.echo(f"Recommended: {KEEP}. The gain of tuning is not statistically significant ({interval}).")
         return
     apply = found["apply"]
     typer.echo(f"Recommended: apply {_dumped(found['settings'], indent=None)}")

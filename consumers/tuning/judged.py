@@ -131,7 +131,7 @@ def _ids(value: Any, known: Mapping[str, str]) -> list[str]:
 
 def _require(path: Path, *columns: str | None) -> None:
     if path.suffix.lower() not in FORMATS:
-        raise WrongUse(f"{path} is no table that can be read here", f"one of {', '.join(FORMATS)}")
+        raise WrongUse(f"{path} is not a readable table", f"one of {', '.join(FORMATS)}")
     if not path.is_file():
         raise WrongUse(f"there is no file {path}")
     there = read_columns(path, FORMATS[path.suffix.lower()])
@@ -158,7 +158,7 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
             for number, line in enumerate(lines, start=1):
                 row = _object(line)
                 if row is None:
-                    raise WrongUse(f"row {number} of {path} is no JSON object")
+                    raise WrongUse(f"row {number} of {path} is not a JSON object")
                 yield row
         case "tsv":
             header = next(lines, "").split("\t")

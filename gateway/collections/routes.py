@@ -73,7 +73,7 @@ class SearchBody(BaseModel):
     query: Question
     top_k: int = Field(5, ge=1, le=100)
     filter: Filter = Field(default_factory=dict)
-    rerank: bool | None = Field(None, description="null: where the deployment has a reranker.")
+    rerank: bool | None = Field(None, description="null: if the deployment has a reranker.")
 
 
 class Hit(BaseModel):

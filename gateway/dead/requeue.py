@@ -112,7 +112,7 @@ async def _requeue_job(connection: "Connection", row: Row, asking: Asker) -> int
             code="job_not_finished",
             field="id",
         )
-    raise Conflict(f"there is no kind {row['kind']!r} here any more: drop the letter", code="unknown_kind", field="id")
+    raise Conflict(f"there is no kind {row['kind']!r} here now: drop the letter", code="unknown_kind", field="id")
 
 
 async def _requeue_message(connection: "Connection", row: Row, asking: Asker) -> int:
@@ -139,7 +139,7 @@ async def _before(connection: "Connection", row: Row, asking: Asker) -> Requeuei
     job = await reading.job(connection, row["requeued_as"], asking.tenant)
     if job is None and row["source"] == Source.JOB:
         raise Conflict(
-            f"it was requeued as {job_id(row['requeued_as'])}, which is not kept any more: drop the letter",
+            f"it was requeued as {job_id(row['requeued_as'])}, which is no longer kept: drop the letter",
             code="requeued_job_gone",
             field="id",
         )

@@ -105,7 +105,7 @@ def _life_s(fields: Mapping[str, str], purpose: str) -> int | None:
     if anchor is None and seconds is None:
         return LIFE_S.get(purpose)
     if anchor != "created_at":
-        raise InvalidInput("files expire after `created_at` alone", field="expires_after[anchor]")
+        raise InvalidInput("files can only expire after `created_at`", field="expires_after[anchor]")
     if (
         seconds is None
         or not re.fullmatch("[0-9]{1,9}", seconds)

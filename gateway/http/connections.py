@@ -44,7 +44,7 @@ TOO_LARGE: Final = refusal(
     f"the request line and headers have more than {MAX_HEAD_BYTES} bytes",
 )
 TOO_SLOW: Final = refusal(HTTPStatus.REQUEST_TIMEOUT, "request_too_slow", "the request did not arrive in time")
-MALFORMED: Final = refusal(HTTPStatus.BAD_REQUEST, "malformed_http", "this is no HTTP/1.1 request (RFC 9112)")
+MALFORMED: Final = refusal(HTTPStatus.BAD_REQUEST, "malformed_http", "this is not an HTTP/1.1 request (RFC 9112)")
 
 
 class LimitedConnection(HttpToolsProtocol):

@@ -52,7 +52,7 @@ def _refusal(header: str) -> ASGIApp:
     return problem(
         403,
         "not_local",
-        "without authentication this server answers programs of its own machine only",
+        "without authentication this server answers only programs on its own machine",
         field=header,
         remedy="ask http://127.0.0.1 or http://localhost; or start the server with WELIP_AUTH=on, and send a key",
     )

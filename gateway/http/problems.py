@@ -163,7 +163,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
             context = error["ctx"]
             if context["tag"] in KINDS:
                 return (
-                    f"jobs of kind {context['tag']!r} are made by other jobs alone: submit {context['expected_tags']}"
+                    f"jobs of kind {context['tag']!r} can only be made by other jobs: submit {context['expected_tags']}"
                 )
             return f"unknown kind {context['tag']!r}: one of {context['expected_tags']}"
         case "union_tag_not_found":

@@ -38,7 +38,7 @@ IdempotencyKey = Annotated[
     Header(
         min_length=1,
         max_length=255,
-        description="The same key and body return the first job, for as long as it is kept.",
+        description="The same key and body return the first job, as long as it is kept.",
     ),
 ]
 

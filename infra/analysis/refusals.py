@@ -7,7 +7,7 @@ from infra.isolation.pool import Broke, IsolationError, TookTooLong, TookTooMuch
 from schemas.errors import DocumentRefused, InvalidInput
 
 REMEDIES: Final[Mapping[str, str]] = {
-    "analysis_failed": "leave out what is no prose; if it is prose, report it",
+    "analysis_failed": "leave out what is not prose; if it is prose, report it",
     "analysis_timeout": "make it shorter, give its collection fewer words and synonyms,"
     " or let WELIP_ANALYSIS_TIMEOUT be longer",
     "analysis_too_large": "make it shorter, or let WELIP_ANALYSIS_MEMORY_BYTES be more",

@@ -13,7 +13,7 @@ def checked(key: str) -> str:
     """`key` itself. Raises `InvalidInput` unless it is a relative path of plain segments separated by `/`."""
     problem = _problem(key)
     if problem:
-        raise InvalidInput(f"{key[:100]!r} is no blob key: {problem}", field="key")
+        raise InvalidInput(f"{key[:100]!r} is not a blob key: {problem}", field="key")
     return key
 
 

@@ -56,11 +56,13 @@ class MinioBlobs:
     ) -> None:
         url = urlsplit(endpoint_url)
         if url.scheme not in ("http", "https") or not url.netloc or url.path.strip("/"):
-            raise InvalidInput(f"{endpoint_url!r} is no S3 endpoint: give http(s)://host:port", field="endpoint_url")
+            raise InvalidInput(
+                f"{endpoint_url!r} is not an S3 endpoint: give http(s)://host:port", field="endpoint_url"
+            )
         try:
             check_bucket_name(bucket, strict=True)
         except ValueError as error:
-            raise InvalidInput(f"{bucket!r} is no bucket name: {error}", field="bucket") from error
+            raise InvalidInput(f"{bucket!r} is not a bucket name: {error}", field="bucket") from error
         self._bucket = bucket
 
         def client(read_s: float, retries: int) -> Any:
@@ -257,9 +259,9 @@ def _translated(what: str) -> Iterator[None]:
         if error.code in _UNDER_ANOTHER:
             raise Conflict(f"{what!r} would lie under, or over, another blob") from error
         if error.code in _BAD_KEY:
-            raise InvalidInput(f"{what!r} is no blob key: {error.message}", field="key") from error
+            raise InvalidInput(f"{what!r} is not a blob key: {error.message}", field="key") from error
         raise DependencyUnavailable(f"object storage refused {what!r}: {error.code}: {error.message}") from error
     except (InvalidResponseError, ElementTree.ParseError) as error:
-        raise DependencyUnavailable(f"what answers is no S3 server, or it is failing: {error}") from error
+        raise DependencyUnavailable(f"no S3 server answers here, or it is failing: {error}") from error
     except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
         raise DependencyUnavailable(f"object storage does not answer: {error}") from error

@@ -53,7 +53,7 @@ def parquet_records(file: IO[bytes], columns: list[str]) -> Iterator[Mapping[str
                     raise out_of_proportion("it unpacks to far more than it is")
                 yield row
     except (ArrowException, OSError) as error:
-        raise unreadable(f"the corpus is no Parquet table that can be read: {error}"[:500]) from error
+        raise unreadable(f"the corpus is not a readable Parquet table: {error}"[:500]) from error
 
 
 def _cells_of(batch: Any, at: int) -> Mapping[str, Any] | str:

@@ -71,7 +71,7 @@ class IsolatedCorpusReader:
             case TookTooMuch():
                 why = f"the corpus takes more than it may: {error}; split it, or make its rows shorter"
                 return InvalidInput(why, code="corpus_too_large", field=field)
-        return InvalidInput(f"the corpus cannot be read: {error}; save it anew", code="corpus_unreadable", field=field)
+        return InvalidInput(f"the corpus cannot be read: {error}; save it again", code="corpus_unreadable", field=field)
 
 
 def _rows(frame: Frame) -> tuple[list[PartDocument | DocumentError], int]:

@@ -17,7 +17,7 @@ def check_columns(columns: list[str], names: Iterable[str]) -> None:
             why = f"the corpus has no column {column!r}; it has {available}"
             raise InvalidInput(why[:2_000], code="column_missing", field="input.corpus")
         if known.count(column) > 1:
-            why = f"the corpus has {known.count(column)} columns {column!r}: give each a name of its own"
+            why = f"the corpus has {known.count(column)} columns {column!r}: give each its own name"
             raise InvalidInput(why, code="column_repeated", field="input.corpus")
 
 

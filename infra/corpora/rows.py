@@ -60,7 +60,7 @@ def _document(row: Mapping[str, Any] | str, number: int, corpus: Corpus) -> Row:
     if any(isinstance(value, float) and not math.isfinite(value) for value in metadata.values()):
         return _invalid(number, "its metadata holds a number that is not finite")
     if name is None or isinstance(name, bool) or not isinstance(name, str | int):
-        return _invalid(number, f"its {corpus.id!r} is no text or whole number")
+        return _invalid(number, f"its {corpus.id!r} is not text or a whole number")
     try:
         for value in (text, name, title, *metadata.values()):
             str(value).encode()
@@ -73,7 +73,7 @@ def _document(row: Mapping[str, Any] | str, number: int, corpus: Corpus) -> Row:
     except ValidationError as error:
         return _invalid(number, error.errors()[0]["msg"])
     except UnicodeEncodeError:
-        return _invalid(number, "it holds bytes that are no character")
+        return _invalid(number, "it contains invalid bytes")
 
 
 def _invalid(number: int, why: str) -> DocumentError:

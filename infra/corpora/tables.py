@@ -99,7 +99,7 @@ def _table_records(text: TextIOWrapper, format: str, columns: list[str]) -> Iter
             else:
                 yield {name: row[at] for name, at in places.items()}
     except csv.Error as error:
-        raise unreadable(f"the CSV breaks off: {error}") from error
+        raise unreadable(f"the CSV is truncated: {error}") from error
     if not places:
         raise unreadable("the corpus is empty; its first line must name the columns")
 
@@ -160,7 +160,7 @@ def _json_row(line: str) -> Mapping[str, Any] | str:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return f"it is no JSON: {error}"
+        return f"it is not JSON: {error}"
     if not isinstance(row, dict):
         return "it is JSON, but no object"
     return row if all(map(str.isascii, row)) else {nfc(name): value for name, value in row.items()}

@@ -100,7 +100,7 @@ def _zipped(path: Path) -> str:
             mimetype = archive.open("mimetype").read(100) if "mimetype" in names else b""
     except (BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
         raise refused(
-            "document_damaged", f"the file begins like a ZIP archive (DOCX, HWPX), but breaks off: {error}"
+            "document_damaged", f"the file begins like a ZIP archive (DOCX, HWPX), but is truncated: {error}"
         ) from error
     if b"hwp+zip" in mimetype or "Contents/header.xml" in names:
         return "hwpx"
@@ -130,7 +130,7 @@ def _compound(path: Path) -> str:
     except DocumentRefused:
         raise
     except Exception as error:
-        raise refused("document_damaged", f"the file begins like HWP, but breaks off: {error}") from error
+        raise refused("document_damaged", f"the file begins like HWP, but is truncated: {error}") from error
     raise _unknown("it is a Compound File of another program")
 
 

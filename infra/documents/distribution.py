@@ -43,7 +43,7 @@ def opened(data: bytes) -> bytes:
 def _decrypted(stream: bytes) -> bytes:
     """A section: one record that hides the key, then the section itself, by AES-128 in ECB mode."""
     if len(stream) < 4 + _HEAD_BYTES:
-        raise _unreadable("a section breaks off")
+        raise _unreadable("a section is truncated")
     (record,) = struct.unpack_from("<I", stream)
     if record & 0x3FF != _DISTRIBUTE_DOC_DATA or record >> 20 != _HEAD_BYTES:
         raise _unreadable("a section does not begin with its key")

@@ -29,5 +29,5 @@ class CrossEncoderModel:
         """A relevance in 0..1 for each pair of question and text, in one pass. Blocking."""
         scores = self._model.predict(list(pairs), batch_size=max(1, len(pairs)), show_progress_bar=False).tolist()
         if any(score != score for score in scores):
-            raise JobError("the reranker gave scores that are no numbers", code="reranking_invalid")
+            raise JobError("the reranker gave scores that are not numbers", code="reranking_invalid")
         return [float(score) for score in scores]

@@ -66,7 +66,7 @@ async def whole(response: httpx.Response) -> Any:
     body = _json(response)
     if body is None:
         raise EngineReplyBroken(
-            f"the engine's reply is no JSON; is this the address of its calls? It begins: {_text(response)[:100]!r}",
+            f"the engine's reply is not JSON; is this the right address? It begins: {_text(response)[:100]!r}",
             code="engine_reply_unreadable",
         )
     return checked(body)

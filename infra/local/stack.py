@@ -185,7 +185,7 @@ def run_stack(options: StackOptions) -> int:
         console.print(f"  API and try-out: {stack.url}/docs    topics: {stack.url}/asyncapi")
         console.print("  next: [bold]welip index FOLDER[/], then [bold]welip ask '...'[/]    stop: Ctrl-C")
         stack.watch(stop)
-        console.print("welip: stopping; running jobs may finish, the others go on at the next start")
+        console.print("welip: stopping; running jobs may finish, the others continue at the next start")
     return 0
 
 

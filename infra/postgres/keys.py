@@ -30,7 +30,7 @@ def create_key(dsn: str, tenant: str, name: str, *, operator: bool = False) -> s
     """
     if not TENANT.fullmatch(tenant):
         raise InvalidInput(
-            f"{tenant!r} is no tenant's name: give 1 to 63 letters, digits, `_`, `-` and `.`, a letter or digit first",
+            f"{tenant!r} is not a tenant's name: use 1 to 63 letters, digits, `_`, `-`, `.`, a letter or digit first",
             field="tenant",
         )
     key = KEY_PREFIX + secrets.token_urlsafe(32)

@@ -88,7 +88,7 @@ def check_url(url: str, settings: WebhookSettings) -> str:
     host = parsed.raw_host.decode()
     allow = allowed(settings.allow)
     if parsed.scheme == "http" and not (settings.insecure_http or allow.host(host)):
-        raise _refused("use https://: what is sent over http:// can be read and changed on its way")
+        raise _refused("use https://: anything sent over http:// can be read and changed on its way")
     address = literal(host)
     if address is not None and not may_connect(address, host, allow):
         raise _refused(f"{host} is not an address on the internet; {_REMEDY}")
@@ -120,7 +120,7 @@ def _parsed(url: str) -> httpx.URL:
         parsed = httpx.URL(url)
         parsed = parsed.copy_with(host=host_of(parsed))
     except (httpx.InvalidURL, ValueError) as error:
-        raise _refused(f"this is no URL of a receiver: {error}") from error
+        raise _refused(f"this is not a URL of a receiver: {error}") from error
     if parsed.scheme not in ("http", "https"):
         raise _refused("a receiver's URL begins with https://")
     if parsed.userinfo:

@@ -53,7 +53,7 @@ def _name(entry: str) -> str:
     except httpx.InvalidURL as error:
         raise ValueError(str(error)) from error
     if ":" in entry or url.userinfo:
-        raise ValueError(f"{entry!r}: give the host name alone")
+        raise ValueError(f"{entry!r}: give only the host name")
     return host_of(url)
 
 
@@ -68,7 +68,7 @@ def host_of(url: httpx.URL) -> str:
         # Resolvers read 127.1, 2130706433, 0177.0.0.1 and 0x7f.1 as addresses (https://url.spec.whatwg.org/#host-parsing).
         return str(ipaddress.IPv4Address(host))
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError(f"{host!r} is no host name")
+        raise ValueError(f"{host!r} is not a host name")
     return host
 
 

@@ -60,7 +60,7 @@ class WaitTimeout(WelipError, TimeoutError):
     def __init__(self, job: "Job", timeout: float) -> None:
         super().__init__(f"job {job.id} is still {job.state} after {timeout:g} s")
         self.job = job
-        self.remedy = "the job goes on: wait again, or cancel it"
+        self.remedy = "the job continues: wait again, or cancel it"
 
 
 class ConnectionFailed(WelipError):

@@ -31,7 +31,7 @@ def _wrong(name: str, kind: Kind, kinds: Mapping[str, Kind]) -> Iterator[str]:
         yield f"it calls itself {kind.name!r}"
     for one in (kind.name, kind.noun, *kind.stages):
         if not NAME.fullmatch(one):
-            yield f"{one!r} is no name: use a-z, 0-9 and _"
+            yield f"{one!r} is not a name: use a-z, 0-9 and _"
     if not kind.stages:
         yield "it has no stage"
     if not 1 <= kind.max_attempts <= MOST_ATTEMPTS:
@@ -40,9 +40,9 @@ def _wrong(name: str, kind: Kind, kinds: Mapping[str, Kind]) -> Iterator[str]:
         yield f"timeout_s of {kind.timeout_s:g} leaves no time"
     if not timedelta(0) < kind.backoff.first <= kind.backoff.longest:
         yield "its backoff must begin above 0 and end no lower than it begins"
-    yield from (f"it makes children of {child!r}, which is no kind" for child in sorted(kind.children - set(kinds)))
+    yield from (f"it makes children of {child!r}, which is not a kind" for child in sorted(kind.children - set(kinds)))
     if not kind.submittable and not any(name in other.children for other in kinds.values()):
-        yield "it is not submittable and nobody makes children of it"
+        yield "it is not submittable, and no kind makes children of it"
     others = {taken for other in kinds.values() if other is not kind for taken in (other.name, *other.aliases)}
     yield from (f"its alias {alias!r} is taken by another kind" for alias in sorted(kind.aliases & others))
     if kind.name in kind.aliases:

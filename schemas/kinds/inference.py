@@ -31,7 +31,7 @@ class InferenceInput(BaseModel):
     collection: CollectionName
     question: Question
     top_k: int = Field(5, ge=1, le=100, description="Passages to retrieve and to answer from.")
-    rerank: bool | None = Field(None, description="null: where the deployment has a reranker.")
+    rerank: bool | None = Field(None, description="null: if the deployment has a reranker.")
     filter: Filter = Field(default_factory=dict)
     generate: Generate | None = Field(default_factory=Generate, description="null: retrieve only.")
 

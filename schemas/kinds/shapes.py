@@ -51,7 +51,7 @@ def written_input(step: Step, given: Given) -> str:
     try:
         return _adapter(step.input).dump_json(given).decode()
     except (PydanticSerializationError, ValueError) as error:
-        raise InvalidInput(f"input: it is no JSON: {error}", field="input") from error
+        raise InvalidInput(f"input: it is not JSON: {error}", field="input") from error
 
 
 def written_carry(step: Step, given: Given | None) -> str | None:
@@ -69,7 +69,7 @@ def written_carry(step: Step, given: Given | None) -> str | None:
     try:
         return _adapter(shape).dump_json(given).decode()
     except (PydanticSerializationError, ValueError) as error:
-        raise CarryInvalid(f"the carry to stage {step.label} is no JSON: {error}", field="carry") from error
+        raise CarryInvalid(f"the carry to stage {step.label} is not JSON: {error}", field="carry") from error
 
 
 def said(error: ValidationError, root: str) -> tuple[str, str]:

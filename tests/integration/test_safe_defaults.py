@@ -169,7 +169,7 @@ def folders(root: Path) -> set[str]:
 
 @pytest.mark.parametrize("tenant", ["", "..", "../x", "a/b", ".hidden", "a b", "x" * 64, "a\n"])
 def test_a_tenant_s_name_is_one_segment(tenant: str) -> None:
-    with pytest.raises(InvalidInput, match="no tenant's name"):
+    with pytest.raises(InvalidInput, match="not a tenant's name"):
         create_key("postgresql://127.0.0.1:9/nobody", tenant, "")
 
 

@@ -375,10 +375,10 @@ def test_filters_are_conditions_or_json(given: list[str] | None, meant: object) 
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ("a", "no condition"),
-        ("=a", "no condition"),
-        ("a>b", "no number or date"),
-        ("a>true", "no number or date"),
+        ("a", "not a condition"),
+        ("=a", "not a condition"),
+        ("a>b", "not a number or date"),
+        ("a>true", "not a number or date"),
         ("{", "not JSON"),
     ],
 )
@@ -494,7 +494,7 @@ def test_a_collection_is_dropped(peer: Peer) -> None:
     ("args", "says"),
     [
         ((), "no setting is given -- name one"),
-        (("--weights", "sparse"), "is no arm=weight"),
+        (("--weights", "sparse"), "is not arm=weight"),
         (("--settings", "list.json"), "holds no JSON object"),
         (("--settings", "broken.json"), "is not JSON"),
         (("--words", "cp949.txt"), "is not UTF-8"),

@@ -357,7 +357,7 @@ def test_waiting_asks_until_the_job_has_ended() -> None:
 def test_waiting_gives_up_after_its_time_and_says_that_the_job_goes_on() -> None:
     with pytest.raises(WaitTimeout, match="still running") as caught:
         drive(flows.wait(ID, timeout=0, on_change=None), Job.model_validate(job("running")))
-    assert "goes on" in str(caught.value.remedy)
+    assert "continues" in str(caught.value.remedy)
 
 
 RESULT = {"answer": "서울", "found": True, "citations": [], "model": "extractive"}

@@ -142,7 +142,7 @@ async def test_a_kind_that_other_jobs_alone_make_is_refused_by_name(monkeypatch:
     monkeypatch.setitem(KINDS, "hidden", hidden)  # type: ignore[arg-type]
     problem = await said("body", body={"kind": "hidden", "input": {}})
     assert (problem["code"], problem["field"]) == ("kind_not_submittable", "kind")
-    assert "'hidden' are made by other jobs alone: submit 'indexing', 'inference', 'noop'" in problem["detail"]
+    assert "'hidden' can only be made by other jobs: submit 'indexing', 'inference', 'noop'" in problem["detail"]
 
 
 @pytest.mark.parametrize("id", [".", "..", " .. ", "a/..", "../a", "a/../b", "./a", "a/./b", "/.."])

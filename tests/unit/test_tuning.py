@@ -85,7 +85,7 @@ def test_parquet_is_read(tmp_path):
 
 def test_a_line_that_is_no_json_object_is_named(tmp_path):
     corpus = written(tmp_path / "corpus.jsonl", '{"text": "가"}\n\n[1]\n')
-    with pytest.raises(WrongUse, match=r"row 2 of .* is no JSON object"):
+    with pytest.raises(WrongUse, match=r"row 2 of .* is not a JSON object"):
         read_judged([corpus], corpus, Columns(question="text"))
 
 

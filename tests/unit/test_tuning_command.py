@@ -110,7 +110,7 @@ def test_every_setting_of_the_grid_is_told(long_answers):
         (["--metric", "map"], "one of recall@1, recall@5, ndcg@10, mrr"),
         (["--folds", "100"], "15 questions are too few for 100 folds"),
         (["--corpus", "nowhere.tsv"], "there is no file nowhere.tsv"),
-        (["--corpus", "paper.pdf"], "no table that can be read here"),
+        (["--corpus", "paper.pdf"], "not a readable table"),
         (["--out", "nowhere/report.json"], "there is no folder nowhere"),
         (["--settings", "nowhere.json"], "nowhere.json cannot be read"),
     ],

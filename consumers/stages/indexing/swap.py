@@ -56,6 +56,6 @@ async def _failed(job: StageJob[IndexingInput, Planned], ports: Ports) -> Confli
         if child.state is JobState.SUCCEEDED or not rebuilding.is_part(child):
             continue
         error = child.error or {"code": "rebuild_cancelled", "message": f"its part {child.key} was cancelled"}
-        why = f"the rebuild stopped, and the collection stays as it is: {error['message']}"
+        why = f"the rebuild stopped, and the collection is unchanged: {error['message']}"
         return Conflict(why, code=error["code"])
     return None

@@ -85,7 +85,7 @@ async def _collection(job: StageJob[InferenceInput, Any], ports: Ports, name: st
     try:
         record = await ports.catalogue.collection(job.tenant, name)
     except NotFound as error:
-        why = f"there is no collection {name!r}; make it with a job of kind `indexing`, or list those there are"
+        why = f"there is no collection {name!r}; make it with a job of kind `indexing`, or list the existing ones"
         raise NotFound(why, code="collection_not_found", field="input.collection") from error
     if not record.documents:
         why = f"the collection {name!r} holds no document; add some with a job of kind `indexing`"

@@ -21,7 +21,7 @@ CollectionOption = Annotated[str, typer.Option("--collection", "-c", help="The c
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, max=100, help="How many passages.")]
 RerankOption = Annotated[
     bool | None,
-    typer.Option("--rerank/--no-rerank", help="With a reranker or without. Default: with one where the server has it."),
+    typer.Option("--rerank/--no-rerank", help="With or without a reranker. Default: with one if the server has it."),
 ]
 
 

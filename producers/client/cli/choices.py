@@ -26,7 +26,7 @@ def chosen_settings(file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -
         if chosen := given(**values):
             within = settings.setdefault(section, {})
             if not isinstance(within, dict):
-                raise WrongUse(f"`{section}` in {file} is no object")
+                raise WrongUse(f"`{section}` in {file} is not an object")
             within.update(chosen)
     return settings or None
 
@@ -69,7 +69,7 @@ def parse_weights(text: str) -> dict[str, float]:
         try:
             weights[arm] = float(weight)
         except ValueError:
-            raise WrongUse(f"--weights {text!r}: {pair!r} is no arm=weight", "write sparse=0.5,dense=0.5") from None
+            raise WrongUse(f"--weights {text!r}: {pair!r} is not arm=weight", "write sparse=0.5,dense=0.5") from None
     return weights
 
 

@@ -75,7 +75,7 @@ def send_test(
         print_json(plain(sent))
     else:
         say(sent.id)
-        note(f"see what became of it with: welip webhooks show {sent.id}")
+        note(f"see the result with: welip webhooks show {sent.id}")
 
 
 def tell(delivery: "LoggedDelivery", json: bool) -> None:

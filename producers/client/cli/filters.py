@@ -35,7 +35,7 @@ def parse_filter(given: Sequence[str] | None) -> Conditions | None:
             continue
         found = _CONDITION.fullmatch(text)
         if found is None:
-            raise WrongUse(f"--filter {text!r} is no condition", "write name=value, 'year>=2020', or a JSON object")
+            raise WrongUse(f"--filter {text!r} is not a condition", "write name=value, 'year>=2020', or a JSON object")
         name, operator, value = found[1].strip(), found[2], found[3].strip()
         if operator == "=":
             equal.setdefault(name, []).extend(_either(value))
@@ -62,7 +62,7 @@ def _ordered(condition: str, value: str) -> str | float:
     asked = value if meant is None else meant
     if order_of(asked) is None:
         why = "numbers and dates are larger or smaller: write 2020, or 2020-01-31"
-        raise WrongUse(f"--filter {condition!r}: {value!r} is no number or date", why)
+        raise WrongUse(f"--filter {condition!r}: {value!r} is not a number or date", why)
     return asked
 
 

@@ -47,7 +47,9 @@ def register(app: typer.Typer) -> None:
 def index(
     ctx: typer.Context,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Documents, tables, folders of both.")],
-    collection: Annotated[str, typer.Option("--collection", "-c", help="Where to; made when it is new.")] = "default",
+    collection: Annotated[
+        str, typer.Option("--collection", "-c", help="The target; created if it is new.")
+    ] = "default",
     text_column: Annotated[str | None, typer.Option(help="Of a table: the text. Guessed when it is plain.")] = None,
     title_column: Annotated[str | None, typer.Option(help="Of a table: the title.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Of a table: the document's id. Default: row number.")] = None,

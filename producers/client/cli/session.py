@@ -61,7 +61,7 @@ class Session:
         """Tell an interrupting user which jobs continue, and how to follow them again."""
         note("welip: interrupted")
         if len(self.going_on) > 3:
-            note(f"  {len(self.going_on)} jobs go on; list them with: welip jobs")
+            note(f"  {len(self.going_on)} jobs continue; list them with: welip jobs")
             return
         for job in self.going_on:
-            note(f"  job {job.id} goes on; follow it with: welip job {job.id} --follow")
+            note(f"  job {job.id} continues; follow it with: welip job {job.id} --follow")

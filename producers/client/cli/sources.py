@@ -116,7 +116,7 @@ def _add_file(found: Sources, path: Path, format: str | None) -> None:
     suffix = path.suffix.lower()
     kind = format or CORPUS_FORMATS.get(suffix) or DOCUMENT_FORMATS.get(suffix)
     if kind is None:
-        raise WrongUse(f"what {path} holds cannot be told from its name", f"say --format {'|'.join(FORMATS)}")
+        raise WrongUse(f"what {path} holds is not clear from its name", f"say --format {'|'.join(FORMATS)}")
     name = document_id(path.name)
     if kind in CORPUS_FORMATS.values():
         found.corpora.append(FoundCorpus(path, name, kind, named=True))

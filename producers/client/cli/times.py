@@ -13,7 +13,7 @@ def parse_time(text: str) -> timedelta:
     """`30min`, `12h`, `7d`. Raises `WrongUse`."""
     found = re.fullmatch(r"(\d{1,9})(s|min|h|d)", text)
     if not found:
-        raise WrongUse(f"{text!r} is no length of time", f"write a number and one of {', '.join(UNITS)}, as in 12h")
+        raise WrongUse(f"{text!r} is not a length of time", f"write a number and one of {', '.join(UNITS)}, as in 12h")
     return timedelta(seconds=int(found[1]) * UNITS[found[2]])
 
 

@@ -27,7 +27,7 @@ KEEP: Final = "keep it: it is not shown again"
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
-    group = typer.Typer(no_args_is_help=True, help="Webhooks: who is told when jobs end, and how that went.")
+    group = typer.Typer(no_args_is_help=True, help="Webhooks: who is notified when jobs end, and the deliveries.")
     group.command("add")(add)
     group.command("list")(show_all)
     group.command("show")(show)
@@ -57,7 +57,7 @@ def add(
         print_json(plain(made))
     else:
         print_fields({"id": made.id, "url": made.url, "events": ", ".join(made.events), "secret": made.secret})
-        note(f"the secret verifies what is sent; {KEEP}")
+        note(f"the secret verifies the events; {KEEP}")
 
 
 def show_all(ctx: typer.Context, json: JsonFlag = False) -> None:

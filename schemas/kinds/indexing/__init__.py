@@ -72,7 +72,7 @@ class IndexingInput(BaseModel):
     )
     rebuild: bool = Field(False, description="Index the collection again, with the encoders of this deployment.")
     chunking: Chunking | None = Field(
-        None, description="Short for `settings.chunking` of a new collection; refused where an old one has another."
+        None, description="Short for `settings.chunking` of a new collection; refused when an existing one has another."
     )
 
     @field_serializer("settings", "chunking")
