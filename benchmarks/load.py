@@ -28,7 +28,7 @@ class Connection:
         return self
 
     async def submit(self, body: bytes = BODY) -> str | None:
-        """Submit a job, a no-op one unless told; its id, or None when it was not accepted."""
+        """Submit a job, by default a no-op one; returns its id, or None when it was not accepted."""
         self._writer.write(
             b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n%s" % (len(body), body)

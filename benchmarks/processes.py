@@ -81,7 +81,7 @@ class Bench:
             ]
 
     def load(self, mode: str, rate: int, seconds: float) -> Any:
-        """What the load generator, in a process of its own, reports."""
+        """The report of the load generator, which runs in a separate process."""
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.load", mode, str(self.port), str(rate), str(seconds)],
             capture_output=True,

@@ -1,4 +1,4 @@
-"""Follow several jobs at once with asyncio: each event as it happens. A stream that breaks goes on where it broke."""
+"""Follow several jobs at once with asyncio: each event as it happens. A broken stream resumes where it broke."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Be told when jobs end: add an endpoint, submit a job, verify the signed request that comes, remove the endpoint.
+"""Be notified when jobs end: add an endpoint, submit a job, verify the signed request that comes, remove the endpoint.
 
 pip install standardwebhooks. The server must be allowed to reach this machine: WELIP_WEBHOOK_ALLOW=127.0.0.1 make up
 """

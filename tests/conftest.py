@@ -21,7 +21,7 @@ from tests.servers import kafka_server
 
 TEMPLATE = "welip_template"
 
-# A busy machine is no fault of the code: examples have no time limits of their own, tests have one each.
+# A busy machine is not the code's fault: examples have no time limit, tests have one each.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 settings.register_profile("long", max_examples=1000, stateful_step_count=100, deadline=None, print_blob=True)

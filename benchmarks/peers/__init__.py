@@ -1,1 +1,1 @@
-"""WeLIP beside the queues that people use: the same jobs, the same machine, the same run, the same clock."""
+"""Compares WeLIP with popular queues: the same jobs, the same machine, the same run, the same clock."""

@@ -1,7 +1,7 @@
 """`python -m benchmarks.peers`: WeLIP beside the queues people use, in one run on one machine.
 
-Prints a table of durable settings and one of default settings; the last line is one JSON object. Every queue gets an
-environment of its own under the cache folder; one that cannot be installed or started is left out by name.
+Prints a table of durable settings and one of default settings; the last line is one JSON object. Every queue gets its
+own environment under the cache folder. A queue that cannot be installed or started is left out, and named.
 """
 
 import argparse
@@ -69,7 +69,7 @@ class Comparison:
             self.peers.append(Peer(system, python, store, self._folder))
 
     def leave_out(self, peer: Peer, error: Exception) -> None:
-        """Go on without a system that failed."""
+        """Continue without a system that failed."""
         self.left_out[peer.system.name] = f"{_reason(error)}; its log ends: {peer.last_words()}"
         self.peers = [other for other in self.peers if other is not peer]
         say(f"{peer.system.name} is left out: {self.left_out[peer.system.name]}")

@@ -1,4 +1,4 @@
-"""An environment for each queue, under the cache folder: what we measure ourselves beside is no dependency of ours."""
+"""An environment for each queue, under the cache folder: the systems we compare with are not dependencies of ours."""
 
 import hashlib
 import json

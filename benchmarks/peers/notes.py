@@ -1,4 +1,4 @@
-"""When jobs started and when their results were stored: each worker process appends to a file of its own.
+"""When jobs started and when their results were stored: each worker process appends to its own file.
 
 A line is written by one system call, so it outlives `kill -9` and costs a job a few microseconds, the same for every
 queue. All processes share one machine and so one clock.

@@ -46,7 +46,7 @@ class Patient:
         return not self.killed and self.tries < TRIES and all(key in self.notes.done for key in self.jobs)
 
     def look(self, sizes: Sizes) -> bool:
-        """Kill the busier worker when half of the jobs are done; whether there is no more to wait for."""
+        """Kill the busier worker when half of the jobs are done; returns whether everything is over."""
         if not self.jobs:
             return False
         self.notes.read()

@@ -109,7 +109,7 @@ class PostgresStore:
         return {"PEERS_POSTGRES_URL": urlsplit(self._server_url)._replace(path=f"/{self._database}").geturl()}
 
     def empty(self) -> None:
-        """Make it anew."""
+        """Create it again."""
         asyncio.run(self._make())
 
     async def _make(self) -> None:

@@ -1,1 +1,1 @@
-"""How well and how fast documents are found: WeLIP beside simpler rankings and beside two systems people use."""
+"""How well and how fast documents are found: WeLIP compared with simpler rankings and two popular systems."""

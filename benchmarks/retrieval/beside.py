@@ -1,4 +1,4 @@
-"""The systems people use, each in an environment of its own: at its defaults, and over Kiwi's morphemes."""
+"""Popular systems, each in its own environment: at its defaults, and over Kiwi's morphemes."""
 
 import json
 import os

@@ -51,7 +51,7 @@ def paraphrases(pairs: Path) -> Judged:
 
 
 def table(folder: Path, name: str) -> Path | None:
-    """The table of this name, whatever its format."""
+    """The table of this name, in any format."""
     return next((path for suffix in FORMATS if (path := folder / f"{name}{suffix}").is_file()), None)
 
 

@@ -16,7 +16,7 @@ from producers.client.models import Job
 from producers.client.sync import Client
 
 MARKS = (10, 50, 100)
-"""Percent of the corpus at which the highest memory until then is told."""
+"""Percentages of the corpus at which the highest memory so far is reported."""
 
 WATCHED = {"consumers": "worker", "gateway": "gateway", "infra.vectors.optimising": "optimiser"}
 MIB = 2**20
@@ -62,7 +62,7 @@ def _own(process: psutil.Process) -> int:
 
 
 def memory(judged: Judged, *, megabytes: int) -> dict[str, Any]:
-    """Peaks of resident memory but for files, at each mark of a corpus of that size.
+    """Peaks of resident memory without files, at each mark of a corpus of that size.
 
     `growth`: of the worker, from the first mark to the last.
     """

@@ -32,7 +32,7 @@ GROUPS: Final = {
 """A peer's name stands for all it does: its defaults, and over Kiwi's morphemes."""
 
 OURS: Final = ("welip", "hybrid")
-"""Whose gain over each of the others is told; `hybrid` over `welip` too."""
+"""The arm whose gain over each of the others is reported; `hybrid` over `welip` too."""
 BASELINES: Final = ("kiwi", "kiwi-tuned")
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)

@@ -144,7 +144,7 @@ class TestItsFolder:
 
 class TestCrashes:
     async def test_a_process_that_is_killed_at_any_moment_loses_nothing_it_confirmed(self, tmp_path: Path) -> None:
-        """Killed while it creates, writes, prunes, optimises and drops; the next process goes on from there."""
+        """Killed while it creates, writes, prunes, optimises and drops; the next process continues from there."""
         chance = random.Random(4)
         step = 0
         for _ in range(4):

@@ -1,4 +1,4 @@
-"""Corpora are read in processes of their own: a table that hangs, grows or lies ends its own job alone."""
+"""Corpora are read in separate processes: a table that hangs, grows or lies ends only its own job."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Isolated processes: whatever one of them does ends its request, and nothing beside it."""
+"""Isolated processes: anything one of them does ends only its own request."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A file that hangs, grows or crashes its parser ends one process: the worker and the next document go on."""
+"""A file that hangs, grows or crashes its parser ends one process: the worker continues with the next document."""
 
 import asyncio
 import os

@@ -16,7 +16,7 @@ MAX_FILE_BYTES = 56 * 1024 * 1024
 
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """`welip up` as it comes, but for a smaller limit of files, and little patience with jobs that tests leave."""
+    """`welip up` with its defaults, except a smaller limit of files and a short drain for jobs that tests leave."""
     settings = {"WELIP_GATEWAY_MAX_FILE_BYTES": str(MAX_FILE_BYTES), "WELIP_WORKER_DRAIN": "0.5"}
     with Up(tmp_path_factory.mktemp("stack") / "data", **settings) as running:
         yield running

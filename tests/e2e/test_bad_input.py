@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request, it is answered with a problem that names the field, and nothing is stored."""
+"""Every bad request is answered with a problem that names the field, and nothing is stored."""
 
 import json
 import select

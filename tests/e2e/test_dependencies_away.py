@@ -1,4 +1,4 @@
-"""Postgres, Kafka or a package group is not there: what is said of it, and that all goes on when it comes."""
+"""Postgres, Kafka or a package group is missing: how this is reported, and that work continues when it returns."""
 
 import asyncio
 import contextlib

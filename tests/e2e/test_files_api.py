@@ -1,4 +1,4 @@
-"""`/v1/files`: uploads that stream in, downloads that stream out, and what is left when one breaks off."""
+"""`/v1/files`: uploads that stream in, downloads that stream out, and what remains of an interrupted one."""
 
 import hashlib
 import os

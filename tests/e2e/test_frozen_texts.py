@@ -1,4 +1,4 @@
-"""A document that freezes what reads it: searches go on, and cancelling its job ends the work.
+"""A document that freezes its reader: searches continue, and cancelling its job ends the work.
 
 Every text that froze a reader was one that nobody had thought of. So the reader is frozen from outside, by SIGSTOP.
 """

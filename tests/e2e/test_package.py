@@ -1,4 +1,4 @@
-"""The wheel in environments of its own: what the client alone is, and what commands say without their groups."""
+"""The wheel in fresh environments: what the client alone contains, and what commands say without their groups."""
 
 import os
 import re

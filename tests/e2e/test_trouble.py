@@ -21,7 +21,7 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder, on which each test starts a stack anew."""
+    """One folder, on which each test starts a new stack."""
     return tmp_path_factory.mktemp("trouble") / "data"
 
 

@@ -65,7 +65,7 @@ async def judge(
 ) -> Verdict:
     """Wait until every job has ended, and hold the invariant against all of them.
 
-    `healed_at` (seconds since the Unix epoch): since when nothing is wrong any more; recovery is from then until the
+    `healed_at` (seconds since the Unix epoch): when the last fault ended; recovery is from then until the
     last job that was accepted before has ended. `ends`: how jobs may end.
     """
     verdict = Verdict(bound_s=bound_s)

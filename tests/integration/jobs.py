@@ -1,4 +1,4 @@
-"""Moves jobs by hand with the statements that gateway and workers use, and looks at what became of them."""
+"""Moves jobs by hand with the statements that gateway and workers use, and looks at the results."""
 
 import asyncio
 import json

@@ -36,7 +36,7 @@ FROM generate_series(1, $2::int) n
 
 
 class Outgoing:
-    """What a test wants delivered, and what became of it."""
+    """What a test wants delivered, and the results."""
 
     def __init__(self, database: Database) -> None:
         self.database = database

@@ -1,4 +1,4 @@
-"""`/v1/collections/{name}` in this process, on real Postgres: how a rebuild is shown, and what becomes of a change."""
+"""`/v1/collections/{name}` in this process, on real Postgres: how a rebuild is shown, and the effects of a change."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Connections on which too little happens are closed: nobody holds one for ever. A real uvicorn, raw sockets."""
+"""Connections on which too little happens are closed: nobody holds one forever. A real uvicorn, raw sockets."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A parent waits for its children without a worker and without a counter, and goes on exactly once."""
+"""A parent waits for its children without a worker and without a counter, and continues exactly once."""
 
 import asyncio
 from uuid import UUID

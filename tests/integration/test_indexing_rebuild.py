@@ -1,4 +1,4 @@
-"""A collection is indexed again while everybody goes on: writers, other rebuilds, and its owner who drops it."""
+"""A collection is reindexed while others carry on: writers, other rebuilds, and its owner who drops it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Apache Kafka goes away, or forgets a topic: nothing is lost, and it goes on by itself."""
+"""Apache Kafka goes away, or forgets a topic: nothing is lost, and work resumes by itself."""
 
 import asyncio
 from uuid import uuid4

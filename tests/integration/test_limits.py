@@ -1,4 +1,4 @@
-"""A tenant that asks for too much is told so, and when to ask again; other tenants do not notice."""
+"""A tenant over its limits learns so, and when to retry; other tenants do not notice."""
 
 import asyncio
 from collections.abc import AsyncIterator

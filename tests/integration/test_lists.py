@@ -1,4 +1,4 @@
-"""Lists: right whatever the filter, bounded in what they read and say, and in turns: nobody waits for another."""
+"""Lists: correct for every filter, bounded in what they read and return, and read in turns."""
 
 import asyncio
 import itertools

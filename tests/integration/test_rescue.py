@@ -1,4 +1,4 @@
-"""Whatever would lie for ever is put back on its way, by one rescuer at a time."""
+"""Jobs that would otherwise wait forever are moved on, by one rescuer at a time."""
 
 import asyncio
 import json

@@ -174,7 +174,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def targets(page: Path) -> list[str]:
-    """Where the links of a page lead, but for those to other sites."""
+    """Where the links of a page lead, except those to other sites."""
     return re.findall(r"\]\((?!https?://)([^)\s]+)\)", page.read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""A fan-out is checked before it is recorded: whatever is wrong with a child, its parent's error names it."""
+"""A fan-out is checked before it is recorded: its parent's error names whatever is wrong with a child."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Slots bound what runs at once, and whoever waits goes on when one is given back."""
+"""Slots bound what runs at once, and a waiter continues when one is given back."""
 
 import asyncio
 

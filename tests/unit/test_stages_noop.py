@@ -1,4 +1,4 @@
-"""The no-op waits as long as it was told and reports each step."""
+"""The no-op waits for the given time and reports each step."""
 
 from time import monotonic
 

@@ -1,4 +1,4 @@
-"""What the benchmark tells a queue's processes, through their environment."""
+"""What the benchmark passes to a queue's processes through their environment."""
 
 import os
 
