@@ -38,6 +38,11 @@ class Desk:
 
     async def taken(self, tenant: str = "t") -> int:
         async with self.database.connection() as connection:
+            wrong = await connection.fetch(
+                "SELECT * FROM (SELECT tenant, sum(bytes) AS s FROM stored_blob GROUP BY tenant) b"
+                " FULL JOIN stored_total t USING (tenant) WHERE coalesce(b.s, 0) IS DISTINCT FROM coalesce(t.bytes, 0)"
+            )
+            assert wrong == [], "the sum is that of the blobs"
             return await stored.stored_bytes(connection, tenant)
 
 
@@ -142,11 +147,25 @@ async def test_garbage_gives_its_room_back(desk: Desk) -> None:
     assert await desk.taken() == 1000
 
 
+async def test_writers_and_deleters_of_several_tenants_at_once_leave_the_right_sums(desk: Desk) -> None:
+    async def come_and_go(number: int) -> None:
+        key = f"{'abc'[number % 3]}/jobs/{number}/1/x"
+        for _ in range(3):
+            await desk.counted.put_stream(key, pieces(2))
+            async with desk.database.connection() as connection:
+                await stored.forget(connection, [key, f"a/jobs/{number}", f"b/jobs/{number}", f"c/jobs/{number}"])
+        await desk.counted.put(key, KIB)
+
+    await asyncio.gather(*(come_and_go(number) for number in range(12)))
+    assert [await desk.taken(tenant) for tenant in "abc"] == [4000] * 3
+
+
 async def test_no_statement_reads_what_others_store(database: Database) -> None:
     async with database.connection() as connection:
         await connection.execute(
             "INSERT INTO stored_blob (blob, tenant, bytes) SELECT n || '/jobs/x', n::text, 1"
             " FROM generate_series(1, 20000) AS n;"
+            "INSERT INTO stored_total (tenant, bytes) SELECT n::text, 1 FROM generate_series(1, 20000) AS n;"
             "INSERT INTO file (id, tenant, filename, purpose, content_type, bytes, sha256, blob)"
             " SELECT uuidv7(), n::text, 'f', 'p', 't', 1, 's', n || '/files/x' FROM generate_series(1, 20000) AS n;"
             "ANALYZE"

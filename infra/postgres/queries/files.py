@@ -33,7 +33,9 @@ WITH ours AS (
 ), expected AS (
     DELETE FROM blob_garbage USING ours WHERE blob = $8 RETURNING blob
 ), settled AS (
-    DELETE FROM stored_blob s USING expected WHERE s.blob = expected.blob
+    DELETE FROM stored_blob s USING expected WHERE s.blob = expected.blob RETURNING s.tenant, s.bytes
+), given_back AS (
+    UPDATE stored_total t SET bytes = t.bytes - settled.bytes FROM settled WHERE t.tenant = settled.tenant
 ), older AS (
     DELETE FROM file f USING expected
     WHERE f.blob ~>~ ($13::text || '/') AND f.blob ~<~ ($13::text || '0') AND f.filename = $3 AND f.purpose = $4

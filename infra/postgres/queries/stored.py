@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 # Whoever takes room of one tenant takes turns, so that no two find the same.
 TURN: Final = "SELECT pg_advisory_xact_lock(hashtextextended('stored bytes of ' || $1, 0))"
 
-# Both from their indexes alone.
+# Files from an index alone; what jobs store is kept as a sum, for it may be one blob a document.
 BYTES: Final = """
 SELECT (SELECT coalesce(sum(bytes), 0) FROM file WHERE tenant = $1)::bigint
-     + (SELECT coalesce(sum(bytes), 0) FROM stored_blob WHERE tenant = $1)::bigint
+     + coalesce((SELECT bytes FROM stored_total WHERE tenant = $1), 0)
 """
 
 # $4 bytes, or as many of them as there is room for, but no fewer than $3. No row: there is no room for these.
@@ -20,19 +20,37 @@ RESERVE: Final = f"""
 WITH granted AS (
     SELECT least($4::bigint, room.bytes) AS bytes FROM (SELECT $5::bigint - ({BYTES}) AS bytes) room
     WHERE room.bytes >= $3::bigint
+), noted AS (
+    INSERT INTO stored_total (tenant, bytes) SELECT $1, bytes FROM granted
+    ON CONFLICT (tenant) DO UPDATE SET bytes = stored_total.bytes + excluded.bytes
 )
 INSERT INTO stored_blob (blob, tenant, bytes) SELECT $2, $1, bytes FROM granted
 ON CONFLICT (blob) DO UPDATE SET bytes = stored_blob.bytes + excluded.bytes
 RETURNING (SELECT bytes FROM granted)
 """
 
-SETTLE: Final = "UPDATE stored_blob SET bytes = $2 WHERE blob = $1"
+SETTLE: Final = """
+WITH settled AS (
+    UPDATE stored_blob SET bytes = $2 WHERE blob = $1 RETURNING tenant, old.bytes - new.bytes AS freed
+)
+UPDATE stored_total t SET bytes = t.bytes - settled.freed FROM settled WHERE t.tenant = settled.tenant
+"""
 
 # Blobs, and what lies below them. The operators compare bytes, whatever the database's collation; `0` comes after `/`.
+# The sums are locked in the order of their tenants: others may forget at the same time.
 FORGET: Final = """
-WITH themselves AS (DELETE FROM stored_blob WHERE blob = ANY($1::text[]))
-DELETE FROM stored_blob s USING unnest($1::text[]) AS folder(path)
-WHERE s.blob ~>~ (folder.path || '/') AND s.blob ~<~ (folder.path || '0')
+WITH themselves AS (
+    DELETE FROM stored_blob WHERE blob = ANY($1::text[]) RETURNING tenant, bytes
+), below AS (
+    DELETE FROM stored_blob s USING unnest($1::text[]) AS folder(path)
+    WHERE s.blob ~>~ (folder.path || '/') AND s.blob ~<~ (folder.path || '0') RETURNING s.tenant, s.bytes
+), freed AS (
+    SELECT tenant, sum(bytes)::bigint AS bytes FROM (TABLE themselves UNION ALL TABLE below) gone GROUP BY tenant
+), held AS (
+    SELECT tenant FROM stored_total WHERE tenant = ANY(array(SELECT tenant FROM freed)) ORDER BY tenant FOR UPDATE
+)
+UPDATE stored_total t SET bytes = t.bytes - (SELECT bytes FROM freed WHERE freed.tenant = t.tenant)
+WHERE t.tenant = ANY(array(SELECT tenant FROM held))
 """
 
 

@@ -1,7 +1,7 @@
 """The tables. Alembic's migrations make them; a test holds the two equal. Rows are read through `queries/`."""
 
 from infra.postgres.tables.dead_letters import DeadLetter
-from infra.postgres.tables.documents import BlobGarbage, Collection, Document, File, Generation, StoredBlob
+from infra.postgres.tables.documents import BlobGarbage, Collection, Document, File, Generation, StoredBlob, StoredTotal
 from infra.postgres.tables.embeddings import Embedding
 from infra.postgres.tables.jobs import Job, JobEvent, Outbox
 from infra.postgres.tables.tenants import ApiKey, Tenant
@@ -20,6 +20,7 @@ __all__ = [
     "JobEvent",
     "Outbox",
     "StoredBlob",
+    "StoredTotal",
     "Tenant",
     "WebhookAttempt",
     "WebhookDelivery",

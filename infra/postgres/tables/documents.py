@@ -60,12 +60,17 @@ class StoredBlob(SQLModel, table=True):
     """
 
     __tablename__ = "stored_blob"
-    __table_args__ = (
-        Index("stored_blob_tenant", "tenant", postgresql_include=["bytes"]),
-        Index("stored_blob_folder", "blob", postgresql_ops={"blob": "text_pattern_ops"}),
-    )
+    __table_args__ = (Index("stored_blob_folder", "blob", postgresql_ops={"blob": "text_pattern_ops"}),)
     blob: str = Field(primary_key=True, sa_type=Text)
     tenant: str = Field(sa_type=Text)
+    bytes: int = Field(sa_type=BigInteger)
+
+
+class StoredTotal(SQLModel, table=True):
+    """The sum of a tenant's stored blobs, changed in the statements that change these."""
+
+    __tablename__ = "stored_total"
+    tenant: str = Field(primary_key=True, sa_type=Text)
     bytes: int = Field(sa_type=BigInteger)
 
 
