@@ -24,6 +24,7 @@ DEAD_LETTERS: Final = Gauge("welip_dead_letters", "Dead letters that nobody has 
 # agents
 RELAYED: Final = Counter("welip_relay_messages_total", "Messages that Kafka acknowledged.")
 RESCUED: Final = Counter("welip_rescued_jobs_total", "Jobs put back on their way.", ["reason"])
+WORKER_DEATHS: Final = Counter("welip_worker_deaths_total", "Workers that died or fell silent while they ran jobs.")
 REMOVED: Final = Counter("welip_retention_removed_total", "What expired and was removed.", ["what"])
 
 # workers

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import structlog
 
-from infra.metrics import RESCUED
+from infra.metrics import FAILURES, RESCUED, WORKER_DEATHS
 from infra.postgres.database import Database
-from infra.postgres.queries import moves, rescue
+from infra.postgres.queries import deaths, moves, rescue
 from infra.settings import RescueSettings
 from schemas.errors import DependencyUnavailable
 
@@ -35,6 +35,7 @@ class Rescuer:
         self._wake_relay = wake_relay
         self._sweeps = 0
         self._absent: dict[str, float] = {}
+        self._charged_from = 0.0
         self.turned_at: float | None = None
         """When the present step of a sweep began, on the monotonic clock; None before the first."""
 
@@ -45,7 +46,10 @@ class Rescuer:
                 moved = await self.sweep()
             except DependencyUnavailable as error:
                 log.warning("rescue.away", error=error.message)
-                self._absent.clear()  # what cut us off has cut off the workers too: give them time to come back
+                # Whatever cut us off has cut off the workers too: they get time to come back, and leases that ended
+                # meanwhile are no deaths.
+                self._absent.clear()
+                self._charged_from = time.monotonic() + self._settings.gone.total_seconds()
                 moved = 0
             if moved:
                 self._wake_relay()
@@ -58,8 +62,7 @@ class Rescuer:
         parents: set[UUID] = set()
         steps: list[tuple[str, Callable[[Connection], Awaitable[int]]]] = [
             ("due", lambda c: rescue.queue_due(c, PAGE)),
-            ("gone", self._end_leases_of_the_dead),
-            ("lease", lambda c: _ended(rescue.end_expired_leases(c, PAGE), parents)),
+            ("lease", lambda c: self._end_leases(c, parents)),
         ]
         if self._sweeps % SELDOM == 0:  # needed only after a crash
             steps += [
@@ -98,18 +101,26 @@ class Rescuer:
                 return total
             self._wake_relay()
 
-    async def _end_leases_of_the_dead(self, connection: "Connection") -> int:
-        """Workers without a session for `gone` are dead, and nobody need wait for their leases.
+    async def _end_leases(self, connection: "Connection", parents: set[UUID]) -> int:
+        """End the leases that ran out, and those of workers whose session ended and did not come back for `gone`.
 
-        Moves nothing itself; the next step does, as with any expired lease.
+        Adds the parents of the jobs that ended to `parents`.
         """
         now = time.monotonic()
-        self._absent = {worker: self._absent.get(worker, now) for worker in await rescue.absent(connection)}
+        self._absent = {worker: self._absent.get(worker, now) for worker in await deaths.absent(connection)}
         dead = [worker for worker, since in self._absent.items() if now - since >= self._settings.gone.total_seconds()]
         if dead:
-            await rescue.end_leases_of(connection, dead)
             log.info("rescue.worker_gone", workers=dead)
-        return 0
+        charged = now >= self._charged_from
+        lost = await deaths.end_leases(connection, PAGE, dead=dead, charged=charged)
+        if charged:
+            WORKER_DEATHS.inc(len(lost.workers))
+        for kind, code in lost.failed:
+            FAILURES.labels(kind, code).inc()
+        for killer in lost.killers:
+            log.warning("rescue.worker_killed", job_id=str(killer))
+        parents |= lost.parents
+        return lost.jobs
 
     async def _summon_again(self, connection: "Connection") -> int:
         return await rescue.summon_again(connection, PAGE, unclaimed_s=self._settings.unclaimed.total_seconds())

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final, Protocol
 from uuid import UUID
 
 from consumers.retry import retry_delay
-from infra.postgres.queries import claim, moves, rescue, submit
+from infra.postgres.queries import claim, deaths, moves, rescue, submit
 from infra.postgres.queries.moves import Move
 from infra.postgres.queries.submit import NewJob
 from schemas.errors import DependencyUnavailable
@@ -193,8 +193,9 @@ class Rescue:
             match self.step:
                 case "queue_due":
                     return await rescue.queue_due(connection, PAGE), NOBODY
-                case "end_expired_leases":
-                    return _frozen(await rescue.end_expired_leases(connection, PAGE))
+                case "end_leases":
+                    lost = await deaths.end_leases(connection, PAGE)
+                    return _frozen((lost.jobs, lost.parents))
                 case "end_expired":
                     return _frozen(await rescue.end_expired(connection, PAGE))
                 case _:
@@ -204,8 +205,8 @@ class Rescue:
         match self.step:
             case "queue_due":
                 return world.queue_due(skip), NOBODY
-            case "end_expired_leases":
-                return world.end_expired_leases(skip)
+            case "end_leases":
+                return world.end_leases(skip)
             case "end_expired":
                 return world.end_expired(skip)
             case _:
@@ -216,7 +217,7 @@ def _frozen(answer: tuple[int, Iterable[UUID]]) -> Answer:
     return answer[0], frozenset(answer[1])
 
 
-STEPS: Final = ("queue_due", "end_expired_leases", "end_expired", "summon_again")
+STEPS: Final = ("queue_due", "end_leases", "end_expired", "summon_again")
 
 
 def move(one: Try, outcome: str) -> Move:

@@ -49,6 +49,8 @@ class Life:
     epoch: int = 0
     attempt: int = 0
     worker: str | None = None
+    deaths: int = 0
+    suspicion: int = 0
     waiting: bool = False
     marked: bool = False
     done: int = 0
@@ -61,6 +63,7 @@ class Life:
     due: bool = False
     expired: bool = False
     silent: bool = False
+    queued_long: bool = False
     dead: bool = False
     told: list[str] = field(default_factory=list)
 
@@ -76,17 +79,32 @@ class Life:
         """The fence."""
         return self.leased and (self.id, self.epoch, self.worker) == (*one, worker)
 
+    @property
+    def suspect(self) -> bool:
+        return self.deaths >= 2 and self.live and not self.waiting
+
+    def let(self, timer: str) -> None:
+        """What time brings (`World.timers`)."""
+        setattr(self, timer, True)
+        self.queued_long |= timer == "silent"
+
+    def go_on(self, stage: str, carry: str | None) -> None:
+        """To another stage, which has seen no deaths yet."""
+        self.stage, self.carry = stage, carry
+        self.deaths = self.suspicion = 0
+
     def go(self, state: JobState) -> None:
         self.state = state
         self.told.append(state.value)
-        self.silent = self.lease_over = self.due = False
+        self.silent = self.queued_long = self.lease_over = self.due = False
         if state is not S.RUNNING:
             self.worker = None
             self.waiting = False
 
     def row(self) -> dict[str, Any]:
         names = "id tenant max_attempts parent key stage epoch attempt worker waiting marked done carry result error"
-        shown = {name: getattr(self, name) for name in [*names.split(), "expires", "leased"]}
+        names += " deaths suspicion expires leased"
+        shown = {name: getattr(self, name) for name in names.split()}
         return {**shown, "state": self.state.value, "finished": self.state in TERMINAL, "told": self.told}
 
 
@@ -179,7 +197,7 @@ class World:
         cancelled = job.marked and move.state in LIVE
         job.go(S.CANCELLED if cancelled else move.state)
         if move.stage is not None:
-            job.stage, job.carry = move.stage, move.carry
+            job.go_on(move.stage, move.carry)
         if move.attempt is not None:
             job.attempt = move.attempt
         job.result = move.result
@@ -195,7 +213,8 @@ class World:
         if job.marked or not job.held_by(one, worker):
             return False
         job.waiting, job.worker, job.lease_over, job.done = True, None, False, 0
-        job.stage, job.carry, job.attempt, job.epoch = then, carry, 0, job.epoch + 1
+        job.go_on(then, carry)
+        job.attempt, job.epoch = 0, job.epoch + 1
         job.told.append("stage")
         for child in children:
             self._add(Life(child, job.tenant, job.max_attempts, parent=job.id))
@@ -223,15 +242,28 @@ class World:
         return True, frozenset(parents - {job.id for job in touched})
 
     def queue_due(self, skip: IDS = NOBODY) -> int:
-        return len([self._queue(job) for job in self.live() if job.due and job.id not in skip])
+        """No worker is known to live here, so one suspect at a time goes; it runs no longer than it did before."""
+        suspects = [job for job in self.live() if job.suspect]
+        away = any(job.leased or (job.state is S.QUEUED and not job.queued_long) for job in suspects)
+        line = sorted((job for job in suspects if job.due), key=lambda job: job.id)[: 0 if away else 1]
+        due = [job for job in self.live() if job.due and (not job.suspect or job in line) and job.id not in skip]
+        return len([self._queue(job) for job in due])
 
-    def end_expired_leases(self, skip: IDS = NOBODY) -> tuple[int, IDS]:
+    def end_leases(self, skip: IDS = NOBODY) -> tuple[int, IDS]:
         lost = [job for job in self.live() if job.lease_over and job.id not in skip]
+        marked = Counter(job.worker for job in lost if job.deaths)
+        suspects = Counter(job.worker for job in lost if job.suspect)
         for job in lost:
-            job.error = None if job.marked else "lease_expired"
-            spent = job.attempt >= job.max_attempts
-            job.dead = spent and not job.marked
-            job.go(S.CANCELLED if job.marked else S.FAILED if spent else S.RETRY_WAIT)
+            if job.suspect and suspects[job.worker] == 1:
+                job.suspicion += 2 if marked[job.worker] == 1 else 1
+        for job in lost:
+            job.deaths += 1
+            killer = job.suspicion >= 4
+            failed = (killer or job.max_attempts == 1) and not job.marked
+            job.dead = failed
+            job.error = None if job.marked else "worker_killed" if killer else "lease_expired"
+            job.attempt -= not failed and not job.marked
+            job.go(S.CANCELLED if job.marked else S.FAILED if failed else S.RETRY_WAIT)
         return len(lost), frozenset(job.parent for job in lost if job.parent is not None and not job.live)
 
     def end_expired(self, skip: IDS = NOBODY) -> tuple[int, IDS]:
@@ -255,7 +287,7 @@ class World:
     def sweep(self, *, thorough: bool) -> None:
         """One round of the rescuer."""
         self.queue_due()
-        self.resume_parents(self.end_expired_leases()[1])
+        self.resume_parents(self.end_leases()[1])
         if thorough:
             self.resume_parents(self.end_expired()[1])
             self.summon_again()

@@ -7,14 +7,14 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-from infra.postgres.queries import outbox, reading, submit
+from infra.postgres.queries import listing, outbox, reading, submit
 from tests.integration.jobs import Jobs
 from tests.integration.life_acts import Act, Answer
 from tests.integration.life_model import Life, Summons
 
 JOBS: Final = """
 SELECT id, tenant, parent, idempotency_key AS key, state, stage, epoch, attempt, max_attempts, worker, waiting,
-       cancel_requested AS marked, progress_done AS done, carry, result, error->>'code' AS error,
+       deaths, suspicion, cancel_requested AS marked, progress_done AS done, carry, result, error->>'code' AS error,
        expires_at IS NOT NULL AS expires, lease_until IS NOT NULL AS leased, finished_at IS NOT NULL AS finished
 FROM job
 """
@@ -31,8 +31,12 @@ TIME: Final = {
     "expired": "UPDATE job SET expires_at = now() - interval '1 s' WHERE id = $1",
     "silent": "UPDATE job SET due_at = now() - interval '1 h', summoned_at = now() - interval '1 h' WHERE id = $1",
 }
-# The rescuer's pause before another try is random, from nothing on: the model wants to say when it is over.
-HOLD_BACK: Final = "UPDATE job SET due_at = now() + interval '1 h' WHERE id = ANY($1) AND state = 'retry_wait'"
+# The rescuer's pause before another try is random, from nothing on: the model wants to say when it is over. And no
+# suspect outruns its last death here.
+HOLD_BACK: Final = """
+UPDATE job SET due_at = now() + interval '1 h', died_after = CASE WHEN deaths > 0 THEN interval '1 day' END
+WHERE id = ANY($1) AND state = 'retry_wait'
+"""
 
 
 class Tables:
@@ -100,7 +104,7 @@ class Tables:
     async def seen_by(self, tenant: str, job: Life) -> dict[str, Any]:
         """What a tenant is shown who asks for its jobs, and for this job in every way there is."""
         async with self.jobs.database.connection() as connection:
-            page = partial(reading.jobs, connection, tenant, kind=None, state=None, after=None, limit=1000)
+            page = partial(listing.jobs, connection, tenant, kind=None, state=None, after=None, limit=1000)
             keyed = None if job.key is None else await submit.find_idempotent(connection, tenant, job.key)
             return {
                 "jobs": [row["id"] for row in await page(parent=None)],

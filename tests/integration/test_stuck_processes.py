@@ -1,6 +1,7 @@
 """A worker process that is stuck, or met a defect, ends with a status that says so; the next one does its work."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +14,7 @@ import uuid_utils.compat as uuids
 from infra.kafka.broker import publish
 from infra.local.child import free_port
 from infra.local.kafka import KafkaServer
+from infra.postgres.queries.deaths import DEATHS_OF_A_SUSPECT
 from infra.settings import KafkaSettings, PostgresSettings
 from schemas.messages import Summons
 from schemas.topics import Lane
@@ -179,7 +181,31 @@ async def test_a_worker_whose_event_loop_is_blocked_ends_and_its_jobs_go_to_the_
     assert "trial.py" in ended.log  # the traceback leads to the stage
     await python(WITH_TRIAL)
     rows = await house.until([*neighbours, blocking], within_s=60)
-    assert [(row["state"], row["attempt"]) for row in rows] == [("succeeded", 2)] * 2 + [("failed", 1)]
+    assert [(row["state"], row["attempt"]) for row in rows] == [("succeeded", 1)] * 2 + [("failed", 1)]
+
+
+@pytest.mark.usefixtures("settings")
+@pytest.mark.parametrize("kafka", ["embedded"], indirect=True)
+async def test_a_stage_that_blocks_every_worker_fails_and_what_ran_beside_it_does_not(
+    house: House, python: Start
+) -> None:
+    statuses: list[int] = []
+
+    async def supervise() -> None:
+        while True:
+            worker = await python(WITH_TRIAL)
+            statuses.append((await worker.ended(within_s=120)).status)
+
+    supervising = asyncio.create_task(supervise())
+    neighbours = await house.submit(2, input='{"sleep_s": 6}', max_attempts=2)
+    await house.until(neighbours, {"running"})
+    [blocking] = await house.submit(1, kind="trial", stage="act", input='{"block_s": 600.0}', max_attempts=25)
+    rows = await house.until([*neighbours, blocking], within_s=110)
+    supervising.cancel()
+    assert set(statuses) == {os.EX_SOFTWARE}
+    assert len(statuses) >= DEATHS_OF_A_SUSPECT + 2
+    assert [(row["state"], row["attempt"]) for row in rows] == [("succeeded", 1)] * 2 + [("failed", 1)]
+    assert json.loads(rows[-1]["error"])["code"] == "worker_killed"
 
 
 @pytest.mark.usefixtures("settings")

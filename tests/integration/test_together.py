@@ -3,12 +3,12 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
-from infra.postgres.queries import claim, moves, rescue
+from infra.postgres.queries import claim, deaths, moves
 from infra.postgres.queries.moves import Move
 from producers.rescue import Rescuer
 from schemas.lifecycle import TERMINAL, JobState
@@ -58,16 +58,16 @@ async def test_a_tree_that_is_cancelled_while_a_sweep_ends_its_children_does_not
     root, epoch = await jobs.running()
     children = await jobs.fan_out(root, epoch, 3, max_attempts=1)
     await jobs.claim(*children, lease_s=-1)
-    end_leases = rescue.end_expired_leases
+    end_leases = deaths.end_leases
     cancelling: list[asyncio.Task[tuple[bool, set[UUID]]]] = []
 
-    async def end_leases_then_let_the_owner_cancel(connection: "Connection", limit: int) -> tuple[int, set[UUID]]:
-        ended = await end_leases(connection, limit)
+    async def end_leases_then_let_the_owner_cancel(connection: "Connection", limit: int, **how: Any) -> deaths.Lost:
+        ended = await end_leases(connection, limit, **how)
         cancelling.append(asyncio.create_task(jobs.cancel(root)))
         await jobs.until_blocked(1)  # it holds the parent now and waits for the children that this sweep holds
         return ended
 
-    monkeypatch.setattr(rescue, "end_expired_leases", end_leases_then_let_the_owner_cancel)
+    monkeypatch.setattr(deaths, "end_leases", end_leases_then_let_the_owner_cancel)
     assert await Rescuer(jobs.database, RESCUE, lambda: None).sweep() == 3
     assert await cancelling[0] == (True, set())
     assert await jobs.states([root]) == {"cancelled"}

@@ -43,7 +43,7 @@ class Claimed:
     claimed_at: datetime
 
 
-CLAIMED: Final = ", ".join(f"job.{name}" for name in names(Claimed, but=("claimed_at",))) + ", now() AS claimed_at"
+CLAIMED: Final = ", ".join(f"job.{name}" for name in names(Claimed))
 
 # `queued` -> `running`, epoch + 1, lease by the database's clock. A summons whose epoch is not the row's is stale (the
 # job was claimed, moved on, or ended) and finds no row. SKIP LOCKED: whoever holds the row is claiming or ending it.
@@ -58,7 +58,7 @@ WITH summoned AS (
     ORDER BY job.id FOR UPDATE OF job SKIP LOCKED
 ), claimed AS (
     UPDATE job SET state = 'running', epoch = epoch + 1, attempt = attempt + 1, worker = $4,
-        lease_until = now() + make_interval(secs => $5), started_at = coalesce(started_at, now())
+        lease_until = now() + make_interval(secs => $5), claimed_at = now(), started_at = coalesce(started_at, now())
     FROM held WHERE job.id = held.id
     RETURNING {CLAIMED}
 ), told AS (

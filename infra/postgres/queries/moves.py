@@ -34,6 +34,9 @@ WITH given AS (
         stage = coalesce(held.stage, job.stage),
         carry = CASE WHEN held.stage IS NULL THEN job.carry ELSE held.carry END,
         attempt = coalesce(held.attempt, job.attempt),
+        deaths = CASE WHEN held.stage IS NULL THEN job.deaths ELSE 0 END,
+        suspicion = CASE WHEN held.stage IS NULL THEN job.suspicion ELSE 0 END,
+        died_after = CASE WHEN held.stage IS NULL THEN job.died_after END,
         result = held.result,
         error = held.error,
         due_at = now() + make_interval(secs => held.delay_s),
@@ -63,7 +66,8 @@ SELECT id, epoch, state, parent FROM moved
 WAIT_FOR_CHILDREN: Final = """
 WITH parent AS (
     UPDATE job SET waiting = true, epoch = epoch + 1, attempt = 0, stage = $3, carry = $4::json, lease_until = NULL,
-        worker = NULL, progress_done = 0, progress_total = $5, progress_message = NULL, rounds = rounds + 1
+        worker = NULL, deaths = 0, suspicion = 0, died_after = NULL,
+        progress_done = 0, progress_total = $5, progress_message = NULL, rounds = rounds + 1
     WHERE id = $1 AND epoch = $2 AND worker = $6 AND state = 'running' AND NOT waiting AND NOT cancel_requested
     RETURNING id, rounds
 ), told AS (

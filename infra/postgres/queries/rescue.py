@@ -1,15 +1,13 @@
-"""Moves on jobs that would otherwise wait forever: due retries, dead workers, lost messages, expired waits."""
+"""Moves on jobs that would otherwise wait forever: due retries, lost messages, expired waits."""
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import asyncpg
 
 from infra.postgres.queries.claim import ATTENDANCE
-from infra.postgres.queries.ended import FOLLOWS, SWEPT_AFTER, SWEPT_AGAIN_AFTER
-from schemas.kinds.kind import DEFAULT_BACKOFF
-from schemas.kinds.registry import backoffs
+from infra.postgres.queries.deaths import DEATHS_OF_A_SUSPECT, OUTRAN, SUSPECT
+from infra.postgres.queries.ended import FOLLOWS
 
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
@@ -19,10 +17,33 @@ RESCUER_LOCK: Final = 0x57454C4950  # "WELIP": the advisory lock of the one lead
 # One leader at a time; held to the end of the caller's transaction.
 LEAD: Final = "SELECT pg_try_advisory_xact_lock($1)"
 
-# `retry_wait` -> `queued` when its time has come.
-QUEUE_DUE: Final = """
-WITH due AS (
-    SELECT id FROM job WHERE state = 'retry_wait' AND due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+# `retry_wait` -> `queued` when its time has come. Suspects (`queries/deaths.py` says what they are) go a few at a time,
+# so that each is likely to be the only one where it runs: one fewer than workers live, fewer the more deaths they have
+# seen, and at least one. The quickest killers go first: they are found soonest, and cost the others least. A
+# suspect on its way holds the others back until it has ended its stage, or has run for longer than it did when its
+# worker died, or has been queued for a minute: nobody need wait for a pool without workers.
+QUEUE_DUE: Final = f"""
+WITH workers AS (
+    SELECT count(DISTINCT objid) AS living FROM pg_locks
+    WHERE locktype = 'advisory' AND classid::bigint = $2 AND mode = 'ShareLock' AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+), on_its_way AS (
+    SELECT count(*) AS n, max(deaths) AS deaths FROM job
+    WHERE {SUSPECT} AND (state = 'queued' AND due_at > now() - interval '1 min' OR state = 'running' AND NOT {OUTRAN})
+), lined_up AS (
+    SELECT id, row_number() OVER line AS place, max(deaths) OVER line AS deaths FROM job
+    WHERE {SUSPECT} AND state = 'retry_wait' AND due_at <= now()
+    WINDOW line AS (ORDER BY died_after, id)
+), suspect AS (
+    SELECT job.id FROM job JOIN lined_up USING (id) CROSS JOIN on_its_way CROSS JOIN workers
+    WHERE job.state = 'retry_wait' AND place + on_its_way.n
+        <= greatest(1, {DEATHS_OF_A_SUSPECT} * (living - 1) / greatest(lined_up.deaths, on_its_way.deaths))
+    FOR UPDATE OF job SKIP LOCKED
+), other AS (
+    SELECT id FROM job WHERE state = 'retry_wait' AND due_at <= now() AND deaths < {DEATHS_OF_A_SUSPECT}
+    ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+), due AS (
+    SELECT id FROM suspect UNION ALL SELECT id FROM other
 ), moved AS (
     UPDATE job SET state = 'queued', due_at = now(), summoned_at = now() FROM due WHERE job.id = due.id
     RETURNING job.id, kind, stage, lane, epoch, traceparent
@@ -32,61 +53,6 @@ WITH due AS (
 )
 INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
 SELECT id, kind, stage, lane, epoch, traceparent FROM moved RETURNING 1
-"""
-
-# Workers that hold jobs and have no session: their lock can be had.
-ABSENT: Final = """
-WITH holding AS MATERIALIZED (
-    SELECT DISTINCT worker FROM job WHERE state = 'running' AND lease_until IS NOT NULL
-)
-SELECT worker FROM holding WHERE pg_try_advisory_xact_lock($1, hashtext(worker))
-"""
-
-# The leases of dead workers end now; what that means for their jobs is said below.
-END_LEASES_OF: Final = """
-UPDATE job SET lease_until = now() - interval '1 ms' WHERE id = ANY(ARRAY(
-    SELECT id FROM job WHERE state = 'running' AND lease_until >= now() AND worker = ANY($1::text[])
-    ORDER BY id FOR UPDATE SKIP LOCKED))
-"""
-
-# A lease that ran out: the worker is dead or cut off. The try counts. Backoff is exponential with full jitter
-# (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/), as its kind has it, or else $5 to $6
-# seconds; epoch + 1 at the next claim fences the old worker off if it is alive after all. Nobody will name what it
-# wrote in this epoch.
-END_EXPIRED_LEASES: Final = f"""
-WITH lost AS (
-    SELECT id, coalesce(known.first_s, $5) AS first_s, coalesce(known.longest_s, $6) AS longest_s
-    FROM job LEFT JOIN unnest($2::text[], $3::float8[], $4::float8[]) AS known(kind, first_s, longest_s) USING (kind)
-    WHERE state = 'running' AND lease_until < now()
-    ORDER BY lease_until LIMIT $1 FOR UPDATE OF job SKIP LOCKED
-), moved AS (
-    UPDATE job SET
-        state = CASE WHEN cancel_requested THEN 'cancelled'
-                     WHEN attempt >= max_attempts THEN 'failed' ELSE 'retry_wait' END,
-        error = CASE WHEN cancel_requested THEN NULL
-                     ELSE json_build_object('code', 'lease_expired', 'message',
-                        'the worker stopped answering in attempt ' || attempt || ' of ' || max_attempts,
-                        'retryable', true) END,
-        due_at = now() + make_interval(
-            secs => random() * least(lost.longest_s, lost.first_s * power(2, least(attempt, 20) - 1))),
-        lease_until = NULL,
-        worker = NULL,
-        finished_at = CASE WHEN cancel_requested OR attempt >= max_attempts THEN clock_timestamp() END
-    FROM lost WHERE job.id = lost.id
-    RETURNING job.id, tenant, kind, stage, state, epoch, attempt, parent, webhook, error,
-              CASE WHEN error IS NOT NULL THEN 'lease_expired' END AS code, state = 'failed' AS dead
-), told AS (
-    INSERT INTO job_event (job_id, type, data)
-    SELECT id, 'state', json_build_object('state', state, 'stage', stage, 'attempt', attempt, 'error', error)
-    FROM moved
-), abandoned AS (
-    INSERT INTO blob_garbage (blob, due_at, again_at)
-    SELECT tenant || '/jobs/' || replace(id::text, '-', '') || '/' || epoch, now() + {SWEPT_AFTER},
-           now() + {SWEPT_AGAIN_AFTER}
-    FROM moved WHERE state = 'retry_wait'
-    ON CONFLICT DO NOTHING
-), {FOLLOWS}
-SELECT id, parent, state FROM moved
 """
 
 # A queued job whose message seems lost (a topic deleted, a broker that keeps nothing). The pause between two messages
@@ -150,33 +116,8 @@ async def lead(connection: "Connection") -> bool:
 
 
 async def queue_due(connection: "Connection", limit: int) -> int:
-    """Queue jobs whose wait is over; how many."""
-    return len(await connection.fetch(QUEUE_DUE, limit))
-
-
-async def absent(connection: "Connection") -> set[str]:
-    """Workers that hold jobs, but have no session with Postgres at this moment."""
-    return {row["worker"] for row in await connection.fetch(ABSENT, ATTENDANCE)}
-
-
-async def end_leases_of(connection: "Connection", workers: Collection[str]) -> None:
-    """End the leases of these workers."""
-    await connection.execute(END_LEASES_OF, list(workers))
-
-
-async def end_expired_leases(connection: "Connection", limit: int) -> tuple[int, set[UUID]]:
-    """End the tries of silent workers; how many, and the parents of children that failed for good."""
-    known = backoffs()
-    rows = await connection.fetch(
-        END_EXPIRED_LEASES,
-        limit,
-        list(known),
-        [backoff.first.total_seconds() for backoff in known.values()],
-        [backoff.longest.total_seconds() for backoff in known.values()],
-        DEFAULT_BACKOFF.first.total_seconds(),
-        DEFAULT_BACKOFF.longest.total_seconds(),
-    )
-    return _ended(rows)
+    """Queue jobs whose wait is over, of suspects only those whose turn it is; how many."""
+    return len(await connection.fetch(QUEUE_DUE, limit, ATTENDANCE))
 
 
 async def end_expired(connection: "Connection", limit: int) -> tuple[int, set[UUID]]:

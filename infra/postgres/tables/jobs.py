@@ -1,6 +1,6 @@
 """Jobs, their history, and the messages that summon workers to them."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     Identity,
     Index,
+    Interval,
     LargeBinary,
     PrimaryKeyConstraint,
     Text,
@@ -28,6 +29,9 @@ class Job(SQLModel, table=True):
     `epoch` grows with every claim and fences off stale workers. `attempt` counts tries of the present stage. `due_at`:
     since when it is queued, or until when it waits. `summoned_at`: when its last message entered the outbox.
     `rounds` counts the fan-outs of a parent; a child's `round` is the one that made it, and `key` its name within it.
+    `claimed_at`: when its last try began. `deaths` counts the workers that died while they ran its present stage,
+    `suspicion` is what speaks for it as the cause, `died_after` its last run that ended so; the next stage starts
+    without them.
     `waiting`: a running job without a worker, whose children are at work. `webhook`: the job's own receiver, as
     `{"url", "origin", "events"}`.
     """
@@ -61,6 +65,11 @@ class Job(SQLModel, table=True):
         ),
         Index("job_retry_wait", "due_at", postgresql_where=text("state = 'retry_wait'")),
         Index("job_leased", "lease_until", postgresql_where=text("state = 'running' AND lease_until IS NOT NULL")),
+        Index(
+            "job_suspect",
+            "died_after",
+            postgresql_where=text("deaths > 1 AND state IN ('queued', 'running', 'retry_wait')"),
+        ),
         Index("job_waiting", "id", postgresql_where=text("waiting")),
         Index(
             "job_expiring",
@@ -80,6 +89,9 @@ class Job(SQLModel, table=True):
     epoch: int = Field(sa_column_kwargs={"server_default": text("0")})
     attempt: int = Field(sa_column_kwargs={"server_default": text("0")})
     max_attempts: int
+    deaths: int = Field(sa_column_kwargs={"server_default": text("0")})
+    suspicion: int = Field(sa_column_kwargs={"server_default": text("0")})
+    died_after: timedelta | None = Field(sa_type=Interval)
     timeout_s: float | None
     input: Any = json(null=False)
     carry: Any = json()
@@ -103,6 +115,7 @@ class Job(SQLModel, table=True):
     summoned_at: datetime = time(now=True)
     lease_until: datetime | None = time(null=True)
     started_at: datetime | None = time(null=True)
+    claimed_at: datetime | None = time(null=True)
     finished_at: datetime | None = time(null=True)
     expires_at: datetime | None = time(null=True)
 

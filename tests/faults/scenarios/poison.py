@@ -9,22 +9,32 @@ from aiokafka import AIOKafkaProducer
 from schemas.topics import Lane, topic_name
 from tests.faults.grounds import Grounds
 from tests.faults.probe import KIND
-from tests.faults.site import Site
+from tests.faults.site import Site, eventually
 from tests.faults.verdict import Verdict, judge
 
 NAME: Final = "a poison job that kills its worker, and unreadable messages"
-BOUND_S: Final = 90.0
-ATTEMPTS: Final = 3
+BOUND_S: Final = 180.0
+ATTEMPTS: Final = 2
+"""Fewer than the workers that die: deaths cost none."""
+LONG: Final = 9
+MINUTE_S: Final = 60.0
+"""So many jobs, of so long, run beside the poison."""
 RATE: Final = 4.0
+DEATHS: Final = 8
+"""Of so many workers, at most, one poison job is found out; four is the least."""
 TOPIC: Final = topic_name(KIND, "act", Lane.INTERACTIVE)
 UNREADABLE: Final = (b"", b"\xff\xfe", b"not JSON", b"[]", b'{"version": 2}', b'{"job_id": "nobody"}', b"x" * 100_000)
 
 
 async def run(grounds: Grounds, quick: bool) -> Verdict:
     async with await grounds.site("poison") as site:
-        await site.hire(3)
+        staff = await site.hire(3)
         kept = await _dead_messages(site)
-        async with site.load.steadily(RATE, _input):
+        await site.load.burst(LONG, max_attempts=ATTEMPTS, seconds=5.0 if quick else MINUTE_S)
+        await eventually(
+            lambda: sum(len(site.journal.running(one.now.pid)) for one in staff) == LONG, "they all run", within_s=60
+        )
+        async with site.load.steadily(RATE, _input, max_attempts=ATTEMPTS):
             await site.load.submit(max_attempts=ATTEMPTS, seconds=0.3, dies="killed")
             await _publish(site)
             if not quick:
@@ -35,18 +45,17 @@ async def run(grounds: Grounds, quick: bool) -> Verdict:
                 f"SELECT count(*) >= {poisoned} FROM job WHERE state = 'failed'", "poison jobs ended", within_s=BOUND_S
             )
         verdict = await judge(site, bound_s=BOUND_S, ends=frozenset({"succeeded", "failed"}))
-        failed = await site.fetch(
-            "SELECT input ->> 'dies' AS dies, attempt, error ->> 'code' AS code FROM job WHERE state = 'failed'"
-        )
-        ended = [(row["attempt"], row["code"]) for row in failed if row["dies"]]
-        verdict.check(ended == [(ATTEMPTS, "lease_expired")] * poisoned, f"poison jobs ended with {ended}")
-        verdict.check(all(row["dies"] for row in failed), "neighbours of a poison job failed")
+        rows = await site.fetch("SELECT input ->> 'dies' AS dies, state, attempt, error ->> 'code' AS code FROM job")
+        ended = [(row["state"], row["code"]) for row in rows if row["dies"]]
+        verdict.check(ended == [("failed", "worker_killed")] * poisoned, f"poison jobs ended with {ended}")
+        charged = [row for row in rows if not row["dies"] and (row["state"], row["attempt"]) != ("succeeded", 1)]
+        verdict.check(not charged, f"{len(charged)} neighbours of a poison job failed or were charged")
         [(took,)] = await site.fetch(
             "SELECT max(extract(epoch FROM finished_at - created_at))::float8 FROM job WHERE state = 'failed'"
         )
         verdict.recovery_s = took
         dead = len(site.deaths)
-        verdict.check(dead == ATTEMPTS * poisoned, f"{dead} workers died, not {ATTEMPTS * poisoned}")
+        verdict.check(4 * poisoned <= dead <= DEATHS * poisoned, f"{dead} workers died of {poisoned} poison jobs")
         if kept is not None:
             now = await _dead_messages(site)
             verdict.check(now == kept + len(UNREADABLE), f"{now} dead letters of {len(UNREADABLE)} unreadable messages")

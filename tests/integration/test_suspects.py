@@ -1,0 +1,263 @@
+"""A job that kills its workers is told from those that only ran beside it, which are not charged."""
+
+import json
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from infra.postgres.queries import claim, deaths
+from infra.postgres.queries.deaths import Lost
+from producers.rescue import Rescuer
+from schemas.lifecycle import JobState
+from tests.integration.house import RESCUE
+from tests.integration.jobs import Jobs
+
+S = JobState
+PATIENT = RESCUE.model_copy(update={"unclaimed": timedelta(minutes=1)})
+
+
+class Deaths:
+    """Jobs by hand, with workers that die; every wait is over at once."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self.jobs = jobs
+        self.rescuer = Rescuer(jobs.database, PATIENT, lambda: None)
+
+    async def claim(self, *ids: UUID, worker: str = "w") -> None:
+        assert len(await self.jobs.claim(*ids, worker=worker)) == len(ids)
+
+    async def die(self, worker: str = "w", *, after_s: float = 1, charged: bool = True) -> Lost:
+        """The worker dies `after_s` after it claimed its jobs."""
+        await self.run_for(after_s, worker)
+        async with self.jobs.database.connection() as connection:
+            lost = await deaths.end_leases(connection, 100, dead=[worker], charged=charged)
+        await self.jobs.fetch("UPDATE job SET due_at = now() WHERE state = 'retry_wait'")
+        return lost
+
+    async def run_for(self, seconds: float, worker: str = "w") -> None:
+        """So long ago this worker claimed its jobs; it renewed their leases, of a minute, just now."""
+        await self.jobs.fetch(
+            "UPDATE job SET claimed_at = now() - make_interval(secs => $1), lease_until = now() + interval '1 min'"
+            " WHERE worker = $2",
+            seconds,
+            worker,
+        )
+
+    async def suspects(self, count: int) -> list[UUID]:
+        """Jobs in `retry_wait` that two workers have died of, or beside."""
+        ids = await self.jobs.submit(count)
+        for number in range(deaths.DEATHS_OF_A_SUSPECT):
+            await self.claim(*ids)
+            await self.die()
+            if number == 0:
+                assert await self.rescuer.sweep() == count
+        return ids
+
+    async def let_go(self) -> list[UUID]:
+        """Those that a sweep queues."""
+        before = {row["id"] for row in await self.jobs.fetch("SELECT id FROM job WHERE state = 'queued'")}
+        await self.rescuer.sweep()
+        rows = await self.jobs.fetch("SELECT id FROM job WHERE state = 'queued' ORDER BY id")
+        return [row["id"] for row in rows if row["id"] not in before]
+
+    async def counts(self, *ids: UUID) -> list[tuple[str, int, int, int]]:
+        """State, attempt, deaths and suspicion."""
+        rows = {row["id"]: row for row in await self.jobs.rows(ids)}
+        return [(r["state"], r["attempt"], r["deaths"], r["suspicion"]) for r in (rows[id] for id in ids)]
+
+
+@pytest.fixture
+def life(jobs: Jobs) -> Deaths:
+    return Deaths(jobs)
+
+
+async def test_deaths_cost_no_attempts_however_many_there_are(life: Deaths) -> None:
+    ids = await life.jobs.submit(2, max_attempts=2)
+    for number in range(1, 6):
+        await life.claim(*ids)
+        await life.die()
+        assert await life.counts(*ids) == [("retry_wait", 0, number, 0)] * 2
+        await life.jobs.fetch("UPDATE job SET state = 'queued'")
+
+
+async def test_after_a_first_death_all_go_on_at_once(life: Deaths) -> None:
+    ids = await life.jobs.submit(20)
+    await life.claim(*ids)
+    await life.die()
+    assert await life.let_go() == ids
+
+
+async def test_where_one_worker_lives_one_suspect_at_a_time_goes_and_others_beside_it(life: Deaths) -> None:
+    first, second, third = await life.suspects(3)
+    other, epoch = await life.jobs.running()
+    await life.jobs.finish(other, epoch, S.RETRY_WAIT)
+    assert await life.let_go() == [first, other]
+    assert await life.let_go() == []
+    await life.claim(first)
+    assert await life.let_go() == []
+    await life.jobs.finish(first, (await life.jobs.row(first))["epoch"], S.SUCCEEDED)
+    assert await life.let_go() == [second]
+    await life.jobs.cancel(second)
+    assert await life.let_go() == [third]
+
+
+async def test_a_suspect_that_outran_its_last_death_holds_back_no_other(life: Deaths) -> None:
+    first, second = await life.suspects(2)
+    assert await life.let_go() == [first]
+    await life.claim(first)
+    await life.run_for(1)
+    assert await life.let_go() == []
+    await life.run_for(5)
+    assert await life.let_go() == [second]
+
+
+async def test_a_suspect_that_nobody_claims_holds_back_no_other_for_longer_than_a_minute(life: Deaths) -> None:
+    first, second = await life.suspects(2)
+    assert await life.let_go() == [first]
+    await life.jobs.fetch("UPDATE job SET due_at = now() - interval '61 s' WHERE id = $1", first)
+    assert await life.let_go() == [second]
+
+
+async def test_one_suspect_fewer_goes_than_workers_live_and_fewer_the_more_deaths_they_saw(life: Deaths) -> None:
+    ids = await life.suspects(8)
+    async with AsyncExitStack() as sessions:
+        for number in range(4):
+            session = await sessions.enter_async_context(life.jobs.database.connection())
+            await claim.attend(session, f"w{number}")
+            sessions.push_async_callback(session.execute, "SELECT pg_advisory_unlock_all()")
+        assert await life.let_go() == ids[:3]
+        await life.claim(*ids[:3])
+        await life.jobs.fetch("UPDATE job SET deaths = 5 WHERE id = $1", ids[3])
+        await life.jobs.finish(ids[0], 3, S.SUCCEEDED)
+        await life.jobs.finish(ids[1], 3, S.SUCCEEDED)
+        assert await life.let_go() == []  # of those with five deaths one goes, when no other suspect is under way
+        await life.jobs.finish(ids[2], 3, S.SUCCEEDED)
+        assert await life.let_go() == [ids[3]]
+
+
+async def test_the_suspect_that_died_soonest_goes_first(life: Deaths) -> None:
+    slow, quick = await life.suspects(2)
+    await life.jobs.fetch("UPDATE job SET died_after = interval '5 min' WHERE id = $1", slow)
+    assert await life.let_go() == [quick]
+
+
+async def test_a_job_that_kills_its_worker_twice_alone_is_dead_and_its_neighbours_go_on(life: Deaths) -> None:
+    [killer] = await life.suspects(1)
+    for alone in (1, 2):
+        assert await life.let_go() == [killer]
+        neighbours = await life.jobs.submit(3, max_attempts=2)
+        await life.claim(killer, *neighbours)
+        lost = await life.die()
+        assert await life.counts(*neighbours) == [("retry_wait", 0, 1, 0)] * 3
+        assert (lost.jobs, lost.workers, lost.killers) == (4, {"w"}, [killer] * (alone - 1))
+        await life.jobs.fetch("UPDATE job SET state = 'succeeded' WHERE id = ANY($1)", neighbours)
+    row = await life.jobs.row(killer)
+    assert (row["state"], row["finished_at"] is None) == ("failed", False)
+    assert json.loads(row["error"]) == {
+        "code": "worker_killed",
+        "message": "its stage kills workers: several died while no other suspect ran there",
+        "retryable": False,
+    }
+    letters = await life.jobs.fetch("SELECT job_id, reason FROM dead_letter")
+    assert [tuple(letter) for letter in letters] == [(killer, "worker_killed")]
+
+
+@pytest.mark.parametrize(("neighbour_deaths", "suspicion"), [(0, 2), (1, 1), (2, 0)])
+async def test_a_death_proves_the_less_the_more_deaths_a_neighbour_saw(
+    life: Deaths, neighbour_deaths: int, suspicion: int
+) -> None:
+    first, second = await life.suspects(2)
+    await life.jobs.fetch("UPDATE job SET state = 'queued'")
+    await life.jobs.fetch("UPDATE job SET deaths = $2 WHERE id = $1", second, neighbour_deaths)
+    await life.claim(first, second)
+    await life.die()
+    assert await life.counts(first, second) == [
+        ("retry_wait", 0, 3, suspicion),
+        ("retry_wait", 0, neighbour_deaths + 1, 0),
+    ]
+
+
+async def test_a_suspect_is_alone_beside_one_that_outran_its_last_death(life: Deaths) -> None:
+    cleared, killer = await life.suspects(2)
+    await life.jobs.fetch("UPDATE job SET state = 'queued'")
+    await life.claim(cleared)
+    await life.run_for(30)
+    await life.claim(killer)
+    async with life.jobs.database.connection() as connection:
+        await deaths.end_leases(connection, 100, dead=["w"])
+    assert await life.counts(cleared, killer) == [("retry_wait", 0, 3, 0), ("retry_wait", 0, 3, 2)]
+
+
+async def test_workers_that_die_at_once_are_judged_each_by_itself(life: Deaths) -> None:
+    here, there = await life.suspects(2)
+    await life.jobs.fetch("UPDATE job SET state = 'queued'")
+    await life.claim(here, worker="here")
+    await life.claim(there, worker="there")
+    async with life.jobs.database.connection() as connection:
+        lost = await deaths.end_leases(connection, 100, dead=["here", "there"])
+    assert lost.workers == {"here", "there"}
+    assert await life.counts(here, there) == [("retry_wait", 0, 3, 2)] * 2
+
+
+async def test_what_a_silent_worker_ran_is_judged_together(life: Deaths) -> None:
+    """It claimed one after its last heartbeat: that lease ends a little later."""
+    early, late = await life.jobs.submit(2)
+    await life.claim(early, late)
+    lease = "UPDATE job SET lease_until = now() + make_interval(secs => $2) WHERE id = $1"
+    await life.jobs.fetch(lease, early, -0.1)
+    await life.jobs.fetch(lease, late, 1)
+    assert await life.rescuer.sweep() == 0
+    await life.jobs.fetch(lease, late, -0.1)
+    assert await life.rescuer.sweep() == 2
+
+
+async def test_the_next_stage_has_seen_no_deaths(life: Deaths) -> None:
+    onward, parent = await life.suspects(2)
+    await life.jobs.fetch("UPDATE job SET state = 'queued', suspicion = 1")
+    await life.claim(onward, parent)
+    await life.jobs.finish(onward, 3, S.QUEUED, stage="later", attempt=0)
+    assert await life.jobs.fan_out(parent, 3, 1)
+    for row in await life.jobs.rows([onward, parent]):
+        assert (row["deaths"], row["suspicion"], row["died_after"]) == (0, 0, None)
+
+
+async def test_another_try_of_the_same_stage_has_seen_them(life: Deaths) -> None:
+    [job_id] = await life.suspects(1)
+    await life.jobs.fetch("UPDATE job SET state = 'queued'")
+    await life.claim(job_id)
+    await life.jobs.finish(job_id, 3, S.QUEUED, attempt=0)  # given back by a stopping worker
+    assert await life.counts(job_id) == [("queued", 0, 2, 0)]
+
+
+async def test_leases_that_ended_in_an_outage_are_no_deaths(life: Deaths) -> None:
+    [job_id] = await life.suspects(1)
+    await life.jobs.fetch("UPDATE job SET state = 'queued'")
+    await life.claim(job_id)
+    await life.die(charged=False)
+    assert await life.counts(job_id) == [("retry_wait", 0, 2, 0)]
+
+
+async def test_a_rescuer_that_was_cut_off_charges_nobody_until_workers_could_come_back(
+    life: Deaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, _ = await life.jobs.running(lease_s=-1)
+    monkeypatch.setattr(life.rescuer, "_charged_from", float("inf"))
+    assert await life.rescuer.sweep() == 1
+    assert await life.counts(job_id) == [("retry_wait", 0, 0, 0)]
+    monkeypatch.undo()
+    assert life.rescuer._charged_from == 0
+    again, _ = await life.jobs.running(lease_s=-1)
+    assert await life.rescuer.sweep() >= 1
+    assert await life.counts(again) == [("retry_wait", 0, 1, 0)]
+
+
+async def test_jobs_wait_the_longer_the_more_of_their_workers_died(life: Deaths) -> None:
+    ids = await life.jobs.submit(10)
+    await life.jobs.fetch("UPDATE job SET deaths = 12")
+    await life.claim(*ids)
+    async with life.jobs.database.connection() as connection:
+        await deaths.end_leases(connection, 100, dead=["w"])
+    waits = [row["wait"] for row in await life.jobs.fetch("SELECT due_at - now() AS wait FROM job")]
+    assert timedelta(seconds=5) < max(waits) < timedelta(minutes=5)
