@@ -212,6 +212,13 @@ def test_the_version_stands_in_one_place() -> None:
     assert newest.startswith((f"[Unreleased] {stated}\n", f"[{stated}]"))
 
 
+def test_the_changelog_says_nothing_twice() -> None:
+    entries = re.findall(r"^- (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^###? (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(set(entries)) == len(entries)
+    assert len(set(headings)) == len(headings)
+
+
 def linked(page: Path) -> set[Path]:
     """The files and folders that a page links to, without anchors."""
     return {(page.parent / target.partition("#")[0]).resolve() for target in targets(page)}
