@@ -56,13 +56,13 @@ def tidy(text: str) -> str:
 
 def tidied(text: str) -> Tidied:
     """`tidy(text)` with its offsets; linear, and next to nothing where nothing moves."""
-    text = readable(text)
+    # İ is the only letter that grows in lower case: without it, offsets hold (Unicode, SpecialCasing.txt).
+    text = readable(text).replace("İ", "I")
     if not _is_tidy(text):
         text, origin = _folded(text)
     else:
         origin = None
-    # İ is the only letter that grows in lower case: unchanged, offsets hold (Unicode, SpecialCasing.txt).
-    return Tidied(text.replace("İ", "I").lower(), origin)
+    return Tidied(text.lower(), origin)
 
 
 def _is_tidy(text: str) -> bool:
@@ -78,10 +78,9 @@ def _folded(text: str) -> tuple[str, NDArray[np.int64]]:
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     kinds = _kinds()[codes]
     keep = kinds != _DROPPED
-    if not unicodedata.is_normalized("NFC", text):
-        # More marks than any script has would cost the square of their number.
-        for run in long_runs(text).finditer(text):
-            keep[run.start() + MAX_MARKS : run.end()] = False
+    # More marks than any script has would cost the square of their number.
+    for run in long_runs(text).finditer(text):
+        keep[run.start() + MAX_MARKS : run.end()] = False
     kept = np.flatnonzero(keep)
     text = codes[kept].tobytes().decode("utf-32-le")
     kinds = kinds[kept]
@@ -101,7 +100,8 @@ def _folded(text: str) -> tuple[str, NDArray[np.int64]]:
     became[starts] = lengths
     origin = np.append(np.repeat(kept, became), len(codes))
     # A dropped character belongs to the one before it, and at the beginning to the one that follows.
-    origin[:1] = 0
+    if len(origin) > 1:
+        origin[0] = 0
     return "".join(pieces), origin
 
 
@@ -128,7 +128,8 @@ def _fold(run: str) -> str:
         if ord(run) in _COMPATIBILITY_JAMO:
             return run
         return "".join(_single_jamo().get(c, c) for c in unicodedata.normalize("NFKC", run))
-    return unicodedata.normalize("NFKC", run)
+    folded = unicodedata.normalize("NFKC", run)
+    return unicodedata.normalize("NFKC", folded.replace("İ", "I")) if "İ" in folded else folded
 
 
 @lru_cache(maxsize=1)

@@ -79,6 +79,13 @@ def forked(module: str) -> list[psutil.Process]:
 
 async def until(true: Callable[[], object]) -> None:
     deadline = time.monotonic() + 120  # a busy machine takes its time to load Kiwi
-    while not true():
+    while not _seen(true):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
+
+
+def _seen(true: Callable[[], object]) -> object:
+    try:
+        return true()
+    except psutil.NoSuchProcess:  # one that was looked at is gone
+        return False

@@ -88,10 +88,12 @@ async def test_a_small_file_that_unpacks_to_gigabytes_ends_its_own_job_alone(tmp
         write_statistics=False,
     )
     assert (tmp_path / "bomb.parquet").stat().st_size < 100_000
-    assert await codes(reader, tmp_path / "bomb.parquet") <= {"corpus_too_large", "corpus_unreadable", "row_invalid"}
-    (tmp_path / "a.tsv").write_text("text\n글\n")
-    assert len(await read(reader, tmp_path / "a.tsv", Corpus(file=FILE, format="tsv"))) == 1
-    await reader.close()
+    try:
+        assert await codes(reader, tmp_path / "bomb.parquet") == {"corpus_bomb"}
+        (tmp_path / "a.tsv").write_text("text\n글\n")
+        assert len(await read(reader, tmp_path / "a.tsv", Corpus(file=FILE, format="tsv"))) == 1
+    finally:
+        await reader.close()
 
 
 async def test_a_table_that_never_ends_is_given_up(tmp_path: Path) -> None:
