@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from consumers.restored import RestoreWatch
-from consumers.stages.ports import Answerer, ChildSummary, Deployment, Needs, Ports
+from consumers.stages.ports import Answerer, ChildSummary, Deployment, Needs, Ports, TextModel
 from infra.analysis.answers import IsolatedAnswerer
 from infra.analysis.limits import MODULE as KIWI
 from infra.blobs.counted import CountedBlobs
@@ -131,6 +131,10 @@ async def open_ports(
             exits.push_async_callback(answerer.close)
             if isinstance(answerer, IsolatedAnswerer):
                 warm.append(answerer.warm)
+        if Ports.text_model in needs:
+            ports.text_model = text_model = _text_model(settings.generator)
+            if text_model is not None:
+                exits.push_async_callback(text_model.close)
         # One thread for all models: they share the device.
         thread = ThreadPoolExecutor(1, thread_name_prefix="models")
         exits.callback(thread.shutdown, wait=False, cancel_futures=True)
@@ -177,6 +181,14 @@ def _answerer(chosen: AdapterSettings, kiwi: ForkServer) -> Answerer:
 
             language = None if settings.prompt == "auto" else settings.prompt
             return ModelAnswerer(open_text_model(settings), language=language, passage_chars=settings.passage_chars)
+
+
+def _text_model(settings: GeneratorSettings) -> TextModel | None:
+    if settings.engine == "extractive":
+        return None
+    from infra.engines.open import open_text_model
+
+    return open_text_model(settings)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from schemas.retrieval import (
     SparseVector,
     SubmittedText,
 )
-from schemas.text import TextOptions
+from schemas.text import Completion, Message, TextDelta, TextOptions
 from schemas.topics import Lane
 from schemas.watermarks import Change, Watermark
 from tests.unit.catalogue_in_memory import MemoryCatalogue
@@ -286,6 +286,25 @@ class FirstPassage:
         return None
 
 
+class EchoModel:
+    """Says the last message again, in two pieces."""
+
+    name = "echo"
+
+    async def complete(self, messages: Sequence[Message], options: TextOptions) -> Completion:
+        return Completion(messages[-1].content, "stop", self.name)
+
+    async def stream(self, messages: Sequence[Message], options: TextOptions) -> AsyncGenerator[TextDelta | Completion]:
+        whole = await self.complete(messages, options)
+        half = len(whole.text) // 2
+        yield TextDelta(whole.text[:half])
+        yield TextDelta(whole.text[half:])
+        yield whole
+
+    async def close(self) -> None:
+        return None
+
+
 @dataclass
 class MemoryChildren:
     """The children of one job."""
@@ -327,6 +346,7 @@ class World:
         ports.parser = PlainParser()
         ports.corpora = RowsHere()
         ports.answerer = FirstPassage()
+        ports.text_model = EchoModel()
         ports.catalogue = ports.catalogue_writer = ports.rebuilds = self.catalogue
         ports.doubts = self.catalogue
         ports.children = self.children

@@ -34,7 +34,7 @@ class Ports(PortSet):
     """What a stage is given: the ports that its `NEEDS` name, and the deployment's facts.
 
     Touching another port raises `PortNotOpen`. A process opens the ports that the stages of its pools need, and no
-    others. `embedder` and `reranker` are None where this process has no such model.
+    others. `embedder`, `reranker` and `text_model` are None where this process has no such model.
     """
 
     answerer = Port[Answerer]()
@@ -53,6 +53,7 @@ class Ports(PortSet):
     rebuilds = Port[RebuildCatalogue]()
     reranker = Port[Reranker | None]()
     sparse = Port[SparseEncoder]()
+    text_model = Port[TextModel | None]()
 
     def __init__(self, deployment: Deployment | None = None) -> None:
         super().__init__()
