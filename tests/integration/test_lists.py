@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 import gateway.http.reads
-import infra.postgres.catalogue
+import infra.postgres.catalogue.writer
 import infra.postgres.queries.catalogue
 from gateway.http.reads import AT_ONCE, Reads, ReadTooSlow, TooManyReads
 from infra.postgres.database import Database
@@ -183,7 +183,7 @@ class TestCollections:
     async def test_a_tenant_may_make_so_many_and_no_more_at_once_either(
         self, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for module in (infra.postgres.queries.catalogue, infra.postgres.catalogue):
+        for module in (infra.postgres.queries.catalogue, infra.postgres.catalogue.writer):
             monkeypatch.setattr(module, "MAX_COLLECTIONS", 3)
         catalogue = PostgresCatalogue(jobs.database)
         [job] = await jobs.submit()
