@@ -199,6 +199,7 @@ async def test_rows_and_messages_of_former_names_still_run(renamed: None, house:
     [by_message] = await house.jobs.submit(**old)
     await house.jobs.fetch("DELETE FROM outbox")  # its message is on the old topic already
     summons = Summons(job_id=by_message, epoch=0, lane=Lane.INTERACTIVE, **old)
+    await house.broker.connect()
     await house.broker.publish(summons.model_dump_json().encode(), topic=topic_name(**old, lane="interactive"))
     rows = [by_message, *await house.submit(3, **old)]
     await house.worker()

@@ -39,7 +39,7 @@ async def run(grounds: Grounds, quick: bool) -> Verdict:
         verdict.check(
             all(abs(abs(shift) - OFF_S) < 60 for shift in shifts), f"the clocks were {shifts} s off: nothing was tried"
         )
-        again = [one for one in site.journal.read().tries if one.attempt > 1]
+        again = [one for one in site.journal.read().tries if one.epoch > 1]
         cut = {one.job for one in site.journal.tries if one.pid in killed and one.how is None}
         verdict.check({one.job for one in again} <= cut, "jobs were tried again whose worker lived")
         verdict.check(site.logged("stage.lease_lost") == 0, "a worker took a lease for lost")
