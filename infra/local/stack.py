@@ -101,11 +101,7 @@ class Stack:
         self._exit.enter_context(_locked(self._data))
         alive = self._exit.enter_context(_alive(self._data))
         _require_free(self._options.host, self._options.port)
-        for name in ("blobs", "index", "logs"):  # tenants' texts and questions: for nobody else on this machine
-            folder = self._data / name
-            folder.mkdir(mode=0o700, exist_ok=True)
-            folder.chmod(0o700)
-        logs = self._data / "logs"
+        logs = self._private("logs")
         env = self._environment()
         asyncio.run(migrate(env["WELIP_POSTGRES_URL"], accept_loss=self._options.accept_loss))
         for name, module in (("gateway", "gateway"), ("worker", "consumers")):
@@ -126,6 +122,13 @@ class Stack:
         self._started[child.name] = time.monotonic()
         child.start(lambda: True, deadline_s=1)  # the gateway is asked for all of them whether they are ready
 
+    def _private(self, name: str) -> Path:
+        """A folder for tenants' texts and questions, which are for nobody else on this machine."""
+        folder = self._data / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+        return folder
+
     def _environment(self) -> dict[str, str]:
         """The settings of the processes: the embedded parts, unless an outside one was named or is set already."""
         o = self._options
@@ -134,8 +137,8 @@ class Stack:
             "WELIP_GATEWAY_PORT": str(o.port),
             "WELIP_AUTH": os.environ.get("WELIP_AUTH", "off"),
             "WELIP_LOG_FORMAT": os.environ.get("WELIP_LOG_FORMAT", "console"),
-            "WELIP_BLOBS_URL": o.s3 or os.environ.get("WELIP_BLOBS_URL") or f"file://{self._data / 'blobs'}",
-            "WELIP_INDEX_URL": os.environ.get("WELIP_INDEX_URL") or f"edge://{self._data / 'index'}",
+            "WELIP_BLOBS_URL": o.s3 or os.environ.get("WELIP_BLOBS_URL") or f"file://{self._private('blobs')}",
+            "WELIP_INDEX_URL": os.environ.get("WELIP_INDEX_URL") or f"edge://{self._private('index')}",
             "WELIP_POSTGRES_URL": o.postgres or os.environ.get("WELIP_POSTGRES_URL") or self._postgres(),
         }
         kafka = o.kafka or os.environ.get("WELIP_KAFKA_URL")

@@ -55,7 +55,7 @@ def kill_at_random(up: Up, client: Client, jobs: list[str], rng: random.Random, 
         before, loading = answers[0], rng.random() < 0.25
         if not loading:
             # One that answers is at work, on quick and on slow machines.
-            until(lambda before=before: answers[0] > before or ended(client, jobs), "it is at work")
+            until(lambda before=before: answers[0] > before or ended(client, jobs), "it is at work", within_s=60)
         began, pause = time.monotonic(), rng.uniform(0.3, 2.0) if loading else rng.uniform(0.0, 0.6)
         while time.monotonic() - began < pause and not ended(client, jobs):
             time.sleep(0.02)
