@@ -214,6 +214,11 @@ class RescueSettings(BaseSettings):
         ge=timedelta(seconds=3),
         description="A worker that has no session with Postgres for so long is dead.",
     )
+    proof: int = Field(
+        4,
+        ge=2,
+        description="Suspicion at which a job fails with `worker_killed`: 2 for each death as the only suspect.",
+    )
 
 
 class RetentionSettings(BaseSettings):

@@ -112,7 +112,7 @@ class Rescuer:
         if dead:
             log.info("rescue.worker_gone", workers=dead)
         charged = now >= self._charged_from
-        lost = await deaths.end_leases(connection, PAGE, dead=dead, charged=charged)
+        lost = await deaths.end_leases(connection, PAGE, dead=dead, charged=charged, proof=self._settings.proof)
         if charged:
             WORKER_DEATHS.inc(len(lost.workers))
         for kind, code in lost.failed:

@@ -68,10 +68,10 @@ WITH lost AS (
     FROM beside
 ), fated AS (
     SELECT *, CASE WHEN cancel_requested THEN 'cancelled'
-                   WHEN proof >= {PROOF} OR max_attempts = 1 THEN 'failed'
+                   WHEN proof >= $9 OR max_attempts = 1 THEN 'failed'
                    ELSE 'retry_wait' END AS fate,
            CASE WHEN cancel_requested THEN NULL
-                WHEN proof >= {PROOF} THEN 'worker_killed'
+                WHEN proof >= $9 THEN 'worker_killed'
                 ELSE 'lease_expired' END AS code
     FROM judged
 ), moved AS (
@@ -126,8 +126,13 @@ async def absent(connection: "Connection") -> set[str]:
     return {row["worker"] for row in await connection.fetch(ABSENT, ATTENDANCE)}
 
 
-async def end_leases(connection: "Connection", limit: int, *, dead: Collection[str] = (), charged: bool = True) -> Lost:
-    """End the tries of `dead` workers and of those whose leases ran out; `charged`: these count as deaths."""
+async def end_leases(
+    connection: "Connection", limit: int, *, dead: Collection[str] = (), charged: bool = True, proof: int = PROOF
+) -> Lost:
+    """End the tries of `dead` workers and of those whose leases ran out; `charged`: these count as deaths.
+
+    `proof`: the suspicion at which a job is taken for the killer.
+    """
     known = backoffs()
     rows = await connection.fetch(
         END_LEASES,
@@ -139,6 +144,7 @@ async def end_leases(connection: "Connection", limit: int, *, dead: Collection[s
         DEFAULT_BACKOFF.longest.total_seconds(),
         list(dead),
         charged,
+        proof,
     )
     lost = Lost(len(rows), {row["lost_by"] for row in rows})
     for row in rows:
