@@ -120,7 +120,7 @@ async def test_a_suspect_that_nobody_claims_holds_back_no_other_for_longer_than_
     assert await life.let_go() == [second]
 
 
-async def test_one_suspect_fewer_goes_than_workers_live_and_fewer_the_more_deaths_they_saw(life: Deaths) -> None:
+async def test_one_suspect_fewer_goes_than_workers_live_and_fewer_the_more_is_against_them(life: Deaths) -> None:
     ids = await life.suspects(8)
     async with AsyncExitStack() as sessions:
         for number in range(4):
@@ -129,10 +129,10 @@ async def test_one_suspect_fewer_goes_than_workers_live_and_fewer_the_more_death
             sessions.push_async_callback(session.execute, "SELECT pg_advisory_unlock_all()")
         assert await life.let_go() == ids[:3]
         await life.claim(*ids[:3])
-        await life.jobs.fetch("UPDATE job SET deaths = 5 WHERE id = $1", ids[3])
+        await life.jobs.fetch("UPDATE job SET suspicion = 3 WHERE id = $1", ids[3])
         await life.jobs.finish(ids[0], 3, S.SUCCEEDED)
         await life.jobs.finish(ids[1], 3, S.SUCCEEDED)
-        assert await life.let_go() == []  # of those with five deaths one goes, when no other suspect is under way
+        assert await life.let_go() == []  # with so much against one, it waits until no other suspect is under way
         await life.jobs.finish(ids[2], 3, S.SUCCEEDED)
         assert await life.let_go() == [ids[3]]
 

@@ -18,8 +18,8 @@ RESCUER_LOCK: Final = 0x57454C4950  # "WELIP": the advisory lock of the one lead
 LEAD: Final = "SELECT pg_try_advisory_xact_lock($1)"
 
 # `retry_wait` -> `queued` when its time has come. Suspects (`queries/deaths.py` says what they are) go a few at a time,
-# so that each is likely to be the only one where it runs: one fewer than workers live, fewer the more deaths they have
-# seen, and at least one. The quickest killers go first: they are found soonest, and cost the others least. A
+# so that each is likely to be the only one where it runs: one fewer than workers live, fewer the more there is against
+# them, and at least one. The quickest killers go first: they are found soonest, and cost the others least. A
 # suspect on its way holds the others back until it has ended its stage, or has run for longer than it did when its
 # worker died, or has been queued for a minute: nobody need wait for a pool without workers.
 QUEUE_DUE: Final = f"""
@@ -28,16 +28,16 @@ WITH workers AS (
     WHERE locktype = 'advisory' AND classid::bigint = $2 AND mode = 'ShareLock' AND granted
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ), on_its_way AS (
-    SELECT count(*) AS n, max(deaths) AS deaths FROM job
+    SELECT count(*) AS n, max(suspicion) AS suspicion FROM job
     WHERE {SUSPECT} AND (state = 'queued' AND due_at > now() - interval '1 min' OR state = 'running' AND NOT {OUTRAN})
 ), lined_up AS (
-    SELECT id, row_number() OVER line AS place, max(deaths) OVER line AS deaths FROM job
+    SELECT id, row_number() OVER line AS place, max(suspicion) OVER line AS suspicion FROM job
     WHERE {SUSPECT} AND state = 'retry_wait' AND due_at <= now()
     WINDOW line AS (ORDER BY died_after, id)
 ), suspect AS (
     SELECT job.id FROM job JOIN lined_up USING (id) CROSS JOIN on_its_way CROSS JOIN workers
     WHERE job.state = 'retry_wait' AND place + on_its_way.n
-        <= greatest(1, {DEATHS_OF_A_SUSPECT} * (living - 1) / greatest(lined_up.deaths, on_its_way.deaths))
+        <= greatest(1, 2 * (living - 1) / (2 + greatest(lined_up.suspicion, on_its_way.suspicion)))
     FOR UPDATE OF job SKIP LOCKED
 ), other AS (
     SELECT id FROM job WHERE state = 'retry_wait' AND due_at <= now() AND deaths < {DEATHS_OF_A_SUSPECT}
