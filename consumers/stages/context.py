@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from consumers.stages.ports import Ports
+from consumers.stages.ports import Ports, Transcript
 from schemas.outcomes import Outcome
 from schemas.requester import Requester
 from schemas.topics import Lane
@@ -17,6 +17,19 @@ Carry = TypeVar("Carry", covariant=True)
 
 async def _silent(done: int, total: int, message: str | None) -> None:
     """Discards progress."""
+
+
+class Unread:
+    """The transcript of a job that nobody can follow."""
+
+    def begin(self) -> None:
+        """Nobody reads it."""
+
+    def write(self, text: str) -> None:
+        """Nobody reads it."""
+
+    async def settle(self, text: str) -> None:
+        """Nobody reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,8 @@ class StageJob(Generic[In, Carry]):
     started_at: datetime
     report: Callable[[int, int, str | None], Awaitable[None]] = field(default=_silent)
     """`await job.report(done, total, message)`: live progress; cheap, at most a few writes a second reach Postgres."""
+    transcript: Transcript = field(default_factory=Unread)
+    """The text while it is written, if the submission asks for it: `consumers/stages/ports/transcript.py`."""
 
     @property
     def requester(self) -> Requester:

@@ -318,6 +318,22 @@ class MemoryChildren:
                 yield summary
 
 
+class Kept:
+    """A transcript that stays here: what was said to it, in its order."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def begin(self) -> None:
+        self.said.append("<begin>")
+
+    def write(self, text: str) -> None:
+        self.said.append(text)
+
+    async def settle(self, text: str) -> None:
+        self.said.append(f"<settled {text}>")
+
+
 @dataclass
 class World:
     """All ports of one deployment, and jobs to run in it."""

@@ -26,6 +26,7 @@ from consumers.stages.ports.needs import PortSet
 from consumers.stages.ports.needs import needs as needs
 from consumers.stages.ports.text import Answerer as Answerer
 from consumers.stages.ports.text import TextModel as TextModel
+from consumers.stages.ports.transcript import Transcript as Transcript
 from schemas.catalogue import CollectionRecord as CollectionRecord
 from schemas.catalogue import StoredDocument as StoredDocument
 
