@@ -15,9 +15,11 @@ from infra.analysis.limits import MODULE as KIWI
 from infra.blobs.counted import CountedBlobs
 from infra.blobs.open import open_blobs
 from infra.corpora.reader import IsolatedCorpusReader
-from infra.engines.open import embedder_name, open_embedder, open_reranker, reranker_name
+from infra.engines.names import embedder_name, reranker_name
+from infra.engines.open import open_embedder, open_reranker
 from infra.files import PublishedFiles
 from infra.isolation.forks import ForkServer
+from infra.models import of_settings
 from infra.patience import patiently
 from infra.postgres.catalogue.doubts import PostgresDoubts
 from infra.postgres.catalogue.reader import PostgresCatalogueReader
@@ -180,7 +182,9 @@ def _answerer(chosen: AdapterSettings, kiwi: ForkServer) -> Answerer:
             from infra.engines.open import open_text_model
 
             language = None if settings.prompt == "auto" else settings.prompt
-            return ModelAnswerer(open_text_model(settings), language=language, passage_chars=settings.passage_chars)
+            return ModelAnswerer(
+                open_text_model(of_settings(settings)), language=language, passage_chars=settings.passage_chars
+            )
 
 
 def _text_model(settings: GeneratorSettings) -> TextModel | None:
@@ -188,7 +192,7 @@ def _text_model(settings: GeneratorSettings) -> TextModel | None:
         return None
     from infra.engines.open import open_text_model
 
-    return open_text_model(settings)
+    return open_text_model(of_settings(settings))
 
 
 @contextmanager

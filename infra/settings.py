@@ -5,6 +5,7 @@ Durations are seconds (`15`, `0.5`) or ISO 8601 (`PT15S`).
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
@@ -73,6 +74,13 @@ class IndexSettings(BaseSettings):
     url: str = "edge://.welip/index"
     api_key: SecretStr | None = None
     rebuild: bool = True
+
+
+class ModelSettings(BaseSettings):
+    """The models file, TOML or YAML: see `docs/engines.md`. Alike for gateway and workers."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+    models: Path | None = Field(None, validation_alias="WELIP_MODELS", description="Absent: one model, `default`.")
 
 
 class GeneratorSettings(BaseSettings):

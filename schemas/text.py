@@ -6,22 +6,38 @@ from typing import Any, Literal
 
 from schemas.retrieval import FinishReason, Usage
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that a model asks its caller to call. `arguments`: JSON, as the model wrote it; it may be broken."""
+
+    id: str
+    name: str
+    arguments: str
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    `tool_calls`: what an assistant's turn asked for; a turn of the role `tool` answers the call of `tool_call_id`.
+    """
 
     role: Role
     content: str
+    tool_calls: Sequence[ToolCall] = ()
+    tool_call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TextOptions:
     """How to write: at most `max_tokens`, thoughts included; the engine decides what is None.
 
-    `temperature` is in 0..2, `top_p` in 0..1. `schema` is a JSON schema that the text must follow.
+    `temperature` is in 0..2, `top_p` in 0..1. `schema` is a JSON schema that the text must follow; `json_object` asks
+    for any JSON object. `tools` are functions that the model may call, as OpenAI's chat completions write them, and so
+    is `tool_choice`.
     """
 
     max_tokens: int = 256
@@ -30,6 +46,9 @@ class TextOptions:
     stop: Sequence[str] = ()
     seed: int | None = None
     schema: Mapping[str, Any] | None = None
+    json_object: bool = False
+    tools: Sequence[Mapping[str, Any]] = ()
+    tool_choice: str | Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +70,4 @@ class Completion:
     model: str
     usage: Usage = field(default_factory=Usage)
     refusal: str | None = None
+    tool_calls: Sequence[ToolCall] = ()

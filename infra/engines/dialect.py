@@ -56,6 +56,10 @@ class Dialect:
         if options.schema is not None:
             schema = {"name": "answer", "schema": dict(options.schema), "strict": True}
             fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif options.json_object:
+            fields["response_format"] = {"type": "json_object"}
+        if options.tools:
+            fields |= {"tools": [dict(tool) for tool in options.tools], "tool_choice": options.tool_choice}
         if stream:
             fields |= {"stream": True, "stream_options": {"include_usage": True}}
         taken = {name: value for name, value in fields.items() if value is not None and name not in self._left_out}
@@ -92,15 +96,30 @@ class Dialect:
         log.info("engine.parameter_refused", model=self._model, parameters=sorted(names))
         return True
 
-    def _messages(self, messages: Sequence[Message]) -> list[dict[str, str]]:
+    def _messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         if self._system != "none":
             return [
-                {"role": self._system if one.role == "system" else one.role, "content": one.content} for one in messages
+                {**_written(one), "role": self._system} if one.role == "system" else _written(one) for one in messages
             ]
         rules = [one.content for one in messages if one.role == "system"]
-        written = [{"role": one.role, "content": one.content} for one in messages if one.role != "system"]
+        written = [_written(one) for one in messages if one.role != "system"]
         if rules and written and written[0]["role"] == "user":
             written[0]["content"] = "\n\n".join([*rules, written[0]["content"]])
         elif rules:
             written.insert(0, {"role": "user", "content": "\n\n".join(rules)})
         return written
+
+
+def _written(message: Message) -> dict[str, Any]:
+    """A turn as JSON."""
+    written: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        written["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+        # Where calls say it all, engines take null; some refuse an empty text.
+        written["content"] = message.content or None
+    if message.tool_call_id is not None:
+        written["tool_call_id"] = message.tool_call_id
+    return written

@@ -1,5 +1,6 @@
-"""The models that the settings name; and the names of embedder and reranker, which need no model."""
+"""Opens the models that the settings and the models file name."""
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Final, assert_never
@@ -9,53 +10,61 @@ from pydantic import SecretStr
 from infra.engines.batching import in_thread
 from infra.engines.dialect import Dialect
 from infra.engines.embedder import BatchedEmbedder, EmbeddingCache
+from infra.engines.limited import ChatEngine, LimitedTextModel
+from infra.engines.names import embedder_name
 from infra.engines.openai import OpenAITextModel
 from infra.engines.rerank_endpoint import RerankEndpoint
 from infra.engines.reranker import BatchedReranker
-from infra.settings import EmbedderSettings, GeneratorSettings, RerankerSettings
+from infra.settings import EmbedderSettings, RerankerSettings
+from schemas.errors import Conflict
+from schemas.models import ModelSpec, OpenAIModel
 
 REQUESTS_AT_ONCE: Final = 4
 """To an embedding endpoint: it is seldom one request that fills a server."""
 
-E5_SMALL: Final = "multilingual-e5-small-q4"
-"""What a collection is recorded with. The weights are part of a package whose version is pinned."""
+
+def open_text_model(spec: ModelSpec) -> ChatEngine:
+    """The language model of a row that can chat, within the row's limits. Raises `Conflict` where it cannot be."""
+    engine = _engine(spec)
+    limited = spec.limits.at_once is not None or spec.limits.requests_per_minute is not None
+    return LimitedTextModel(engine, spec.limits) if limited else engine
 
 
-def embedder_name(settings: EmbedderSettings) -> str | None:
-    """What a collection is recorded with: the model, and every setting that changes its vectors."""
-    if settings.engine == "none":
-        return None
-    if settings.engine == "e5-small":
-        return E5_SMALL
-    name = f"{settings.model}+learned" if settings.engine == "bge-m3" else settings.model
-    if settings.dimension is not None:
-        name += f"[:{settings.dimension}]"
-    prefixes = settings.query_prefix, settings.document_prefix
-    return f"{name}{prefixes}" if any(prefixes) else name
-
-
-def reranker_name(settings: RerankerSettings) -> str | None:
-    """The reranker's model, None without one."""
-    return None if settings.engine == "none" else settings.model
-
-
-def open_text_model(settings: GeneratorSettings) -> OpenAITextModel:
-    """The chat engine behind an address, with the parameters that it accepts."""
-    dialect = Dialect(
-        settings.model,
-        length=settings.length_field,
-        sampling=settings.sampling,
-        system=settings.system_role,
-        extra=settings.body,
+def _engine(spec: ModelSpec) -> ChatEngine:
+    match spec:
+        case OpenAIModel():
+            dialect = Dialect(
+                spec.on_the_server,
+                length=spec.length_field,
+                sampling=spec.sampling,
+                system=spec.system_role,
+                extra=spec.options,
+            )
+            return OpenAITextModel(
+                spec.url, spec.title, _key(spec), spec.timeout_s, headers=_headers(spec.headers), dialect=dialect
+            )
+    raise Conflict(
+        f"model {spec.name!r}: this version cannot chat by the engine {spec.engine!r}", code="engine_unknown"
     )
-    return OpenAITextModel(
-        settings.url,
-        settings.model,
-        _revealed(settings.api_key),
-        settings.timeout.total_seconds(),
-        headers=_headers(settings.headers),
-        dialect=dialect,
+
+
+def open_vectors(spec: OpenAIModel) -> BatchedEmbedder:
+    """The embedding model of a row that can make embeddings."""
+    from infra.engines.openai_embeddings import OpenAIEmbeddings
+
+    asked = spec.vectors
+    endpoint = OpenAIEmbeddings(
+        spec.url,
+        spec.on_the_server,
+        _key(spec),
+        spec.timeout_s,
+        headers=_headers(spec.headers),
+        dimension=asked.dimension or 0,
+        query_prefix=asked.query_prefix,
+        document_prefix=asked.document_prefix,
     )
+    at_once = spec.limits.at_once or REQUESTS_AT_ONCE
+    return BatchedEmbedder(spec.title, endpoint, endpoint.encode, batch=asked.batch, lanes=at_once)
 
 
 def open_embedder(settings: EmbedderSettings, cache: EmbeddingCache | None, thread: Executor) -> BatchedEmbedder | None:
@@ -137,6 +146,17 @@ def open_reranker(settings: RerankerSettings, thread: Executor) -> BatchedRerank
 
 def _revealed(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
+
+
+def _key(spec: OpenAIModel) -> str | None:
+    """The bearer token. Raises `Conflict` when the variable that should hold it is not set."""
+    if spec.api_key_env is None:
+        return _revealed(spec.api_key)
+    found = os.environ.get(spec.api_key_env)
+    if not found:
+        why = f"model {spec.name!r}: api_key_env: the variable {spec.api_key_env} is not set in this process"
+        raise Conflict(why, code="api_key_missing")
+    return found
 
 
 def _headers(secrets: Mapping[str, SecretStr]) -> dict[str, str]:

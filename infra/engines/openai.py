@@ -84,7 +84,7 @@ class OpenAITextModel:
                 return
 
     def _completion(self, reply: Reply) -> Completion:
-        return Completion(reply.text, reply.finish_reason, self._model, reply.usage, reply.refusal)
+        return Completion(reply.text, reply.finish_reason, self._model, reply.usage, reply.refusal, reply.tool_calls)
 
 
 async def _pieces(response: httpx.Response) -> AsyncGenerator[Any]:

@@ -1,11 +1,14 @@
 """Chat completions as engines write them: whole, in pieces, or in the forms of other years."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from infra.engines.endpoint import unreadable
 from infra.engines.thoughts import Spoken
 from schemas.retrieval import FinishReason, Usage
+from schemas.text import ToolCall
 
 _FINISH: Final[Mapping[str, FinishReason]] = {
     "stop": "stop",
@@ -34,6 +37,7 @@ class Reply:
         self.usage = Usage()
         self._refusal: list[str] = []
         self._spoken = Spoken()
+        self._calls: dict[int, _Call] = {}
 
     @property
     def text(self) -> str:
@@ -44,6 +48,14 @@ class Reply:
     def refusal(self) -> str | None:
         """The model's own sentence, where it refuses."""
         return "".join(self._refusal) or None
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The functions that the model asks for so far, in its order."""
+        return tuple(
+            ToolCall(call.id or f"call_{at}", call.name, "".join(call.arguments))
+            for at, call in sorted(self._calls.items())
+        )
 
     def add(self, body: Any) -> str:
         """Take a completion, or a piece of one; what may be shown of it. Raises `EngineReplyBroken`."""
@@ -61,8 +73,9 @@ class Reply:
         message = choice.get("message") or choice.get("delta") or {"content": choice.get("text")}
         if not isinstance(message, dict):
             raise unreadable("chat completions")
-        if message.get("tool_calls") and self.finish_reason is None:
-            self.finish_reason = "tool_calls"
+        if isinstance(called := message.get("tool_calls"), list) and called:
+            self.finish_reason = self.finish_reason or "tool_calls"
+            self._called(called)
         if isinstance(refusal := message.get("refusal"), str):
             self._refusal.append(refusal)
         return self._spoken.feed(self._content(message.get("content")))
@@ -70,6 +83,23 @@ class Reply:
     def end(self) -> str:
         """The rest that may be shown, once nothing more comes."""
         return self._spoken.end()
+
+    def _called(self, pieces: list[Any]) -> None:
+        """Calls, or pieces of them: a piece names its call by `index`; whole ones stand in order."""
+        for at, piece in enumerate(pieces):
+            match piece:
+                case {"function": dict() as function}:
+                    index = piece.get("index")
+                    call = self._calls.setdefault(index if isinstance(index, int) else at, _Call())
+                    call.id = call.id or _word(piece.get("id"))
+                    call.name = call.name or _word(function.get("name"))
+                    arguments = function.get("arguments")
+                    # Some engines give the object itself instead of its JSON.
+                    call.arguments.append(
+                        json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, dict) else _word(arguments)
+                    )
+                case _:
+                    raise unreadable("chat completions")
 
     def _content(self, content: Any) -> str:
         """Text, or the text of a list of parts: thoughts, which some engines send as parts, are none of it."""
@@ -87,6 +117,17 @@ class Reply:
                 case {"type": kind, "text": str() as text} if kind in _TEXT:
                     texts.append(text)
         return "".join(texts)
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _count(value: Any) -> int:

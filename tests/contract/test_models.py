@@ -20,7 +20,8 @@ from pydantic import ValidationError
 from consumers.stages.ports import Embedder, Reranker
 from infra.engines.batching import in_thread
 from infra.engines.embedder import BatchedEmbedder
-from infra.engines.open import embedder_name, open_embedder, open_reranker
+from infra.engines.names import embedder_name
+from infra.engines.open import open_embedder, open_reranker
 from infra.settings import EmbedderSettings, RerankerSettings
 from schemas.errors import (
     Conflict,

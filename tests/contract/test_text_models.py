@@ -19,10 +19,18 @@ from consumers.stages.ports import TextModel
 from infra.engines.dialect import Dialect
 from infra.engines.open import open_text_model
 from infra.engines.openai import OpenAITextModel
+from infra.models import of_settings
 from infra.settings import GeneratorSettings
-from schemas.errors import DependencyUnavailable, EngineOverloaded, EngineRefused, EngineTrouble, JobError
+from schemas.errors import (
+    DependencyUnavailable,
+    EngineOverloaded,
+    EngineRefused,
+    EngineReplyBroken,
+    EngineTrouble,
+    JobError,
+)
 from schemas.retrieval import Usage
-from schemas.text import Completion, Message, TextDelta, TextOptions
+from schemas.text import Completion, Message, TextDelta, TextOptions, ToolCall
 from tests.contract.engine_server import EngineServer, Reply, engine_server
 
 OPTIONS = TextOptions(max_tokens=64, temperature=0.0)
@@ -38,7 +46,7 @@ async def chat() -> AsyncIterator[EngineServer]:
 
 @contextlib.asynccontextmanager
 async def opened(chat: EngineServer, **settings: Any) -> AsyncIterator[TextModel]:
-    model = open_text_model(GeneratorSettings(url=chat.url, model="m", **settings))
+    model = open_text_model(of_settings(GeneratorSettings(url=chat.url, model="m", **settings)))
     try:
         yield model
     finally:
@@ -473,3 +481,66 @@ class TestLearning:
     def test_what_is_configured_is_not_learned_away(self) -> None:
         dialect = Dialect("m", extra={"temperature": 1})
         assert dialect.body(TALK, OPTIONS)["temperature"] == 1
+
+
+TOOLS = [{"type": "function", "function": {"name": "height", "parameters": {"type": "object"}}}]
+CALLED = ToolCall("c1", "height", '{"mountain": "한라산"}')
+
+
+class TestTools:
+    async def test_tools_are_offered_and_turns_about_calls_told(self, chat: EngineServer) -> None:
+        talk = [Message("user", "높이는?"), Message("assistant", "", [CALLED]), Message("tool", "1947", (), "c1")]
+        async with opened(chat) as model:
+            await model.complete(talk, TextOptions(tools=TOOLS, tool_choice="auto"))
+        [body] = chat.bodies
+        assert (body["tools"], body["tool_choice"]) == (TOOLS, "auto")
+        function = {"name": "height", "arguments": CALLED.arguments}
+        assert body["messages"][1:] == [
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "c1", "type": "function", "function": function}],
+            },
+            {"role": "tool", "content": "1947", "tool_call_id": "c1"},
+        ]
+
+    async def test_a_request_without_tools_says_nothing_of_them(self, chat: EngineServer) -> None:
+        await complete(chat)
+        assert not {"tools", "tool_choice", "response_format"} & set(chat.bodies[0])
+
+    async def test_any_json_object_may_be_asked_for(self, chat: EngineServer) -> None:
+        await complete(chat, TextOptions(json_object=True))
+        assert chat.bodies[0]["response_format"] == {"type": "json_object"}
+
+    @pytest.mark.parametrize("arguments", [CALLED.arguments, {"mountain": "한라산"}], ids=["text", "object"])
+    async def test_calls_of_a_whole_reply_are_read(self, chat: EngineServer, arguments: Any) -> None:
+        call = {"id": "c1", "type": "function", "function": {"name": "height", "arguments": arguments}}
+        chat.reply = chat.says(None, None, tool_calls=[call])
+        reply = await complete(chat)
+        assert (reply.text, reply.finish_reason, list(reply.tool_calls)) == ("", "tool_calls", [CALLED])
+
+    async def test_calls_in_pieces_are_put_together(self, chat: EngineServer) -> None:
+        def piece(index: int, call_id: str | None = None, **function: str) -> dict[str, Any]:
+            call = {"index": index, "function": function, **({"id": call_id} if call_id else {})}
+            return {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
+
+        end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
+        chat.reply = chat.sends(
+            piece(0, "c1", name="height", arguments=""),
+            piece(0, arguments='{"mountain": '),
+            piece(1, name="now", arguments="{}"),
+            piece(0, arguments='"한라산"}'),
+            end,
+            "[DONE]",
+        )
+        deltas, reply = await stream(chat)
+        assert deltas == []
+        assert (reply.finish_reason, list(reply.tool_calls)) == (
+            "tool_calls",
+            [CALLED, ToolCall("call_1", "now", "{}")],
+        )
+
+    async def test_a_call_that_is_none_is_unreadable(self, chat: EngineServer) -> None:
+        chat.reply = chat.says(None, "tool_calls", tool_calls=["height"])
+        with pytest.raises(EngineReplyBroken):
+            await complete(chat)

@@ -14,6 +14,7 @@ from consumers.executor import Executor, Try
 from consumers.held import HeldJobs
 from consumers.stages.inference.answering import ModelAnswerer
 from infra.engines.open import open_text_model
+from infra.models import of_settings
 from infra.postgres.database import Database
 from infra.settings import GeneratorSettings
 from schemas.kinds.inference import Found
@@ -33,7 +34,7 @@ class Answering:
     def __init__(self, database: Database, engine: EngineServer) -> None:
         self.jobs = Jobs(database)
         self.engine = engine
-        self.model = open_text_model(GeneratorSettings(url=engine.url, model="m"))
+        self.model = open_text_model(of_settings(GeneratorSettings(url=engine.url, model="m")))
         ports = World().ports
         ports.answerer = ModelAnswerer(self.model)
         self.executor = Executor(database, Completions(database, lambda: None, worker="w"), HeldJobs(), ports)

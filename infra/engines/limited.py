@@ -1,0 +1,67 @@
+"""A language model within the limits that its row in the models file sets for each worker."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Protocol
+
+from aiolimiter import AsyncLimiter
+
+from schemas.models import Limits
+from schemas.text import Completion, Message, TextDelta, TextOptions
+
+
+class ChatEngine(Protocol):
+    """What every adapter of a language model offers: the port `TextModel`, as infra may know it."""
+
+    @property
+    def name(self) -> str:
+        """What results call it."""
+
+    async def complete(self, messages: Sequence[Message], options: TextOptions) -> Completion:
+        """The whole text at once."""
+
+    def stream(self, messages: Sequence[Message], options: TextOptions) -> AsyncGenerator[TextDelta | Completion]:
+        """The text while it is written."""
+
+    async def close(self) -> None:
+        """Release connections and weights."""
+
+
+class LimitedTextModel:
+    """Requests wait here until the limits let them through, in the order in which they came."""
+
+    def __init__(self, model: ChatEngine, limits: Limits) -> None:
+        self._model = model
+        self._room = None if limits.at_once is None else asyncio.Semaphore(limits.at_once)
+        # The limiter lets `max_rate` through at once and refills evenly. One a minute at least, with a longer period:
+        # a rate below 1 would never let anything through.
+        rate = limits.requests_per_minute
+        self._pace = None if rate is None else AsyncLimiter(max(rate, 1), 60 if rate >= 1 else 60 / rate)
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self._model.name
+
+    async def complete(self, messages: Sequence[Message], options: TextOptions) -> Completion:
+        """The whole text at once, when it is this request's turn."""
+        async with self._turn():
+            return await self._model.complete(messages, options)
+
+    async def stream(self, messages: Sequence[Message], options: TextOptions) -> AsyncGenerator[TextDelta | Completion]:
+        """The text while it is written. It counts as under way until the generator ends or is closed."""
+        async with self._turn(), contextlib.aclosing(self._model.stream(messages, options)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def close(self) -> None:
+        """Close the model."""
+        await self._model.close()
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        async with self._room or contextlib.nullcontext():
+            if self._pace is not None:
+                await self._pace.acquire()
+            yield
