@@ -9,11 +9,12 @@ from consumers.stages.comparing import compare
 from consumers.stages.ports import IndexDoubts, VectorIndex
 from schemas.errors import DependencyUnavailable
 from schemas.retrieval import IndexName
+from schemas.watermarks import Age
 
 log = structlog.get_logger(__name__)
 
 EVERY_S: Final = 10.0
-"""How often the worker looks whether Postgres's numbers have fallen."""
+"""How often the worker looks whether Postgres was restored."""
 
 
 class Catalogue(IndexDoubts, Protocol):
@@ -22,8 +23,8 @@ class Catalogue(IndexDoubts, Protocol):
     async def indexes(self) -> list[IndexName]:
         """Those that collections name, those that are being built first."""
 
-    async def last_number(self) -> int:
-        """The highest version or generation that was given: it falls only when Postgres is restored."""
+    async def age(self) -> Age:
+        """How far Postgres has gone, and in which copy of it."""
 
     async def pass_number(self, number: int) -> None:
         """Give only higher numbers from now on."""
@@ -35,20 +36,18 @@ class RestoreWatch:
     def __init__(self, catalogue: Catalogue, index: VectorIndex) -> None:
         self._catalogue = catalogue
         self._index = index
-        self._last_number = 0
-        self._compared = False
+        self._compared: Age | None = None
 
     async def look(self) -> None:
         """Compare if it was not done since Postgres has gone back. While Postgres or the index is away, the next look
         does it."""
         try:
-            number = await self._catalogue.last_number()
-            if number < self._last_number or not self._compared:
-                self._compared = False
+            age = await self._catalogue.age()
+            if self._compared is None or not age.follows(self._compared):
+                self._compared = None
                 await self._compare_all()
-                self._compared = True
-                number = await self._catalogue.last_number()
-            self._last_number = number
+                # A restore while they were compared is another copy, and found by the next look.
+            self._compared = age
         except DependencyUnavailable as error:
             log.warning("restore_watch.away", error=error.message)
 

@@ -17,6 +17,18 @@ class Doubt(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Age:
+    """How far the catalogue has gone: the highest number it gave, and the copy of the database that it lives in."""
+
+    number: int
+    copy: str
+
+    def follows(self, before: "Age") -> bool:
+        """Whether this may be `before` a while later, with nothing restored between."""
+        return self.copy == before.copy and self.number >= before.number
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """A change that the catalogue has recorded in an index: the `number`th one of the generation `incarnation`."""
 

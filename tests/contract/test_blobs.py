@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from infra.blobs.pipe import BrokenStreamError, ChunkPipe
 from infra.blobs.s3 import PART_BYTES, MinioBlobs
 from infra.local.minio import MinioServer
 from schemas.errors import Conflict, DependencyUnavailable, InvalidInput, NotFound
+from tests.freezing import freeze, thaw
 from tests.servers import skip_unless_minio
 
 MIB = 1 << 20
@@ -359,7 +359,7 @@ class TestMinio:
             store = self.store(server, timeout_s=1)
             await store.ensure()
             assert server.pid is not None
-            os.kill(server.pid, signal.SIGSTOP)
+            freeze(server.pid)
             try:
                 begun = time.monotonic()
                 for attempt in (store.get("t/a"), store.check()):
@@ -367,7 +367,7 @@ class TestMinio:
                         await attempt
                 assert time.monotonic() - begun < 10
             finally:
-                os.kill(server.pid, signal.SIGCONT)
+                thaw(server.pid)
             await store.close()
 
     async def test_something_else_on_the_port_is_reported(self) -> None:

@@ -3,7 +3,6 @@
 Every text that froze a reader was one that nobody had thought of. So the reader is frozen from outside, by SIGSTOP.
 """
 
-import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import psutil
 import pytest
 
 from tests.e2e.processes import Up, until
+from tests.freezing import freeze, thaw
 
 KINDS = ["welip-parse-i", "welip-analyse-i"]
 """How processes are called that read the documents of interactive jobs; the kernel keeps 15 characters."""
@@ -57,11 +57,11 @@ def frozen(
     processes = readers(up, request.param)
     assert processes
     for process in processes:
-        process.suspend()
+        freeze(process.pid)
     yield processes
     for process in processes:
         if process.is_running():
-            process.send_signal(signal.SIGCONT)
+            thaw(process.pid)
 
 
 def test_searches_go_on_and_cancelling_kills_the_reader(

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -132,13 +131,3 @@ class SmallDisk:
     def _free(self) -> int:
         found = os.statvfs(self.path)
         return found.f_bavail * found.f_frsize
-
-
-def freeze(pid: int) -> None:
-    """Stop a process where it stands, its threads too."""
-    os.kill(pid, signal.SIGSTOP)
-
-
-def thaw(pid: int) -> None:
-    """Let it go on."""
-    os.kill(pid, signal.SIGCONT)

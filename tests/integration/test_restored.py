@@ -45,8 +45,19 @@ class Backup:
         subprocess.run([BIN / "pg_dump", "-Fc", "-d", url, "-f", file], check=True, capture_output=True)
 
     def restore(self) -> None:
-        command = [BIN / "pg_restore", "--clean", "--if-exists", "-d", self._url, self._file]
-        subprocess.run(command, check=True, capture_output=True)
+        self._load("--clean", "--if-exists")
+
+    def empty(self) -> None:
+        """What a restore into an empty database begins with."""
+        drop = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+        subprocess.run([BIN / "psql", "-qX", "-d", self._url, "-c", drop], check=True, capture_output=True)
+
+    def load(self, section: str) -> None:
+        """Into the emptied database: `pre-data`, then `data`, then `post-data`."""
+        self._load("--section", section)
+
+    def _load(self, *options: str) -> None:
+        subprocess.run([BIN / "pg_restore", *options, "-d", self._url, self._file], check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -107,14 +118,16 @@ async def test_a_restore_under_running_workers_is_found_by_the_next_write(
     assert await doubt(conductor) is Doubt.NEWER
 
 
+@pytest.mark.parametrize("seen", [True, False], ids=["after the change was seen", "before"])
 async def test_a_restore_under_running_workers_is_found_without_a_write(
-    conductor: Conductor, back_up: Callable[[], Backup]
+    conductor: Conductor, back_up: Callable[[], Backup], seen: bool
 ) -> None:
     watch = RestoreWatch(conductor.catalogue, conductor.world.index)
     await watch.look()
     backup = back_up()
     await conductor.run(delete=["a"])
-    await watch.look()
+    if seen:
+        await watch.look()
     backup.restore()
     await watch.look()
     assert await doubt(conductor) is Doubt.NEWER
@@ -200,3 +213,18 @@ async def test_it_can_be_left_to_the_operator(database: Database, conductor: Con
     assert await rebuilds(conductor) == 0
     async with database.connection() as connection:
         assert await doubts.doubted(connection) == 1
+
+
+async def test_a_look_in_the_middle_of_a_restore_is_not_the_last_one(
+    conductor: Conductor, back_up: Callable[[], Backup]
+) -> None:
+    watch = RestoreWatch(conductor.catalogue, conductor.world.index)
+    await watch.look()
+    backup = back_up()
+    await conductor.run(delete=["a"])
+    backup.empty()
+    await watch.look()
+    for section in ("pre-data", "data", "post-data"):
+        backup.load(section)
+        await watch.look()
+    assert await doubt(conductor) is Doubt.NEWER

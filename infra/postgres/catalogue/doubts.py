@@ -8,11 +8,12 @@ import uuid_utils.compat as uuids
 
 from infra.postgres.database import Database
 from infra.postgres.queries import doubts, rebuilds, submit
+from schemas.errors import DependencyUnavailable
 from schemas.kinds.indexing import IndexingInput
 from schemas.kinds.registry import KINDS
 from schemas.retrieval import IndexName
 from schemas.topics import Lane
-from schemas.watermarks import Change, Claim, Doubt, Watermark, doubt_of
+from schemas.watermarks import Age, Change, Claim, Doubt, Watermark, doubt_of
 
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
@@ -67,10 +68,14 @@ class PostgresDoubts:
         )
         return found
 
-    async def last_number(self) -> int:
-        """The highest version or generation that was given: it falls only when Postgres is restored."""
-        async with self._database.connection() as connection:
-            return await doubts.last_number(connection)
+    async def age(self) -> Age:
+        """How far Postgres has gone, and in which copy of it."""
+        try:
+            async with self._database.connection() as connection:
+                row = await doubts.age(connection)
+        except asyncpg.UndefinedTableError as error:
+            raise DependencyUnavailable(f"Postgres is being restored: {error}") from error
+        return Age(row["number"], f"{row['file']} {row['constraints']} {row['started']}")
 
     async def pass_number(self, number: int) -> None:
         """Give only higher numbers from now on."""

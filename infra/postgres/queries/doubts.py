@@ -31,7 +31,14 @@ DOUBT: Final = "UPDATE generation SET doubt = $2 WHERE id = $1 AND doubt IS NULL
 # How many collections search in an index that is in doubt.
 DOUBTED: Final = "SELECT count(*) FROM collection c JOIN generation g ON g.id = c.generation WHERE g.doubt IS NOT NULL"
 
-LAST_NUMBER: Final = "SELECT last_value FROM indexing_number"
+# What no restore leaves as it was. A dump makes the table and its file anew, and, when every row is there, its
+# constraints; a copy of the files, or a replica, is another start of the server.
+AGE: Final = """
+SELECT last_value AS number, pg_relation_filenode(to_regclass('generation')) AS file,
+       (SELECT string_agg(oid::text, ',' ORDER BY oid) FROM pg_constraint WHERE conrelid = to_regclass('generation'))
+           AS constraints, pg_postmaster_start_time() AS started
+FROM indexing_number
+"""
 
 # A number of an index that exists is never given to another one.
 PASS_NUMBER: Final = "SELECT setval('indexing_number', $1) FROM indexing_number WHERE last_value < $1"
@@ -60,10 +67,11 @@ async def doubted(connection: "Connection") -> int:
     return count
 
 
-async def last_number(connection: "Connection") -> int:
-    """The highest version or generation that was given."""
-    number: int = await connection.fetchval(LAST_NUMBER)
-    return number
+async def age(connection: "Connection") -> asyncpg.Record:
+    """`number`, the highest version or generation that was given, and what tells this database from a restored one."""
+    row = await connection.fetchrow(AGE)
+    assert row is not None
+    return row
 
 
 async def pass_number(connection: "Connection", number: int) -> None:

@@ -6,9 +6,9 @@ from typing import Final
 
 from tests.faults.grounds import Grounds
 from tests.faults.journal import Try
-from tests.faults.servers import freeze, thaw
 from tests.faults.site import LEASE_S, NotInTime, Site, eventually
 from tests.faults.verdict import Verdict, judge
+from tests.freezing import freeze, thaw
 
 NAME: Final = "SIGSTOP a worker past its lease, then SIGCONT"
 BOUND_S: Final = 30.0
