@@ -95,6 +95,7 @@ def create_app(
             await asyncio.gather(*opening, return_exceptions=True)
             await endings.close()
             await database.close()
+            await storage.close()
             log.info("gateway.stopped")
 
     app = FastAPI(

@@ -34,13 +34,14 @@ async def serve() -> None:
     database = Database(PostgresSettings(), application="welip-relay")
     await database.open_patiently()
     broker = kafka_broker(kafka, client_id="welip-relay")
+    blobs = open_blobs(BlobsSettings())
     agents = Agents(
         database,
         broker,
         kafka=kafka,
         relay=RelaySettings(),
         rescue=RescueSettings(),
-        retention=Retention(database, open_blobs(BlobsSettings()), RetentionSettings()),
+        retention=Retention(database, blobs, RetentionSettings()),
     )
     try:
         async with agents:
@@ -48,6 +49,7 @@ async def serve() -> None:
             await stopped_by_signal(agents.join(), ends_within_s=ENDS_WITHIN_S)
     finally:
         await database.close()
+        await blobs.close()
 
 
 def main() -> int:

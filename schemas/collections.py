@@ -5,7 +5,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from schemas.watermarks import Doubt
 
@@ -14,6 +22,12 @@ MAX_COLLECTIONS = 1_000
 
 MAX_WORDS = 10_000
 MAX_SYNONYMS = 5_000
+MAX_SYNONYM_WORDS = 20_000
+MAX_SYNONYM_CHARS = 100_000
+"""Of all groups together. The first question that meets a word has it analysed, at some 50 µs a character."""
+
+STORED = {"stored": True}
+"""The context to validate settings with that were accepted before: limits may have come since."""
 
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 
@@ -48,10 +62,16 @@ class SparseSettings(BaseModel):
 
     @field_validator("synonyms")
     @classmethod
-    def _groups(cls, groups: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+    def _groups(cls, groups: tuple[tuple[str, ...], ...], info: ValidationInfo) -> tuple[tuple[str, ...], ...]:
         for position, group in enumerate(groups):
             if not 2 <= len(set(group)) <= 50:
                 raise ValueError(f"synonyms[{position}] must name 2 to 50 different words")
+        if info.context != STORED:
+            words, characters = sum(map(len, groups)), sum(len(word) for group in groups for word in group)
+            if words > MAX_SYNONYM_WORDS:
+                raise ValueError(f"at most {MAX_SYNONYM_WORDS:,} words in all groups together, not {words:,}")
+            if characters > MAX_SYNONYM_CHARS:
+                raise ValueError(f"at most {MAX_SYNONYM_CHARS:,} characters in all groups together, not {characters:,}")
         return groups
 
 
@@ -107,8 +127,9 @@ class CollectionSettings(BaseModel):
         }
 
     def changed(self, change: Mapping[str, Any]) -> "CollectionSettings":
-        """These settings with those that `change` names, as JSON objects. Raises `pydantic.ValidationError`."""
-        return CollectionSettings.model_validate_json(json.dumps(_merged(self.model_dump(), change)), strict=True)
+        """These settings with those that an accepted `change` names. Raises `pydantic.ValidationError`."""
+        merged = json.dumps(_merged(self.model_dump(), change))
+        return CollectionSettings.model_validate_json(merged, strict=True, context=STORED)
 
 
 def _merged(kept: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

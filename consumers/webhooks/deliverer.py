@@ -152,7 +152,8 @@ class Deliverer:
         elif answer.ok:
             log.info("webhook.delivered", **about, ms=answer.ms)
         else:
-            log.warning("webhook.failed", **about, status=answer.status, error=answer.error, retry_in_s=pause)
+            why = {"status": answer.status, "error": answer.error, "detail": answer.detail}
+            log.warning("webhook.failed", **about, **why, retry_in_s=pause)
         WEBHOOK_ATTEMPTS.labels(outcome).inc()
         if recorded.disabled is not None:
             log.warning("webhook.endpoint_disabled", endpoint=row["destination"], reason=recorded.disabled)

@@ -19,6 +19,7 @@ from gateway.http.openapi import problems
 from gateway.http.rows import Row
 from gateway.jobs.internal import done
 from gateway.services import Services, ServicesDep, Tenant
+from infra.postgres.catalogue.records import stored_settings
 from infra.postgres.queries import catalogue
 from schemas.answers import Deleted
 from schemas.collections import CollectionPage, CollectionSettings, CollectionView
@@ -182,7 +183,7 @@ def _check(body: ChangeBody, row: Row) -> bool:
     """
     if body.settings is None:
         return False
-    now = CollectionSettings.model_validate_json(row["settings"])
+    now = stored_settings(row["settings"])
     try:
         changed = now.changed(body.settings.model_dump(exclude_unset=True))
     except ValidationError as error:

@@ -11,7 +11,7 @@ from infra.isolation.child import Task
 from infra.isolation.frames import Frame, separated
 from infra.text.kiwi import KiwiAnalyser
 from infra.text.sparse import KiwiSparseEncoder
-from schemas.collections import Chunking, SparseSettings
+from schemas.collections import STORED, Chunking, SparseSettings
 from schemas.retrieval import Passage
 
 SETTINGS_KEPT: Final = 32
@@ -57,7 +57,7 @@ class _Analyst:
     def _known(self, request: dict[str, Any]) -> SparseSettings | None:
         digest, given = request["digest"], request.get("settings")
         if given is not None:
-            self._settings[digest] = SparseSettings.model_validate_json(given)
+            self._settings[digest] = SparseSettings.model_validate_json(given, context=STORED)
         if (settings := self._settings.get(digest)) is not None:
             self._settings.move_to_end(digest)
             if len(self._settings) > SETTINGS_KEPT:

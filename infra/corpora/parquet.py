@@ -52,6 +52,8 @@ def parquet_records(file: IO[bytes], columns: list[str]) -> Iterator[Mapping[str
                 if allowed < 0:
                     raise out_of_proportion("it unpacks to far more than it is")
                 yield row
+    except MemoryError:  # Arrow's own is one of its exceptions, too
+        raise
     except (ArrowException, OSError) as error:
         raise unreadable(f"the corpus is not a readable Parquet table: {error}"[:500]) from error
 

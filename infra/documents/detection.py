@@ -127,7 +127,7 @@ def _compound(path: Path) -> str:
             ):
                 if storage.exists(stream):
                     raise _unknown(f"it is {name}")
-    except DocumentRefused:
+    except (DocumentRefused, MemoryError):
         raise
     except Exception as error:
         raise refused("document_damaged", f"the file begins like HWP, but is truncated: {error}") from error

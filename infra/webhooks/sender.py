@@ -22,13 +22,16 @@ ANSWER_BYTES: Final = 1024
 """How much of the answer the delivery log keeps; at most this and one buffer is read."""
 ANSWER_S: Final = 2.0
 """How long the answer's body is waited for, once its status is known."""
+NOWHERE: Final = "host_unreachable: the host leads to no address on the internet, nor to one that the operator allows"
+"""Of a name that does not exist and of one that leads inside: a tenant must not learn which names exist there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A receiver's answer: `status` and how the body began, or in `error` why there is no status.
 
-    `ms`: how long it took; `retry_after_s`: for how many seconds it asked not to be called.
+    `ms`: how long it took, 0 when there was nowhere to send to; `retry_after_s`: for how many seconds it asked not to
+    be called. `detail`: what the operator may know besides, and the tenant may not.
     """
 
     status: int | None = None
@@ -36,6 +39,7 @@ class Answer:
     text: str | None = None
     ms: int = 0
     retry_after_s: float | None = None
+    detail: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -71,9 +75,9 @@ class Sender:
         except InvalidInput as refused:
             found.error = f"url_refused: {refused.message}"
         except AddressRefused as refused:
-            found.error = f"address_refused: {refused} is not on the internet, and not in WELIP_WEBHOOK_ALLOW"
+            return _nowhere(f"{refused} leads to addresses that WELIP_WEBHOOK_ALLOW does not name")
         except NameUnknown as unknown:
-            found.error = f"name_unknown: {unknown} leads to no address"
+            return _nowhere(f"{unknown} leads to no address")
         except (httpcore.NetworkError, httpcore.TimeoutException) as failure:
             found.error = f"connection_failed: {failure or type(failure).__name__}"
         except (httpcore.ProtocolError, ValueError) as failure:
@@ -116,6 +120,11 @@ class Sender:
             found.retry_after_s = retry_after(given.get(b"retry-after"), now=time.time())
             if given.get(b"content-encoding", "identity").lower() == "identity":
                 found.text = await _beginning(response)
+
+
+def _nowhere(detail: str) -> Answer:
+    # Not how long it took: a name server inside answers sooner than one on the internet.
+    return Answer(error=NOWHERE, detail=detail)
 
 
 @dataclass(slots=True)

@@ -96,6 +96,21 @@ async def test_a_small_file_that_unpacks_to_gigabytes_ends_its_own_job_alone(tmp
         await reader.close()
 
 
+async def test_a_row_that_needs_more_memory_than_there_is_says_so(tmp_path: Path) -> None:
+    """Arrow fails in a way of its own: it must not read as a damaged file."""
+    reader = IsolatedCorpusReader(ParserSettings(processes=1, memory_bytes=256 * MiB))
+    endless = pa.array([[None] * 100_000_000], pa.list_(pa.int8()))
+    pq.write_table(pa.table({"text": ["글"], "list": endless}), tmp_path / "list.parquet")
+    assert (tmp_path / "list.parquet").stat().st_size < 100_000
+    try:
+        corpus = Corpus(file=FILE, format="parquet", metadata=["list"])
+        with pytest.raises(InvalidInput) as caught:
+            await read(reader, tmp_path / "list.parquet", corpus)
+        assert caught.value.reason == "corpus_too_large"
+    finally:
+        await reader.close()
+
+
 async def test_a_table_that_never_ends_is_given_up(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "endless")
     reader = IsolatedCorpusReader(ParserSettings(processes=1, timeout=timedelta(seconds=0.3)))

@@ -8,7 +8,9 @@ import pytest
 
 from infra.text.dictionary import UserDictionary
 from infra.text.kiwi import shared_analyser
+from infra.text.questions import Morph, Reading
 from infra.text.sparse import KiwiSparseEncoder
+from infra.text.synonyms import Synonyms
 from infra.text.terms import bigram_id, morpheme_id
 from infra.text.tidying import tidy
 from schemas.collections import Chunking, SparseSettings
@@ -213,6 +215,20 @@ class TestSynonyms:
         vector = ENCODER.encode_query("대한123은 어디인가?", settings)
         assert time.perf_counter() - began < 5
         assert bigram_id("낱말") in vector.indices
+
+    def test_a_word_is_analysed_once_however_many_questions_hold_it(self) -> None:
+        read: list[str] = []
+
+        def reading(text: str) -> Reading:
+            read.append(text)
+            morph = Morph(text, "NNG", 0, len(text))
+            return Reading(text, [morph], {morpheme_id(text): 1.0})
+
+        synonyms = Synonyms([[f"가{n}", f"나{n}"] for n in range(30_000)], reading)
+        question = reading("가7")
+        for _ in range(3):
+            assert set(synonyms.expand(question)) == {morpheme_id("가7"), morpheme_id("나7")}
+        assert len(read) == len(set(read)) + 1  # the question itself, which is a word, too
 
 
 class TestSpacing:

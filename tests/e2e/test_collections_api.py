@@ -162,6 +162,7 @@ def test_a_rebuild_may_be_asked_for_although_nothing_changes(client: Client, htt
         ({"settings": {"chunking": {"max_chars": 2**70}}}, "settings.chunking.max_chars"),
         ({"settings": {"sparse": {"words": ["", "위립"]}}}, "settings.sparse.words[0]"),
         ({"settings": {"sparse": {"synonyms": [["차"]]}}}, "settings.sparse.synonyms"),
+        ({"settings": {"sparse": {"synonyms": [["차" * 100, "자동차" * 30]] * 600}}}, "settings.sparse.synonyms"),
         ({"settings": {"sparse": {"k1": True}}}, "settings.sparse.k1"),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import chain, repeat
 from pathlib import Path
@@ -15,7 +16,7 @@ import trustme
 
 from infra.settings import WebhookSettings
 from infra.webhooks.connecting import TRIED
-from infra.webhooks.sender import ANSWER_BYTES, Answer, Sender
+from infra.webhooks.sender import ANSWER_BYTES, NOWHERE, Answer, Sender
 from infra.webhooks.signing import new_secret
 from tests.receivers import Receiver, drip, drip_head, huge, ok, reset, silent, status
 
@@ -179,8 +180,9 @@ async def test_a_name_that_leads_inside_is_refused() -> None:
             sender = Sender(NAMED, resolve=Names(addresses))
             answer = await send(sender, f"http://r.example:{inside.port}/")
             await sender.close()
-            assert answer.error is not None
-            assert answer.error.startswith("address_refused: r.example ")
+            assert answer.error == NOWHERE
+            assert answer.detail is not None
+            assert answer.detail.startswith("r.example leads to addresses")
         assert inside.connections == 0
 
 
@@ -195,8 +197,7 @@ async def test_a_name_that_leads_elsewhere_after_the_check_gains_nothing() -> No
         assert (await send(sender, f"http://r.example:{receiver.port}/")).ok  # over the same connection
         second = await send(sender, f"http://r.example:{receiver.port}/")
         await sender.close()
-        assert second.error is not None
-        assert second.error.startswith("address_refused")
+        assert second.error == NOWHERE
         assert (names.asked, inside.connections) == (["r.example", "r.example"], 0)
 
 
@@ -233,7 +234,24 @@ async def test_the_systems_resolver_is_asked_and_its_answer_checked() -> None:
         unknown = Sender(NAMED)
         nowhere = await send(unknown, "http://nowhere.invalid/")
         await unknown.close()
-        assert nowhere.error == "name_unknown: nowhere.invalid leads to no address"
+        assert (nowhere.error, nowhere.detail) == (NOWHERE, "nowhere.invalid leads to no address")
+
+
+async def test_a_tenant_cannot_tell_a_name_that_leads_inside_from_one_that_does_not_exist() -> None:
+    """Neither by the error nor by the time that it took."""
+
+    async def names(host: str, port: int) -> Sequence[str]:
+        if host == "db.internal":
+            return ["10.1.2.3"]
+        await asyncio.sleep(0.02)
+        raise OSError("no such name")
+
+    sender = Sender(NAMED, resolve=names)
+    inside = await send(sender, "https://db.internal/")
+    absent = await send(sender, "https://no.internal/")
+    await sender.close()
+    assert inside.detail != absent.detail
+    assert replace(inside, detail=None) == replace(absent, detail=None)
 
 
 async def test_a_name_server_that_hangs_holds_up_nobody_else() -> None:

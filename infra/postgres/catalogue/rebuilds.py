@@ -5,11 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from infra.postgres.catalogue.doubts import changed
-from infra.postgres.catalogue.records import alone, changed_settings, versions
+from infra.postgres.catalogue.records import alone, changed_settings, stored_settings, versions
 from infra.postgres.database import Database
 from infra.postgres.queries import catalogue, rebuilds
 from schemas.catalogue import IndexRecord, Recorded, Standing, Unbuilt
-from schemas.collections import CollectionSettings
 from schemas.errors import Conflict
 
 
@@ -33,13 +32,13 @@ class PostgresRebuildCatalogue:
                         code="rebuild_running",
                         field="input.collection",
                     )
-                settings = changed_settings(CollectionSettings.model_validate_json(row["settings"]), given)
+                settings = changed_settings(stored_settings(row["settings"]), given)
                 await rebuilds.start(connection, tenant, name, job, settings.model_dump_json(), encoder, embedder)
             made = await catalogue.collection(connection, tenant, name)
         assert made is not None
         return IndexRecord(
             made["building"],
-            CollectionSettings.model_validate_json(made["building_settings"]),
+            stored_settings(made["building_settings"]),
             made["building_encoder"],
             made["building_embedder"],
             made["building_dimension"],

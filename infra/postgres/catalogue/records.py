@@ -1,6 +1,7 @@
 """What the parts of the catalogue share: records made of rows, the row that is locked, settings that are merged."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -8,7 +9,7 @@ from pydantic import ValidationError
 
 from infra.postgres.queries import rebuilds
 from schemas.catalogue import CollectionRecord, IndexRecord, StoredDocument, stamp
-from schemas.collections import CollectionSettings
+from schemas.collections import STORED, CollectionSettings
 from schemas.errors import InvalidInput, NotFound
 from schemas.retrieval import DocumentVersion
 from schemas.watermarks import Doubt
@@ -23,7 +24,7 @@ def collection_record(row: asyncpg.Record) -> CollectionRecord:
     if row["building"] is not None:
         building = IndexRecord(
             row["building"],
-            _settings(row["building_settings"]),
+            stored_settings(row["building_settings"]),
             row["building_encoder"],
             row["building_embedder"],
             row["building_dimension"],
@@ -31,7 +32,7 @@ def collection_record(row: asyncpg.Record) -> CollectionRecord:
         )
     return CollectionRecord(
         name=row["name"],
-        settings=_settings(row["settings"]),
+        settings=stored_settings(row["settings"]),
         encoder=row["encoder"],
         embedder=row["embedder"],
         dimension=row["dimension"],
@@ -95,6 +96,7 @@ def changed_settings(settings: CollectionSettings, given: Mapping[str, Any]) -> 
         raise InvalidInput(f"{field}: {first['msg']}", code="settings_invalid", field=field) from error
 
 
-def _settings(text: str) -> CollectionSettings:
-    """Once for each text: a collection's settings may hold thousands of words, and every search reads them."""
-    return CollectionSettings.model_validate_json(text)
+@lru_cache(maxsize=16)
+def stored_settings(text: str) -> CollectionSettings:
+    """A collection's settings from its row. A question reads them first, and a megabyte of words takes 20 ms."""
+    return CollectionSettings.model_validate_json(text, context=STORED)

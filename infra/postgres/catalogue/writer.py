@@ -14,6 +14,7 @@ from infra.postgres.catalogue.records import (
     alone,
     changed_settings,
     collection_record,
+    stored_settings,
     versions,
 )
 from infra.postgres.database import Database
@@ -180,7 +181,7 @@ class PostgresCatalogueWriter:
             row = await alone(connection, tenant, name)
             for index, settings in ("generation", "settings"), ("building", "building_settings"):
                 if row[index] is not None:
-                    before = CollectionSettings.model_validate_json(row[settings])
+                    before = stored_settings(row[settings])
                     after = changed_settings(before, given).changed(before.shapes_vectors())
                     await rebuilds.set_settings(connection, row[index], after.model_dump_json())
 

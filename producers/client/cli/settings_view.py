@@ -18,10 +18,10 @@ def note_change(before: "Collection", change: dict[str, Any]) -> None:
     """Say what changes and with which consequences; the server reports an invalid change."""
     from pydantic import ValidationError
 
-    from schemas.collections import CollectionSettings
+    from schemas.collections import STORED, CollectionSettings
 
     try:
-        old = CollectionSettings.model_validate(before.settings)
+        old = CollectionSettings.model_validate(before.settings, context=STORED)
         new = old.changed(change)
     except ValidationError:
         return
