@@ -21,6 +21,7 @@ from consumers.held import HeldJobs
 from consumers.liveness import ConsumerWatch, LoopWatch
 from consumers.stages.registry import needs_of
 from consumers.subscriptions import Consumers, subscriptions
+from consumers.transcripts import Transcripts
 from consumers.webhooks.deliverer import Deliverer
 from infra.kafka.broker import kafka_broker
 from infra.postgres.database import Database
@@ -75,7 +76,8 @@ async def work(
         seldom = relay.model_copy(update={"poll": timedelta(seconds=1)})
         agents = Agents(database, broker, kafka=kafka, relay=seldom, rescue=None, connected=True)
         completions = Completions(database, agents.relay.wake, worker=name)
-        executor = Executor(database, completions, held, opened.ports, worker.outage)
+        transcripts = Transcripts(database)
+        executor = Executor(database, completions, held, opened.ports, transcripts, worker.outage)
         consumers = Consumers(
             broker,
             executor,
@@ -111,6 +113,7 @@ async def work(
                 drain_s = worker.drain.total_seconds()
                 await asyncio.gather(consumers.drain(drain_s), *(deliverer.drain(drain_s) for deliverer in deliverers))
                 await completions.close()
+                await transcripts.close()
                 await _hand_on_the_rest(agents)
         heartbeat.stop()
     log.info("worker.stopped")

@@ -20,6 +20,7 @@ from consumers.opening import opened
 from consumers.reporting import Reporter
 from consumers.stages.ports import Ports
 from consumers.stages.registry import stage
+from consumers.transcripts import Transcripts
 from infra.metrics import FENCED, STAGE_SECONDS
 from infra.patience import patiently
 from infra.postgres.database import Database
@@ -45,6 +46,7 @@ class Executor:
     completions: Completions
     held: HeldJobs
     ports: Ports
+    transcripts: Transcripts
     outage: timedelta = timedelta(hours=1)
     """How long an outside system may be away before its outage costs attempts."""
     breakers: Breakers = field(default_factory=Breakers)
@@ -65,6 +67,7 @@ class Try:
         self._aborted: Abort | None = None
         self._held = HeldJob(row.id, row.epoch, deadline, self.abort_from_any_thread)
         executor.held.add(self._held)
+        self._transcript = executor.transcripts.of(row, self._abort)
 
     async def run(self, stage_over: Callable[[], None]) -> None:
         """Run the stage, call `stage_over` as soon as it is, and record what follows."""
@@ -75,6 +78,7 @@ class Try:
                 with span(self._name, traceparent=row.traceparent, job_id=row.id.hex, attempt=row.attempt):
                     outcome = await self._outcome()
             finally:
+                self._transcript.close()
                 stage_over()
             if outcome is None:
                 return
@@ -120,7 +124,7 @@ class Try:
             return self._after_error(error)
 
     async def _stage(self) -> Outcome:
-        self._step, job = opened(self._row, Reporter(self._x.database, self._row))
+        self._step, job = opened(self._row, Reporter(self._x.database, self._row), self._transcript)
         answer = await stage(job.kind, job.stage)(job, self._x.ports)
         if not isinstance(answer, Outcome):
             raise TypeError(f"stage {self._step.label} answered {type(answer).__name__}, which is not an outcome")

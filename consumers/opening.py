@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from consumers.stages.context import StageJob
+from consumers.stages.ports import Transcript
 from infra.postgres.queries.claim import Claimed
 from schemas.errors import InvalidInput, StageUnknown
 from schemas.kinds.kind import Step
@@ -12,7 +13,9 @@ from schemas.kinds.shapes import read_carry, read_input
 from schemas.topics import Lane
 
 
-def opened(row: Claimed, report: Callable[[int, int, str | None], Awaitable[None]]) -> tuple[Step, StageJob[Any, Any]]:
+def opened(
+    row: Claimed, report: Callable[[int, int, str | None], Awaitable[None]], transcript: Transcript
+) -> tuple[Step, StageJob[Any, Any]]:
     """The stage and what it is given.
 
     Raises `StageUnknown`, `InvalidInput` and `CarryInvalid`, the latter two with the field.
@@ -32,6 +35,7 @@ def opened(row: Claimed, report: Callable[[int, int, str | None], Awaitable[None
         created_at=row.created_at,
         started_at=row.started_at,
         report=report,
+        transcript=transcript,
     )
     return step, job
 

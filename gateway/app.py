@@ -20,6 +20,7 @@ from gateway.http.middleware import BodyLimit, Measured
 from gateway.http.reads import Reads
 from gateway.jobs import routes as jobs
 from gateway.jobs.ending import Endings
+from gateway.jobs.feed import Feed
 from gateway.jobs.submit import Submitter
 from gateway.pages import routes as pages
 from gateway.services import Services
@@ -74,6 +75,7 @@ def create_app(
     agents = Agents(database, broker, kafka=kafka, relay=relay, rescue=rescue, retention=keep)
     limits = Limits(database, limit or LimitSettings(rate=0, waiting=0))
     endings = Endings(database)
+    feed = Feed(database)
     receivers = Receivers(database, webhook)
     wake = agents.relay.wake if gateway.agents else _nobody
 
@@ -94,6 +96,7 @@ def create_app(
                 task.cancel()
             await asyncio.gather(*opening, return_exceptions=True)
             await endings.close()
+            await feed.close()
             await database.close()
             await storage.close()
             log.info("gateway.stopped")
@@ -117,6 +120,7 @@ def create_app(
         submitter=Submitter(database, wake, receivers),
         receivers=receivers,
         endings=endings,
+        feed=feed,
         keys=Keys(database, gateway),
         limits=limits,
         reads=Reads(database),

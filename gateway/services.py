@@ -10,6 +10,7 @@ from gateway.http.auth import Asker, Keys
 from gateway.http.limits import Limits
 from gateway.http.reads import Reads
 from gateway.jobs.ending import Endings
+from gateway.jobs.feed import Feed
 from gateway.jobs.submit import Submitter
 from gateway.webhooks.receivers import Receivers
 from infra.blobs.folder import FolderBlobs
@@ -31,6 +32,7 @@ class Services:
     submitter: Submitter
     receivers: Receivers
     endings: Endings
+    feed: Feed
     keys: Keys
     limits: Limits
     reads: Reads

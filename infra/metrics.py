@@ -17,6 +17,7 @@ QUEUE_AGE: Final = Gauge(
     "welip_queue_age_seconds", "Since when the oldest job of a topic is queued.", ["topic", "lane"]
 )
 RUNNING: Final = Gauge("welip_running_jobs", "Jobs that workers hold now.", ["topic", "lane"])
+FOLLOWERS: Final = Gauge("welip_event_streams", "Event streams that are open now.")
 OUTBOX: Final = Gauge("welip_outbox_messages", "Messages that Kafka has not acknowledged yet.")
 OUTBOX_AGE: Final = Gauge("welip_outbox_age_seconds", "Age of the oldest of them.")
 DEAD_LETTERS: Final = Gauge("welip_dead_letters", "Dead letters that nobody has requeued or dropped.", ["source"])
@@ -37,6 +38,10 @@ FAILURES: Final = Counter("welip_job_failures_total", "Jobs that failed for good
 STALE: Final = Counter("welip_stale_summons_total", "Summons that found nothing to claim.", ["kind"])
 UNREADABLE: Final = Counter("welip_unreadable_messages_total", "Messages that could not be parsed.", ["topic"])
 FENCED: Final = Counter("welip_fenced_results_total", "Results thrown away because the lease was lost.", ["kind"])
+STREAMED: Final = Counter("welip_streamed_events_total", "Events of texts that were sent while they were written.")
+STREAM_SECONDS: Final = Histogram(
+    "welip_stream_statement_duration_seconds", "One statement for the texts of all stages.", buckets=_SECONDS
+)
 MODEL_BATCH: Final = Histogram(
     "welip_model_batch_items",
     "Texts or pairs that one pass of a model, or one request for it, took.",

@@ -167,7 +167,8 @@ class Usage:
 class GeneratedAnswer:
     """An answer and the passages it cites, in citation order. `found` is False for an honest "not found".
 
-    `citations_dropped` counts the numbers cited that belong to no passage; they are removed from the text.
+    `citations_dropped` counts the numbers cited that belong to no passage; they are removed from the text. `written` is
+    the text before the citations were renumbered, `numbers` are the citations' numbers in it; None: they are the same.
     """
 
     text: str
@@ -177,3 +178,5 @@ class GeneratedAnswer:
     usage: Usage = field(default_factory=Usage)
     finish_reason: FinishReason | None = None
     citations_dropped: int = 0
+    written: str | None = None
+    numbers: Sequence[int] | None = None

@@ -20,7 +20,7 @@ async def _silent(done: int, total: int, message: str | None) -> None:
 
 
 class Unread:
-    """The transcript of a job that nobody can follow."""
+    """Discards a text."""
 
     def begin(self) -> None:
         """Nobody reads it."""

@@ -1,6 +1,5 @@
 """A job's history as server-sent events: resumable from any id, during the job and after it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Final
@@ -11,47 +10,45 @@ import orjson
 from sse_starlette import ServerSentEvent
 
 from gateway.http.errors import Unauthenticated
+from gateway.jobs.feed import Feed
 from gateway.jobs.views import event_view
-from infra.postgres.database import Database
-from infra.postgres.queries import reading
 
-PAGE: Final = 500
-SHORTEST_PAUSE_S: Final = 0.05
-LONGEST_PAUSE_S: Final = 0.5
+KNOWN_EVERY_S: Final = 1.0
+"""How often a reader to whom nothing happens is asked for."""
 
 
-async def stream(
-    database: Database, job: asyncpg.Record, after: int, known: Callable[[], Awaitable[object]]
-) -> AsyncIterator[ServerSentEvent]:
-    """The events of `job` with ids above `after`, to the end of the job, or until the reader is no longer `known`.
+class EventStream:
+    """The events of `job` with ids above `after`, to the end of the job, or until the reader is no longer `known`."""
 
-    Event 0 is the submission: it comes from the job's row and needs no row in the history. No connection is held while
-    nothing happens, so thousands of readers cost an occasional query, not a connection each.
-    """
-    job_id: UUID = job["id"]
-    if after < 0:
-        yield _event(job_id, 0, "state", job["created_at"], {"state": "queued"})
-        after = 0
-    pause = SHORTEST_PAUSE_S
-    while True:
-        try:
-            await known()
-        except Unauthenticated:  # the key was revoked: to continue, the reader must present another
-            return
-        async with database.connection() as connection:
-            # Read the state first: then the event that ended the job is among the events read afterwards.
-            ended = bool(await reading.ended(connection, [job_id]))
-            rows = await reading.events(connection, job_id, after, PAGE)
-        for row in rows:
-            after = row["id"]
-            data = orjson.loads(row["data"])
-            yield _event(job_id, row["id"], row["type"], row["at"], data)
-        if len(rows) == PAGE:
-            continue
-        if ended:
-            return
-        pause = SHORTEST_PAUSE_S if rows else min(pause * 1.5, LONGEST_PAUSE_S)
-        await asyncio.sleep(pause)
+    def __init__(self, feed: Feed, job: asyncpg.Record, after: int, known: Callable[[], Awaitable[object]]) -> None:
+        self._feed = feed
+        self._job = job
+        self._after = after
+        self._known = known
+        self.over = False
+        """Whether there is nothing more to send."""
+
+    async def events(self) -> AsyncIterator[ServerSentEvent]:
+        """Each as it happens.
+
+        Event 0 is the submission: it comes from the job's row and needs no row in the history. No connection is held
+        while nothing happens, so thousands of readers cost an occasional query, not a connection each.
+        """
+        job_id: UUID = self._job["id"]
+        if self._after < 0:
+            yield _event(job_id, 0, "state", self._job["created_at"], {"state": "queued"})
+        with self._feed.follow(job_id, max(0, self._after)) as follower:
+            ended = False
+            while not ended:
+                try:
+                    await self._known()
+                except Unauthenticated:  # the key was revoked: to continue, the reader must present another
+                    break
+                rows, ended = await self._feed.next(follower, KNOWN_EVERY_S)
+                self.over = ended
+                for row in rows:
+                    yield _event(job_id, row["id"], row["type"], row["at"], orjson.loads(row["data"]))
+        self.over = True
 
 
 def _event(job_id: UUID, id: int, type: str, at: datetime, data: dict[str, object]) -> ServerSentEvent:

@@ -1,7 +1,7 @@
 """`/v1/jobs`: submit, read, list, cancel, follow, and fetch results."""
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -13,13 +13,13 @@ from gateway.http.answers import json, page
 from gateway.http.bodies import JsonRoute
 from gateway.http.heads import is_head
 from gateway.http.openapi import problems
-from gateway.jobs import events
+from gateway.jobs.cancelling import cancel_abandoned, cancel_tree
+from gateway.jobs.events import EventStream
 from gateway.jobs.reads import job_of, row_of
 from gateway.jobs.submission import SubmitRoute
 from gateway.jobs.views import job_view
 from gateway.services import ServicesDep, Tenant
-from infra.postgres.queries import cancel as cancelling
-from infra.postgres.queries import listing, moves, reading
+from infra.postgres.queries import listing, reading
 from schemas.errors import Conflict, InvalidInput
 from schemas.ids import parsed, pattern
 from schemas.jobs import JobPage, JobView, SubmitJob
@@ -131,10 +131,7 @@ async def job(id: JobId, services: ServicesDep, tenant: Tenant, prefer: Prefer =
 async def cancel(id: JobId, services: ServicesDep, tenant: Tenant) -> Response:
     """Cancel a job and its children: waiting jobs end at once, running ones within seconds."""
     job_id = parsed("job", id)
-    async with services.database.connection() as connection:
-        live, parents = await cancelling.cancel(connection, job_id, tenant)
-        # After the commit, like every fan-in: when two children end together, the later one must see both.
-        await moves.resume_parents(connection, sorted(parents))
+    live = await cancel_tree(services.database, job_id, tenant)
     body = await job_of(services, job_id, tenant)
     if not live:
         raise Conflict(f"the job has ended already: it {body['state']}", code="job_ended", field="id")
@@ -153,6 +150,10 @@ async def follow(
     tenant: Tenant,
     request: Request,
     after: Annotated[int | None, Query(ge=-1, description="The last event seen; -1, the default: all.")] = None,
+    on_disconnect: Annotated[
+        Literal["continue", "cancel"],
+        Query(description="What becomes of the job when this connection closes before it ends, whoever closed it."),
+    ] = "continue",
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Server-sent events to the end of the job; `Last-Event-ID` or `after` resumes without a gap."""
@@ -166,7 +167,13 @@ async def follow(
         return await services.keys.tenant(request.headers.get("authorization"))
 
     # A larger id belongs to no event and is past every end.
-    return EventSourceResponse(events.stream(services.database, row, min(after, LAST_EVENT_ID), known), ping=15)
+    stream = EventStream(services.feed, row, min(after, LAST_EVENT_ID), known)
+
+    async def left(_: object) -> None:
+        if on_disconnect == "cancel" and not stream.over:
+            await cancel_abandoned(services.database, row["id"], tenant)
+
+    return EventSourceResponse(stream.events(), ping=15, client_close_handler_callable=left)
 
 
 @router.get(

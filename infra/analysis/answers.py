@@ -28,9 +28,17 @@ class IsolatedAnswerer:
         return NAME
 
     async def answer(
-        self, question: str, passages: Sequence[Passage], options: object, *, by: Requester
+        self,
+        question: str,
+        passages: Sequence[Passage],
+        options: object,
+        *,
+        by: Requester,
+        transcript: object = None,
     ) -> GeneratedAnswer:
         """Up to three sentences, each followed by its source as ` [1]`; or an honest "not found" without citations.
+
+        They come at once, so nothing is written to `transcript` before.
 
         Raises `InvalidInput` (`infra.analysis.refusals`) for what takes too long or too much.
         """

@@ -21,6 +21,7 @@ class Generate(BaseModel):
     model: str = Field("default", max_length=200)
     max_tokens: int = Field(256, ge=1, le=8192)
     temperature: float = Field(0.2, ge=0, le=2)
+    stream: bool = Field(False, description="Send the answer while it is written, as events of the job.")
 
 
 class InferenceInput(BaseModel):
@@ -53,6 +54,7 @@ class Citation(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
     heading: str | None = None
     page: int | None = None
+    streamed_as: int | None = Field(None, description="Its number in the text as it was streamed, if it was.")
 
 
 class TokenUsage(BaseModel):

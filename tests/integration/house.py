@@ -17,6 +17,7 @@ from consumers.heartbeat import Heartbeat
 from consumers.held import HeldJobs
 from consumers.stages.ports import ChildSummary
 from consumers.subscriptions import Consumers, subscriptions
+from consumers.transcripts import Transcripts
 from infra.files import PublishedFiles
 from infra.kafka.broker import kafka_broker
 from infra.postgres.children import PostgresChildren
@@ -57,7 +58,7 @@ class Worker:
         ports = self.world.ports
         ports.children = PostgresChildren(database, ChildSummary)
         ports.file_store = PublishedFiles(database, ports.blobs, name)
-        self.executor = Executor(database, self._completions, self.held, ports)
+        self.executor = Executor(database, self._completions, self.held, ports, Transcripts(database))
         self.consumers = Consumers(
             self._broker,
             self.executor,

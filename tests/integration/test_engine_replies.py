@@ -13,6 +13,7 @@ from consumers.completions import Completions
 from consumers.executor import Executor, Try
 from consumers.held import HeldJobs
 from consumers.stages.inference.answering import ModelAnswerer
+from consumers.transcripts import Transcripts
 from infra.engines.open import open_text_model
 from infra.models import of_settings
 from infra.postgres.database import Database
@@ -37,7 +38,8 @@ class Answering:
         self.model = open_text_model(of_settings(GeneratorSettings(url=engine.url, model="m")))
         ports = World().ports
         ports.answerer = ModelAnswerer(self.model)
-        self.executor = Executor(database, Completions(database, lambda: None, worker="w"), HeldJobs(), ports)
+        completions = Completions(database, lambda: None, worker="w")
+        self.executor = Executor(database, completions, HeldJobs(), ports, Transcripts(database))
 
     async def ask(self) -> asyncpg.Record:
         """A question that comes to its last stage, and one try of it; the row after that."""

@@ -14,6 +14,7 @@ import pytest
 from consumers.completions import Completions
 from consumers.executor import MAX_INLINE_RESULT, Executor, Try
 from consumers.held import Abort, HeldJobs
+from consumers.transcripts import Transcripts
 from infra.files import PublishedFiles
 from infra.postgres.database import Database
 from schemas.kinds.kind import Backoff
@@ -38,7 +39,7 @@ class Bench:
         self.completions = Completions(database, lambda: None, worker="w")
         ports = self.world.ports
         ports.file_store = PublishedFiles(database, ports.blobs, "w")
-        self.executor = Executor(database, self.completions, self.held, ports)
+        self.executor = Executor(database, self.completions, self.held, ports, Transcripts(database))
 
     async def submit(self, **input: Any) -> UUID:
         limits = {name: input.pop(name) for name in ("timeout_s", "max_attempts") if name in input}

@@ -82,12 +82,36 @@ async def test_events_tell_a_life_in_order_and_follow_on(jobs: Jobs) -> None:
     job_id, epoch = await jobs.running()
     await jobs.finish(job_id, epoch, S.RETRY_WAIT, delay_s=0, error='{"code": "x"}')
     await jobs.running()
-    async with jobs.database.connection() as connection:
-        events = await reading.events(connection, job_id, 0, 100)
-        assert [event["id"] for event in events] == sorted({event["id"] for event in events})
-        assert await reading.events(connection, job_id, events[0]["id"], 100) == events[1:]
-        assert await reading.events(connection, job_id, 0, 1) == events[:1]
+
+    async def followed(after: int, limit: int) -> tuple[list[asyncpg.Record], bool]:
+        async with jobs.database.connection() as connection:
+            [found] = await reading.followed(connection, [(job_id, after)], limit)
+        return found
+
+    events, ended = await followed(0, 100)
+    assert not ended
+    assert [event["id"] for event in events] == sorted({event["id"] for event in events})
+    assert (await followed(events[0]["id"], 100))[0] == events[1:]
+    assert (await followed(0, 1))[0] == events[:1]
     assert await jobs.history(job_id) == ["running", "retry_wait"]
+
+
+async def test_many_places_are_read_at_once_each_to_its_own_end(jobs: Jobs) -> None:
+    live, _ = await jobs.running()
+    [done] = await jobs.submit()
+    await jobs.end(done)
+    gone = uuid4()
+    async with jobs.database.connection() as connection:
+        found = await reading.followed(connection, [(done, 0), (live, 0), (gone, 0), (live, 2**62), (done, 0)], 2)
+        beyond = await reading.followed(connection, [(done, found[0][0][-1]["id"])], 2)
+    assert [(len(events), ended) for events, ended in found] == [
+        (2, False),
+        (1, False),
+        (0, True),
+        (0, False),
+        (2, False),
+    ]
+    assert beyond == [([], True)], "a full page may have another after it"
 
 
 async def test_queues_and_running_jobs_are_counted_by_topic(jobs: Jobs) -> None:

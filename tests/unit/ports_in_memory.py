@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from zlib import crc32
 
 from consumers.stages.context import StageJob
-from consumers.stages.ports import ChildSummary, Deployment, Ports
+from consumers.stages.ports import ChildSummary, Deployment, Ports, Transcript
 from infra.corpora.rows import read_rows
 from schemas.catalogue import StoredFile
 from schemas.collections import Chunking, FusionSettings, SparseSettings
@@ -276,7 +276,13 @@ class FirstPassage:
     name = "first"
 
     async def answer(
-        self, question: str, passages: Sequence[Passage], options: TextOptions, *, by: Requester
+        self,
+        question: str,
+        passages: Sequence[Passage],
+        options: TextOptions,
+        *,
+        by: Requester,
+        transcript: Transcript | None = None,
     ) -> GeneratedAnswer:
         if not passages:
             return GeneratedAnswer("없음", [], self.name, found=False)
@@ -346,6 +352,7 @@ class World:
     children: MemoryChildren = field(default_factory=MemoryChildren)
     files: MemoryFiles = field(init=False)
     reports: list[tuple[int, int, str | None]] = field(default_factory=list)
+    transcript: Kept = field(default_factory=Kept)
 
     def __post_init__(self) -> None:
         self.files = MemoryFiles(self.blobs)
@@ -396,6 +403,7 @@ class World:
             created_at=now - timedelta(seconds=2),
             started_at=now,
             report=report,
+            transcript=self.transcript,
         )
 
     @staticmethod

@@ -6,7 +6,8 @@ from typing import Final
 from consumers.stages.inference.citations import cited
 from consumers.stages.inference.context import within
 from consumers.stages.inference.prompts import Language, prompt_for, says_not_found
-from consumers.stages.ports import TextModel
+from consumers.stages.ports import TextModel, Transcript
+from consumers.stages.streaming import streamed
 from schemas.errors import EngineRefusedToAnswer, EngineReplyCut, EngineReplyEmpty
 from schemas.requester import Requester
 from schemas.retrieval import GeneratedAnswer, Passage
@@ -32,9 +33,17 @@ class ModelAnswerer:
         return self._model.name
 
     async def answer(
-        self, question: str, passages: Sequence[Passage], options: TextOptions, *, by: Requester
+        self,
+        question: str,
+        passages: Sequence[Passage],
+        options: TextOptions,
+        *,
+        by: Requester,
+        transcript: Transcript | None = None,
     ) -> GeneratedAnswer:
         """The model's answer, its citations renumbered in the order of their mention.
+
+        `transcript` gets the text as the model writes it, with the numbers of `passages`.
 
         Without passages the model is not asked. Raises what `TextModel` raises, and `EngineReplyEmpty`,
         `EngineReplyCut` and `EngineRefusedToAnswer` for a reply that holds no answer.
@@ -43,7 +52,11 @@ class ModelAnswerer:
         if not passages:
             return GeneratedAnswer(f"{prompt.not_found}.", [], self.name, found=False)
         shown = within(passages, self._passage_chars)
-        reply = await self._model.complete(prompt.messages(question, shown), options)
+        messages = prompt.messages(question, shown)
+        if transcript is None:
+            reply = await self._model.complete(messages, options)
+        else:
+            reply = await streamed(self._model, messages, options, transcript)
         _check(reply, options)
         read = cited(reply.text, len(shown))
         return GeneratedAnswer(
@@ -54,6 +67,8 @@ class ModelAnswerer:
             usage=reply.usage,
             finish_reason=reply.finish_reason,
             citations_dropped=read.dropped,
+            written=reply.text,
+            numbers=[at + 1 for at in read.order],
         )
 
     async def close(self) -> None:

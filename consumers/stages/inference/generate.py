@@ -25,14 +25,23 @@ async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
         raise InvalidInput(why, code="model_unknown", field="input.generate.model")
     options = TextOptions(max_tokens=wanted.max_tokens, temperature=wanted.temperature)
     began = perf_counter()
-    answer = await ports.answerer.answer(request.question, job.carry.passages, options, by=job.requester)
+    transcript = job.transcript if wanted.stream else None
+    answer = await ports.answerer.answer(
+        request.question, job.carry.passages, options, by=job.requester, transcript=transcript
+    )
+    if transcript is not None:
+        await transcript.settle(answer.text if answer.written is None else answer.written)
     timings = dict(job.carry.timings_ms)
     timings["generate"] = round((perf_counter() - began) * 1000, 3)
     timings["total"] = milliseconds(job.created_at, datetime.now(UTC))
+    numbers = range(1, len(answer.citations) + 1) if answer.numbers is None else answer.numbers
     result = InferenceResult(
         answer=answer.text,
         found=answer.found,
-        citations=[Citation(**asdict(passage)) for passage in answer.citations],
+        citations=[
+            Citation(**asdict(passage), streamed_as=number if wanted.stream else None)
+            for passage, number in zip(answer.citations, numbers, strict=True)
+        ],
         model=answer.model,
         usage=TokenUsage(**asdict(answer.usage)),
         finish_reason=answer.finish_reason,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
+from consumers.stages.ports.transcript import Transcript
 from schemas.requester import Requester
 from schemas.retrieval import GeneratedAnswer, Passage
 from schemas.text import Completion, Message, TextDelta, TextOptions
@@ -41,9 +42,17 @@ class Answerer(Protocol):
         """What the result names as `model`."""
 
     async def answer(
-        self, question: str, passages: Sequence[Passage], options: TextOptions, *, by: Requester
+        self,
+        question: str,
+        passages: Sequence[Passage],
+        options: TextOptions,
+        *,
+        by: Requester,
+        transcript: Transcript | None = None,
     ) -> GeneratedAnswer:
         """An answer whose citations are a subset of `passages`, or an honest "not found" (`found=False`).
+
+        What takes long to write goes into `transcript` meanwhile; the caller settles it.
 
         Raises what `TextModel` raises, and `EngineReplyEmpty`, `EngineReplyCut` and `EngineRefusedToAnswer` for a reply
         that holds no answer.

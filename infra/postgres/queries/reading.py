@@ -43,8 +43,17 @@ ENDED: Final = """
 SELECT id FROM job WHERE id = ANY($1::uuid[]) AND state IN ('succeeded', 'failed', 'cancelled')
 """
 
-# A job's events after one of them.
-EVENTS: Final = "SELECT id, type, at, data FROM job_event WHERE job_id = $1 AND id > $2 ORDER BY id LIMIT $3"
+# The events after a place in each of these jobs, a page for each, and whether the job had ended by then. One snapshot:
+# the event that ended a job is among those read. A job that was removed has ended. What has no new event is one row.
+FOLLOWED: Final = """
+SELECT at.n, coalesce(job.state IN ('succeeded', 'failed', 'cancelled'), true) AS ended, e.id, e.type, e.at, e.data
+FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS at(job_id, after, n)
+LEFT JOIN job ON job.id = at.job_id
+LEFT JOIN LATERAL (
+    SELECT id, type, at, data FROM job_event WHERE job_id = at.job_id AND id > at.after ORDER BY id LIMIT $3
+) e ON true
+ORDER BY at.n, e.id
+"""
 
 # Queue depth and age in seconds, per topic; index-only.
 QUEUES: Final = """
@@ -84,9 +93,17 @@ async def ended(connection: "Connection", ids: Sequence[UUID]) -> set[UUID]:
     return {row["id"] for row in await connection.fetch(ENDED, list(ids))}
 
 
-async def events(connection: "Connection", job_id: UUID, after: int, limit: int) -> list[asyncpg.Record]:
-    """Events of a job with ids above `after`."""
-    return await connection.fetch(EVENTS, job_id, after, limit)
+async def followed(
+    connection: "Connection", places: Sequence[tuple[UUID, int]], limit: int
+) -> list[tuple[list[asyncpg.Record], bool]]:
+    """For each `(job, after)` the events with ids above `after`, at most `limit`, and whether none can follow them."""
+    found: list[tuple[list[asyncpg.Record], bool]] = [([], False) for _ in places]
+    for row in await connection.fetch(FOLLOWED, [job for job, _ in places], [after for _, after in places], limit):
+        events, _ = found[row["n"] - 1]
+        if row["id"] is not None:
+            events.append(row)
+        found[row["n"] - 1] = (events, row["ended"] and len(events) < limit)
+    return found
 
 
 async def queues(connection: "Connection") -> list[asyncpg.Record]:
