@@ -1,7 +1,7 @@
 """`AsyncClient`: how the asyncio client sends its calls and streams."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +14,10 @@ from producers.client import connection, requests, uploads
 from producers.client.binding import Asynchronous
 from producers.client.calls import ClientCalls
 from producers.client.dead import AsyncDeadLetters
-from producers.client.errors import StreamBroken
+from producers.client.errors import StreamBroken, WaitTimeout
 from producers.client.events import Event, EventCursor
-from producers.client.requests import Request
+from producers.client.requests import OnDisconnect, Request
+from producers.client.text import AsyncTextStream, StreamedText
 from producers.client.webhooks import AsyncWebhooks
 
 T = TypeVar("T")
@@ -55,26 +56,47 @@ class AsyncClient(ClientCalls, Asynchronous):
         """Close the connections."""
         await self._http.aclose()
 
-    async def events(self, id: str, after: int | None = None) -> AsyncIterator[Event]:
+    def events(self, id: str, after: int | None = None) -> AsyncIterator[Event]:
         """Like `Client.events`."""
-        cursor = EventCursor(id, after)
+        return self._events(EventCursor(id, after), "continue")
+
+    def stream(
+        self,
+        id: str,
+        *,
+        timeout: float | None = None,
+        on_restart: Callable[[], None] | None = None,
+        on_disconnect: OnDisconnect = "continue",
+    ) -> AsyncTextStream:
+        """Like `Client.stream`: `async for piece in client.stream(job.id)`."""
+        cursor = EventCursor(id, timeout=timeout)
+        if timeout is not None and on_disconnect == "cancel":
+            raise ValueError("`timeout` closes the connection, and so would cancel the job: give one of the two")
+        events = self._events(cursor, on_disconnect)
+        return AsyncTextStream(events, lambda: self.job(id), StreamedText(id, on_restart))
+
+    async def _events(self, cursor: EventCursor, on_disconnect: OnDisconnect) -> AsyncGenerator[Event]:
         while not cursor.ended:
+            if cursor.too_late:
+                raise WaitTimeout(await self.job(cursor.job), cursor.timeout or 0)
             cursor.connected()
             try:
-                async with self._stream(
-                    requests.events(id, cursor.last), read_timeout=connection.STREAM_SILENCE_S
-                ) as answer:
+                request = requests.events(cursor.job, cursor.last, on_disconnect)
+                async with self._stream(request, read_timeout=cursor.silence_s) as answer:
                     async for sse in connection.event_source(answer).aiter_sse():
                         if event := cursor.read(sse):
                             yield event
                         if cursor.ended:
                             return
+                        if cursor.too_late:
+                            break
             except StreamBroken:
                 pass
             else:
-                if not cursor.progressed and (await self.job(id)).ended:
+                if not cursor.progressed and (await self.job(cursor.job)).ended:
                     return
-            await asyncio.sleep(cursor.pause_s)
+            if not cursor.too_late:
+                await asyncio.sleep(cursor.pause_s)
 
     async def download(self, id: str, to: str | Path) -> Path:
         """Like `Client.download`."""

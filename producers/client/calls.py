@@ -154,16 +154,13 @@ class ClientCalls:
 
         `generate`: `model`, `max_tokens`, `temperature`. `on_submit` gets the job before the wait.
         """
-        return flows.ask(
-            collection,
-            question,
-            top_k=top_k,
-            filter=filter,
-            rerank=rerank,
-            generate=generate,
-            timeout=timeout,
-            on_submit=on_submit,
-        )
+        asked = flows.question(collection, question, top_k=top_k, filter=filter, rerank=rerank, generate=generate)
+        return flows.ask(asked, timeout=timeout, on_submit=on_submit)
+
+    @call
+    def answer(self, job: Job, timeout: float | None = None) -> Flow[Answer]:
+        """The answer of an inference job once it has succeeded. Raises `JobFailed`, and `WaitTimeout`."""
+        return flows.answer(job, timeout=timeout)
 
     @call
     def index_documents(

@@ -16,8 +16,6 @@ from producers.client.requests import Request
 T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-STREAM_SILENCE_S = 60.0
-"""A stream that is silent for longer is considered dead and reopened; the server sends keep-alives more often."""
 
 _TRY_AGAIN_LATER = frozenset({429, 503})
 _GATEWAY_TROUBLE = frozenset({502, 504})

@@ -4,6 +4,7 @@ WelipError
 ├── ApiError            the server refused: status, stable code, message, field at fault, remedy
 ├── JobFailed           a job that was waited for ended as failed or cancelled
 ├── WaitTimeout         a job that was waited for had not ended in time; it continues
+├── StreamRestarted     a text that was being read began again, and differs
 ├── ConnectionFailed    nobody answered
 │   └── StreamBroken    the connection was lost in the middle of an answer
 └── UnexpectedAnswer    somebody answered, but not as WeLIP does
@@ -61,6 +62,14 @@ class WaitTimeout(WelipError, TimeoutError):
         super().__init__(f"job {job.id} is still {job.state} after {timeout:g} s")
         self.job = job
         self.remedy = "the job continues: wait again, or cancel it"
+
+
+class StreamRestarted(WelipError):
+    """A job's text began again, because its worker died, and differs from what was given out: that no longer holds."""
+
+    def __init__(self, job: str) -> None:
+        super().__init__(f"the text of job {job} began again, and differs from what was read of it")
+        self.remedy = "read it again from its beginning with stream(), or pass `on_restart` to be told"
 
 
 class ConnectionFailed(WelipError):

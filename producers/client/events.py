@@ -1,7 +1,8 @@
 """The events of a job: their types, and the cursor that resumes a broken stream without a gap."""
 
+import time
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from httpx_sse import ServerSentEvent
 from pydantic import ValidationError
@@ -9,6 +10,11 @@ from pydantic import ValidationError
 from producers.client.errors import UnexpectedAnswer
 from producers.client.models import Answered, Progress
 from schemas.lifecycle import TERMINAL, JobState
+
+STREAM_SILENCE_S: Final = 60.0
+"""A stream that is silent for longer is considered dead and reopened; the server sends keep-alives more often."""
+LOOK_S: Final = 10.0
+"""Less than the 15 s between two keep-alives, which would hide that the time is over."""
 
 
 class Event(Answered):
@@ -58,22 +64,44 @@ class ProgressEvent(Event):
         return Progress.model_validate(self.data)
 
 
+class StreamEvent(Event):
+    """A text begins: what was streamed of this job before no longer holds."""
+
+
+class TokenEvent(Event):
+    """The next piece of the text that began last."""
+
+    @property
+    def text(self) -> str:
+        """The piece: a few tokens."""
+        return str(self.data["text"])
+
+    @property
+    def index(self) -> int:
+        """Its number within the text, from 0."""
+        return int(self.data["index"])
+
+
 TYPES: dict[str, type[Event]] = {
     "state": StateEvent,
     "stage": StageEvent,
     "progress": ProgressEvent,
+    "stream": StreamEvent,
+    "token": TokenEvent,
 }
 
 
 class EventCursor:
-    """The position of a reader in one job's events; does no I/O.
+    """The position of a reader in one job's events, who reads for `timeout` seconds at most; does no I/O.
 
     `connected()` before each connection, `read(sse)` for each server-sent event, `pause_s` before the next connection.
     """
 
-    def __init__(self, job: str, after: int | None = None) -> None:
+    def __init__(self, job: str, after: int | None = None, timeout: float | None = None) -> None:
         self.job = job
         self.last = after
+        self.timeout = timeout
+        self._deadline = None if timeout is None else time.monotonic() + timeout
         self.ended = False
         self.progressed = True
         self._fruitless = 0
@@ -96,6 +124,18 @@ class EventCursor:
             return None
         self.last, self.progressed, self._fruitless = event.id, True, 0
         return event
+
+    @property
+    def too_late(self) -> bool:
+        """Whether the reader's time is over."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds without a byte after which the connection is given up, to look whether the time is over."""
+        if self._deadline is None:
+            return STREAM_SILENCE_S
+        return min(LOOK_S, max(0.01, self._deadline - time.monotonic()))
 
     @property
     def pause_s(self) -> float:

@@ -87,7 +87,7 @@ def finish(job: Job, *, timeout: float | None) -> Flow[dict[str, Any]]:
     return json.loads(full) if isinstance(full, bytes) else full
 
 
-def ask(
+def question(
     collection: str,
     question: str,
     *,
@@ -95,21 +95,28 @@ def ask(
     filter: Mapping[str, Any] | None,
     rerank: bool | None,
     generate: Mapping[str, Any] | None,
-    timeout: float,
-    on_submit: JobWatcher | None = None,
-) -> Flow[Answer]:
-    """Submit an inference job and wait for its answer."""
+) -> dict[str, Any]:
+    """The input of an inference job."""
     asked: dict[str, Any] = {"collection": collection, "question": question, "top_k": top_k}
     asked |= {"filter": dict(filter)} if filter else {}
     asked |= {"rerank": rerank} if rerank is not None else {}
-    asked |= {"generate": dict(generate)} if generate is not None else {}
+    return asked | ({"generate": dict(generate)} if generate is not None else {})
+
+
+def ask(asked: Mapping[str, Any], *, timeout: float, on_submit: JobWatcher | None = None) -> Flow[Answer]:
+    """Submit an inference job and wait for its answer."""
     # A caller that wants the job's id wants it before the answer, not with it.
     held = 0.0 if on_submit else min(float(requests.MAX_WAIT_S), timeout)
     began = time.monotonic()
     job: Job = yield requests.submit("inference", asked, {"wait_s": held})
     if on_submit:
         on_submit(job)
-    result = yield from finish(job, timeout=max(0.0, timeout - (time.monotonic() - began)))
+    return (yield from answer(job, timeout=max(0.0, timeout - (time.monotonic() - began))))
+
+
+def answer(job: Job, *, timeout: float | None) -> Flow[Answer]:
+    """The answer of an inference job once it has succeeded. Raises `JobFailed`, `WaitTimeout`."""
+    result = yield from finish(job, timeout=timeout)
     return Answer.model_validate({**result, "job": job.id})
 
 

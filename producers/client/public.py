@@ -7,13 +7,15 @@ from producers.client.errors import (
     ConnectionFailed,
     JobFailed,
     StreamBroken,
+    StreamRestarted,
     UnexpectedAnswer,
     WaitTimeout,
     WelipError,
 )
-from producers.client.events import Event, ProgressEvent, StageEvent, StateEvent
+from producers.client.events import Event, ProgressEvent, StageEvent, StateEvent, StreamEvent, TokenEvent
 from producers.client.models import Answer, Collection, File, Job, Page, SearchHit
 from producers.client.sync import Client
+from producers.client.text import AsyncTextStream, TextStream
 from producers.client.webhook_models import Delivery, Endpoint, LoggedDelivery, NewEndpoint, Secret
 from schemas.kinds.inference import Citation
 from schemas.lifecycle import JobState
@@ -22,6 +24,7 @@ __all__ = [
     "Answer",
     "ApiError",
     "AsyncClient",
+    "AsyncTextStream",
     "Citation",
     "Client",
     "Collection",
@@ -43,6 +46,10 @@ __all__ = [
     "StageEvent",
     "StateEvent",
     "StreamBroken",
+    "StreamEvent",
+    "StreamRestarted",
+    "TextStream",
+    "TokenEvent",
     "UnexpectedAnswer",
     "WaitTimeout",
     "WelipError",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any, BinaryIO, Generic, TypedDict, TypeVar
+from typing import Any, BinaryIO, Generic, Literal, TypeAlias, TypedDict, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -15,6 +15,9 @@ from producers.client.models import Collection, Deleted, File, Job, Page, Search
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 D = TypeVar("D")
+
+OnDisconnect: TypeAlias = Literal["continue", "cancel"]
+"""What becomes of a job when the connection closes over which its events are read."""
 
 MAX_WAIT_S = 60
 """The longest time for which the server holds an answer back."""
@@ -119,12 +122,13 @@ def cancel(id: str) -> Request[Job]:
     return Request("POST", path("jobs", id, "cancel"), one(Job), repeatable=False)
 
 
-def events(id: str, after: int | None) -> Request[None]:
+def events(id: str, after: int | None, on_disconnect: OnDisconnect) -> Request[None]:
     """`GET /v1/jobs/{id}/events`: a stream, whose parser is `EventCursor`."""
     headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
     if after is not None:
         headers["Last-Event-ID"] = str(after)
-    return Request("GET", path("jobs", id, "events"), lambda _: None, headers=headers)
+    params = {} if on_disconnect == "continue" else {"on_disconnect": on_disconnect}
+    return Request("GET", path("jobs", id, "events"), lambda _: None, headers=headers, params=params)
 
 
 def _json_or_bytes(response: httpx.Response) -> Any:

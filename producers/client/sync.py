@@ -1,7 +1,7 @@
 """`Client`: how the blocking client sends its calls and streams."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +14,10 @@ from producers.client import connection, requests, uploads
 from producers.client.binding import Blocking
 from producers.client.calls import ClientCalls
 from producers.client.dead import DeadLetters
-from producers.client.errors import StreamBroken
+from producers.client.errors import StreamBroken, WaitTimeout
 from producers.client.events import Event, EventCursor
-from producers.client.requests import Request
+from producers.client.requests import OnDisconnect, Request
+from producers.client.text import StreamedText, TextStream
 from producers.client.webhooks import Webhooks
 
 T = TypeVar("T")
@@ -65,22 +66,56 @@ class Client(ClientCalls, Blocking):
 
         A broken stream is opened again where it broke.
         """
-        cursor = EventCursor(id, after)
+        return self._events(EventCursor(id, after), "continue")
+
+    def stream(
+        self,
+        id: str,
+        *,
+        timeout: float | None = None,
+        on_restart: Callable[[], None] | None = None,
+        on_disconnect: OnDisconnect = "continue",
+    ) -> TextStream:
+        """The text of a job that was submitted with `stream`, piece by piece, from its beginning to the job's end.
+
+            for piece in (stream := client.stream(job.id)):
+                print(piece, end="", flush=True)
+            print(stream.job.state)
+
+        A broken connection is opened again where it broke. When a worker dies, another one writes the text again: as
+        long as it is the same, nothing is given twice. When it differs, `on_restart` is called and it is given from its
+        beginning; without `on_restart` this raises `StreamRestarted`. After `timeout` seconds it raises `WaitTimeout`,
+        and the job continues. `on_disconnect="cancel"`: the job is cancelled when this connection closes before it
+        ends, even if it only broke; not together with `timeout`.
+        """
+        cursor = EventCursor(id, timeout=timeout)
+        if timeout is not None and on_disconnect == "cancel":
+            raise ValueError("`timeout` closes the connection, and so would cancel the job: give one of the two")
+        events = self._events(cursor, on_disconnect)
+        return TextStream(events, lambda: self.job(id), StreamedText(id, on_restart))
+
+    def _events(self, cursor: EventCursor, on_disconnect: OnDisconnect) -> Generator[Event, None, None]:
         while not cursor.ended:
+            if cursor.too_late:
+                raise WaitTimeout(self.job(cursor.job), cursor.timeout or 0)
             cursor.connected()
             try:
-                with self._stream(requests.events(id, cursor.last), read_timeout=connection.STREAM_SILENCE_S) as answer:
+                request = requests.events(cursor.job, cursor.last, on_disconnect)
+                with self._stream(request, read_timeout=cursor.silence_s) as answer:
                     for sse in connection.event_source(answer).iter_sse():
                         if event := cursor.read(sse):
                             yield event
                         if cursor.ended:
                             return
+                        if cursor.too_late:
+                            break
             except StreamBroken:
                 pass
             else:
-                if not cursor.progressed and self.job(id).ended:
+                if not cursor.progressed and self.job(cursor.job).ended:
                     return
-            time.sleep(cursor.pause_s)
+            if not cursor.too_late:
+                time.sleep(cursor.pause_s)
 
     def download(self, id: str, to: str | Path) -> Path:
         """Stream a file's content to the path `to`, which appears whole or not at all."""

@@ -523,11 +523,66 @@ def test_jobs_are_listed_with_whole_ids_in_a_pipe(peer: Peer) -> None:
 
 
 def events(*states: str) -> httpx.Response:
+    return told(*(("state", {"state": state}) for state in states))
+
+
+def told(*happened: tuple[str, dict[str, Any]]) -> httpx.Response:
     lines = []
-    for number, state in enumerate(states, 1):
-        body = {"id": number, "job": job_id(0), "type": "state", "at": NOW, "data": {"state": state}}
-        lines.append(f"id: {number}\nevent: state\ndata: {json.dumps(body)}\n\n")
+    for number, (type, data) in enumerate(happened, 1):
+        body = {"id": number, "job": job_id(0), "type": type, "at": NOW, "data": data}
+        lines.append(f"id: {number}\nevent: {type}\ndata: {json.dumps(body)}\n\n")
     return httpx.Response(200, content="".join(lines).encode(), headers={"content-type": "text/event-stream"})
+
+
+BEGINS = ("stream", {"stage": "generate", "attempt": 1})
+SUCCEEDED = ("state", {"state": "succeeded"})
+
+
+def token(text: str) -> tuple[str, dict[str, Any]]:
+    return "token", {"text": text, "index": 0}
+
+
+def test_an_answer_is_printed_while_it_is_written_with_the_numbers_it_was_written_with(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(HIT, "streamed_as", 3)
+    peer.answers["GET", f"/v1/jobs/{job_id(0)}/events"] = told(
+        BEGINS, token("서울\x1b[2J"), token("입니다 [3]"), SUCCEEDED
+    )
+    printed = welip("ask", "수도는?", "--stream").stdout
+    assert printed.startswith("서울\\x1b[2J입니다 [3]\n\nSources · extractive\n[3]")
+    assert json.loads(peer.requests[0].content)["input"]["generate"] == {"stream": True}
+    assert "give one of them" in welip("ask", "수도는?", "--stream", "--json", code=2).stderr
+
+
+def test_an_answer_that_begins_again_is_said_to(peer: Peer) -> None:
+    peer.answers["GET", f"/v1/jobs/{job_id(0)}/events"] = told(
+        BEGINS, token("부산"), BEGINS, token("서울"), token("입니다"), SUCCEEDED
+    )
+    result = welip("ask", "수도는?", "--stream")
+    assert result.stdout.startswith("부산\n서울입니다\n\nSources")
+    assert "the answer begins again" in result.stderr
+
+
+def test_ctrl_c_cancels_the_job_whose_answer_is_being_printed(peer: Peer) -> None:
+    peer.answers["GET", f"/v1/jobs/{job_id(0)}/events"] = KeyboardInterrupt()
+    cancelled = {"id": job_id(0), "kind": "inference", "state": "running", "created_at": NOW}
+    peer.answers["POST", f"/v1/jobs/{job_id(0)}/cancel"] = httpx.Response(202, json=cancelled)
+    result = welip("ask", "수도는?", "--stream", code=130)
+    assert f"job {job_id(0)} is being cancelled" in result.stderr
+    assert "continues" not in result.stderr
+    peer.answers["GET", f"/v1/jobs/{job_id(1)}/events"] = KeyboardInterrupt()
+    peer.answers["POST", f"/v1/jobs/{job_id(1)}/cancel"] = httpx.ConnectError("nobody answers")
+    assert f"job {job_id(1)} continues" in welip("ask", "수도는?", "--stream", code=130).stderr
+
+
+def test_a_streamed_answer_whose_job_fails_is_a_failure(peer: Peer) -> None:
+    peer.fault = {"code": "engine_error", "message": "out of memory"}
+    failed = ("state", {"state": "failed"})
+    peer.answers["GET", f"/v1/jobs/{job_id(0)}/events"] = told(BEGINS, token("서울"), failed)
+    result = welip("ask", "수도는?", "--stream", code=1)
+    assert result.stdout == "서울\n"
+    assert "out of memory [engine_error]" in result.stderr
 
 
 def test_following_prints_events_and_tells_how_the_job_ended(peer: Peer) -> None:

@@ -98,6 +98,10 @@ def _told(event: "Event") -> str:
         case "stage":
             children = data.get("children")
             text = str(data.get("stage")) + (f", once its children ({children}) have ended" if children else "")
+        case "stream":
+            text = f"{data.get('stage')} begins to write"
+        case "token":
+            text = str(data.get("text"))
         case _:
             text = " ".join(str(value) for value in data.values())
     return f"{event.at.astimezone():%H:%M:%S}  {event.type:<8}  {one_line(text)}"

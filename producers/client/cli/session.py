@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from producers.client.cli.terminal import note
+from producers.client.errors import WelipError
 
 if TYPE_CHECKING:
     from producers.client.models import Job
@@ -30,6 +31,7 @@ class Session:
     url: str | None = None
     api_key: str | None = None
     going_on: "list[Job]" = field(default_factory=list)
+    cancelled: "list[Job]" = field(default_factory=list)
 
     @contextmanager
     def connect(self) -> "Iterator[Client]":
@@ -57,9 +59,24 @@ class Session:
         self.going_on.append(job)
         client.retry_for_s = LATER_PATIENCE_S
 
+    @contextmanager
+    def owning(self, client: "Client", job: "Job") -> Iterator[None]:
+        """Within the block the run waits for `job`, which is cancelled when the user leaves."""
+        self.watch(client, job)
+        try:
+            yield
+        except (KeyboardInterrupt, BrokenPipeError):
+            client.retry_for_s = FIRST_PATIENCE_S
+            with suppress(WelipError):  # it has ended already, or nobody answers: then it is said to continue
+                self.cancelled.append(client.cancel(job.id))
+                self.going_on.remove(job)
+            raise
+
     def say_goodbye(self) -> None:
-        """Tell an interrupting user which jobs continue, and how to follow them again."""
+        """Tell an interrupting user which jobs were cancelled, which continue, and how to follow them again."""
         note("welip: interrupted")
+        for job in self.cancelled:
+            note(f"  job {job.id} {'was' if job.ended else 'is being'} cancelled")
         if len(self.going_on) > 3:
             note(f"  {len(self.going_on)} jobs continue; list them with: welip jobs")
             return

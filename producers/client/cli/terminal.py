@@ -23,6 +23,11 @@ def say(text: str = "", *, flush: bool = False) -> None:
     print(visible(text), flush=flush)
 
 
+def say_on(piece: str) -> None:
+    """A piece of the answer, on the line that has begun."""
+    print(visible(piece), end="", flush=True)
+
+
 def note(text: str) -> None:
     """A remark that is not part of the answer, on stderr."""
     print(visible(text), file=sys.stderr)
