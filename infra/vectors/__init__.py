@@ -1,1 +1,1 @@
-"""The vector index: chunks by collection, found by sparse and dense vectors; in this process or on a Qdrant server."""
+"""The vector index: stores chunks by collection and finds them by sparse and dense vectors, embedded or on a server."""

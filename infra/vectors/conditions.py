@@ -1,4 +1,4 @@
-"""Filters in the words of an engine: the same conditions for the embedded index and for the server."""
+"""Translates filters and prune conditions for an engine; the embedded index and the server share this code."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeVar, assert_never
@@ -14,26 +14,26 @@ class Dialect(Protocol[C]):
     """How an engine writes conditions."""
 
     def one_of(self, key: str, values: Sequence[str]) -> C:
-        """The payload's keyword, or one of its keywords, is among these."""
+        """The payload field, or one of its values if it is a list, is among `values`."""
 
     def between(self, key: str, **bounds: float) -> C:
-        """The payload's number, or one of its numbers, lies within `gt`, `gte`, `lt`, `lte`."""
+        """The payload's number, or one of its numbers, lies within the bounds `gt`, `gte`, `lt`, `lte`."""
 
     def both(self, must: Sequence[C], must_not: Sequence[C] = ()) -> C:
-        """All of the first hold and none of the second."""
+        """All of `must` hold and none of `must_not`."""
 
     def either(self, should: Sequence[C]) -> C:
-        """At least one holds; `should` is not empty."""
+        """At least one of `should` holds; `should` is not empty."""
 
 
 def of_tenant(tenant: str, condition: Condition | None, dialect: Dialect[C]) -> C:
-    """The tenant's own points, of which `condition` holds."""
+    """The tenant's own points that meet `condition`."""
     own = dialect.one_of("tenant", [tenant])
     return dialect.both([own] if condition is None else [own, translated(condition, dialect)])
 
 
 def outdated(tenant: str, documents: Sequence[DocumentVersion], dialect: Dialect[C]) -> C:
-    """The tenant's points of these documents that have a lower version and another content."""
+    """The tenant's points of these documents that have a lower version and different content."""
 
     def older(ids: Sequence[str], version: int, kept: Sequence[str] = ()) -> C:
         of_another_content = [dialect.one_of("content_hash", kept)] if kept else []
@@ -41,7 +41,8 @@ def outdated(tenant: str, documents: Sequence[DocumentVersion], dialect: Dialect
             [dialect.one_of("document_id", ids), dialect.between("version", lt=version)], of_another_content
         )
 
-    # One condition for all that need no look at the content: a hundred of them take a hundred times as long.
+    # Documents that need no content comparison share one condition per version: a hundred conditions would take a
+    # hundred times as long.
     by_version: dict[int, list[str]] = {}
     for document in documents:
         if document.content_hash is None:
@@ -56,7 +57,7 @@ def outdated(tenant: str, documents: Sequence[DocumentVersion], dialect: Dialect
 
 
 def translated(condition: Condition, dialect: Dialect[C]) -> C:
-    """A filter, as the engine executes it."""
+    """The filter in the engine's own types."""
     match condition:
         case Comparison():
             return _comparison(condition, dialect)

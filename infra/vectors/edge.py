@@ -1,4 +1,4 @@
-"""The vector index in this process: Qdrant Edge, a shard an index; the embedded default, for one worker process."""
+"""The vector index in this process: Qdrant Edge, one shard per index; the embedded default, for one worker process."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +30,8 @@ READERS: Final = 4
 class EdgeIndex:
     """Implements `VectorIndex` under the folder `root`, which one process may use at a time (`Conflict` otherwise).
 
-    Searches run in a few threads beside one another and beside the writer; all writes take turns in one thread. The
-    engine keeps Python's global lock while it works, so a call should be short: what takes long, `Optimiser` does.
+    Searches run in a few threads, side by side and beside the writer. All writes take turns in one thread. The engine
+    holds Python's global lock while it works, so calls should be short; `Optimiser` does what takes long.
     """
 
     def __init__(self, root: Path, *, open_at_most: int = 32) -> None:
@@ -56,7 +56,7 @@ class EdgeIndex:
         await self._write(name, work)
 
     async def upsert(self, index: IndexName, points: Sequence[Point]) -> None:
-        """Write points; on disk on return. Raises `NotFound` for an unknown index."""
+        """Write points, which are on disk on return. Raises `NotFound` for an unknown index."""
         name = p.index_name(index)
 
         def work() -> bool:
@@ -75,10 +75,10 @@ class EdgeIndex:
             self._optimiser.start(name)
 
     async def prune(self, index: IndexName, documents: Sequence[DocumentVersion], change: Change) -> Watermark | None:
-        """Remove each document's points of other content and a lower version.
+        """Remove each document's points that have different content and a lower version.
 
-        Returns the watermark of before; None without an index, which is not an error. Points that a machine crash
-        brings back are not shown, and the next prune of the document removes them.
+        Returns the watermark from before the call. Without an index it returns None and does nothing. Points that come
+        back after a machine crash are hidden from searches, and the document's next prune removes them.
         """
         name = p.index_name(index)
 
@@ -104,7 +104,7 @@ class EdgeIndex:
         fusion: FusionSettings,
         filter: Condition | None = None,
     ) -> list[Passage]:
-        """The best chunks. Raises `NotFound` for an unknown index, `InvalidInput` for a query that cannot be."""
+        """The best chunks. Raises `NotFound` for an unknown index, `InvalidInput` for an unanswerable query."""
         p.check_query(query, top_k)
         vectors = p.arms_of(query, fusion)
         terms = p.terms_of(vectors, query, fusion)
@@ -133,17 +133,17 @@ class EdgeIndex:
         return await self._run(self._readers, work)
 
     async def mark(self, index: IndexName) -> Watermark | None:
-        """How far the index was written; None when it does not exist."""
+        """How far the index has been written; None when it does not exist."""
         described = await self._run(self._readers, lambda: self._shards.description(p.index_name(index)))
         return described.mark if described else None
 
     async def highest_generation(self) -> int:
-        """Of all indexes that there are, also of those that nobody names any more; 0 where there is none."""
+        """The highest generation among all indexes, including abandoned ones; 0 when there are none."""
         names = await self._run(self._readers, self._shards.names)
         return max((p.generation_of(name) or 0 for name in names), default=0)
 
     async def drop(self, index: IndexName) -> None:
-        """Remove the index. Absent is not an error."""
+        """Remove the index. A missing index is not an error."""
         name = p.index_name(index)
         await self._optimiser.stop(name)
         await self._write(name, lambda: self._shards.remove(name))
@@ -153,7 +153,7 @@ class EdgeIndex:
         await self._run(self._readers, self._shards.check)
 
     async def close(self) -> None:
-        """Wait for what runs, flush everything, and let another process have the folder."""
+        """Wait for running calls, flush everything and release the folder to other processes."""
         await self._optimiser.stop()
         await asyncio.to_thread(self._shards.close)
         for threads in (self._readers, self._writer):
@@ -180,7 +180,7 @@ class EdgeIndex:
         except OSError as error:
             raise DependencyUnavailable(f"the embedded vector index cannot use its folder: {error}") from error
         except Exception as error:
-            if type(error) is Exception:  # how the engine reports what goes wrong inside it
+            if type(error) is Exception:  # the engine raises a plain Exception for its internal errors
                 raise DependencyUnavailable(f"the embedded vector index failed: {error}") from error
             raise
 
@@ -206,7 +206,7 @@ _DIALECT: Final = _Dialect()
 
 def _upsert(shard: Shard, tenant: str, points: Sequence[Point]) -> None:
     payloads = [p.payload_of(tenant, point) for point in points]
-    # Before the points: an index of a field that few points have is made in no time.
+    # Create payload indexes before the points are written: indexing a field that few points have takes no time.
     unknown = sorted(p.ordered_fields(payloads) - shard.ordered)
     for field in unknown[: p.MOST_ORDERED_FIELDS - len(shard.ordered)]:
         order(shard, field)
@@ -227,7 +227,7 @@ def _best(
         )
         for arm, vector in vectors.items()
     ]
-    # Among all chunks: those that a filter excludes also tell how rare a term is.
+    # Unfiltered: chunks that a filter excludes also show how rare a term is.
     requests += [qe.QueryRequest(limit=1, query=qe.Query.Nearest(_engine_vector(term), SPARSE)) for term in terms]
     answers = shard.engine.query_batch(qe.QueryBatchRequest(requests)) if requests else []
     arms = {

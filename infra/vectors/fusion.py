@@ -1,4 +1,4 @@
-"""Joins what the arms of one query found into one ranking: scaled, weighed, mixed with the document, capped."""
+"""Fuses the hits of one query's arms into one ranking: scales, weighs, mixes in document scores, caps per document."""
 
 from collections import Counter
 from collections.abc import Collection, Hashable, Mapping
@@ -12,11 +12,11 @@ DENSE: Final = "dense"
 LEARNED: Final = "learned"
 
 Scores = Mapping[str, float]
-"""A score, higher is better, by chunk id."""
+"""Score by chunk id; higher is better."""
 
 
 def arms_that_count(present: Collection[str], settings: FusionSettings) -> dict[str, float]:
-    """The weight of each arm that takes part: those of weight 0 do not, unless there is no other."""
+    """The normalised weight of each arm that takes part. An arm of weight 0 is left out, unless all weights are 0."""
     weights = {arm: float(getattr(settings.weights, arm)) for arm in present}
     whole = sum(weights.values())
     if not whole:
@@ -25,21 +25,22 @@ def arms_that_count(present: Collection[str], settings: FusionSettings) -> dict[
 
 
 def weighed_by_question(arms: Collection[str], settings: FusionSettings) -> bool:
-    """Whether the arms' hits decide the weights: `auto`, with the lexical arm beside one of a model."""
+    """Whether the arms' hits decide the weights: the method is `auto`, with a lexical arm beside a model's."""
     return settings.method == "auto" and SPARSE in arms and len(arms) > 1
 
 
 def compared(arms: Collection[str]) -> str:
-    """The arm of the model that the lexical arm is held against."""
+    """The model's arm that the lexical arm is compared with."""
     return DENSE if DENSE in arms else LEARNED
 
 
 def question_weights(
     arms: Mapping[str, Scores], settings: FusionSettings, documents: Mapping[str, Hashable], ceiling: float
 ) -> dict[str, float]:
-    """The weight of each arm that takes part, 1 together: with `auto`, the lexical arm's is this question's own.
+    """The weight of each arm that takes part; they sum to 1. With `auto` the question decides the lexical arm's.
 
-    `documents` is each chunk's, `ceiling` as in `weighing`. The arms of a model share the rest as they were given.
+    `documents` maps each chunk to its document; `ceiling` is explained in `weighing`. The model's arms share the rest
+    in the proportion of their settings.
     """
     weights = arms_that_count(arms, settings)
     if not weighed_by_question(weights, settings):
@@ -49,19 +50,19 @@ def question_weights(
 
 
 def reweighed(weights: Mapping[str, float], odds: float) -> dict[str, float]:
-    """The weights, 1 together, with the lexical arm's moved by log-odds; the others keep their proportion."""
+    """The weights, summing to 1, after a shift of the lexical arm's by log-odds; the others keep their proportion."""
     sparse = share(odds, weights[SPARSE])
     rest = (1 - sparse) / (1 - weights[SPARSE])
     return {arm: sparse if arm == SPARSE else weight * rest for arm, weight in weights.items()}
 
 
 def fuse(arms: Mapping[str, Scores], weights: Mapping[str, float], settings: FusionSettings) -> dict[str, float]:
-    """One score, >= 0, for each chunk that an arm found. What an arm did not find adds nothing.
+    """One score, >= 0, for each chunk that any arm found. An arm adds nothing to a chunk that it did not find.
 
-    `weights` name the arms that take part. A lone arm of term weights keeps its scores. Otherwise `minmax` and `auto`
-    scale each arm to 0..1 by its lowest and highest (all 1 where they are equal), because raw BM25 has no upper bound
-    and would outweigh the cosine (Lee 1997, "Analyses of Multiple Evidence Combination"); `rrf` takes ranks (Cormack,
-    Clarke and Buettcher 2009).
+    `weights` names the arms that take part. A lone sparse arm, lexical or learned, keeps its raw scores. Otherwise
+    `minmax` and `auto` scale each arm to 0..1 by its lowest and highest score (all 1 when these are equal), because raw
+    BM25 has no upper bound and would outweigh the cosine (Lee 1997, "Analyses of Multiple Evidence Combination"). `rrf`
+    uses ranks instead of scores (Cormack, Clarke and Buettcher 2009).
     """
     if len(weights) == 1 and DENSE not in weights:
         return dict(arms[next(iter(weights))])
@@ -75,10 +76,10 @@ def fuse(arms: Mapping[str, Scores], weights: Mapping[str, float], settings: Fus
 
 
 def ranked(scores: Scores, settings: FusionSettings, places: Mapping[str, tuple[str, int]]) -> list[tuple[str, float]]:
-    """Chunks with their final scores, best first. `places`: each chunk's document and where it begins, which part ties.
+    """Chunks with their final scores, best first. `places` maps a chunk to its document and start, which break ties.
 
-    A chunk keeps `1 - document_share` of its score and takes the rest from the best of its document; a document gives
-    at most `per_document` chunks.
+    A chunk keeps `1 - document_share` of its score and takes the rest from the best chunk of its document. At most
+    `per_document` chunks of a document are returned.
     """
     best: dict[str, float] = {}
     for chunk, score in scores.items():
@@ -99,7 +100,7 @@ def ranked(scores: Scores, settings: FusionSettings, places: Mapping[str, tuple[
 
 
 def _best_of(scores: Scores, documents: Mapping[str, Hashable]) -> dict[Hashable, float]:
-    """The best score of each document, the best document first."""
+    """The best score of each document, best document first."""
     best: dict[Hashable, float] = {}
     for chunk, score in sorted(scores.items(), key=lambda item: (-item[1], item[0])):
         best.setdefault(documents[chunk], score)

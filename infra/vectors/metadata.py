@@ -1,4 +1,4 @@
-"""Metadata in the forms that filters match: keywords for equality, numbers and moments for order."""
+"""Metadata in the forms that filters match: keywords for equality, numbers and dates for order."""
 
 import hashlib
 import json
@@ -10,14 +10,14 @@ from schemas.filters import order_of
 
 FACETS: Final = "facets"
 ORDERS: Final = {"number": "numbers", "date": "dates"}
-"""Where a point holds the values of each sort that have an order."""
+"""Where a point stores the values of each type that has an order."""
 
 _READABLE_FACET: Final = 128
 _SAFE_KEY: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}", re.ASCII)
 
 
 def filterable(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What a point holds in addition to its metadata for filters: `facets`, `numbers` and `dates`."""
+    """The payload fields that a point has for filters, beside its metadata: `facets`, `numbers` and `dates`."""
     ordered: dict[str, dict[str, list[float]]] = {}
     for field, value in _values(metadata):
         if order := order_of(value):
@@ -26,10 +26,10 @@ def filterable(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def facet(field: str, value: object) -> str:
-    """One keyword for "this field holds this value".
+    """One keyword that means "this field holds this value".
 
-    The engines compare booleans, fractions, mixed lists and field names with spaces each in its own way or not at all;
-    keywords they all compare alike. 1 equals 1.0 and differs from true and "1", as in JSON.
+    Engines differ in how they compare booleans, fractions, mixed lists and field names with spaces, or cannot compare
+    them at all; all compare keywords alike. As in JSON, 1 equals 1.0 but differs from true and from "1".
     """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -40,7 +40,7 @@ def facet(field: str, value: object) -> str:
 
 
 def order_key(field: str) -> str:
-    """The key of a field under `numbers` and `dates`: its name where that is a plain path in every engine."""
+    """A field's key under `numbers` and `dates`: its name if every engine reads that as a plain path, else a hash."""
     return field if _SAFE_KEY.fullmatch(field) else f"x-{_digest(field)}"
 
 

@@ -1,4 +1,4 @@
-"""Keeps the embedded index fast as it grows: a shard that has grown is optimised beside its use, then swapped."""
+"""Keeps the embedded index fast as it grows: optimises a copy of a grown shard while it is in use, then swaps it in."""
 
 import asyncio
 import os
@@ -19,16 +19,16 @@ log = structlog.get_logger(__name__)
 
 
 class Writer(Protocol):
-    """Runs something in the thread that writes."""
+    """Runs a function in the writer thread."""
 
     def __call__(self, work: Callable[[], Any], /) -> Awaitable[Any]:
-        """Its result, or its error."""
+        """Return its result, or raise its error."""
 
 
 class Optimiser:
-    """Optimises one shard at a time. The shard is searched meanwhile, and its writes wait; those of others do not.
+    """Optimises one shard at a time. Meanwhile the shard can be searched but not written; other shards can be both.
 
-    `turn` gives the lock that writers of a shard hold.
+    `turn` returns the lock that writers of a shard hold.
     """
 
     def __init__(self, shards: Shards, write: Writer, turn: Callable[[str], AbstractAsyncContextManager[Any]]) -> None:
@@ -40,13 +40,13 @@ class Optimiser:
         self._given_up: set[str] = set()
 
     def start(self, name: str) -> None:
-        """Begin in the background, unless it is under way, or failed since this process began."""
+        """Start in the background, unless it is running for this shard or has failed since the process started."""
         if name not in self._tasks and name not in self._given_up:
             self._tasks[name] = asyncio.create_task(self._optimise(name), name=f"optimise {name}")
             self._tasks[name].add_done_callback(lambda _: self._tasks.pop(name, None))
 
     async def stop(self, name: str | None = None) -> None:
-        """Abandon the optimisation of this shard, or of all; nothing is lost."""
+        """Abandon the optimisation of this shard, or of all shards. Nothing is lost."""
         tasks = [task for shard, task in self._tasks.items() if name in (None, shard)]
         for task in tasks:
             task.cancel()
@@ -73,12 +73,12 @@ class Optimiser:
             await self._write(lambda: self._shards.replace(name, copy, points))
             return points
         finally:
-            # In the thread that copies and replaces: one of these may still run when this task is cancelled.
+            # In the writer thread: a copy or replacement may still run there when this task is cancelled.
             await self._write(lambda: shutil.rmtree(copy, ignore_errors=True))
 
 
 async def _run(folder: Path) -> None:
-    """Optimise what lies in `folder`, in a process that ends with this one. Raises `DependencyUnavailable`."""
+    """Optimise the shard in `folder`, in a child process that ends with this one. Raises `DependencyUnavailable`."""
     command = ["-m", "infra.local.supervised", str(os.getpid()), "infra.vectors.optimising", str(folder)]
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE

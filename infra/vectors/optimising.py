@@ -1,7 +1,7 @@
 """Optimises a copy of a shard: `python -m infra.vectors.optimising FOLDER`.
 
-A separate process, because the engine keeps Python's global lock all the while, seconds to minutes: in the worker's
-process nothing else would run, not even heartbeats.
+This is a separate process because the engine holds Python's global lock for the seconds or minutes that it takes.
+Inside the worker it would block everything else, even heartbeats.
 """
 
 import sys
@@ -13,7 +13,7 @@ from infra.vectors.shard import sync_all
 
 
 def main() -> None:
-    """Merge small segments, build their indexes, drop what was deleted. On disk on return."""
+    """Merge small segments, build their indexes and purge deleted points. The result is on disk on return."""
     shard = EdgeShard.load(sys.argv[1])
     shard.optimize()
     shard.flush()

@@ -1,4 +1,4 @@
-"""What all vector indexes share: names, payloads, refusals, and the way from hits to passages."""
+"""What all vector indexes share: names, payloads, input checks, and the way from hits to passages."""
 
 import hashlib
 import json
@@ -30,17 +30,17 @@ from schemas.retrieval import IndexName, Passage, Point, Query, SparseVector
 UPSERT_BATCH: Final = 500
 PRUNE_BATCH: Final = 100
 FULL_SCAN_BELOW: Final = 100
-"""A filter that leaves fewer chunks has them scored one by one.
+"""When a filter leaves fewer chunks than this, they are scored one by one.
 
-With Qdrant's default, 5,000, filters of a few per cent were ten times slower: reading a stored sparse vector costs more
-than passing over it in the inverted index.
+With Qdrant's default, 5,000, filters that keep a few per cent were ten times slower: reading a stored sparse vector
+costs more than skipping it in the inverted index.
 """
 
 MOST_ORDERED_FIELDS: Final = 100
-"""Fields of numbers or dates that get an index of their own; those beyond are compared one by one."""
+"""Number and date fields that get an index of their own; values of any further fields are compared one by one."""
 
 KEYWORDS: Final = ("tenant", "document_id", FACETS)
-"""Payload fields with a keyword index: what every search, prune and filter asks for."""
+"""Payload fields with a keyword index: those that searches, prunes and filters match on."""
 
 _DEEPEST: Final = 4_000
 _MAX_TERM: Final = 2**32 - 1
@@ -48,7 +48,7 @@ _MAX_TERM: Final = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One arm's answer: a chunk, its raw score and its payload."""
+    """One hit of one arm: a chunk, its raw score and its payload."""
 
     id: str
     score: float
@@ -56,7 +56,7 @@ class Hit:
 
 
 def index_name(index: IndexName) -> str:
-    """The name of an index in the engine: readable, safe as a folder, different for every index."""
+    """The engine's name for an index: readable, safe as a folder name, unique to the index."""
     exact = json.dumps([index.tenant, index.collection, index.generation]).encode()
     digest = hashlib.blake2b(exact, digest_size=16).hexdigest()
     tenant, collection = (re.sub(r"[^a-z0-9_-]", "", name)[:40] for name in (index.tenant, index.collection))
@@ -64,7 +64,7 @@ def index_name(index: IndexName) -> str:
 
 
 def generation_of(name: str) -> int | None:
-    """The generation in the engine's name of an index; None for a name that is none of ours."""
+    """The generation in an engine's index name; None if the name is not one of ours."""
     generation = name.rsplit("-", 2)[-2:-1] if name.startswith("welip-") else []
     return int(generation[0]) if generation and generation[0].isdecimal() else None
 
@@ -75,7 +75,7 @@ def absent(index: IndexName) -> NotFound:
 
 
 def other_arms(index: IndexName, has: tuple[int | None, bool], asked: tuple[int | None, bool]) -> Conflict:
-    """The error for an index that exists with other arms: lengths of dense vectors, and whether it has learned ones."""
+    """The error for an index that exists with other arms, each given as (dense vector length, has learned vectors)."""
 
     def told(dimension: int | None, learned: bool) -> str:
         return f"{f'dense vectors of length {dimension}' if dimension else 'no dense vectors'}" + (
@@ -104,12 +104,12 @@ def payload_of(tenant: str, point: Point) -> dict[str, Any]:
 
 
 def ordered_fields(payloads: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The payload fields of these points that `gt` and its like compare."""
+    """The payload fields of these points that range filters such as `gt` compare."""
     return {f"{kind}.{key}" for payload in payloads for kind in ORDERS.values() for key in payload.get(kind, ())}
 
 
 def check_points(points: Sequence[Point]) -> None:
-    """Raise `InvalidInput` for a point that an engine would refuse, or store wrongly, in the middle of a batch."""
+    """Raise `InvalidInput` for a point that an engine would store wrongly, or refuse in the middle of a batch."""
     for point in points:
         try:
             UUID(point.id)
@@ -132,7 +132,7 @@ def check_query(query: Query, top_k: int) -> None:
 
 
 def arms_of(query: Query, fusion: FusionSettings) -> dict[str, SparseVector | Sequence[float]]:
-    """The vectors to search by: those the query has, terms that are none left out, of arms that count."""
+    """The vectors to search by: those the query has, except empty sparse ones and arms that do not count."""
     given = {SPARSE: query.sparse, DENSE: query.dense, LEARNED: query.learned}
     vectors = {
         arm: vector
@@ -143,7 +143,7 @@ def arms_of(query: Query, fusion: FusionSettings) -> dict[str, SparseVector | Se
 
 
 def terms_of(arms: Collection[str], query: Query, fusion: FusionSettings) -> list[SparseVector]:
-    """The terms whose best chunks weigh this question's arms, each a query of its own; none where nothing asks."""
+    """One single-term query for each term whose best chunk helps to weigh the arms; empty when nothing needs them."""
     if not weighed_by_question(arms, fusion):
         return []
     terms, weights = query.sparse.indices, query.sparse.values
@@ -151,7 +151,7 @@ def terms_of(arms: Collection[str], query: Query, fusion: FusionSettings) -> lis
 
 
 def depths(fusion: FusionSettings, top_k: int) -> Iterator[int]:
-    """How many of each arm's best to ask for: deeper and deeper, for when a few documents hold all of them."""
+    """How many hits to ask of each arm, growing, in case a few documents hold all the best ones."""
     depth = max(fusion.depth, top_k)
     yield depth
     while depth < _DEEPEST:
@@ -160,14 +160,14 @@ def depths(fusion: FusionSettings, top_k: int) -> Iterator[int]:
 
 
 def is_whole(arms: Mapping[str, Sequence[Hit]], found: Sequence[Passage], depth: int, top_k: int) -> bool:
-    """Whether a deeper query cannot find more."""
+    """Whether a deeper query could not find more."""
     return len(found) >= top_k or all(len(hits) < depth for hits in arms.values())
 
 
 def passages(
     arms: Mapping[str, Sequence[Hit]], best_terms: Sequence[float], query: Query, fusion: FusionSettings, top_k: int
 ) -> list[Passage]:
-    """The `top_k` best passages of what the arms found. `best_terms`: the best score of each of `terms_of`, or 0."""
+    """The `top_k` best passages among the arms' hits. `best_terms` has the best score for each of `terms_of`, or 0."""
     raw = {arm: {hit.id: hit.score for hit in hits} for arm, hits in arms.items()}
     payloads = {hit.id: hit.payload for hits in arms.values() for hit in hits}
     places = {chunk: (payload["document_id"], payload["start"]) for chunk, payload in payloads.items()}
@@ -203,7 +203,7 @@ def _check_terms(vector: SparseVector | None) -> None:
         raise InvalidInput(f"{len(indices)} terms have {len(values)} weights", field="sparse")
     if not indices:
         return
-    # In loops that run in C: a corpus has hundreds of millions of terms.
+    # C loops only: a corpus has hundreds of millions of terms.
     ascending = all(map(lt, indices, islice(indices, 1, None)))
     if not (ascending and indices[0] >= 0 and indices[-1] <= _MAX_TERM):
         raise InvalidInput("terms must be ascending 32-bit ids, each once", field="sparse")

@@ -1,4 +1,4 @@
-"""The vector index on a Qdrant server: for more than one worker process; a Qdrant collection an index."""
+"""The vector index on a Qdrant server, for more than one worker process; one Qdrant collection per index."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,19 +29,19 @@ _REQUEST_AT_FAULT: Final = frozenset({400, 413, 422})
 INDEXED: Final[Mapping[str, models.PayloadSchemaType | models.KeywordIndexParams]] = {
     **dict.fromkeys(p.KEYWORDS, models.PayloadSchemaType.KEYWORD),
     "tenant": models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
-    # Asked for by `prune` only, of few points: a server in strict mode refuses to filter by what has no index.
+    # Only `prune` asks for it, and of few points, but a server in strict mode refuses to filter by unindexed fields.
     "content_hash": models.PayloadSchemaType.KEYWORD,
     "version": models.PayloadSchemaType.INTEGER,
 }
 
 VERSION_MARK: Final = str(uuid5(NAMESPACE_URL, "welip:version-mark"))
 CHANGE_MARK: Final = str(uuid5(NAMESPACE_URL, "welip:change-mark"))
-"""Two points of every index that hold its watermark: both as their `version`, the second one with the incarnation as
-its `content_hash`. They have no vectors and no tenant, so that no search finds them and no prune removes them."""
+"""Two points in every index hold its watermark, both as their `version`; the second one's `content_hash` holds the
+incarnation. They have no vectors and no tenant, so no search finds them and no prune removes them."""
 
 
 def _client(url: str | None, api_key: str | None, timeout_s: int) -> AsyncQdrantClient:
-    """A client of the server; an operator who sends the key in the clear hears of it once, in the log."""
+    """A client of the server. One log line warns an operator whose key travels unencrypted."""
     if api_key and url and urlsplit(url).scheme == "http" and not is_loopback(urlsplit(url).hostname or ""):
         log.warning("index.key_in_the_clear", url=url, remedy="use https:// in WELIP_INDEX_URL")
     with warnings.catch_warnings():
@@ -51,9 +51,9 @@ def _client(url: str | None, api_key: str | None, timeout_s: int) -> AsyncQdrant
 
 
 class QdrantIndex:
-    """Implements `VectorIndex`. `timeout_s`: how long each request may take, whole seconds.
+    """Implements `VectorIndex`. `timeout_s` limits each request, in whole seconds.
 
-    `client` takes the place of one made from `url` and `api_key`; it is closed with this index, too.
+    `client` replaces the one that is made from `url` and `api_key`; it, too, is closed with this index.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class QdrantIndex:
                     await self._client.create_payload_index(name, field, schema)
 
     async def upsert(self, index: IndexName, points: Sequence[Point]) -> None:
-        """Write points; each request returns when they are applied. Raises `NotFound` for an unknown index."""
+        """Write points; each request returns once they are applied. Raises `NotFound` for an unknown index."""
         p.check_points(points)
         name = p.index_name(index)
         with _translated(index):
@@ -111,9 +111,9 @@ class QdrantIndex:
                 await self._index_order(name, p.ordered_fields(payloads))
 
     async def prune(self, index: IndexName, documents: Sequence[DocumentVersion], change: Change) -> Watermark | None:
-        """Remove each document's points of other content and a lower version.
+        """Remove each document's points that have different content and a lower version.
 
-        Returns the watermark of before; None without an index, which is not an error.
+        Returns the watermark from before the call. Without an index it returns None and does nothing.
         """
         name = p.index_name(index)
         incarnation = str(change.incarnation)
@@ -132,7 +132,7 @@ class QdrantIndex:
         return found
 
     async def mark(self, index: IndexName) -> Watermark | None:
-        """How far the index was written; None when it does not exist."""
+        """How far the index has been written; None when it does not exist."""
         try:
             with _translated(index):
                 return _read(await self._client.retrieve(p.index_name(index), [VERSION_MARK, CHANGE_MARK]))
@@ -140,7 +140,7 @@ class QdrantIndex:
             return None
 
     async def highest_generation(self) -> int:
-        """Of all indexes that there are, also of those that nobody names any more; 0 where there is none."""
+        """The highest generation among all indexes, including abandoned ones; 0 when there are none."""
         with _translated(IndexName("", "", 0)):
             found = await self._client.get_collections()
         return max((p.generation_of(one.name) or 0 for one in found.collections), default=0)
@@ -154,11 +154,11 @@ class QdrantIndex:
         fusion: FusionSettings,
         filter: Condition | None = None,
     ) -> list[Passage]:
-        """The best chunks. Raises `NotFound` for an unknown index, `InvalidInput` for a query that cannot be."""
+        """The best chunks. Raises `NotFound` for an unknown index, `InvalidInput` for an unanswerable query."""
         p.check_query(query, top_k)
         name = p.index_name(index)
         vectors = {arm: _server_vector(vector) for arm, vector in p.arms_of(query, fusion).items()}
-        # Among all chunks: those that a filter excludes also tell how rare a term is.
+        # Unfiltered: chunks that a filter excludes also show how rare a term is.
         terms = [
             models.QueryRequest(query=_server_vector(term), using=SPARSE, limit=1)
             for term in p.terms_of(vectors, query, fusion)
@@ -167,7 +167,7 @@ class QdrantIndex:
         found: list[Passage] = []
         with _translated(index):
             if not vectors:
-                await self._client.get_collection(name)  # an unknown index is still an error
+                await self._client.get_collection(name)  # raises for an unknown index
                 return []
             for depth in p.depths(fusion, top_k):
                 requests = [
@@ -194,7 +194,7 @@ class QdrantIndex:
             return 0
 
     async def drop(self, index: IndexName) -> None:
-        """Remove the index. Absent is not an error."""
+        """Remove the index. A missing index is not an error."""
         name = p.index_name(index)
         self._ordered.pop(name, None)
         self._marked.discard(name)
@@ -205,7 +205,7 @@ class QdrantIndex:
             return
 
     async def check(self) -> None:
-        """Raise `DependencyUnavailable` unless the server answers and takes the key."""
+        """Raise `DependencyUnavailable` unless the server answers and accepts the key."""
         with _translated(IndexName("", "", 0)):
             await self._client.get_collections()
 
@@ -227,11 +227,11 @@ class QdrantIndex:
                 sparse_vectors_config=sparse,
             )
         except (UnexpectedResponse, ValueError) as error:
-            if not await self._client.collection_exists(name):  # else another process was first
+            if not await self._client.collection_exists(name):  # if it exists, another process was first
                 raise error
 
     async def _mark(self, name: str) -> Watermark:
-        """The watermark, made where there is none yet."""
+        """The watermark, created if there is none yet."""
         found = await self._client.retrieve(name, [CHANGE_MARK, VERSION_MARK])
         missing = {CHANGE_MARK, VERSION_MARK} - {str(record.id) for record in found}
         if missing:
@@ -242,7 +242,7 @@ class QdrantIndex:
         return _read(found)
 
     async def _index_order(self, name: str, fields: set[str]) -> None:
-        """Make the payload indexes that ranges of these fields need. An existing one is not an error."""
+        """Create the payload indexes that range filters on these fields need. An existing one is not an error."""
         known = self._ordered.setdefault(name, set())
         for field in sorted(fields - known)[: p.MOST_ORDERED_FIELDS - len(known)]:
             await self._client.create_payload_index(name, field, models.PayloadSchemaType.FLOAT)
@@ -268,7 +268,7 @@ _CHUNKS: Final = models.Filter(must_not=[models.HasIdCondition(has_id=[VERSION_M
 
 
 def _raise(mark: str, said: dict[str, Any], **only: list[str]) -> models.SetPayloadOperation:
-    """Set a mark's payload where its `version` is lower: in the server, so that the order of processes is no matter."""
+    """Set a mark's payload if its `version` is lower. The server compares, so processes may come in any order."""
     below = [models.HasIdCondition(has_id=[mark]), _DIALECT.between("version", lt=said["version"])]
     known = [_DIALECT.one_of(key, values) for key, values in only.items()]
     return models.SetPayloadOperation(

@@ -1,4 +1,4 @@
-"""One shard of the embedded index: its files, what is written beside them, and how it is made, opened and closed."""
+"""One shard of the embedded index: its files, the description beside them, and how it is made, opened and closed."""
 
 import json
 import os
@@ -32,29 +32,29 @@ from schemas.watermarks import Watermark
 DESCRIPTION: Final = "index.json"
 OPTIMISE_AFTER: Final = 20_000
 OPTIMISE_AT_LATEST: Final = 50_000
-"""Points. Until then their inverted index lies in memory, about 3 KB a point; then in files.
+"""In points. Until they are optimised, their inverted index is in memory, at about 3 KB a point; afterwards in files.
 
-A segment takes about this many, and is then left alone: the cost of optimising depends on new points, and little on
-existing ones.
+A segment grows to about this size and is then left alone, so the cost of optimising depends on the new points and
+hardly on the existing ones.
 """
 SPARSE_BYTES: Final = 1024
-"""About what the engine counts for the sparse vector of a chunk."""
+"""Roughly what the engine counts as the size of a chunk's sparse vector, in bytes."""
 IN_FILES: Final = Memory.Cached
-"""Where an optimised shard keeps its indexes: mapped files, read ahead.
+"""Where an optimised shard keeps its indexes: in mapped files that are read ahead.
 
-As fast as pinned in memory, and the system can take the memory back.
+This is as fast as pinned memory, and the operating system can reclaim it.
 """
 FLUSH_AFTER: Final = 5_000
-"""Points. Until a flush the log grows, by about 4 KB a point, and opening the shard again replays it."""
+"""In points. Until a flush the log grows, by about 4 KB a point, and opening the shard replays it."""
 SEALED: Final = "id_tracker.e2i"
-"""A file that only a segment has that no longer takes points."""
+"""A file that exists only in a segment that takes no more points."""
 WRITTEN_ONCE: Final = ("inverted_index.dat", "page_*.dat", "matrix.dat")
-"""Nine tenths of a sealed segment: its texts and vectors. When a point is deleted, other files say so."""
+"""Texts and vectors, nine tenths of a sealed segment. They never change: deletions are recorded in other files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What lies beside an index's files. `shard` is the folder they are in, `optimised` how many points it had then."""
+    """What is stored beside an index's files. `shard` names their folder; `optimised` counts its points then."""
 
     tenant: str
     collection: str
@@ -69,15 +69,15 @@ class Description:
 
     @property
     def mark(self) -> Watermark:
-        """How far the index was written."""
+        """How far the index has been written."""
         return Watermark(UUID(self.incarnation) if self.incarnation else None, self.change, self.version)
 
 
 @dataclass(slots=True)
 class Shard:
-    """An open shard, the points written since it was optimised, and how many calls use it now.
+    """An open shard, the number of points written since it was optimised, and the number of calls that use it now.
 
-    `ordered` are the payload fields with an index of numbers, `unflushed` the points that only the log holds.
+    `ordered` names the payload fields with a number index; `unflushed` counts the points that only the log holds.
     """
 
     engine: EdgeShard
@@ -90,11 +90,11 @@ class Shard:
 
     @property
     def due(self) -> bool:
-        """Whether so much was written that optimising is worth it: when the index has grown by half, within limits."""
+        """Whether optimising is worth it: when the index has grown by half, within limits."""
         return self.written >= max(OPTIMISE_AFTER, min(self.description.optimised // 2, OPTIMISE_AT_LATEST))
 
     def raise_mark(self, mark: Watermark) -> None:
-        """Let the description say how far the index was written, on disk on return. Most writes change nothing."""
+        """Record how far the index has been written; on disk on return. Most writes change nothing."""
         if mark != self.description.mark:
             incarnation = str(mark.incarnation) if mark.incarnation else None
             said = replace(self.description, incarnation=incarnation, change=mark.change, version=mark.version)
@@ -102,15 +102,15 @@ class Shard:
             self.description = said
 
     def persist(self, points: int) -> None:
-        """Put this many points, just written, on disk, where they survive a machine crash.
+        """Put the points just written, this many, on disk, where they survive a machine crash.
 
-        This uses the engine's write-ahead log: a flush of all its files takes five times as long, and keeps Python's
+        This syncs the engine's write-ahead log. A flush of all its files takes five times as long and holds Python's
         global lock meanwhile.
         """
         self.written += points
         self.unflushed += points
         if self.unflushed < FLUSH_AFTER:
-            with suppress(FileNotFoundError):  # the engine was just exchanging one file of its log for another
+            with suppress(FileNotFoundError):  # the engine was just replacing one of its log's files
                 log = self.folder / "wal"
                 for path in (*log.iterdir(), log):
                     _sync(path)
@@ -120,7 +120,7 @@ class Shard:
 
 
 def make(folder: Path, described: Description) -> None:
-    """An empty shard with its description, in a folder that is not there yet."""
+    """Create an empty shard with its description in `folder`, which must not exist yet."""
     folder.mkdir()
     sparse = {SPARSE: _sparse_arm(Modifier.Idf)}
     if described.learned:
@@ -144,7 +144,7 @@ def make(folder: Path, described: Description) -> None:
 
 
 def order(shard: Shard, field: str) -> None:
-    """Give a payload field of numbers its own index for comparisons."""
+    """Give a numeric payload field an index of its own for comparisons."""
     shard.engine.update(UpdateOperation.create_field_index(field, FloatIndexParams(memory=IN_FILES)))
     shard.ordered.add(field)
 
@@ -154,10 +154,10 @@ def _sparse_arm(modifier: Modifier | None = None) -> EdgeSparseVectorParams:
 
 
 def opened(folder: Path) -> Shard:
-    """The shard in `folder`, open. Raises `DependencyUnavailable` when it is damaged."""
+    """Open the shard in `folder`. Raises `DependencyUnavailable` when it is damaged."""
     described = described_in(folder)
     for other in folder.glob("shard*"):
-        if other.name != described.shard:  # a crash came between the description and the removal of the old files
+        if other.name != described.shard:  # after a crash between the description's write and the removal
             shutil.rmtree(other, ignore_errors=True)
     engine = EdgeShard.load(str(folder / described.shard))
     ordered = {field for field in engine.info().payload_schema if field not in KEYWORDS}
@@ -166,7 +166,7 @@ def opened(folder: Path) -> Shard:
 
 
 def described_in(folder: Path) -> Description:
-    """Raises `DependencyUnavailable` when the description is damaged."""
+    """The description in `folder`. Raises `DependencyUnavailable` when it is damaged."""
     try:
         return Description(**json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError) as error:
@@ -177,7 +177,7 @@ def described_in(folder: Path) -> Description:
 
 
 def describe(folder: Path, described: Description) -> None:
-    """Write it whole or not at all: of two shards in a folder, the description says which one counts."""
+    """Write the description atomically: when a folder holds two shards, it says which one counts."""
     unfinished = folder / f"{DESCRIPTION}.new"
     with unfinished.open("w", encoding="utf-8") as file:
         json.dump(asdict(described), file, ensure_ascii=False)
@@ -188,10 +188,10 @@ def describe(folder: Path, described: Description) -> None:
 
 
 def copy_files(folder: Path, to: Path) -> None:
-    """Copy a shard's files, to be optimised there; nobody may write to it meanwhile.
+    """Copy a shard's files, to be optimised at `to`. Nobody may write to the shard meanwhile.
 
-    What the engine does not write again is linked, where the file system can, so that copying and writing to disk take
-    their time for what is new.
+    Files that the engine never writes again are hard-linked where the file system can, so that copying and syncing
+    take time only for what is new.
     """
     sealed = {file.parent for file in folder.glob(f"segments/*/{SEALED}")}
 
@@ -207,14 +207,14 @@ def copy_files(folder: Path, to: Path) -> None:
 
 
 def sync_all(folder: Path) -> None:
-    """Put all that lies in a folder on disk, where a crash of the machine leaves it."""
+    """Sync everything in a folder to disk, so that it survives a machine crash."""
     for inner, _, files in os.walk(folder):
         for path in (*(Path(inner, name) for name in files), Path(inner)):
             _sync(path)
 
 
 def close(shard: Shard) -> None:
-    """Flush, and close the files."""
+    """Flush and close the files."""
     shard.engine.flush()
     shard.engine.close()
 

@@ -1,4 +1,4 @@
-"""The shards of the embedded index: a folder each, opened when asked for, the least recently used closed."""
+"""The shards of the embedded index: one folder each, opened on demand; the least recently used are closed."""
 
 import fcntl
 import os
@@ -22,7 +22,7 @@ UNFINISHED: Final = ".unfinished-"
 
 
 class Shards:
-    """Opens, creates and removes shards under `root`, from any thread; a shard in use is neither closed nor removed.
+    """Opens, creates and removes shards under `root`, from any thread. A shard in use is neither closed nor removed.
 
     Raises `Conflict` when another process, or another instance of this one, holds `root`.
     """
@@ -42,7 +42,7 @@ class Shards:
 
     @contextmanager
     def use(self, name: str) -> Iterator[Shard | None]:
-        """The shard, open until the block ends; None when there is none of this name."""
+        """The shard, kept open until the block ends; None when there is no shard of this name."""
         shard = self._take(name)
         try:
             yield shard
@@ -54,7 +54,7 @@ class Shards:
                 self._close_surplus()
 
     def create(self, name: str, index: IndexName, *, dimension: int | None, learned: bool) -> None:
-        """Make an empty shard unless there is one. Seen whole or not at all, also after a crash."""
+        """Create an empty shard unless it exists. It appears whole or not at all, even after a crash."""
         with self._transit(name):
             if self._folder(name).exists():
                 return
@@ -63,23 +63,23 @@ class Shards:
             folder.rename(self._folder(name))
 
     def unfinished(self) -> Path:
-        """A new name for a folder that the next start removes."""
+        """A new folder name; the next start removes whatever is still there."""
         return self._root / f"{UNFINISHED}{uuid4().hex}"
 
     def description(self, name: str) -> Description | None:
-        """What is said of a shard, which is not opened for it; None where there is none."""
+        """A shard's description, read without opening the shard; None when it does not exist."""
         with self._changed:
             self._wait_for_turn(name)
             return described_in(self._folder(name)) if self._folder(name).exists() else None
 
     def names(self) -> list[str]:
-        """Of all shards."""
+        """The names of all shards."""
         return [folder.name for folder in self._root.iterdir() if (folder / DESCRIPTION).exists()]
 
     def copy(self, name: str, to: Path) -> int | None:
-        """Copy a shard's files; how many points they hold, None where there is no such shard.
+        """Copy a shard's files. Returns how many points they hold, or None when the shard does not exist.
 
-        Nobody may write to it meanwhile.
+        Nobody may write to the shard meanwhile.
         """
         with self.use(name) as shard:
             if shard is None:
@@ -89,7 +89,7 @@ class Shards:
             return shard.engine.count(CountRequest(exact=True))
 
     def replace(self, name: str, copy: Path, points: int) -> None:
-        """Replace a shard by an optimised copy of this many points, atomically, even across a crash."""
+        """Replace a shard with an optimised copy of this many points, atomically, even across a crash."""
         with self._transit(name):
             folder = self._folder(name)
             old = described_in(folder)
@@ -99,7 +99,7 @@ class Shards:
             shutil.rmtree(folder / old.shard, ignore_errors=True)
 
     def remove(self, name: str) -> None:
-        """Close and delete a shard; no error when there is none."""
+        """Close and delete a shard. A missing shard is not an error."""
         with self._transit(name):
             folder = self._folder(name)
             if folder.exists():
@@ -113,7 +113,7 @@ class Shards:
             raise DependencyUnavailable(f"the folder of the embedded vector index, {self._root}, is gone")
 
     def close(self) -> None:
-        """Wait for the calls in progress, flush and close every shard, and let another process have the folder."""
+        """Wait for running calls, flush and close every shard, and release the folder to other processes."""
         with self._changed:
             if self._closed:
                 return
@@ -150,7 +150,7 @@ class Shards:
 
     @contextmanager
     def _transit(self, name: str) -> Iterator[None]:
-        """Have the shard's folder alone: wait for its users, close it, and keep others out until the block ends."""
+        """Own the shard's folder until the block ends: wait for its users, close it and keep others out."""
         with self._changed:
             self._wait_for_turn(name)
             self._in_transit.add(name)
@@ -190,7 +190,7 @@ class Shards:
 
 
 def _lock(root: Path) -> IO[str]:
-    """Hold `root` for this process; the kernel lets go of it when the process dies."""
+    """Lock `root` for this process; the kernel releases the lock when the process dies."""
     file = (root / ".lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
