@@ -1,1 +1,1 @@
-"""From files to text: every format that documents come in, each file parsed in a process with limits."""
+"""From files to text: reads every document format, each file in a process with limits."""

@@ -1,4 +1,4 @@
-"""Looks into ZIP archives and Compound Files before anything is inflated: bombs and locked documents stop here."""
+"""Checks ZIP archives and Compound Files before they are unpacked, and stops bombs and locked documents."""
 
 import zlib
 from pathlib import Path
@@ -12,11 +12,11 @@ from infra.documents.refusals import refused
 MAX_MEMBERS: Final = 10_000
 MAX_BYTES: Final = 1024**3
 MAX_TEXT_BYTES: Final = 200 * 1024**2
-"""Of markup alone, which is read into memory."""
+"""Limit for markup alone, which is read into memory."""
 
 MAX_RATIO: Final = 150
 SMALL_BYTES: Final = 50 * 1024**2
-"""Up to this size any ratio is fine: blank tables compress a thousandfold."""
+"""Up to this unpacked size any compression ratio is fine: empty tables compress a thousandfold."""
 
 _PIECE: Final = 1024**2
 _COMPRESSED: Final = 1 << 0
@@ -34,14 +34,14 @@ def check_archive(path: Path) -> None:
         markup = [m for m in members if m.filename.lower().endswith((".xml", ".rels", ".hpf"))]
         _check_sizes(sum(m.file_size for m in markup), sum(m.compress_size for m in markup), MAX_TEXT_BYTES)
         manifest = next((m for m in members if m.filename == "META-INF/manifest.xml"), None)
-        # OWPML (KS X 6101) keeps ODF's manifest: a member that is encrypted says so there.
+        # OWPML (KS X 6101) keeps ODF's manifest, which says when a member is encrypted.
         locked = manifest is not None and b"encryption-data" in archive.open(manifest).read(_PIECE)
         if locked or any(m.flag_bits & 1 for m in members):
             raise refused("document_encrypted", "the document is protected by a password")
 
 
 def check_hwp(path: Path) -> None:
-    """The same for an HWP 5 file, whose streams are deflated one by one."""
+    """Raise `DocumentRefused` like `check_archive`, for an HWP 5 file; its streams are compressed one by one."""
     with olefile.OleFileIO(path) as storage:
         header = storage.openstream("FileHeader").read(40)
         if not header.startswith(b"HWP Document File") or len(header) < 40:
@@ -60,7 +60,7 @@ def check_hwp(path: Path) -> None:
 
 
 def _inflated(data: bytes, enough: int) -> int:
-    """How many bytes raw deflate makes of `data`, counted no further than `enough`; 0 when it is not deflated."""
+    """How many bytes raw deflate unpacks from `data`; stops soon after `enough`, or where the data is invalid."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     total = 0
     try:

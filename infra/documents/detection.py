@@ -1,4 +1,4 @@
-"""Detects a file's format by its content; its name and the declared format only tell text formats apart."""
+"""Detects a file's format from its content; the file name and declared format only tell text formats apart."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -21,14 +21,14 @@ TEXTS: Final = {
     ".htm": "html",
     ".xhtml": "html",
 }
-"""The formats that only a file name's extension tells apart."""
+"""The formats that can be told apart only by the extension of the file name."""
 
 _BINARY: Final = frozenset({".pdf", ".docx", ".doc", ".hwp", ".hwpx"})
-"""Endings that are wrong for a text, but not strange: exports to Word are often HTML."""
+"""Extensions that are wrong for a text but not unusual: exports to Word are often HTML."""
 
 _SAMPLE: Final = 64 * 1024
 _HTML: Final = re.compile(
-    # Possessive: comments that could end in several places cost 2 to their number otherwise.
+    # Possessive: otherwise n comments that could end in several places would cost 2^n.
     rb"(?:\xef\xbb\xbf)?\s*+(?:<\?xml[^>]{0,200}>\s*+)?+(?:<!--(?>.{0,2000}?-->)\s*+)*+<(?:!doctype\s+)?html\b",
     re.I | re.S,
 )
@@ -49,7 +49,7 @@ _OTHERS: Final = (
 
 
 def detect(path: Path, declared: str | None, filename: str | None) -> str:
-    """The format of a file. `declared` is what its owner says.
+    """The format of a file. `declared` is the format that its owner stated.
 
     Raises `DocumentRefused`: `document_empty`, `document_format_unknown`, `document_damaged`, `document_encrypted`.
     """
@@ -66,7 +66,7 @@ def detect(path: Path, declared: str | None, filename: str | None) -> str:
 
 
 def text_format(declared: str | None, filename: str | None, head: bytes = b"") -> str:
-    """The format of a file that is certainly text: the declared one, that of its name, or apparent HTML."""
+    """The format of what is certainly text: the declared one, else the file name's, else HTML if it looks so."""
     if declared is not None:
         if declared not in TEXTS.values():
             raise _unknown(f"it was named {declared!r}, but its content is text")
@@ -113,7 +113,7 @@ def _zipped(path: Path) -> str:
 
 
 def _compound(path: Path) -> str:
-    """What a Compound File (MS-CFB) holds: HWP 5, an encrypted Office document, or an old one."""
+    """What a Compound File (MS-CFB) holds: HWP 5, an encrypted Office document, or an old Office document."""
     try:
         with olefile.OleFileIO(path) as storage:
             if storage.exists("FileHeader"):

@@ -1,7 +1,7 @@
-"""Opens distribution HWP files (배포용): their text is encrypted with a key that the file itself holds.
+"""Opens distribution HWP files (배포용), whose text is encrypted with a key that the file itself holds.
 
-The mark asks programs not to edit, copy or print; it keeps no text secret, and needs no password. Hancom published how
-it is read ("한글 문서 파일 형식: 배포용 문서", revision 1.2).
+The flag asks programs not to edit, copy or print. It protects no secret and needs no password. Hancom published how
+to read such files ("한글 문서 파일 형식: 배포용 문서", revision 1.2).
 """
 
 import struct
@@ -13,7 +13,7 @@ from hwpx.hwp5.cfb import CompoundFile, build_compound_file, read_all_streams
 from infra.documents.refusals import refused
 
 FLAG: Final = 1 << 2
-"""Of a distribution file, in the properties of an HWP 5 file header."""
+"""Marks a distribution file, in the properties of an HWP 5 file header."""
 
 _FLAGS_AT: Final = 36
 _DISTRIBUTE_DOC_DATA: Final = 0x10 + 12
@@ -22,7 +22,7 @@ _KEY_BYTES: Final = 16
 
 
 def opened(data: bytes) -> bytes:
-    """The same file with its text in the open. Raises `DocumentRefused` (`document_distribution`)."""
+    """The same file with its text decrypted. Raises `DocumentRefused` (`document_distribution`)."""
     compound = CompoundFile(data)
     streams: dict[str, bytes] = {}
     for path, content in read_all_streams(compound):
@@ -41,7 +41,7 @@ def opened(data: bytes) -> bytes:
 
 
 def _decrypted(stream: bytes) -> bytes:
-    """A section: one record that hides the key, then the section itself, by AES-128 in ECB mode."""
+    """The section without its first record, which hides the key; the rest is decrypted by AES-128 in ECB mode."""
     if len(stream) < 4 + _HEAD_BYTES:
         raise _unreadable("a section is truncated")
     (record,) = struct.unpack_from("<I", stream)
@@ -53,7 +53,7 @@ def _decrypted(stream: bytes) -> bytes:
 
 
 def key_of(head: bytes) -> bytes:
-    """The key in the 256 bytes of a section's first record; their first four are the seed of what hides it."""
+    """The key in the 256 bytes of a section's first record; their first four are the seed of the mask that hides it."""
     (seed,) = struct.unpack_from("<I", head)
     mask = hidden(head)
     start = 4 + (seed & 0xF)
@@ -61,7 +61,7 @@ def key_of(head: bytes) -> bytes:
 
 
 def hidden(head: bytes) -> bytes:
-    """256 bytes with all but the seed hidden, or shown again: exclusive or with runs of Microsoft's `rand()`."""
+    """The 256 bytes with all but the seed masked or unmasked: XOR with runs of Microsoft's `rand()`."""
     (state,) = struct.unpack_from("<I", head)
     shown = bytearray(head)
     left = mask = 0

@@ -22,7 +22,7 @@ _HEADING_STYLE: Final = re.compile(r"(?:heading|제목|개요) ?([1-9])", re.IGN
 _TITLE_STYLES: Final = frozenset({"title", "제목"})
 _SKIPPED: Final = frozenset(qn(name) for name in ("w:del", "w:moveFrom", "w:rPr", "w:pPr", "w:instrText"))
 _FALLBACK: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
-"""What an older program shows in place of the choice before it: the same text again."""
+"""What older programs show instead of the choice before it: the same text again."""
 
 _PARAGRAPH, _TABLE, _TEXT = qn("w:p"), qn("w:tbl"), qn("w:t")
 _BREAKS: Final = {qn("w:tab"): "\t", qn("w:br"): "\n", qn("w:cr"): "\n", qn("w:noBreakHyphen"): "-"}
@@ -31,9 +31,9 @@ _BOX: Final = qn("w:txbxContent")
 
 
 def read_docx(path: Path, max_chars: int) -> ParsedDocument:
-    """The document of a file. Pages are those that Word itself noted when it saved (`lastRenderedPageBreak`).
+    """The document of a file. Pages are those that Word recorded when it saved (`lastRenderedPageBreak`).
 
-    Raises `DocumentRefused`, `document_damaged` among its codes.
+    Raises `DocumentRefused`, with `document_damaged` among its codes.
     """
     check_archive(path)
     try:
@@ -44,7 +44,7 @@ def read_docx(path: Path, max_chars: int) -> ParsedDocument:
 
 
 class _Reading:
-    """One pass over the body. Content controls, tracked insertions and text boxes are read; deletions are not."""
+    """One pass over the body. Reads content controls, tracked insertions and text boxes, but not deletions."""
 
     def __init__(self, document: Document, max_chars: int) -> None:
         self._document = document
@@ -97,7 +97,7 @@ class _Reading:
                 self._draft.page()
 
     def _cells(self, table: Any) -> Iterator[Cell]:
-        """The cells with text; one that continues the cell above (`vMerge`) makes that one taller."""
+        """The cells with text; a cell that continues the one above (`vMerge`) makes that one taller."""
         rows = list(_under(table, qn("w:tr")))
         open_cells: dict[int, tuple[int, str, int]] = {}
         for number, row in enumerate(rows):
@@ -130,7 +130,7 @@ class _Reading:
         return " ".join(pieces)
 
     def _level(self, element: Any) -> int | None:
-        """1 to 9 of a heading, 0 of the title, None of body text."""
+        """The level of a heading, 1 to 9; 0 for the title, None for body text."""
         properties = element.find(qn("w:pPr"))
         if properties is None:
             return None
@@ -142,7 +142,7 @@ class _Reading:
 
 
 def _levels(document: Document) -> dict[str, int | None]:
-    """The heading level that each paragraph style stands for, its own or that of the style it is based on."""
+    """The heading level of each paragraph style, its own or inherited from the style that it is based on."""
     own: dict[str, tuple[int | None, str | None]] = {}
     for style in document.styles.element.iter(qn("w:style")):
         name = style.find(qn("w:name"))
@@ -169,13 +169,13 @@ def _levels(document: Document) -> dict[str, int | None]:
 
 
 def _outline(element: Any) -> int | None:
-    """ECMA-376 17.3.1.20: 0 to 8 are levels, 9 is body text."""
+    """The outline level as ECMA-376 17.3.1.20 defines it: 0 to 8 are levels, 9 is body text."""
     value = element.get(qn("w:val")) or ""
     return int(value) + 1 if value.isdecimal() and int(value) < 9 else None
 
 
 def _blocks(parent: Any) -> Iterator[Any]:
-    """The paragraphs and tables right under `parent`, also those inside content controls and insertions."""
+    """The paragraphs and tables directly under `parent`, including those inside content controls and insertions."""
     stack = list(reversed(parent))
     while stack:
         element = stack.pop()
@@ -206,7 +206,7 @@ def _text(paragraph: Any) -> tuple[str, int]:
 
 
 def _under(parent: Any, tag: str, *, skipped: frozenset[str] = _SKIPPED | {_TABLE, _PARAGRAPH}) -> Iterator[Any]:
-    """Descendants of one tag, not those inside each other or inside what is skipped."""
+    """Descendants with this tag, except those nested in one another or inside a skipped element."""
     stack = list(reversed(parent))
     while stack:
         element = stack.pop()

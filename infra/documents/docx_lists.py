@@ -1,4 +1,4 @@
-"""Which list a paragraph of a DOCX document is of, and so its number: `numbering.xml` and styles (ECMA-376, 17.9)."""
+"""Finds the list and number of each paragraph of a DOCX document: `numbering.xml` and styles (ECMA-376, 17.9)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _GAPS: Final = {"nothing": "", "space": " ", "tab": " "}
 
 @dataclass(frozen=True, slots=True)
 class _List:
-    """A `w:num`: what it counts as, its levels, those that restart with it, and levels by paragraph style."""
+    """A `w:num`: its counter, its levels, the levels at which it restarts, and the level of each paragraph style."""
 
     counted: str
     levels: tuple[Level, ...]
@@ -25,7 +25,7 @@ class _List:
 
 
 class Lists:
-    """The lists of one document, and how far each has counted. Ask once for each paragraph, in their order."""
+    """The lists of one document and their counters. Ask once for each paragraph, in document order."""
 
     def __init__(self, document: Document) -> None:
         self._counters = Counters()
@@ -34,7 +34,7 @@ class Lists:
         self._by_style = _by_style(styles)
 
     def label(self, paragraph: Any) -> tuple[str, str, bool]:
-        """The paragraph's number, what stands between it and the text, and whether it is of any list."""
+        """The paragraph's number, what separates it from the text, and whether the paragraph belongs to a list."""
         properties = paragraph.find(qn("w:pPr"))
         given = properties.find(qn("w:numPr")) if properties is not None else None
         style = _value(properties, "w:pStyle") if properties is not None else None
@@ -118,7 +118,7 @@ def _level(element: Any) -> Level:
 
 
 def _by_style(styles: list[Any]) -> dict[str, tuple[str | None, int | None]]:
-    """The list and level that each style puts its paragraphs in, its own or that of the style it is based on."""
+    """The list and level that each style gives its paragraphs, its own or inherited from the style it is based on."""
     own: dict[str, tuple[str | None, int | None, str | None]] = {}
     for style in styles:
         properties = style.find(f"{qn('w:pPr')}/{qn('w:numPr')}")
@@ -136,7 +136,7 @@ def _by_style(styles: list[Any]) -> dict[str, tuple[str | None, int | None]]:
 
 
 def _number_of(properties: Any) -> tuple[str | None, int | None]:
-    """`w:numId` and `w:ilvl` of a `w:numPr`. An id of 0 takes a paragraph out of its style's list."""
+    """The `w:numId` and `w:ilvl` of a `w:numPr`. An id of 0 takes a paragraph out of its style's list."""
     if properties is None:
         return None, None
     return _value(properties, "w:numId"), _whole(_value(properties, "w:ilvl"))

@@ -1,4 +1,4 @@
-"""A document's text while it is put together, block by block, with where its headings and pages begin."""
+"""Builds a document's text block by block, and records where its headings and pages begin."""
 
 import re
 from collections.abc import Iterable
@@ -11,18 +11,18 @@ from schemas.retrieval import Heading, ParsedDocument
 
 MAX_TITLE_CHARS: Final = 500
 MAX_HEADING_CHARS: Final = 200
-"""A longer text was styled as a heading, but is not one."""
+"""A longer text is not a heading, even if it is styled as one."""
 
 REPEATED_CHARS: Final = 200
-"""A cell that spans rows is said again in each of them up to this length: each line of a table is read by itself."""
+"""Up to this length, a cell that spans rows is repeated in each, because each line of a table is read by itself."""
 
 _REPEATS: Final = 50
-"""Of all cells, on average: a small file must not become a large text."""
+"""How many rows a cell may be repeated in, on average over all cells: a small file must not become a large text."""
 
 _LINE_BREAK: Final = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _INVISIBLE: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f\ufeff]")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-# Titles that programs set when the author did not name the document.
+# Titles that programs set when the author gave none.
 _NO_TITLE: Final = re.compile(
     r"untitled|document ?\d*|문서 ?\d*|제목 ?없음|빈 문서.*|microsoft \w+ - .*|powerpoint .*"
     r"|.*\.(docx?|hwpx?|pdf|html?|md|txt)",
@@ -31,14 +31,14 @@ _NO_TITLE: Final = re.compile(
 
 
 def clean(text: str) -> str:
-    """NFC, one kind of line break, no control characters; a lone surrogate becomes U+FFFD."""
+    """NFC, `\\n` as the only line break, no control characters; a lone surrogate becomes U+FFFD."""
     text = _INVISIBLE.sub("", _LINE_BREAK.sub("\n", text))
     return nfc(_SURROGATE.sub("\ufffd", text))
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell of a table by the row and column of its upper left corner, from 0, and how many of each it spans."""
+    """A table cell: the row and column of its upper left corner, from 0, and how many rows and columns it spans."""
 
     row: int
     column: int
@@ -47,9 +47,9 @@ class Cell:
 
 
 def table_text(cells: Iterable[Cell]) -> str:
-    """One row per line, its cells joined by ` | `.
+    """One line per row, cells joined by ` | `.
 
-    A cell that spans rows appears in each; one that spans columns, once.
+    A cell that spans rows appears in each of them; a cell that spans columns appears once.
     """
     lines: dict[int, dict[int, str]] = {}
     placed = list(cells)
@@ -67,7 +67,7 @@ def table_text(cells: Iterable[Cell]) -> str:
 
 
 class Draft:
-    """Blocks of text as they come. Raises `DocumentRefused` (`document_too_large`) past `max_chars` characters."""
+    """Collects blocks of text. Raises `DocumentRefused` (`document_too_large`) past `max_chars` characters."""
 
     def __init__(self, max_chars: int) -> None:
         self._max_chars = max_chars
@@ -79,11 +79,11 @@ class Draft:
 
     @property
     def length(self) -> int:
-        """Characters so far."""
+        """The number of characters so far."""
         return self._length
 
     def add(self, text: str, *, level: int | None = None, gap: str = "\n\n") -> int:
-        """Append a block `gap` after the one before, as a heading when it has a `level`; returns where it begins."""
+        """Append a block `gap` after the previous one, as a heading if it has a `level`; returns where it begins."""
         text = clean(text).strip()
         if not text:
             return self._length
@@ -98,17 +98,17 @@ class Draft:
         return start
 
     def mark(self, start: int, level: int, text: str) -> None:
-        """Make what begins at `start` a heading. Headings may be marked in any order."""
+        """Record a heading that begins at `start`. Headings may be recorded in any order."""
         words = " ".join(clean(text).split())
         if 0 < len(words) <= MAX_HEADING_CHARS:
             self._headings.append(Heading(start, max(1, level), words))
 
     def page(self) -> None:
-        """Begin a page: the next block is on it."""
+        """Begin a page with the next block."""
         self._pages_to_come += 1
 
     def finished(self, *titles: str | None) -> ParsedDocument:
-        """The document, named by the first of `titles` that is one, or by its first heading of the highest level.
+        """The document, titled by the first usable one of `titles`, else by its first heading of the highest level.
 
         Raises `DocumentRefused` (`document_empty`).
         """

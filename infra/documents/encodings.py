@@ -1,4 +1,4 @@
-"""From the bytes of an uploaded file to characters: Unicode first, then the Korean legacy code pages, then a guess."""
+"""Decodes the bytes of an uploaded file: Unicode first, then the Korean legacy code pages, then a guess."""
 
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
@@ -11,7 +11,7 @@ from infra.documents.korean import COMMON_SYLLABLES
 from infra.documents.refusals import refused
 
 _MARKS: Final = (
-    # UTF-32's little-endian mark begins with UTF-16's: the longer one is tried first.
+    # UTF-32's little-endian mark begins with UTF-16's, so the longer one is tried first.
     (BOM_UTF32_LE, "utf-32"),
     (BOM_UTF32_BE, "utf-32"),
     (BOM_UTF16_LE, "utf-16"),
@@ -33,13 +33,13 @@ _DECLARED: Final = {
     "iso-8859-1": "cp1252",
     "windows-1252": "cp1252",
 }
-"""What an HTML page may declare, and the superset it is read as (WHATWG Encoding Standard, section 4.2)."""
+"""The charsets that an HTML page may declare, and the superset each is read as (WHATWG Encoding Standard, 4.2)."""
 _GUESSES: Final = ["johab", "cp932", "euc_jp", "gb18030", "big5", "cp1252", "iso8859_2", "cp1251"]
 _SAMPLE: Final = 64 * 1024
 
 
 def looks_binary(data: bytes) -> bool:
-    """Whether bytes are not text: over 1% control characters in the first 64 KiB."""
+    """Whether the bytes are not text: over 1% control characters in the first 64 KiB."""
     if any(data.startswith(mark) for mark, _ in _MARKS):
         return False
     sample = data[:_SAMPLE]
@@ -49,8 +49,8 @@ def looks_binary(data: bytes) -> bool:
 def decode(data: bytes, *, html: bool = False) -> str:
     """The characters of `data`: by its byte order mark, an HTML page's `charset`, UTF-8, CP949, or a guess.
 
-    Raises `DocumentRefused` (`document_undecodable`). CP949 (Microsoft's superset of EUC-KR) comes before the
-    guess because in Korean archives it is the usual legacy, and short text gives a guesser little to go by.
+    Raises `DocumentRefused` (`document_undecodable`). CP949 (Microsoft's superset of EUC-KR) comes before the guess
+    because it is the usual legacy encoding in Korean archives, and short text tells a guesser little.
     """
     for mark, encoding in _MARKS:
         if data.startswith(mark):
@@ -80,25 +80,24 @@ def _strictly(data: bytes, encoding: str) -> str | None:
 
 
 def _is_damaged_utf8(data: bytes) -> bool:
-    """Whether most of what is not ASCII is UTF-8: a legacy reading of it would be nonsense that looks like text."""
+    """Whether most non-ASCII bytes are valid UTF-8: read as a legacy encoding, they would look like text."""
     beyond_ascii = sum(byte > 127 for byte in data[:_SAMPLE])
     kept = sum(len(c.encode()) for c in data[:_SAMPLE].decode("utf-8", "ignore") if ord(c) > 127)
     return kept >= 0.8 * beyond_ascii
 
 
 def _is_korean(text: str) -> bool:
-    """Whether what was read as CP949 is Korean: other East Asian code pages are often valid CP949 too.
+    """Whether text that was read as CP949 is Korean; other East Asian code pages are often valid CP949 too.
 
-    Symbols are not evidence for a language (ruled lines, ※, ㎡, full-width forms). Of the syllables of Korean four of
-    five are
-    common ones; of another language's letters that look like syllables, one of ten.
+    Symbols say nothing about the language (ruled lines, ※, ㎡, full-width forms). Of the syllables in Korean text, four
+    of five are common ones; of another language's characters misread as syllables, one of ten.
     """
     letters = [c for c in text[:_SAMPLE] if c > "\x7f" and category(c) == "Lo"]
     syllables = [c for c in letters if "가" <= c <= "힣"]
     common = sum(c in COMMON_SYLLABLES for c in syllables)
     if len(syllables) * 2 >= len(letters):
         return common * 4 >= len(syllables)
-    # Hanja between Hangul.
+    # Korean text has Hanja only between Hangul.
     return len(syllables) * 8 >= len(letters) and common * 2 >= len(syllables)
 
 

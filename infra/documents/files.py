@@ -1,4 +1,4 @@
-"""One file to one document: what a parser process does with each file it is given."""
+"""Reads one file into one document: what a parser process does with each file it is given."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from schemas.retrieval import ParsedDocument
 
 
 def read_file(path: Path, *, format: str | None, filename: str | None, max_chars: int) -> ParsedDocument:
-    """The document of a file. `format` is the declared one, `filename` its name before the upload.
+    """The document of a file. `format` is the declared format, `filename` the file's name before the upload.
 
-    Blocking. Raises `DocumentRefused`; any other error of a library is the file's fault too.
+    Blocking. Raises `DocumentRefused`; any other error from a library also means that the file is at fault.
     """
-    # Each library is loaded with the first file that needs it.
+    # Each library is imported with the first file that needs it.
     match detect(path, format, filename):
         case "pdf":
             from infra.documents.pdf import read_pdf

@@ -1,4 +1,4 @@
-"""From the files of Hangul, HWPX (KS X 6101) and HWP 5, to text; HWP is turned into HWPX by `python-hwpx`."""
+"""Reads the files of Hangul into text: HWPX (KS X 6101) directly, HWP 5 after `python-hwpx` converts it to HWPX."""
 
 import struct
 import warnings
@@ -16,9 +16,9 @@ from schemas.retrieval import ParsedDocument
 
 
 def read_hwp(path: Path, max_chars: int) -> ParsedDocument:
-    """The document of an HWP 5 file. Raises `DocumentRefused`, `document_damaged` among its codes."""
+    """The document of an HWP 5 file. Raises `DocumentRefused`, with `document_damaged` among its codes."""
     check_hwp(path)
-    # Each library is loaded with the first file that needs it.
+    # Each library is imported with the first file that needs it.
     from hwpx.hwp5.package import convert
 
     from infra.documents.distribution import FLAG, opened
@@ -40,7 +40,7 @@ def read_hwp(path: Path, max_chars: int) -> ParsedDocument:
 
 
 def read_hwpx(path: Path, max_chars: int) -> ParsedDocument:
-    """The document of an HWPX file. Raises `DocumentRefused`, `document_damaged` among its codes."""
+    """The document of an HWPX file. Raises `DocumentRefused`, with `document_damaged` among its codes."""
     check_archive(path)
     with ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist() if name.lower().startswith("contents/")}
@@ -53,7 +53,7 @@ def read_hwpx(path: Path, max_chars: int) -> ParsedDocument:
 def _read(parts: dict[str, bytes], max_chars: int) -> ParsedDocument:
     draft = Draft(max_chars)
     Owpml(parts).add_to(draft)
-    # No title from the summary information: it is that of the form which the document once was copied from.
+    # The title in the summary information is not used: it is often that of the form that the document was copied from.
     return draft.finished()
 
 

@@ -1,4 +1,4 @@
-"""The second engine for HWP 5, `hangulang`: reads what the first one cannot, without automatic numbers."""
+"""The second engine for HWP 5, `hangulang`: reads files that the first cannot, but without automatic numbers."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,9 +15,9 @@ Block = Mapping[str, Any]
 
 
 def read_engine(data: bytes, max_chars: int) -> ParsedDocument:
-    """The document of an HWP 5 file's bytes. Raises `DocumentRefused`, `document_damaged` among its codes."""
+    """The document in an HWP 5 file's bytes. Raises `DocumentRefused`, with `document_damaged` among its codes."""
     try:
-        # Here, not above: the package has no build for every platform.
+        # Imported here, not above: the package has no build for some platforms.
         from hangulang import AssetPolicy, ConversionOptions, HangulangError, convert_to_payload
     except ImportError as error:
         raise refused("document_damaged", "the HWP document cannot be read") from error
@@ -28,7 +28,7 @@ def read_engine(data: bytes, max_chars: int) -> ParsedDocument:
     draft = Draft(max_chars)
     for section in payload["sections"]:
         _add(section["blocks"], draft)
-    # No title from the summary information: it is that of the form which the document once was copied from.
+    # The title in the summary information is not used: it is often that of the form that the document was copied from.
     return draft.finished()
 
 
@@ -69,7 +69,7 @@ def _cells(cells: Iterable[Mapping[str, Any]]) -> Iterator[Cell]:
 
 
 def _flat(blocks: Iterable[Block]) -> str:
-    """What a cell holds, on one line; the rows of a table inside it by ` / `."""
+    """A cell's content on one line; the rows of a nested table are joined by ` / `."""
     pieces: list[str] = []
     for block in blocks:
         if block["kind"] in _SKIPPED:

@@ -1,4 +1,4 @@
-"""From an HTML page to text that reads well: block elements become lines, navigation and scripts go."""
+"""Turns an HTML page into readable text: block elements become lines, navigation and scripts are dropped."""
 
 import re
 from collections import Counter
@@ -11,23 +11,23 @@ from infra.documents.numbering import spelled
 from infra.documents.refusals import refused
 
 MAX_DEPTH: Final = 2_000
-"""Elements open at once: the parser's time grows with the elements times those open. Real pages stay below 100."""
+"""Elements open at once: parsing time grows with all elements times the open ones. Real pages stay below 100."""
 
 MAX_ATTRIBUTES: Final = 256
-"""Of one element: the parser compares each with all before it (30,000: 13 s)."""
+"""Attributes of one element: the parser compares each with all before it (30,000 take 13 s)."""
 
 _DROP: Final = frozenset(
     {"head", "script", "style", "template", "iframe", "object", "svg", "math", "canvas", "audio", "video"}
     | {"select", "datalist"}
 )
 _FURNITURE: Final = frozenset({"nav", "footer"})
-"""What leads through the site. A page that holds nothing else is read with it."""
+"""Elements for navigating the site. They are kept only when the page holds nothing else."""
 
 _OWN_FOOTER: Final = frozenset(["article", "section", "aside", "blockquote", "main", "figure", "td"])
-"""A footer within one of these belongs to the text; else to the page (HTML standard, 4.3.8)."""
+"""A footer inside one of these belongs to the text; any other belongs to the page (HTML standard, 4.3.8)."""
 
 _NAMED_BY_BUTTON: Final = frozenset(["h1", "h2", "h3", "h4", "h5", "h6", "dt", "summary"])
-"""A button in one of these unfolds a section, whose heading it is (WAI-ARIA, accordion pattern)."""
+"""A button inside one of these unfolds a section and is its heading (WAI-ARIA, accordion pattern)."""
 
 _PARAGRAPH: Final = frozenset(
     [
@@ -83,12 +83,12 @@ _CELL: Final = frozenset({"td", "th"})
 _HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _LISTS: Final = frozenset({"ol", "ul", "menu"})
 _MAX_SPANS: Final = 50
-"""Cells of a table that may span rows at a time: a small page must not become a large text."""
+"""How many cells may span rows at once: a small page must not become a large text."""
 
 _LEAVE: Final = object()
 
 _TAG: Final = re.compile(r"<(/?)([a-zA-Z][^\s/>]{0,40})")
-# Quoted values may hold `>`. Possessive, so that each opened tag costs a constant.
+# Quoted values may hold `>`. Possessive, so that each opened tag has a constant cost.
 _ATTRIBUTE: Final = r"""[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s"'>][^\s>]*+))?+"""
 _CROWDED: Final = re.compile(rf"<[a-zA-Z][^\s/>]*+(?:{_ATTRIBUTE}){{{MAX_ATTRIBUTES + 1}}}")
 _IMPLIED_END: Final = frozenset(
@@ -96,7 +96,7 @@ _IMPLIED_END: Final = frozenset(
     | {"hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"}
 )
 
-# Marks for breaks between blocks: control characters, which no parsed page holds, so that they can be told from text.
+# Marks for the breaks between blocks. No parsed page holds these control characters, so they cannot be text.
 _LINE_MARK: Final = "\x01"
 _PARAGRAPH_MARK: Final = "\x02"
 _CELL_MARK: Final = "\x03"
@@ -106,16 +106,16 @@ _MARKS: Final = " \t\n-\x01\x02\x03\x04\x05"
 _HEADING: Final = re.compile("(\x04[1-6][^\x04\x05]*\x05)")
 
 _BLANKS: Final = re.compile(r"\s+")
-# Both begin only where a run of blanks begins and never give back: a page of blanks costs one pass, not n squared.
+# Both match only at the start of a run of blanks and never backtrack: a page of blanks costs n, not n squared.
 _BREAK: Final = re.compile(r"(?<![\s\x03])[\s\x03]*+[\x01\x02][\s\x01-\x03]*+")
 _NEXT_CELL: Final = re.compile(r"(?<!\s)\s*+\x03[\s\x03]*+")
 
 
 def read_html(html: str, draft: Draft) -> str | None:
-    """Add the page's text and headings to `draft`; returns its `<title>`. Entities are decoded.
+    """Add the page's text and headings to `draft`, entities decoded; returns the page's `<title>`.
 
-    Blocks are separated by a blank line, lines and table rows by a line break, table cells by ` | `. A cell that spans
-    rows stands in each of them. Raises `DocumentRefused` (`document_too_deep`, `document_too_large`).
+    Blank lines separate blocks, line breaks separate lines and table rows, and ` | ` separates table cells. A cell that
+    spans rows appears in each of them. Raises `DocumentRefused` (`document_too_deep`, `document_too_large`).
     """
     if _depth(html) > MAX_DEPTH:
         raise refused("document_too_deep", f"the page nests more than {MAX_DEPTH:,} elements")
@@ -136,7 +136,7 @@ def read_html(html: str, draft: Draft) -> str | None:
 
 
 def _add(text: str, draft: Draft) -> None:
-    """One block, cleaned piece by piece so that the places of its headings are known."""
+    """Add one block, cleaned piece by piece so that the offsets of its headings are known."""
     pieces: list[str] = []
     headings: list[tuple[int, int, str]] = []
     length = 0
@@ -154,9 +154,9 @@ def _add(text: str, draft: Draft) -> None:
 
 
 def _depth(html: str) -> int:
-    """About how many elements are open at once at most, tags with an implied end not counted.
+    """Roughly the most elements that are open at once; tags with an implied end are not counted.
 
-    An end tag closes only what is open under its name: `<i></b>` leaves an `i` open.
+    An end tag closes only an element of its own name: `<i></b>` leaves the `i` open.
     """
     opened: Counter[str] = Counter()
     depth = deepest = 0
@@ -178,7 +178,7 @@ _TYPES: Final = {"a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I":
 
 
 class _List:
-    """An `ol` or `ul`, and the number of its next item; None of a list without numbers."""
+    """An `ol` or `ul`, and the number of its next item; None for a list without numbers."""
 
     def __init__(self, node: LexborNode, tag: str) -> None:
         self._format = _TYPES.get(node.attributes.get("type") or "", "decimal")
@@ -203,14 +203,14 @@ def _signed(node: LexborNode, name: str, absent: int) -> int:
 
 
 class _Table:
-    """Where the walk is in a table, and the cells from above that span its row: column -> rows left, text, columns."""
+    """The position in a table, and the cells above that span the current row: column -> (rows left, text, columns)."""
 
     def __init__(self) -> None:
         self.column = 0
         self.spans: dict[int, tuple[int, str, int]] = {}
 
     def enter(self, pieces: list[str], *, row_ends: bool = False) -> None:
-        """Say again what spans the columns before the next cell, or before the row's end."""
+        """Repeat the spanning cells in the columns before the next cell, or before the end of the row."""
         while self.column in self.spans or (row_ends and any(column > self.column for column in self.spans)):
             column = min(column for column in self.spans if column >= self.column)
             left, text, width = self.spans.pop(column)
@@ -220,9 +220,9 @@ class _Table:
                 self.spans[column] = (left - 1, text, width)
 
     def leave(self, node: LexborNode, pieces: list[str], first: int) -> None:
-        """Remember a cell that spans rows below, whose text is `pieces[first:]`."""
+        """Remember a cell that spans the rows below; its text is `pieces[first:]`."""
         rows, width = _number(node, "rowspan"), _number(node, "colspan")
-        # Only as much as may be repeated is joined: with nested tables, each cell holds everything within it.
+        # Join no more than may be repeated: in nested tables, each cell holds everything inside it.
         if rows > 1 and len(pieces) - first <= REPEATED_CHARS and len(self.spans) < _MAX_SPANS:
             text = "".join(pieces[first:])
             if len(text) <= REPEATED_CHARS:
@@ -236,7 +236,7 @@ def _number(node: LexborNode, name: str) -> int:
 
 
 def _collect(root: LexborNode, pieces: list[str], *, furniture: bool = False) -> None:
-    """Walk with an explicit stack: a page may be nested deeper than Python can recurse."""
+    """Walk the page with an explicit stack, because it may be nested deeper than Python can recurse."""
     stack: list[tuple[LexborNode, object]] = [(root, None)]
     tables: list[_Table] = []
     lists: list[_List] = []
@@ -267,7 +267,7 @@ def _collect(root: LexborNode, pieces: list[str], *, furniture: bool = False) ->
                 begun = False
         elif node.is_element_node and not _is_noise(node, tag, around, furniture=furniture):
             around[tag] += 1
-            # A paragraph or heading that begins an item goes after its mark, not below it.
+            # A paragraph or heading at the start of an item follows the item's mark on the same line.
             mark = _before(tag)
             if begun and tag not in _LISTS and tag != "li":
                 mark = mark.lstrip(_PARAGRAPH_MARK + _LINE_MARK)

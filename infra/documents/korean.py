@@ -1,4 +1,4 @@
-"""Tells Korean from text that only looks like it: a wrong encoding, or glyphs mapped to wrong characters."""
+"""Tells Korean from text that only looks like it, after a wrong decoding or a wrong glyph mapping."""
 
 from typing import Final
 
@@ -8,13 +8,13 @@ COMMON_SYLLABLES: Final = frozenset(
     "때월후재교할민운역레내카두안단파형많속루태호회않피남행려또현히질실감차야매노래법함말디당본색류심입각코출토불키까결증강설초"
     "료른달점특직메버근름력람받없표향배"
 )
-"""The 200 most frequent syllables of encyclopaedic Korean (KoBEST BoolQ), 82 % of its text."""
+"""The 200 most frequent syllables of encyclopaedic Korean (KoBEST BoolQ); they make up 82 % of its text."""
 
 _ENOUGH: Final = 50
-"""Fewer syllables may be names."""
+"""With fewer syllables than this, a text may consist of names."""
 
 
 def is_salad(text: str) -> bool:
-    """Whether the Hangul of a text is not Korean: of fifty syllables or more, under a fourth are common ones."""
+    """Whether the Hangul in a text is not Korean: of fifty syllables or more, fewer than a quarter are common ones."""
     syllables = [c for c in text if "가" <= c <= "힣"]
     return len(syllables) >= _ENOUGH and sum(c in COMMON_SYLLABLES for c in syllables) * 4 < len(syllables)

@@ -1,7 +1,7 @@
 """Automatic numbers, which a word processor shows before a paragraph but does not store as text (제3조, ①, 가.).
 
-Readers of DOCX, HWP and HWPX say which list and level a paragraph is of; HTML lists take single numbers. Formats have
-the names of ECMA-376, 17.18.59, and below those of KS X 6101, each with its numbers from 1.
+The DOCX, HWP and HWPX readers tell the list and level of a paragraph; HTML lists use single numbers. Formats are named
+as in ECMA-376, 17.18.59, and further below as in KS X 6101; each has its numbers from 1.
 """
 
 import re
@@ -24,15 +24,15 @@ _SYLLABLES: Final = "가나다라마바사아자차카타파하"
 _KATAKANA: Final = "アイウエオカキクケコサシスセソタチツテトナニヌネノハヒフヘホマミムメモヤユヨラリルレロワヲン"
 _JAMO: Final = "ㄱㄴㄷㄹㅁㅂㅅㅇㅈㅊㅋㅌㅍㅎ"
 _VOWELS: Final = (0, 4, 8, 13, 18, 20)
-"""ㅏ ㅓ ㅗ ㅜ ㅡ ㅣ in the order of Hangul syllables: after 하 Hangul continues with 거, 너, 더."""
+"""ㅏ ㅓ ㅗ ㅜ ㅡ ㅣ in the order of Hangul syllables: after 하 the sequence continues with 거, 너, 더."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A level of a list: `text` holds `%1` to `%9` (or `^1`) for the numbers of levels, `^n` for all down to its own.
+    """A level of a list. In `text`, `%1` to `%9` (or `^1`) stand for a level's number, `^n` for all down to its own.
 
-    `restart_after`: the level, from 1, that restarts it, with all above that one; 0 for none, None for any
-    above. `legal`: numbers of all levels are decimal. `gap`: what stands between number and text.
+    `restart_after` is the level, from 1, that restarts this one, as do all levels above that; 0 means none, None means
+    any level above. `legal` writes the numbers of all levels as decimals. `gap` separates number and text.
     """
 
     format: str = "decimal"
@@ -44,7 +44,7 @@ class Level:
 
 
 class Counters:
-    """The numbers that the paragraphs of one document have had so far, by list."""
+    """The current numbers of one document's lists."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[int | None]] = {}
@@ -59,9 +59,10 @@ class Counters:
         begins: Mapping[int, int] | None = None,
         list_: str | None = None,
     ) -> str:
-        """The next number at `level`, from 0, of the list that is counted as `counted`; empty where none is shown.
+        """The next number at `level`, from 0, of the list whose counter is `counted`; empty if the level shows none.
 
-        Lists that share `counted` continue each other's numbers; `begins` are levels at which `list_` restarts, once.
+        Lists that share `counted` continue each other's numbers. `begins` maps the levels at which `list_` restarts,
+        once, to their first numbers.
         """
         level = max(0, min(level, len(levels) - 1, MAX_LEVELS - 1))
         if not levels:
@@ -102,7 +103,7 @@ class Counters:
 
 
 def labelled(label: str, text: str, gap: str = " ") -> str:
-    """A paragraph with its number: 제3조(대금) as statutes write it, else with the list's separator."""
+    """A paragraph with its number: 제3조(대금) as in statutes, otherwise with the list's separator."""
     if not label or not text.strip():
         return text
     text = text.lstrip()
@@ -111,7 +112,7 @@ def labelled(label: str, text: str, gap: str = " ") -> str:
 
 
 def spelled(number: int, format: str) -> str:
-    """`number` as `format` writes it; in digits where the format ends before it or is unknown."""
+    """`number` written in `format`; in digits when the format does not reach so far or is unknown."""
     if format == "none":
         return ""
     write = _FORMATS.get(format)
@@ -120,7 +121,7 @@ def spelled(number: int, format: str) -> str:
 
 
 def _letters(alphabet: str) -> Callable[[int], str | None]:
-    """A, B, ..., Z, AA, BB: past its end an alphabet is written twice (ECMA-376, 17.18.59)."""
+    """A, B, ..., Z, AA, BB: past its end, the alphabet's letters are doubled (ECMA-376, 17.18.59)."""
 
     def write(number: int) -> str | None:
         times, at = divmod(number - 1, len(alphabet))
@@ -152,7 +153,7 @@ def _digits(signs: str) -> Callable[[int], str]:
 
 
 def _counting(digits: str, units: str, myriad: str) -> Callable[[int], str]:
-    """십이, 이백삼, 만이천: one is left out before a unit."""
+    """십이, 이백삼, 만이천: a one before a unit is left out."""
 
     def write(number: int) -> str:
         high, low = divmod(number, 10_000)

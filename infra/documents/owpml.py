@@ -1,7 +1,7 @@
-"""From the markup of HWPX (OWPML, KS X 6101) to text; HWP files are converted to it first (`hangul.py`).
+"""Turns the markup of HWPX (OWPML, KS X 6101) into text; HWP files are first converted to it (`hangul.py`).
 
-It reads paragraphs with their automatic numbers, tables, notes, text boxes, captions, 글맵시 and 덧말, but not the
-hints of empty form fields (누름틀).
+Reads paragraphs with their automatic numbers, tables, notes, text boxes, captions, 글맵시 and 덧말, but not the hints
+of empty form fields (누름틀).
 """
 
 import re
@@ -19,7 +19,7 @@ _SECTION: Final = re.compile(r"contents/section(\d+)\.xml", re.IGNORECASE)
 _IN_TEXT: Final = {"tab": "\t", "lineBreak": "\n", "nbSpace": "\u00a0", "fwSpace": " ", "hyphen": "-"}
 _NOTES: Final = frozenset({"footNote", "endNote"})
 _COUNTED: Final = frozenset({"TABLE", "PICTURE", "EQUATION", "FIGURE"})
-"""What captions number."""
+"""The kinds of things whose captions are numbered."""
 
 _UNREAD: Final = frozenset(
     {"header", "footer", "hiddenComment", "secPr", "equation", "chart", "parameters", "linesegarray", "shapeComment"}
@@ -28,10 +28,10 @@ _UNREAD: Final = frozenset(
 
 
 class Owpml:
-    """One document: its header says how lists are numbered, its sections hold the text."""
+    """One document: its header defines the numbering of lists, its sections hold the text."""
 
     def __init__(self, parts: Mapping[str, bytes]) -> None:
-        """`parts` by their names in the archive. Raises `lxml.etree.XMLSyntaxError`, `KeyError` without a header."""
+        """`parts` maps archive names to contents. Raises `lxml.etree.XMLSyntaxError`; `KeyError` without a header."""
         names = {match.group().lower(): name for name in parts if (match := _HEADER.fullmatch(name))}
         self._headings, self._lists = _header(_parsed(parts[names["contents/header.xml"]]))
         found = ((int(match[1]), name) for name in parts if (match := _SECTION.fullmatch(name)))
@@ -54,7 +54,7 @@ class Owpml:
             listed = self._paragraph(paragraph, after_item=listed)
 
     def _paragraph(self, paragraph: Any, *, after_item: bool) -> bool:
-        """Add one with what is anchored in it; returns whether it is an item of a list."""
+        """Add a paragraph with what is anchored in it; returns whether it is a list item."""
         text, objects = _content(paragraph)
         kind, level = self._heading_of(paragraph)
         item = kind in ("NUMBER", "BULLET")
@@ -79,7 +79,7 @@ class Owpml:
             self._drawing(element)
 
     def _drawing(self, element: Any) -> None:
-        """A shape, a picture or a group of them: text within and captions."""
+        """Add the text and captions of a shape, a picture or a group of them."""
         for child in element:
             name = _name(child)
             if name in ("drawText", "caption"):
@@ -116,7 +116,7 @@ class Owpml:
             yield Cell(row, column, self._flat(cell), max(1, _whole(span, "rowSpan", 1)))
 
     def _flat(self, parent: Any) -> str:
-        """All text of a cell on one line; the rows of a table inside it by ` / `."""
+        """All text of a cell on one line; the rows of a nested table are joined by ` / `."""
         pieces: list[str] = []
         for paragraph in parent.iterfind("{*}subList/{*}p"):
             text, objects = _content(paragraph)
@@ -148,7 +148,7 @@ class Owpml:
         return kind, level
 
     def _numbered(self, paragraph: Any, text: str) -> str:
-        """The text with its number; a paragraph without text is not counted."""
+        """The text with its number; an empty paragraph is not counted."""
         if not text.strip():
             return ""
         kind, name, level = self._headings.get(paragraph.get("paraPrIDRef") or "", ("NONE", "", 0))
@@ -164,7 +164,7 @@ class Owpml:
 
 
 def _header(root: Any) -> tuple[dict[str, tuple[str, str, int]], dict[str, tuple[Level, ...]]]:
-    """Of each paragraph property its kind of heading, list and level from 0; of each list its levels."""
+    """For each paragraph property, its heading type, list and level, from 0; for each list, its levels."""
     headings: dict[str, tuple[str, str, int]] = {}
     for properties in root.iter("{*}paraPr"):
         heading = next(properties.iter("{*}heading"), None)
@@ -234,7 +234,7 @@ def _is_text(element: Any) -> bool:
 
 
 def _hint(field: Any, begins: int) -> tuple[int, str] | None:
-    """Of a 누름틀 where its content begins and what it says while it is empty."""
+    """Where the content of a 누름틀 begins, and the hint that it shows while it is empty."""
     if field.get("type") != "CLICK_HERE":
         return None
     for parameter in field.iter("{*}stringParam"):
@@ -260,7 +260,7 @@ def _auto_number(element: Any) -> str:
 
 
 def _dutmal(element: Any) -> str:
-    """덧말: words with others above or below them, which explain them."""
+    """덧말: words with explanatory words above or below them."""
     main, above = ("".join(element.itertext(f"{{*}}{name}")) for name in ("mainText", "subText"))
     return f"{main}({above})" if main and above else main or above
 

@@ -1,4 +1,4 @@
-"""The document parser of a worker: files and submitted texts are read by isolated processes (decision 0034)."""
+"""The document parser of a worker: isolated processes read files and submitted texts (decision 0034)."""
 
 import asyncio
 import os
@@ -21,17 +21,17 @@ from schemas.topics import Lane
 
 MAX_FILE_BYTES: Final = 100_000_000
 REQUESTS: Final = 200
-"""After this many requests a process is replaced by a fresh one, because parsers leak."""
+"""A process is replaced after this many requests, because parsers leak memory."""
 
 MODULE: Final = "infra.documents.service"
 
 
 class IsolatedDocumentParser:
-    """Text, Markdown, HTML, PDF, DOCX, HWP and HWPX. Of one event loop; `close` it there."""
+    """Reads text, Markdown, HTML, PDF, DOCX, HWP and HWPX. Use and close it in one event loop."""
 
     def __init__(self, settings: ParserSettings) -> None:
         self._seconds = settings.timeout.total_seconds()
-        # UTF-8 takes 4 bytes a character at most, JSON's escapes 6; headings and titles add little.
+        # In UTF-8 a character takes 4 bytes at most, in JSON's escapes 6; headings and titles add little.
         limits = Limits(
             memory=settings.memory_bytes,
             cpu=self._seconds,
@@ -40,7 +40,7 @@ class IsolatedDocumentParser:
             requests=REQUESTS,
         )
         self._server = ForkServer(MODULE)
-        # A lane each, so that a bulk corpus is nothing that interactive work waits behind.
+        # Each lane has its own pool, so that interactive work never waits behind a bulk corpus.
         self._pools = {
             lane: IsolatedPool(self._server, f"parse-{lane}", processes=settings.processes, limits=limits)
             for lane in Lane
@@ -49,7 +49,7 @@ class IsolatedDocumentParser:
     async def parse_file(
         self, path: Path, *, format: str | None, filename: str | None, by: Requester
     ) -> ParsedDocument:
-        """The document of a file. Its content decides its format; `format` and `filename` only tell texts apart.
+        """The document of a file. Content decides the format; `format` and `filename` only tell text formats apart.
 
         Raises `DocumentRefused` with one of the codes in `infra.documents.refusals`, `DependencyUnavailable` after
         `close`.
@@ -65,9 +65,10 @@ class IsolatedDocumentParser:
     async def parse_texts(
         self, texts: Sequence[SubmittedText], *, by: Requester
     ) -> list[ParsedDocument | DocumentRefused]:
-        """The document of each submitted text, or why there is none. Raises `DependencyUnavailable` after `close`.
+        """For each submitted text its document or its refusal. Raises `DependencyUnavailable` after `close`.
 
-        They share a process. Where that ends before its time, each is read again by itself, to find the one at fault.
+        They share a process. If that process dies or exceeds a limit, each text is read again by itself to find the
+        culprit.
         """
         formats = [_format(one) for one in texts]
         readable = [at for at, kind in enumerate(formats) if isinstance(kind, str)]

@@ -1,4 +1,4 @@
-"""From a PDF (ISO 32000) to text: pages, paragraphs put together from lines, headings from bookmarks or font sizes."""
+"""From a PDF (ISO 32000) to text: pages, paragraphs joined from lines, headings from bookmarks or font sizes."""
 
 import re
 from collections import Counter
@@ -17,22 +17,22 @@ from schemas.retrieval import ParsedDocument
 
 MAX_BOOKMARKS: Final = 5_000
 _HEADING_SIZE: Final = 1.15
-"""A line this much larger than the body's font may be a heading."""
+"""How much larger than the body's font a line must be to count as a heading, as a ratio."""
 
 _MAX_HEADING_CHARS: Final = 80
 _MAX_SHARE: Final = 0.25
-"""More large text than this share of a document is design (slides, posters), not headings."""
+"""If more than this share of a document is large text, it is design (slides, posters) and not headings."""
 
 _SENTENCE_END: Final = re.compile(r"[.?!。]$|[다요]\.?$")
 _LEADERS: Final = re.compile(r"(?:[.·․…⋯‥] ?){4,}")
-"""The dots of a table of contents."""
+"""The dot leaders of a table of contents."""
 
 _UNREADABLE: Final = re.compile("[\x00-\x08\ue000-\uf8ff\ufffd]")
 _BLANK: Final = re.compile(r"\s+")
 
 
 def read_pdf(path: Path, max_chars: int) -> ParsedDocument:
-    """The document of a file, without form fields and pictures.
+    """The document of a file; form fields and pictures are not read.
 
     Raises `DocumentRefused`: `document_encrypted`, `document_damaged`, `document_no_text`, `document_garbled`,
     `document_too_large`.
@@ -89,7 +89,7 @@ def _pages(document: PdfDocument, max_chars: int) -> list[list[Line]]:
 
 
 def _bookmarks(document: PdfDocument) -> Mapping[int, list[tuple[int, str]]]:
-    """Level and title of the bookmarks that lead to each page."""
+    """The level and title of the bookmarks that point to each page."""
     found: dict[int, list[tuple[int, str]]] = {}
     for bookmark in islice(document.get_toc(), MAX_BOOKMARKS):
         destination: Any = bookmark.get_dest()
@@ -100,7 +100,7 @@ def _bookmarks(document: PdfDocument) -> Mapping[int, list[tuple[int, str]]]:
 
 
 def _levels(lines: Sequence[Line]) -> Mapping[float, int]:
-    """Which font sizes are headings' and their levels: few short lines, clearly larger than the body's."""
+    """The font sizes that are headings, and their levels: few short lines, clearly larger than the body."""
     chars: Counter[float] = Counter()
     for line in lines:
         chars[_size(line)] += len(line.text)

@@ -1,4 +1,4 @@
-"""The lines of a PDF page with their places, and which of them are one paragraph: a PDF itself knows only glyphs."""
+"""Finds the lines of a PDF page and joins them into paragraphs, because a PDF itself knows only glyphs."""
 
 import re
 from collections import defaultdict
@@ -13,28 +13,28 @@ from unicodedata import east_asian_width
 from pypdfium2 import raw
 
 _HYPHEN: Final = "\x02"
-"""What PDFium makes of a hyphen at the end of a line, whose break it drops."""
+"""What PDFium puts for a hyphen at the end of a line; it drops the line break."""
 
 _CELL_GAP: Final = 1.5
-"""A gap of this many font sizes separates the cells of a table; a wide space between words stays below one."""
+"""In font sizes: a wider gap separates table cells. Even a wide space between words stays below one."""
 
 _MAX_PITCH: Final = 2.4
-"""Of two lines of one paragraph, in font sizes: Korean offices set lines at 160 to 200 %."""
+"""The distance of two lines of one paragraph, in font sizes; Korean offices set lines at 160 to 200 %."""
 
 _ITEM: Final = re.compile(
     r"[-–•·∙○●◦□■▪◇◆※*▶①-⑳㉠-㉻]|[ㅇo] |[<\[【]|\(?(\d{1,3}|[가-하a-zA-Z])[.)] |\d{1,2}([.-]\d{1,2})+\.? "
     r"|제\s?\d+\s?[편장절관조항]"
 )
-"""The beginning of a list item, a heading or an article of law: it starts a paragraph."""
+"""The beginning of a list item, a heading or an article of law, each of which starts a paragraph."""
 
 _WORDS: Final = re.compile(r"\S+")
 _COLUMN: Final = 36.0
-"""Points: lines that begin nearer to each other are of one column."""
+"""In points: lines whose left edges are closer than this are in one column."""
 
 
 @dataclass(slots=True)
 class Line:
-    """A line in points, origin at the lower left. `spaced`: white space follows it; `cells`: it is a row of a table."""
+    """A line in points, origin at the lower left. `spaced`: white space follows it. `cells`: it is a table row."""
 
     text: str
     left: float
@@ -47,14 +47,14 @@ class Line:
 
 @dataclass(slots=True)
 class Paragraph:
-    """Lines that belong together. `apart`: a blank line goes before it."""
+    """Lines that belong together. `apart`: a blank line comes before it."""
 
     lines: list[Line]
     apart: bool
 
 
 def read_lines(page: Any) -> list[Line]:
-    """The lines of a text page, in the order in which they were drawn, without empty ones."""
+    """The lines of a text page in drawing order, without empty ones."""
     codes = [raw.FPDFText_GetUnicode(page, index) for index in range(page.count_chars())]
     text = "".join(map(chr, codes))
     lines = []
@@ -70,7 +70,7 @@ def read_lines(page: Any) -> list[Line]:
 
 
 def paragraphs(lines: Sequence[Line]) -> Iterator[Paragraph]:
-    """Lines joined by position: the next one continues when its first word would not have fitted."""
+    """Joins lines by position: a line continues a paragraph if its first word did not fit on the line before."""
     lefts: defaultdict[int, float] = defaultdict(lambda: float("inf"))
     rights: defaultdict[int, float] = defaultdict(float)
     for line in lines:
@@ -91,7 +91,7 @@ def paragraphs(lines: Sequence[Line]) -> Iterator[Paragraph]:
 
 
 def joined(paragraph: Paragraph, *, spaces_kept: bool) -> str:
-    """The paragraph's text. Where spaces at line ends were kept, a line that ends without one breaks a word."""
+    """The paragraph's text. Where spaces at line ends are kept, a line that ends without one breaks a word."""
     text = paragraph.lines[0].text
     for line, following in pairwise(paragraph.lines):
         if text.endswith(_HYPHEN):
@@ -104,7 +104,7 @@ def joined(paragraph: Paragraph, *, spaces_kept: bool) -> str:
 
 
 def keeps_spaces(found: Sequence[Paragraph]) -> bool:
-    """Whether this PDF's lines end with the space that they were broken at."""
+    """Whether this PDF keeps, at the end of its lines, the spaces at which they were broken."""
     breaks = [line.spaced for one in found for line, following in pairwise(one.lines) if _is_wide(following.text[0])]
     return sum(breaks) * 10 > len(breaks)
 
@@ -123,7 +123,7 @@ def _line(page: Any, text: str, first: int, end: int, hyphen: bool, spaced: bool
         is_cell = gap > _CELL_GAP * size > 0
         cells = cells or is_cell
         pieces += [" | " if is_cell else " ", following[0]]
-    # PDFium gives characters outside the basic plane as two halves.
+    # PDFium returns characters outside the basic plane as two surrogates.
     shown = "".join(pieces).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     left, right = _left(page, first), _right(page, end - 1)
     return Line(shown + _HYPHEN * hyphen, left, right, y.value, size, spaced, cells)
@@ -146,7 +146,7 @@ def _column(line: Line) -> int:
 
 
 def _near(line: Line, following: Line) -> bool:
-    """Whether one is right below the other in the same size."""
+    """Whether `following` is directly below `line`, in the same size."""
     pitch = line.baseline - following.baseline
     alike = abs(line.size - following.size) <= 0.05 * line.size
     return alike and 0.8 * line.size < pitch < _MAX_PITCH * line.size
@@ -161,7 +161,7 @@ def _goes_on(line: Line, following: Line, right: float, first: Line) -> bool:
         return True
     word = following.text.split(maxsplit=1)[0]
     width = sum(line.size if _is_wide(char) else 0.55 * line.size for char in word)
-    # A word that is broken anywhere fills the line to its end: then two characters' room is left at most.
+    # Where words are broken anywhere, a broken line is full: it leaves room for two characters at most.
     return line.right + min(width, 12 * line.size) + 0.3 * line.size > right or line.right > right - 2 * line.size
 
 

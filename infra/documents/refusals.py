@@ -1,4 +1,4 @@
-"""Why a document is refused: one code for each cause, and what its owner can do about it."""
+"""Why documents are refused: one code per cause, with what the owner can do about it."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -23,5 +23,5 @@ REMEDIES: Final[Mapping[str, str]] = {
 
 
 def refused(code: str, why: str) -> DocumentRefused:
-    """The error for a document of which `why` is true. `code` is one of `REMEDIES`."""
+    """The error for a refused document; `why` is the reason, `code` one of `REMEDIES`."""
     return DocumentRefused(f"{why}; {REMEDIES[code]}", code=code)

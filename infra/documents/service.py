@@ -1,4 +1,4 @@
-"""What a parser process does: files and submitted texts to documents."""
+"""What a parser process does: turns files and submitted texts into documents."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,7 +15,7 @@ from schemas.retrieval import ParsedDocument
 
 
 def tasks() -> Mapping[str, Task]:
-    """`file`: a path to its document. `texts`: texts to one document, or one refusal, each."""
+    """Tasks by name: `file` reads a path into a document, `texts` reads each text into a document or a refusal."""
     return {"file": _file, "texts": _texts}
 
 

@@ -1,4 +1,4 @@
-"""Plain text, Markdown and HTML: what needs no file."""
+"""Reads plain text, Markdown and HTML, which need no file."""
 
 import re
 from typing import Final

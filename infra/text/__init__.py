@@ -1,1 +1,1 @@
-"""Korean text without a model: sentences, and term weights from Kiwi morphemes and character bigrams."""
+"""Korean text without a model: splits it into sentences and weighs terms, from Kiwi morphemes and character bigrams."""

@@ -1,4 +1,4 @@
-"""A collection's own words, found in a text before Kiwi reads it, so that one Kiwi serves every collection."""
+"""Finds a collection's own words in a text before Kiwi reads it, so that one Kiwi serves every collection."""
 
 import re
 from bisect import bisect_left
@@ -12,30 +12,30 @@ from infra.text.kiwi import KiwiAnalyser, Spans
 from infra.text.tidying import tidy
 
 _CANDIDATE: Final = re.compile(r"[가-힣]+|\d+|[^\W\d_가-힣]+|\S")
-"""Where a word may begin: a run of Hangul, of digits or of other letters, and any sign."""
+"""Where a word may begin: a run of Hangul, of digits or of other letters, or any single sign."""
 
 _HANGUL: Final = re.compile(r"[가-힣]+")
 _TAG: Final = "NNP"
 _AFTER_A_NAME: Final = ("J", "E", "VCP", "XS")
-"""Kiwi's tags of parts that are attached to a word: particles, endings, the copula, suffixes."""
+"""Kiwi's tags of what is attached to a word: particles, endings, the copula, suffixes."""
 
 _GENERIC: Final = 60
-"""Kiwi's numbers up to this one stand for a kind of word (foreign, unknown), not for a word."""
+"""Kiwi's token ids up to this one stand for a type of word (foreign, unknown) rather than for one word."""
 
 
 _LONGEST_TAIL: Final = 20
-"""Syllables. Particles and endings are never longer, and the analysis of a text without blanks must be bounded."""
+"""In syllables. No particle or ending is longer, and text without blanks must not make the analysis unbounded."""
 
 _TRIES: Final = 4
-"""Words, from the longest one, whose tail is analysed at one place: many may begin there, each within the next one."""
+"""How many words, longest first, get their tail analysed at one place; many may begin there, each inside the next."""
 
 
 class UserDictionary:
-    """Finds its words where they occur as words: not within another one, though particles may follow.
+    """Finds its words where they occur as words: not inside another word, though particles may follow.
 
-    The longest word wins. Where a word has a blank, the text may have any number. Calling it gives the spans of one
-    text; safe in any number of threads. Time grows with the text, not with the number of words nor with how they begin
-    alike: at one place it takes a look-up for each length that words of the same first letter have.
+    The longest word wins. Where a word has a blank, the text may have any number of blanks. A call returns the spans
+    in one text, and is safe in any number of threads. Time grows with the text, but not with the number of words or
+    their common beginnings: each place costs one look-up per length among the words with the same first letter.
     """
 
     def __init__(self, words: Iterable[str], analyser: KiwiAnalyser) -> None:
@@ -52,10 +52,10 @@ class UserDictionary:
         self._ends_a_word = lru_cache(maxsize=50_000)(self._analysed_as_a_word)
 
     def __call__(self, text: str) -> Spans:
-        """The start, end and tag of each word in a tidy text, in order and disjoint."""
+        """The start, end and tag of each word found in a tidy text, in order and disjoint."""
         places = [at for at, character in enumerate(text) if not character.isspace()]
         compact = "".join(text[at] for at in places)
-        # Bit n: blanks stand before character n of `compact`.
+        # Bit n is set when blanks stand before character n of `compact`.
         blanks = int("".join("1" if b - a > 1 else "0" for a, b in pairwise(places))[::-1] or "0", 2) << 1
         spans: Spans = []
         done = 0
@@ -70,7 +70,7 @@ class UserDictionary:
         return spans
 
     def _end(self, text: str, compact: str, places: Sequence[int], blanks: int, at: int, lengths: Sequence[int]) -> int:
-        """Where the longest word ends that begins at character `at` of `compact`; 0 when none does."""
+        """Where the longest word that begins at character `at` of `compact` ends; 0 when no word begins there."""
         tries = 0
         for length in lengths:
             word = compact[at : at + length]
@@ -88,9 +88,9 @@ class UserDictionary:
         return 0
 
     def _analysed_as_a_word(self, word: str, tail: str) -> bool:
-        """Whether only particles, endings and suffixes follow `word` in `word + tail`, and it is no other known word.
+        """Whether only particles, endings and suffixes follow `word` in `word + tail`, and the whole is no other word.
 
-        A known word across the border means that it is: 하나 in 하나님.
+        It is another word when Kiwi finds a known one across the border: 하나 in 하나님.
         """
         kiwi = self._analyser.load()
         end = len(word)
@@ -101,7 +101,7 @@ class UserDictionary:
 
 
 def _kind(character: str) -> str:
-    """Hangul, digits and other letters are three kinds; signs and blanks are none."""
+    """The type of a character: Hangul, digit or other letter; empty for signs and blanks."""
     if _HANGUL.match(character):
         return "hangul"
     return "digit" if character.isdigit() else "letter" if character.isalpha() else ""

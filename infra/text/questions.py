@@ -1,4 +1,4 @@
-"""From a question to weighted terms: its content words count fully, fragments of particles and endings little."""
+"""Turns a question into weighted terms: content words count fully, fragments of particles and endings little."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -12,10 +12,10 @@ from infra.text.tidying import tidy
 _NAMING: Final = ("NNG", "NNP", "NR", "XR", "SL", "SH", "SN", "W_")
 
 BIGRAM_WEIGHTS: Final = (0.25, 0.5, 1.0)
-"""Of a pair with none, one or both of its characters in a noun, a number or a foreign word.
+"""The weight of a bigram with none, one or both of its characters in a noun, a number or a foreign word.
 
-"인가" of "왕인가요" is rare in encyclopaedias, so IDF takes it for telling. Chosen on KoBEST BoolQ train (R@1 .930 to
-.936) and on its passages joined to documents of 20,000 characters (.916 to .921); dev gains as much.
+"인가" of "왕인가요" is rare in encyclopaedias, so IDF overrates it. Chosen on KoBEST BoolQ train (R@1 .930 to .936)
+and on its passages joined into documents of 20,000 characters (.916 to .921); the dev set gains as much.
 """
 
 
@@ -40,7 +40,7 @@ class Reading:
 def read_question(
     text: str, analyser: KiwiAnalyser, vocabulary: Vocabulary, known: UserDictionary | None = None
 ) -> Reading:
-    """The terms of a question or of a word in it: morphemes at weight 1, bigrams at `BIGRAM_WEIGHTS`."""
+    """The terms of a question, or of a word in it: morphemes at weight 1, bigrams at `BIGRAM_WEIGHTS`."""
     clean = tidy(text)
     morphs: list[Morph] = []
     weights: dict[int, float] = {}

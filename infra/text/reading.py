@@ -1,4 +1,4 @@
-"""From a window of text and its tokens to its sentences, each with its terms."""
+"""Turns a window of text and its tokens into sentences, each with its terms."""
 
 from array import array
 from bisect import bisect_right
@@ -16,14 +16,14 @@ from schemas.collections import Chunking
 from schemas.retrieval import Sentence
 
 _CELLS = " | "
-"""The separator that parsers write between the cells of a table row, which is one line."""
+"""The separator that parsers write between the cells of a table row; a row is one line."""
 
 
 def read(text: str, clean: Tidied, window: Window, vocabulary: Vocabulary, chunking: Chunking | None) -> list[Sentence]:
-    """The sentences of a window of `clean`, with offsets in `text`, which it was made from.
+    """The sentences of a window of `clean`, with offsets in `text`, the original that `clean` was made from.
 
-    A sentence reaches to where the next one begins, so that nothing lies between two; a morpheme or a pair belongs to
-    the one it begins in.
+    A sentence reaches to the start of the next one, so nothing lies between two. A morpheme or bigram belongs to the
+    sentence that it begins in.
     """
     cuts, tokens = _sentence_starts(clean, window)
     if chunking is not None:
@@ -35,7 +35,7 @@ def read(text: str, clean: Tidied, window: Window, vocabulary: Vocabulary, chunk
     pairs, pairs_at = bigram_ids(stretch)
     named, named_at = references(stretch)
     if len(named):
-        # In order, as a search for the sentence of each needs them.
+        # Sorted, because the search for each one's sentence needs them in order.
         order = np.argsort(np.concatenate([pairs_at, named_at]), kind="stable")
         pairs = np.concatenate([pairs, named])[order]
         pairs_at = np.concatenate([pairs_at, named_at])[order]
@@ -48,7 +48,7 @@ def read(text: str, clean: Tidied, window: Window, vocabulary: Vocabulary, chunk
         if first < last:
             ids = array("I", terms[of_terms[at] : of_terms[at + 1]].tobytes())
             ids.frombytes(pairs[of_pairs[at] : of_pairs[at + 1]].tobytes())
-            # A morpheme can end within another one's character: more of them than fit count as a full chunk.
+            # A morpheme can end within another one's character. More than fit count as a full chunk.
             count = of_tokens[at + 1] - of_tokens[at]
             most = chunking and chunking.max_tokens
             found.append(Sentence(first, last, ids, min(count, most) if most else count))
@@ -56,8 +56,8 @@ def read(text: str, clean: Tidied, window: Window, vocabulary: Vocabulary, chunk
 
 
 def _sentence_starts(clean: Tidied, window: Window) -> tuple[list[int], NDArray[np.int64]]:
-    """Offsets in the original: where the window's sentences begin, with its end after the last, and its tokens."""
-    # Kiwi may name a token before one that it reaches back over.
+    """Offsets in the original: where the window's sentences begin, followed by the window's end; and its tokens."""
+    # Kiwi may list a token before an earlier one, which the later token reaches back over.
     starts = np.maximum.accumulate(np.fromiter([token.start for token in window.tokens], np.int64))
     numbers = np.fromiter([token.sent_position for token in window.tokens], np.int64)
     tokens = clean.original(starts + window.start)
@@ -67,7 +67,7 @@ def _sentence_starts(clean: Tidied, window: Window) -> tuple[list[int], NDArray[
 
 
 def _by_rows(text: str, cuts: list[int], max_chars: int) -> list[int]:
-    """`cuts` with one before and after each row of a table that fits into a chunk, and none within it."""
+    """`cuts` with one before and one after each table row that fits into a chunk, and none inside such a row."""
     start, end = cuts[0], cuts[-1]
     at = text.find(_CELLS, start, end)
     if at < 0:
@@ -88,7 +88,7 @@ def _by_rows(text: str, cuts: list[int], max_chars: int) -> list[int]:
 
 
 def _fitting(text: str, cuts: list[int], tokens: list[int], chunking: Chunking) -> list[int]:
-    """`cuts` with more of them where a sentence is larger than a chunk: at line ends, else white space, else tokens."""
+    """`cuts` with more where a sentence is larger than a chunk: at line ends, else white space, else tokens."""
     fitting: list[int] = []
     for start, end in pairwise(cuts):
         fitting.append(start)
@@ -115,7 +115,7 @@ def _split(text: str, start: int, end: int, tokens: list[int], chunking: Chunkin
 
 
 def _limit(start: int, tokens: list[int], chunking: Chunking) -> int:
-    """How far a chunk reaches that begins at `start`."""
+    """How far a chunk that begins at `start` may reach."""
     limit = start + chunking.max_chars
     if chunking.max_tokens is not None:
         beyond = bisect_right(tokens, start - 1) + chunking.max_tokens
@@ -135,7 +135,7 @@ def _cut(text: str, start: int, limit: int, tokens: list[int]) -> int:
 
 
 def _strip(text: str, start: int, end: int) -> tuple[int, int]:
-    """The offsets of `text[start:end]` without the white space around it."""
+    """The offsets of `text[start:end]` without surrounding white space."""
     while start < end and text[start].isspace():
         start += 1
     while start < end and text[end - 1].isspace():

@@ -1,7 +1,7 @@
-"""Dates and articles of law in any spelling: each is a separate term beside its words.
+"""Dates and articles of law, however they are spelled, become terms of their own beside their words.
 
-`2024.03.05`, `2024-3-5` and `2024년 3월 5일` are one date; `제 3 조의 2` is 제3조의2, not 제3조. Without this a
-question about 제3조 finds 제3조의3 as well: their morphemes and pairs of characters are the same.
+`2024.03.05`, `2024-3-5` and `2024년 3월 5일` are one date; `제 3 조의 2` is 제3조의2, not 제3조. Without this, a
+question about 제3조 would also find 제3조의3, because their morphemes and bigrams are the same.
 """
 
 import re
@@ -20,7 +20,7 @@ _REFERENCE: Final = re.compile(
 
 
 def references(text: str) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """The ids of the dates and articles that a tidy text names, and where each begins."""
+    """The ids of the dates and articles that a tidy text names, and the offset where each begins."""
     found: list[tuple[int, int]] = []
     for match in _REFERENCE.finditer(text):
         found += ((reference_id(name), match.start()) for name in _names(match))
@@ -31,7 +31,7 @@ def references(text: str) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
 
 
 def reference_id(name: str) -> int:
-    """uint32 id of a date (`2024-3-5`, `2024-3`) or an article (`제3조의2`), the same in every process."""
+    """The uint32 id of a date (`2024-3-5`, `2024-3`) or an article (`제3조의2`), the same in every process."""
     return crc32(b"r\x00" + name.encode())
 
 

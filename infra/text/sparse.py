@@ -1,4 +1,4 @@
-"""Term weights for retrieval without a model: Kiwi content morphemes united with character bigrams, BM25-saturated."""
+"""Term weights for retrieval without a model: Kiwi content morphemes plus character bigrams, BM25-saturated."""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
@@ -16,14 +16,14 @@ from schemas.collections import Chunking, SparseSettings
 from schemas.retrieval import Sentence, SparseVector
 
 _COLLECTIONS: Final = 32
-"""How many collections' words and synonyms are kept ready at once."""
+"""How many collections' words and synonyms are kept ready for use."""
 
 
 class KiwiSparseEncoder:
     """Sparse vectors whose dot product, with IDF from the index, is BM25 (Robertson and Zaragoza 2009, section 3).
 
-    `average_length` > 0 stands for the mean number of terms in a chunk; it is fixed, so that vectors of different days
-    agree. k1 and b are each collection's own.
+    `average_length` > 0 stands for the mean number of terms in a chunk. It is fixed, so that vectors made on different
+    days agree. Each collection has its own k1 and b.
     """
 
     def __init__(self, average_length: float = AVERAGE_LENGTH, *, analyser: KiwiAnalyser | None = None) -> None:
@@ -36,15 +36,15 @@ class KiwiSparseEncoder:
 
     @property
     def name(self) -> str:
-        """What collections are recorded with."""
+        """The name that collections record for this encoder."""
         return encoder_name(self._average)
 
     def analyse(
         self, texts: Sequence[str], settings: SparseSettings, chunking: Chunking | None = None
     ) -> list[list[Sentence]]:
-        """The sentences of each text with the ids of their morphemes, then of their bigrams. Blocking and CPU-bound.
+        """The sentences of each text, each with the ids of its morphemes, then of its bigrams. Blocking and CPU-bound.
 
-        Given `chunking`, a row of a table that fits into a chunk is one sentence, and none is larger than a chunk.
+        With `chunking`, a table row that fits into a chunk is one sentence, and no sentence is larger than a chunk.
         """
         clean = [tidied(text) for text in texts]
         found: list[list[Sentence]] = [[] for _ in texts]
@@ -54,16 +54,16 @@ class KiwiSparseEncoder:
         return found
 
     def weigh(self, pieces: Iterable[Sequence[int]], settings: SparseSettings) -> SparseVector:
-        """Saturated term frequencies of all pieces together; empty when none has a term."""
+        """Saturated term frequencies of all pieces together; empty when no piece has a term."""
         return weigh(pieces, settings, self._average)
 
     def encode_query(self, text: str, settings: SparseSettings) -> SparseVector:
-        """The terms of `read_question`, with those of synonyms; empty when the text holds no content.
+        """The terms of `read_question` and of synonyms; empty when the text has no content words.
 
-        `correct_spacing` adds the terms of the text with its blanks set anew. A question without blanks needs that
-        little; blanks within words do harm: on KoBEST BoolQ train, with one after three of ten characters, R@1 is .853,
-        mended .936; untouched questions have .938 with and without. The terms of the text as it is are kept, because a
-        compound may be written together (.933 without them). Blocking, well under a millisecond.
+        `correct_spacing` adds the terms of the text with its spacing corrected. A question without blanks hardly needs
+        it; blanks inside words do harm. On KoBEST BoolQ train with a blank after three of ten characters, R@1 is .853,
+        and .936 when corrected; unchanged questions reach .938 either way. The terms of the original text are kept,
+        because a compound may be written as one word (.933 without them). Blocking, well under a millisecond.
         """
         readings = [self._read(text, settings.words)]
         if settings.correct_spacing:

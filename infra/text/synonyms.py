@@ -1,4 +1,4 @@
-"""Groups of words that mean the same: a question that holds one of a group asks for the others as well."""
+"""Groups of words with the same meaning: a question that has one word of a group also asks for the others."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,17 +8,17 @@ from infra.text.questions import Morph, Reading
 from infra.text.tidying import tidy
 
 MAX_SHARE: Final = 1.5
-"""The most that a term may gain for being one of few that represent many."""
+"""The most that a term may gain when its word has fewer or lighter terms than the word that it stands for."""
 
 _ENDINGS: Final = ("E", "J")
-"""Tags of what a word ends with in its dictionary form, and otherwise in a question: 달리다, 달렸나."""
+"""Tags of a word's ending, which differs between the dictionary form and a question: 달리다, 달렸나."""
 
 
 class Synonyms:
-    """Finds words of the groups in a question, by their morphemes or as they are written, blanks aside.
+    """Finds the groups' words in a question, by their morphemes or as they are written, ignoring blanks.
 
-    `read` analyses a word, once: only words that a question may hold, and the others of their groups. A question then
-    costs about a microsecond for each word that begins like one of its own.
+    `read` analyses a word. Each word is analysed at most once, and only if a question may hold it or another word of
+    its group. After that, a question costs about a microsecond for each word with the same beginning as one of its own.
     """
 
     def __init__(self, groups: Iterable[Sequence[str]], read: Callable[[str], Reading]) -> None:
@@ -32,11 +32,12 @@ class Synonyms:
                     self._by_initial[compact[0]].append((number, word))
 
     def expand(self, question: Reading) -> dict[int, float]:
-        """Weights of the question's terms together with those of the words that mean the same.
+        """The question's term weights, together with those of the synonyms of its words.
 
-        A group counts about as one word: the terms of a word that the question does not hold have together what those
-        of the one that it holds have. On KoBEST BoolQ train, with words replaced by others in half of the passages, R@1
-        is .71 to .87 without synonyms, .83 to .92 so, .80 to .92 with each term at 1, and lower with lower weights.
+        A group counts about as much as one word: the terms of a word that the question lacks weigh together as much as
+        the terms of the word that it has. On KoBEST BoolQ train, with words replaced by synonyms in half of the
+        passages, R@1 is .71 to .87 without synonyms, .83 to .92 with these weights, .80 to .92 with each term at 1, and
+        lower with lower weights.
         """
         weights = dict(question.weights)
         asked = _Asked(question)
@@ -55,7 +56,7 @@ class Synonyms:
         return weights
 
     def _candidates(self, question: Reading) -> Iterator[tuple[int, str]]:
-        """Words that begin with a character of the question or of one of its morphemes in dictionary form."""
+        """Words that begin with a character of the question, or of one of its morphemes in dictionary form."""
         initials = {*question.text, *(morph.form[:1] for morph in question.morphs)}
         for initial in initials:
             yield from self._by_initial.get(initial, ())
@@ -69,7 +70,7 @@ class Synonyms:
 
 
 class _Word(NamedTuple):
-    """A word of a group: without its blanks, the forms of its stem, its terms' weights and their sum."""
+    """A word of a group: its text without blanks, the forms of its stem, its terms' weights and their sum."""
 
     compact: str
     stem: tuple[str, ...]
@@ -78,7 +79,7 @@ class _Word(NamedTuple):
 
 
 class _Asked:
-    """A question, prepared for many words to be looked for in it."""
+    """A question, prepared for looking up many words in it."""
 
     def __init__(self, question: Reading) -> None:
         self._forms = tuple(morph.form for morph in question.morphs)
@@ -91,14 +92,14 @@ class _Asked:
         self._ends = {morph.end for morph in question.morphs}
 
     def holds(self, word: _Word) -> bool:
-        """Whether the stem's forms follow each other in the question, or the word is written in it."""
+        """Whether the question has the stem's forms in a row, or the word as it is written."""
         stem = word.stem
         if stem and any(self._forms[at : at + len(stem)] == stem for at in self._places.get(stem[0], ())):
             return True
         return self._written(word.compact)
 
     def _written(self, word: str) -> bool:
-        """Whether `word` occurs from the beginning of a morpheme to the end of one, ignoring blanks."""
+        """Whether `word`, ignoring blanks, occurs from the start of a morpheme to the end of one."""
         at = self._compact.find(word)
         while at >= 0:
             if self._kept[at] in self._starts and self._kept[at + len(word) - 1] + 1 in self._ends:

@@ -1,4 +1,4 @@
-"""The search terms of a text: ids of its content morphemes and of its pairs of neighbouring characters."""
+"""The search terms of a text: the ids of its content morphemes and of its character bigrams."""
 
 import itertools
 import re
@@ -12,7 +12,7 @@ from kiwipiepy import Kiwi, Token
 from numpy.typing import NDArray
 
 CONTENT_TAGS: Final = frozenset(["NNG", "NNP", "NNB", "NR", "NP", "VV", "VA", "XR", "SL", "SH", "SN", "MAG", "MM"])
-"""Kiwi's tags of morphemes that carry meaning; web tags (`W_URL`, `W_HASHTAG`, ...) count as well."""
+"""Kiwi's tags of morphemes that carry meaning; its web tags (`W_URL`, `W_HASHTAG`, ...) count as well."""
 
 _WORD: Final = re.compile(r"[^\W_]+")
 _NO_TERM: Final = -1
@@ -25,7 +25,7 @@ def is_content(tag: str) -> bool:
 
 
 def bigrams(text: str) -> Iterator[str]:
-    """Pairs of neighbouring letters or digits within a word; a word of one character is itself."""
+    """Pairs of neighbouring letters or digits within a word; a word of one character counts as a pair by itself."""
     for match in _WORD.finditer(text):
         word = match.group()
         if len(word) == 1:
@@ -35,19 +35,19 @@ def bigrams(text: str) -> Iterator[str]:
 
 
 def morpheme_id(form: str) -> int:
-    """uint32 id of a morpheme, the same in every process: CRC-32 of its UTF-8. White space within does not count."""
+    """The uint32 id of a morpheme, the same in every process: CRC-32 of its UTF-8, ignoring white space."""
     return crc32(b"m\x00" + "".join(form.split()).encode())
 
 
 def bigram_id(pair: str) -> int:
-    """uint32 id of a pair as `bigrams` gives it, the same in every process."""
+    """The uint32 id of a pair as `bigrams` returns it, the same in every process."""
     (term,) = bigram_ids(pair)[0].tolist()
     return int(term)
 
 
 def bigram_ids(text: str) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """The ids of `bigrams(text)` and the offset of each one's first character, about 20 ns a character."""
-    # A sign at either end, so that every character has a neighbour.
+    """The ids of `bigrams(text)` and the offset of each one's first character; takes about 20 ns a character."""
+    # Padding at both ends gives every character two neighbours.
     codes = np.frombuffer(f"\0{text}\0".encode("utf-32-le"), np.uint32)
     inside = _letters()[codes]
     before, here, after = inside[:-2], inside[1:-1], inside[2:]
@@ -58,7 +58,7 @@ def bigram_ids(text: str) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
 
 
 def _mix(keys: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    """The upper half of SplitMix64's finaliser (Steele, Lea and Flood 2014): neighbouring keys, unrelated ids."""
+    """The upper half of SplitMix64's finaliser (Steele, Lea and Flood 2014): neighbouring keys get unrelated ids."""
     mixed = keys + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -67,14 +67,14 @@ def _mix(keys: NDArray[np.uint64]) -> NDArray[np.uint32]:
 
 @lru_cache(maxsize=1)
 def _letters() -> NDArray[np.bool_]:
-    """For each code point whether it is a letter or a digit."""
+    """For each code point, whether it is a letter or a digit."""
     return np.fromiter((chr(code).isalnum() for code in range(0x110000)), np.bool_, 0x110000)
 
 
 class Vocabulary(dict[int, int]):
-    """Term ids by Kiwi's own number of a morpheme: one look-up, where a form would be a new string each time.
+    """Term ids by Kiwi's own morpheme number: one look-up, where a form would be a new string each time.
 
-    Numbers and foreign, Chinese and unknown words have no number of their own: their terms are taken by form.
+    Numbers and foreign, Chinese and unknown words have no morpheme number; their terms are computed from their forms.
     """
 
     def __init__(self, kiwi: Kiwi) -> None:
@@ -82,7 +82,7 @@ class Vocabulary(dict[int, int]):
         self._kiwi = kiwi
 
     def __missing__(self, number: int) -> int:
-        """Threads may come here at once: they find the same."""
+        """Several threads may get here at once; they compute the same value."""
         if number < 0:
             return _BY_FORM
         morpheme = self._kiwi.morpheme(number)
@@ -94,7 +94,7 @@ class Vocabulary(dict[int, int]):
         return found
 
     def terms(self, tokens: Sequence[Token]) -> NDArray[np.int64]:
-        """The term of each token, negative for one that carries no meaning."""
+        """The term of each token; negative for a token that carries no meaning."""
         found = np.fromiter([self[token.id] for token in tokens], np.int64, len(tokens))
         for at in np.flatnonzero(found == _BY_FORM).tolist():
             token = tokens[at]

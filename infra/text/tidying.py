@@ -1,4 +1,4 @@
-"""Text in the form that terms are taken from, and where each of its characters is in the original."""
+"""Normalises text to the form that terms are taken from, and maps its characters back to the original."""
 
 import re
 import unicodedata
@@ -18,45 +18,46 @@ _INVISIBLE: Final = (
     *(*range(0x202A, 0x202F), *range(0x2060, 0x2070), *range(0xFE00, 0xFE10), *range(0x1BCA0, 0x1BCA4)),
     *(*range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000)),
 )
-"""Invisible within a word: Default_Ignorable_Code_Point, except Hangul's fillers, which are blanks."""
+"""Characters that are invisible within a word: Default_Ignorable_Code_Point, except the Hangul fillers, which are
+blanks."""
 
 _INVISIBLE_HERE: Final = re.compile("[" + "".join(chr(code) for code in _INVISIBLE if code < 0x10000) + "]")
 _BEYOND: Final = re.compile("[\U00010000-\U0010ffff]")
 _PLAIN, _JOINS, _MOVES, _DROPPED = range(4)
 _PLANES: Final = 0x30000
-"""Characters from here on neither join nor move."""
+"""Characters from here on neither join another one nor change."""
 
 _FILLERS: Final = ("\u3164", "\uffa0")
 _COMPATIBILITY_JAMO: Final = range(0x3131, 0x318F)
 
 
 class Tidied(NamedTuple):
-    """`text` is tidy; `origin[i]` is the offset in the original of what became `text[i]`, None where none moved.
+    """`text` is tidy; `origin[i]` is the original offset of what became `text[i]`. `origin` is None when nothing moved.
 
-    `origin` has one entry more, for the end.
+    `origin` has one more entry, for the end.
     """
 
     text: str
     origin: NDArray[np.int64] | None
 
     def original(self, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Offsets in the original for offsets in the tidy text."""
+        """The original's offsets for offsets in the tidy text."""
         return offsets if self.origin is None else self.origin[offsets]
 
 
 def readable(text: str) -> str:
-    """`text` with a blank for each NUL and lone surrogate, which Kiwi cannot read; of the same length."""
+    """`text` with a blank for each NUL and lone surrogate, which Kiwi cannot read; the length stays the same."""
     return _UNREADABLE.sub(" ", text)
 
 
 def tidy(text: str) -> str:
-    """Text as terms are taken from it: NFKC except for single Jamo, lower case, without invisible characters."""
+    """The text that terms are taken from: NFKC except for single Jamo, lower case, no invisible characters."""
     return tidied(text).text
 
 
 def tidied(text: str) -> Tidied:
-    """`tidy(text)` with its offsets; linear, and next to nothing where nothing moves."""
-    # İ is the only letter that grows in lower case: without it, offsets hold (Unicode, SpecialCasing.txt).
+    """`tidy(text)` with its offsets; takes linear time, and almost none when nothing moves."""
+    # İ is the only letter that grows in lower case; without it, offsets stay valid (Unicode, SpecialCasing.txt).
     text = readable(text).replace("İ", "I")
     if not _is_tidy(text):
         text, origin = _folded(text)
@@ -74,11 +75,11 @@ def _is_tidy(text: str) -> bool:
 
 
 def _folded(text: str) -> tuple[str, NDArray[np.int64]]:
-    """Without what is dropped, and each run that may change replaced by its NFKC, with the offset of each character."""
+    """The text without dropped characters, runs that may change replaced by their NFKC, and each character's offset."""
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     kinds = _kinds()[codes]
     keep = kinds != _DROPPED
-    # More marks than any script has would cost the square of their number.
+    # A run with more marks than any script uses would take quadratic time.
     for run in long_runs(text).finditer(text):
         keep[run.start() + MAX_MARKS : run.end()] = False
     kept = np.flatnonzero(keep)
@@ -94,22 +95,22 @@ def _folded(text: str) -> tuple[str, NDArray[np.int64]]:
         lengths.append(len(folded))
         done = end
     pieces.append(text[done:])
-    # How many characters each one became: a run is counted at its first.
+    # How many characters each one became; a whole run is counted at its first character.
     became = np.ones(len(text), np.int64)
     became[kinds == _JOINS] = 0
     became[starts] = lengths
     origin = np.append(np.repeat(kept, became), len(codes))
-    # A dropped character belongs to the one before it, and at the beginning to the one that follows.
+    # A dropped character belongs to the one before it; at the beginning, to the one after it.
     if len(origin) > 1:
         origin[0] = 0
     return "".join(pieces), origin
 
 
 def _runs(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the runs that NFKC may change begin and end: a character with what joins it, or one that moves alone.
+    """Where runs that NFKC may change begin and end: a character with those that join it, or one that changes alone.
 
-    NFKC of a text is that of such runs and of what is between them, one by one, because each begins with a character
-    that joins nothing before it (Unicode Standard Annex 15, section 9).
+    The NFKC of a text is that of these runs and of what lies between them, each taken alone, because each begins with
+    a character that joins nothing before it (Unicode Standard Annex 15, section 9).
     """
     joins = kinds == _JOINS
     joined = np.append(joins[1:], False)
@@ -121,7 +122,7 @@ def _runs(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 @lru_cache(maxsize=10_000)
 def _fold(run: str) -> str:
-    """NFKC of one character with what joins it. Single Jamo, as in ㅋㅋ and ㉠, stay what Kiwi knows them as."""
+    """The NFKC of a character and those that join it. Single Jamo, as in ㅋㅋ and ㉠, stay as Kiwi knows them."""
     if len(run) == 1:
         if run in _FILLERS:
             return " "
@@ -139,7 +140,7 @@ def _single_jamo() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _kinds() -> NDArray[np.uint8]:
-    """For each code point whether it joins what is before it, is replaced by NFKC, or is dropped."""
+    """For each code point, whether it joins the one before it, is replaced by NFKC, or is dropped."""
     joins, moves = {*_JAMO_THAT_JOIN, *marks()}, set()
     for code in range(_PLANES):
         character = chr(code)
