@@ -1,1 +1,1 @@
-"""Kiwi's work on tenants' texts, in isolated processes that share one loaded Kiwi: documents, questions, answers."""
+"""Runs Kiwi on tenants' documents, questions and passages, in isolated processes that share one loaded Kiwi."""

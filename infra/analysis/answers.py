@@ -1,4 +1,4 @@
-"""The extractive answerer of a worker: passages are read where Kiwi is, in isolated processes (decision 0034)."""
+"""The extractive answerer of a worker: isolated processes with Kiwi read the passages (decision 0034)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ NAME = "extractive"
 
 
 class IsolatedAnswerer:
-    """`infra.engines.extractive` behind processes of `server`. Of one event loop; `close` it there."""
+    """Runs `infra.engines.extractive` in processes of `server`. Use and close it in one event loop."""
 
     def __init__(self, server: ForkServer, settings: AnalysisSettings) -> None:
         self._server = server
@@ -24,7 +24,7 @@ class IsolatedAnswerer:
 
     @property
     def name(self) -> str:
-        """`extractive`."""
+        """The answerer's name: `extractive`."""
         return NAME
 
     async def answer(
@@ -36,11 +36,11 @@ class IsolatedAnswerer:
         by: Requester,
         transcript: object = None,
     ) -> GeneratedAnswer:
-        """Up to three sentences, each followed by its source as ` [1]`; or an honest "not found" without citations.
+        """Up to three sentences, each followed by its source as ` [1]`, or an honest "not found" without citations.
 
-        They come at once, so nothing is written to `transcript` before.
+        The whole answer comes at once, so nothing is written to `transcript` before.
 
-        Raises `InvalidInput` (`infra.analysis.refusals`) for what takes too long or too much.
+        Raises `InvalidInput` (`infra.analysis.refusals`) for input that takes too much time or memory.
         """
         shown = [[one.document_id, one.title, one.heading, one.text, one.start, one.end] for one in passages]
         request = {"question": question, "passages": shown}
@@ -51,7 +51,7 @@ class IsolatedAnswerer:
             raise question_refused(error) from error
 
     async def warm(self) -> None:
-        """Load Kiwi and have a process ready for the first answer."""
+        """Load Kiwi and start a process for the first answer."""
         await self._pool.warm()
 
     async def close(self) -> None:

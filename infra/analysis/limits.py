@@ -1,4 +1,4 @@
-"""What every process that has Kiwi may take, and which module its fork server loads."""
+"""The limits of every process that runs Kiwi, and the module that its fork server loads."""
 
 from typing import Final
 
@@ -9,10 +9,10 @@ MODULE: Final = "infra.analysis.service"
 ANSWER_BYTES: Final = 64 * 1024**2
 REQUESTS: Final = 20_000
 WALL: Final = 3
-"""Times the processor time that a request may use: so much by the clock, on a machine that others use too."""
+"""The wall-clock limit as a multiple of the processor-time limit, because other work shares the machine."""
 
 
 def analysis_limits(settings: AnalysisSettings) -> Limits:
-    """Those of every process that has Kiwi."""
+    """The limits of every process that runs Kiwi."""
     seconds = settings.timeout.total_seconds()
     return Limits(settings.memory_bytes, cpu=seconds, wall=WALL * seconds, answer=ANSWER_BYTES, requests=REQUESTS)

@@ -1,4 +1,4 @@
-"""Why a text is not analysed: a code for each cause, and what its owner can do about it."""
+"""Why a text is not analysed: one code per cause, with what the owner can do about it."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -15,13 +15,13 @@ REMEDIES: Final[Mapping[str, str]] = {
 
 
 def document_refused(error: IsolationError) -> DocumentRefused:
-    """For a document of which `error` came."""
+    """The refusal of a document whose analysis failed with `error`."""
     code = _code(error)
     return DocumentRefused(f"the analysis of the document {_why(error)}; {REMEDIES[code]}", code=code)
 
 
 def question_refused(error: IsolationError) -> InvalidInput:
-    """For a question of which `error` came."""
+    """The refusal of a question whose analysis failed with `error`."""
     code = _code(error)
     why = f"the analysis of the question {_why(error)}; {REMEDIES[code]}"
     return InvalidInput(why, code=code, field="input.question")

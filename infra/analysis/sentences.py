@@ -1,4 +1,4 @@
-"""Analysed sentences as raw bytes, for the transfer from an isolated process to its worker."""
+"""Packs analysed sentences into raw bytes, to be sent from an isolated process to its worker."""
 
 from array import array
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from schemas.retrieval import Sentence
 
 
 def packed(analysed: Sequence[Sequence[Sentence]]) -> tuple[list[int], bytes]:
-    """How many sentences each text has, and all their numbers in 32 bits: starts, ends, tokens, terms, term ids."""
+    """The number of sentences in each text, and all their numbers as 32 bits: starts, ends, tokens, terms, term ids."""
     flat = list(chain.from_iterable(analysed))
     numbers = array("I", [one.start for one in flat])
     numbers.extend(one.end for one in flat)
@@ -19,7 +19,7 @@ def packed(analysed: Sequence[Sequence[Sentence]]) -> tuple[list[int], bytes]:
 
 
 def unpacked(counts: Sequence[int], payload: bytes) -> list[list[Sentence]]:
-    """The sentences of each text. Raises `ValueError` when the numbers do not fit each other."""
+    """The sentences of each text. Raises `ValueError` when the numbers are inconsistent."""
     numbers = array("I")
     numbers.frombytes(payload)
     total = sum(counts)

@@ -1,4 +1,4 @@
-"""What an analysing process does: sentences of documents, terms of questions, answers from passages."""
+"""What an analysing process does: splits documents into sentences, finds a question's terms, answers from passages."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from schemas.collections import STORED, Chunking, SparseSettings
 from schemas.retrieval import Passage
 
 SETTINGS_KEPT: Final = 32
-"""Collections whose settings a process remembers, so that ten thousand words travel once."""
+"""How many collections' settings a process remembers, so that ten thousand words are sent only once."""
 
 
 def tasks() -> Mapping[str, Task]:
-    """`analyse` texts, `encode` a question, `answer` one.
+    """The tasks by name: `analyse` texts, `encode` a question, `answer` a question.
 
-    Loads Kiwi and everything it defers, once for all processes.
+    Loads Kiwi and all that Kiwi loads lazily, once for all processes.
     """
-    # One thread: no other lives on in a forked process.
+    # No threads of its own: they would not survive a fork.
     kiwi = KiwiAnalyser(workers=1)
     encoder = KiwiSparseEncoder(analyser=kiwi)
     warm = SparseSettings(correct_spacing=True)

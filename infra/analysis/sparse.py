@@ -1,4 +1,4 @@
-"""The sparse encoder of a worker: Kiwi runs in isolated processes, questions apart from documents (decision 0034)."""
+"""The sparse encoder of a worker: isolated processes run Kiwi, separate ones for questions (decision 0034)."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,16 +22,16 @@ from schemas.retrieval import Sentence, SparseVector
 from schemas.topics import Lane
 
 SMALL_SETTINGS: Final = 2_000
-"""Bytes of settings that go with every request; larger ones go to each process once."""
+"""Size limit in bytes: settings up to it travel with every request; larger ones are sent to each process once."""
 
 
 class IsolatedSparseEncoder:
-    """`infra.text.sparse` behind processes of `server`. Of one event loop; `close` it there."""
+    """Runs `infra.text.sparse` in processes of `server`. Use and close it in one event loop."""
 
     def __init__(self, server: ForkServer, settings: AnalysisSettings) -> None:
         self._server = server
         limits = analysis_limits(settings)
-        # A lane each, so that a bulk corpus is nothing that interactive work waits behind.
+        # Each lane has its own pool, so that interactive work never waits behind a bulk corpus.
         self._documents = {
             lane: IsolatedPool(server, f"analyse-{lane}", processes=settings.processes or cores(), limits=limits)
             for lane in Lane
@@ -40,16 +40,16 @@ class IsolatedSparseEncoder:
 
     @property
     def name(self) -> str:
-        """What collections are recorded with."""
+        """The name that collections record for this encoder."""
         return encoder_name(AVERAGE_LENGTH)
 
     async def analyse(
         self, texts: Sequence[str], settings: SparseSettings, chunking: Chunking | None = None, *, by: Requester
     ) -> list[list[Sentence] | DocumentRefused]:
-        """The sentences of each text with their terms, or why that text has none (`infra.analysis.refusals`).
+        """For each text its sentences with their terms, or its refusal (`infra.analysis.refusals`).
 
-        They share a process. Where that ends before its time, each is analysed again by itself, to find the one at
-        fault. Raises `DependencyUnavailable` after `close`.
+        The texts share a process. If it dies or exceeds a limit, each text is analysed again by itself to find the
+        culprit. Raises `DependencyUnavailable` after `close`.
         """
         sizes, payload = joined(list(texts))
         request = {"sizes": sizes, "chunking": None if chunking is None else chunking.model_dump()}
@@ -62,11 +62,11 @@ class IsolatedSparseEncoder:
         return [one for text in texts for one in await self.analyse([text], settings, chunking, by=by)]
 
     def weigh(self, pieces: Iterable[Sequence[int]], settings: SparseSettings) -> SparseVector:
-        """Saturated term frequencies of all pieces together; empty when none has a term."""
+        """Saturated term frequencies of all pieces together; empty when no piece has a term."""
         return weigh(pieces, settings, AVERAGE_LENGTH)
 
     async def encode_query(self, text: str, settings: SparseSettings, *, by: Requester) -> SparseVector:
-        """A weight for each distinct term of a question, synonyms included. Raises `InvalidInput`."""
+        """The weight of each distinct term of a question, synonyms included. Raises `InvalidInput`."""
         payload = text.encode("utf-8", "surrogatepass")
         try:
             answer, _ = await self._ask(self._questions, "encode", {}, payload, settings, by)
@@ -75,7 +75,7 @@ class IsolatedSparseEncoder:
         return SparseVector(answer["indices"], answer["values"])
 
     async def warm(self) -> None:
-        """Load Kiwi and have a process ready for the first question."""
+        """Load Kiwi and start a process for the first question."""
         await self._questions.warm()
 
     async def close(self) -> None:

@@ -1,1 +1,1 @@
-"""Object storage: immutable bytes under `/`-separated keys, in a folder or on an S3 server."""
+"""Object storage: immutable bytes under keys with `/` separators, in a folder or on an S3 server."""

@@ -9,11 +9,11 @@ from schemas.errors import StorageFull
 
 STEP_BYTES: Final = 64 * 1024**2
 STEPS: Final = 64
-"""No step is more than this part of the limit: what many jobs have reserved and not written must stay a little."""
+"""A step is at most the limit divided by this, so that what many jobs reserve without writing stays small."""
 
 
 class Stored(Protocol):
-    """What is counted: object storage, as stages see it."""
+    """The object storage that is counted, as stages see it."""
 
     async def put(self, key: str, data: bytes, *, content_type: str = ...) -> None:
         """Store `data` under `key`."""
@@ -25,16 +25,16 @@ class Stored(Protocol):
         """The bytes under `key`."""
 
     def stream(self, key: str, *, start: int = ..., length: int | None = ...) -> AsyncIterator[bytes]:
-        """The bytes under `key`, or some of them."""
+        """The bytes under `key`, or a range of them."""
 
     async def delete(self, prefix: str) -> int:
         """Remove the key `prefix` and every key under it; returns how many."""
 
 
 class CountedBlobs:
-    """Implements `Blobs`. Keys begin with the tenant, who may have `limit` bytes: files, and what jobs store.
+    """Implements `Blobs`. Keys begin with the tenant, who may have `limit` bytes in files and job data together.
 
-    Writing raises `StorageFull` where the limit would be passed, before it is.
+    A write that would pass the limit raises `StorageFull` beforehand.
     """
 
     def __init__(self, blobs: Stored, database: Database, limit: int) -> None:
@@ -55,7 +55,7 @@ class CountedBlobs:
     async def put_stream(
         self, key: str, chunks: AsyncIterator[bytes], *, content_type: str = "application/octet-stream"
     ) -> int:
-        """Store a stream; returns the bytes stored. Reserved in steps, and settled at the end."""
+        """Store a stream; returns the bytes stored. Room is reserved in steps and settled at the end."""
         reserved = written = 0
 
         async def counted() -> AsyncIterator[bytes]:
@@ -86,7 +86,7 @@ class CountedBlobs:
         return self._blobs.stream(key, start=start, length=length)
 
     async def delete(self, prefix: str) -> int:
-        """Remove the key `prefix` and every key under it; returns how many. Their room is free again."""
+        """Remove the key `prefix` and every key under it; returns how many. Their room becomes free."""
         deleted = await self._blobs.delete(prefix)
         await self._forget(prefix)
         return deleted

@@ -1,4 +1,4 @@
-"""Object storage in a folder: the embedded default. Any number of processes of one machine may share the folder."""
+"""Object storage in a folder: the embedded default. Any number of processes on one machine may share the folder."""
 
 import asyncio
 import os
@@ -17,9 +17,9 @@ ABANDONED_AFTER_S: Final = 24 * 3600
 
 
 class FolderBlobs:
-    """Implements `Blobs`. Blobs lie under `root/objects`; one being written, under `root/incoming`.
+    """Implements `Blobs`. Blobs are under `root/objects`; while one is being written, it is under `root/incoming`.
 
-    Content types are not kept. Unlike on S3, a key cannot lie under another key: that raises `Conflict`.
+    Content types are not stored. Unlike on S3, a key cannot lie under another key; that raises `Conflict`.
     """
 
     def __init__(self, root: Path) -> None:
@@ -39,7 +39,7 @@ class FolderBlobs:
     async def put_stream(
         self, key: str, chunks: AsyncIterator[bytes], *, content_type: str = "application/octet-stream"
     ) -> int:
-        """Store a stream; returns the bytes stored. When `chunks` raises, nothing is."""
+        """Store a stream; returns the bytes stored. When `chunks` raises, nothing is stored."""
         target = self._path(key)
         file = await asyncio.to_thread(self._begin)
         try:
@@ -87,7 +87,7 @@ class FolderBlobs:
         await asyncio.to_thread(self._check)
 
     async def close(self) -> None:
-        """Nothing is held between calls."""
+        """Does nothing: no resources are held between calls."""
 
     def _path(self, key: str) -> Path:
         return self._objects / checked(key)
@@ -119,7 +119,7 @@ class FolderBlobs:
                         raise Conflict(f"{target.name!r} would lie under, or over, another blob") from error
                     if not os.path.exists(file.name):
                         raise
-                    # A delete of a prefix removed a folder between two calls: make it again.
+                    # Deleting a prefix removed a folder between two calls, so create it again.
             for folder in {target.parent, *(folder.parent for folder in new_folders)}:
                 with suppress(FileNotFoundError):  # deleted again meanwhile
                     _sync_folder(folder)
@@ -139,7 +139,7 @@ class FolderBlobs:
                 return 1
             except (FileNotFoundError, NotADirectoryError):
                 return 0
-            except (IsADirectoryError, PermissionError):  # the latter is what macOS says of a folder
+            except (IsADirectoryError, PermissionError):  # macOS raises the latter for a folder
                 if not path.is_dir():
                     raise
             removed = 0
@@ -148,7 +148,7 @@ class FolderBlobs:
                     with suppress(FileNotFoundError):
                         os.unlink(os.path.join(folder, name))
                         removed += 1
-                with suppress(OSError):  # a concurrent put has just made something in it
+                with suppress(OSError):  # a concurrent put has just created something in it
                     os.rmdir(folder)
             return removed
 
@@ -170,7 +170,7 @@ class FolderBlobs:
             _discard(file)
 
     def _sweep(self) -> None:
-        """Remove what processes that died left half-written."""
+        """Remove half-written files of processes that died."""
         for leftover in self._incoming.iterdir():
             with suppress(FileNotFoundError):
                 if time.time() - leftover.stat().st_mtime > ABANDONED_AFTER_S:
@@ -183,7 +183,7 @@ def _write(file: BinaryIO, data: bytes) -> None:
 
 
 def _discard(file: BinaryIO) -> None:
-    """Close `file` and remove its remains: nothing after a publication, all of it otherwise."""
+    """Close `file` and remove what is left of it: nothing after it was published, all of it otherwise."""
     with suppress(OSError):  # a full disk fails the last flush too; the first error is the one to report
         file.close()
     Path(file.name).unlink(missing_ok=True)
@@ -200,7 +200,7 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _translated(name: str | None = None) -> Iterator[None]:
-    """With a blob's `name`, a missing file means that blob; without, it means a broken store."""
+    """Translate errors. With a blob's `name`, a missing file means a missing blob; without, a broken store."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which keys object storage accepts: one rule for every adapter, so that a key valid for one is valid for all."""
+"""Which keys object storage accepts: one rule for all adapters, so that a key valid for one is valid for all."""
 
 from schemas.errors import InvalidInput
 
@@ -6,11 +6,11 @@ MAX_KEY_BYTES = 1024
 """Amazon S3's limit on a key, in UTF-8 bytes."""
 
 MAX_SEGMENT_BYTES = 255
-"""What common file systems take as one name; MinIO has the same limit."""
+"""The longest name in common file systems; MinIO has the same limit."""
 
 
 def checked(key: str) -> str:
-    """`key` itself. Raises `InvalidInput` unless it is a relative path of plain segments separated by `/`."""
+    """`key`, unchanged. Raises `InvalidInput` unless it is a relative path of plain segments separated by `/`."""
     problem = _problem(key)
     if problem:
         raise InvalidInput(f"{key[:100]!r} is not a blob key: {problem}", field="key")

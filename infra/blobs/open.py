@@ -10,7 +10,7 @@ from schemas.errors import InvalidInput
 
 
 def open_blobs(settings: BlobsSettings) -> FolderBlobs | MinioBlobs:
-    """`file:///path`, or `s3+http://host:9000/bucket`. Raises `InvalidInput` for anything else."""
+    """The storage for `file:///path` or `s3+http(s)://host:9000/bucket`. Raises `InvalidInput` for anything else."""
     address = urlsplit(settings.url)
     match address.scheme:
         case "file":

@@ -22,14 +22,14 @@ from schemas.errors import Conflict, DependencyUnavailable, InvalidInput, NotFou
 
 PIECE_BYTES: Final = 1 << 20
 PART_BYTES: Final = 10 << 20
-"""Of a multipart upload; S3 takes 5 MiB to 5 GiB and 10,000 parts, so a stream may have 97 GiB."""
+"""Part size of a multipart upload. S3 allows 5 MiB to 5 GiB and 10,000 parts, so a stream may have 97 GiB."""
 
 CONCURRENT_CALLS: Final = 32
 PROBE: Final = ".welip-check"
 LISTED_AT_ONCE: Final = 1000
-"""What one answer of S3 holds."""
+"""The most keys that one S3 response lists."""
 PUTS: Final = 3
-"""Tries of one put that the server refuses."""
+"""How often a put is tried that the server refuses."""
 
 _ABSENT: Final = frozenset({"NoSuchKey", "NoSuchObject"})
 _BAD_KEY: Final = frozenset({"KeyTooLongError", "XMinioInvalidObjectName", "XMinioInvalidResourceName"})
@@ -37,11 +37,11 @@ _UNDER_ANOTHER: Final = frozenset({"XMinioParentIsObject", "XMinioObjectExistsAs
 
 
 class MinioBlobs:
-    """Implements `Blobs` in one bucket, which `ensure` or the first `check` makes.
+    """Implements `Blobs` in one bucket, which `ensure` or the first `check` creates.
 
-    `endpoint_url` is `http(s)://host[:port]`; `region` spares one look-up when given. A server that refuses
-    connections is reported at once, one that does not answer them within 5 seconds, one that falls silent in the
-    middle of a call after `timeout_s`.
+    `endpoint_url` is `http(s)://host[:port]`; giving `region` saves one look-up. A server that refuses connections is
+    reported at once, one that does not accept them after 5 seconds, and one that falls silent during a call after
+    `timeout_s`.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class MinioBlobs:
 
         self._client = client(timeout_s, 2)
         self._probe_client = client(3, 0)
-        # Separate threads: a slow sender's upload occupies one for its whole duration.
+        # Its own threads: the upload of a slow sender occupies one for as long as it lasts.
         self._uploads = ThreadPoolExecutor(CONCURRENT_CALLS, thread_name_prefix="welip-upload")
 
     async def ensure(self) -> None:
-        """Make the bucket unless it exists."""
+        """Create the bucket unless it exists."""
         await asyncio.to_thread(self._ensure)
 
     async def put(self, key: str, data: bytes, *, content_type: str = "application/octet-stream") -> None:
@@ -99,9 +99,9 @@ class MinioBlobs:
     async def put_stream(
         self, key: str, chunks: AsyncIterator[bytes], *, content_type: str = "application/octet-stream"
     ) -> int:
-        """Store a stream in parts of 10 MiB, a few of them in memory; returns the bytes stored.
+        """Store a stream in parts of 10 MiB, a few of which are in memory; returns the bytes stored.
 
-        When `chunks` raises, or the call is cancelled before they end, the upload is taken back.
+        When `chunks` raises, or the call is cancelled before they end, the upload is aborted.
         """
         checked(key)
         pipe = ChunkPipe()
@@ -114,7 +114,7 @@ class MinioBlobs:
             pipe.finish()
         except BaseException:
             pipe.abandon()
-            with suppress(Exception):  # the reason to stop is the sender's; the upload's own end adds nothing to it
+            with suppress(Exception):  # the sender's error is the one to report, not how the upload then ended
                 await asyncio.shield(upload)
             raise
         await upload
@@ -134,7 +134,7 @@ class MinioBlobs:
             while piece := await asyncio.to_thread(_read, key, response):
                 yield piece
         finally:
-            # Closed, not only released: unread bytes must not be taken for the next answer.
+            # Closed, not only released: unread bytes must not be taken for the next response.
             response.close()
             response.release_conn()
 
@@ -150,7 +150,7 @@ class MinioBlobs:
         return await asyncio.to_thread(self._delete, checked(prefix))
 
     async def check(self) -> None:
-        """Write a small object (`.welip-check`), making the bucket first where it is missing. At most about 10 s."""
+        """Write a small object (`.welip-check`), creating a missing bucket first. Takes about 10 s at most."""
         await asyncio.to_thread(self._check)
 
     async def close(self) -> None:
@@ -180,7 +180,7 @@ class MinioBlobs:
                     client.put_object(self._bucket, key, io.BytesIO(data), len(data), content_type=content_type)
                     return
                 except S3Error as error:
-                    # MinIO says so, too, of a key whose folder another request is just removing.
+                    # MinIO also says this of a key whose folder another request is removing.
                     if error.code != "AccessDenied" or attempt == PUTS:
                         raise
 
@@ -207,9 +207,9 @@ class MinioBlobs:
                 response.release_conn()
 
     def _open(self, key: str, start: int, length: int | None) -> Any:
-        """An open answer, or None where the range holds no byte. Raises `NotFound`."""
+        """An open response, or None when the range holds no bytes. Raises `NotFound`."""
         with _translated(key):
-            if length == 0:  # which the client would take for "to the end"
+            if length == 0:  # the client would read this as "to the end"
                 self._client.stat_object(self._bucket, key)
                 return None
             try:

@@ -1,1 +1,1 @@
-"""Corpora, tables of documents: read row by row, in isolated processes."""
+"""Corpora, which are tables of documents: isolated processes read them row by row."""

@@ -1,4 +1,4 @@
-"""The rows of a corpus that is a Parquet table, by column, in the memory of few rows and their dictionary."""
+"""Reads the rows of a Parquet corpus as column -> value; holds only a few rows and their dictionaries in memory."""
 
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
@@ -11,26 +11,26 @@ from schemas.errors import DependencyMissing
 from schemas.normalisation import nfc
 
 PARQUET_ROWS: Final = 64
-"""Of a table held at a time: a row may be long, and its pages are in memory beside it."""
+"""How many rows are held at a time: each may be long, and its pages are in memory as well."""
 
 PARQUET_BUFFER: Final = 1024 * 1024
 MAX_RATIO: Final = 150
-"""What a table may unpack to, as a multiple of its bytes; documents in archives have the same."""
+"""How many times its own size a table may unpack to; archives of documents have the same limit."""
 
 SMALL_CHARS: Final = 50_000_000
-"""Up to so much any ratio is fine."""
+"""Size limit: up to this much, any compression ratio is fine."""
 
 BATCH_BYTES: Final = 128 * 1024**2
-"""What the values of a batch may take that come from a dictionary."""
+"""Limit for a batch's values that come from a dictionary, in bytes."""
 
 
 def parquet_records(file: IO[bytes], columns: list[str]) -> Iterator[Mapping[str, Any] | str]:
-    """Rows of the columns named, decoded page by page: memory does not grow with the row groups.
+    """Rows with the named columns, decoded page by page, so that memory does not grow with the row groups.
 
-    Raises `InvalidInput` (`corpus_bomb`) when far more is decoded than the file is long.
+    Raises `InvalidInput` (`corpus_bomb`) when the decoded data is out of proportion to the file.
     """
     try:
-        # Here, not above: this package is large, and few corpora need it.
+        # Imported here, not above: the package is large, and few corpora need it.
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
@@ -59,7 +59,7 @@ def parquet_records(file: IO[bytes], columns: list[str]) -> Iterator[Mapping[str
 
 
 def _cells_of(batch: Any, at: int) -> Mapping[str, Any] | str:
-    """A row by column, or what is wrong with it: dates beyond Python's, time zones that do not exist, broken UTF-8."""
+    """A row by column, or why it cannot be read: dates beyond Python's, unknown time zones, broken UTF-8."""
     row: dict[str, Any] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         try:
@@ -70,7 +70,7 @@ def _cells_of(batch: Any, at: int) -> Mapping[str, Any] | str:
 
 
 def _batches(table: Any, names: list[str]) -> Iterator[Any]:
-    """A few rows at a time: each may hold the largest value of its column's dictionary, unpacked for each anew."""
+    """A few rows at a time, because each may hold an unpacked copy of the largest value in its column's dictionary."""
     for group in range(table.metadata.num_row_groups):
         largest = max(
             (_dictionary_bytes(chunk) for chunk in _chunks(table.metadata.row_group(group), names)), default=0
@@ -87,7 +87,7 @@ def _chunks(group: Any, names: list[str]) -> Iterator[Any]:
 
 
 def _dictionary_bytes(chunk: Any) -> int:
-    """At most how large a value of the chunk's dictionary is. Raises `InvalidInput` (`corpus_bomb`)."""
+    """An upper bound for the size of one value in the chunk's dictionary. Raises `InvalidInput` (`corpus_bomb`)."""
     large, packed = chunk.total_uncompressed_size, max(1, chunk.total_compressed_size)
     if large > SMALL_CHARS and large > MAX_RATIO * packed:
         raise out_of_proportion(f"{packed:,} bytes of a column unpack to {large:,}")
@@ -95,7 +95,7 @@ def _dictionary_bytes(chunk: Any) -> int:
 
 
 def _plain(value: object) -> object:
-    """Dates and decimals as texts, as JSON has neither."""
+    """Dates and decimals become strings, because JSON has neither."""
     if isinstance(value, date | datetime):
         return value.isoformat()
     return str(value) if isinstance(value, Decimal) else value

@@ -1,4 +1,4 @@
-"""The corpus reader of a worker: tables are read row by row in isolated processes (decision 0034)."""
+"""The corpus reader of a worker: isolated processes read tables row by row (decision 0034)."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -20,7 +20,7 @@ MODULE: Final = "infra.corpora.service"
 
 
 class IsolatedCorpusReader:
-    """TSV, CSV, JSON Lines and Parquet, of any size, in little memory. Of one event loop; `close` it there."""
+    """Reads TSV, CSV, JSON Lines and Parquet of any size in little memory. Use and close it in one event loop."""
 
     def __init__(self, settings: ParserSettings) -> None:
         self._seconds = settings.timeout.total_seconds()
@@ -28,7 +28,7 @@ class IsolatedCorpusReader:
             memory=settings.memory_bytes,
             cpu=self._seconds,
             wall=self._seconds,
-            # A row of the largest document, every character escaped, and the small ones before it.
+            # One row with the largest document, every character escaped, and the small rows before it.
             answer=6 * (MAX_DOCUMENT_CHARS + 1_000_000) + 16 * 1024**2,
             requests=None,
         )
@@ -41,10 +41,10 @@ class IsolatedCorpusReader:
     async def rows(
         self, path: Path, corpus: Corpus, *, by: Requester
     ) -> AsyncGenerator[tuple[list[PartDocument | DocumentError], int]]:
-        """The rows of a table at an absolute path, some at a time, and how many bytes of it have been read.
+        """The rows of the table at an absolute path, in batches, each with the number of bytes read so far.
 
-        A row that is not a document comes as the reason. Raises `InvalidInput` for a table that cannot be read, and
-        (`corpus_timeout`, `corpus_too_large`, `corpus_unreadable`) for one whose reading takes too long or too much.
+        A row that is not a document is replaced by the reason. Raises `InvalidInput` for a table that cannot be read,
+        and for one that takes too much time or memory (`corpus_timeout`, `corpus_too_large`, `corpus_unreadable`).
         """
         try:
             async with self._pools[by.lane].session(owner=by.tenant, rank=by.rank) as session:
@@ -75,7 +75,7 @@ class IsolatedCorpusReader:
 
 
 def _rows(frame: Frame) -> tuple[list[PartDocument | DocumentError], int]:
-    """Created again by this process: a hostile table must not name blobs that it does not own."""
+    """The rows, created anew in this process, because a hostile table must not name blobs that it does not own."""
     answer, payload = frame
     lines = payload.split(b"\n") if payload else []
     try:

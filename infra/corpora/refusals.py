@@ -1,4 +1,4 @@
-"""Why a corpus cannot be read as a whole."""
+"""The errors for a corpus that cannot be read as a whole."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ MAX_ROW_CHARS = MAX_DOCUMENT_CHARS + 1_000_000
 
 
 def check_columns(columns: list[str], names: Iterable[str]) -> None:
-    """Raise `InvalidInput` for a column that is not there (`column_missing`) or there twice (`column_repeated`)."""
+    """Raise `InvalidInput` for a column that is missing (`column_missing`) or present twice (`column_repeated`)."""
     known = list(names)
     for column in columns:
         if column not in known:
@@ -22,7 +22,7 @@ def check_columns(columns: list[str], names: Iterable[str]) -> None:
 
 
 def undecodable(encoding: str) -> InvalidInput:
-    """It is in another encoding than it seems to be."""
+    """The error for a corpus that is not in the encoding that it seems to be in."""
     return InvalidInput(
         f"the corpus is not valid {encoding} throughout; save it as UTF-8 and upload it again",
         code="corpus_undecodable",
@@ -31,14 +31,14 @@ def undecodable(encoding: str) -> InvalidInput:
 
 
 def out_of_proportion(why: str) -> InvalidInput:
-    """It unpacks to far more than it is."""
+    """The error for a corpus that unpacks to far more than its own size."""
     return InvalidInput(
         f"the corpus is out of proportion: {why}; split it", code="corpus_bomb", field="input.corpus.file"
     )
 
 
 def too_large(what: str) -> InvalidInput:
-    """A record of it has no end in sight."""
+    """The error for a corpus with a record that has no end in sight."""
     return InvalidInput(
         f"{what} of the corpus is longer than {MAX_ROW_CHARS:,} characters; is a quotation mark open?",
         code="record_too_large",
@@ -47,5 +47,5 @@ def too_large(what: str) -> InvalidInput:
 
 
 def unreadable(why: str) -> InvalidInput:
-    """It is not a table of its format."""
+    """The error for a corpus that is not a valid table of its format."""
     return InvalidInput(why, code="corpus_unreadable", field="input.corpus.file")

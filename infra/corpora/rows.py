@@ -20,10 +20,11 @@ Row = PartDocument | DocumentError
 
 
 def read_rows(file: IO[bytes], corpus: Corpus) -> Iterator[Row]:
-    """Each row as a document, or as the reason why it is none (`row_invalid`, `duplicate_id`). Blocking.
+    """Each row as a document, or as the reason why it is not one (`row_invalid`, `duplicate_id`). Blocking.
 
-    Rows are numbered from 1 after the header, blank lines not counted. Raises `InvalidInput` when a named column does
-    not exist (naming those that do) or the file as a whole cannot be read. UTF-8, UTF-16 with a mark, and CP949.
+    Rows are numbered from 1 after the header; blank lines do not count. Reads UTF-8, UTF-16 with a byte order mark,
+    and CP949. Raises `InvalidInput` when a named column does not exist (the error lists those that do), or when the
+    file as a whole cannot be read.
     """
     seen: set[int] = set()
     columns = list(dict.fromkeys([corpus.text, *filter(None, (corpus.title, corpus.id)), *corpus.metadata]))
@@ -31,7 +32,7 @@ def read_rows(file: IO[bytes], corpus: Corpus) -> Iterator[Row]:
     for number, row in enumerate(records, start=1):
         document = _document(row, number, corpus)
         if isinstance(document, PartDocument) and corpus.id is not None:
-            # Hashes, not ids: a million of them stay small.
+            # Hashes instead of ids, so that a million of them stay small.
             key = hash(document.id)
             if key in seen:
                 document = DocumentError(

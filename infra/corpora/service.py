@@ -1,4 +1,4 @@
-"""What a corpus-reading process does: opens one table, and gives its rows batch by batch."""
+"""What a corpus-reading process does: opens one table and returns its rows batch by batch."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,11 +12,11 @@ from schemas.kinds.indexing.parts import PartDocument
 
 ROWS_AT_ONCE: Final = 500
 CHARS_AT_ONCE: Final = 1_000_000
-"""A batch ends with the row that reaches it."""
+"""A batch ends with the row that brings it to this size."""
 
 
 def tasks() -> Mapping[str, Task]:
-    """`open` a table, then `next` rows of it until there are none."""
+    """The tasks by name: `open` a table, then `next` batch of rows until there are no more."""
     reader = _Reader()
     return {"open": reader.open, "next": reader.next}
 

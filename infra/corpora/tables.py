@@ -1,4 +1,4 @@
-"""The rows of a corpus that is text (TSV, CSV, JSON Lines), by column, in the memory of one record."""
+"""Reads the rows of a text corpus (TSV, CSV, JSON Lines) as column -> value; holds only one record in memory."""
 
 import csv
 import json
@@ -20,9 +20,9 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def text_records(file: IO[bytes], corpus: Corpus, columns: list[str]) -> Iterator[Mapping[str, Any] | str]:
-    """Each row by column, or a sentence about what is wrong with it. Raises `InvalidInput` (see `refusals.py`)."""
+    """Each row by column, or a sentence that says what is wrong with it. Raises `InvalidInput` (see `refusals.py`)."""
     encoding = _encoding(file)
-    # An invalid byte fails its row, not the corpus; it becomes a lone surrogate, which no text contains.
+    # An invalid byte fails its row, not the corpus: it becomes a lone surrogate, which no valid text contains.
     errors = "strict" if encoding == "utf-16" else "surrogateescape"
     text = TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
     try:
@@ -37,7 +37,7 @@ def text_records(file: IO[bytes], corpus: Corpus, columns: list[str]) -> Iterato
 
 
 def _encoding(file: IO[bytes]) -> str:
-    """UTF-16 by its mark; UTF-8 unless most of what is not ASCII is none, where that first turns up; else CP949."""
+    """UTF-16 by its mark. Else UTF-8, unless most non-ASCII bytes where it first fails are invalid; then CP949."""
     try:
         if file.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE):
             return "utf-16"
@@ -49,7 +49,7 @@ def _encoding(file: IO[bytes]) -> str:
             except UnicodeDecodeError:
                 beyond_ascii = sum(byte > 127 for byte in piece)
                 kept = sum(len(c.encode()) for c in piece.decode("utf-8", "ignore") if c > "\x7f")
-                # One truncated character does not mean another encoding.
+                # A single truncated character does not mean another encoding.
                 return "utf-8-sig" if kept >= 0.8 * beyond_ascii else "cp949"
         return "utf-8-sig"
     finally:
@@ -68,11 +68,11 @@ def _json_records(text: TextIOWrapper, columns: list[str]) -> Iterator[Mapping[s
 
 
 def _table_records(text: TextIOWrapper, format: str, columns: list[str]) -> Iterator[Mapping[str, Any] | str]:
-    """Each row by column name, or a sentence about what is wrong with it."""
+    """Each row by column name, or a sentence that says what is wrong with it."""
     lines = _lines(text)
     first = next(lines, "")
     separator = "\t" if format == "tsv" else ","
-    # Excel's hint about a CSV file; it is not a row.
+    # Excel's hint about the separator of a CSV file; it is not a row.
     if told := _SEPARATOR.fullmatch(first):
         separator = told[1]
     else:
@@ -105,9 +105,9 @@ def _table_records(text: TextIOWrapper, format: str, columns: list[str]) -> Iter
 
 
 def _header(first: list[str], rest: Iterator[list[str]], columns: list[str]) -> list[str]:
-    """The names of the columns. Spreadsheets have titles above: it is the first of 20 lines that has all asked for.
+    """The column names: the first of 20 lines that has all `columns`, because spreadsheets have titles above.
 
-    Raises `InvalidInput` (`column_missing`) with those of the first line where there is none.
+    Raises `InvalidInput` (`column_missing`), which lists the names in the first line, when no line has them all.
     """
     for line in chain([first], islice(rest, TITLE_LINES)):
         names = [nfc(name.strip()) for name in line]
@@ -128,7 +128,7 @@ def _lines(text: TextIOWrapper) -> Iterator[str]:
 
 
 def _records(lines: Iterator[str]) -> Iterator[str]:
-    """The lines of a CSV file; a quotation mark that is never closed must not make one record of all of them."""
+    """The lines of a CSV file, checked so that an unclosed quotation mark does not join all of them into one record."""
     chars = began = 0
     inside = False
     for number, line in enumerate(lines, start=1):
@@ -142,9 +142,9 @@ def _records(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _tab_separated(line: str) -> list[str]:
-    """TSV knows no quoting (IANA text/tab-separated-values), so a quotation mark is text.
+    """The cells of a TSV line. TSV has no quoting (IANA text/tab-separated-values), so a quotation mark is text.
 
-    Only a cell that is quoted and holds doubled marks was surely written by a CSV writer and is unquoted.
+    Only a cell that is quoted and holds doubled quotation marks surely came from a CSV writer; it is unquoted.
     """
     return [_unquoted(cell) if '""' in cell else cell for cell in line.rstrip("\r\n").split("\t")]
 

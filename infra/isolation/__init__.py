@@ -1,1 +1,1 @@
-"""Work on a tenant's bytes and words, in processes that can be killed: forked from a warm one, limited, watched."""
+"""Processes for work on tenants' data: forked from a warm server, limited, watched and killed when necessary."""

@@ -1,6 +1,7 @@
 """An isolated process: takes requests from its socket, one after the other, and answers them.
 
-What it reads may be hostile and take it over. So it knows no secret, writes no file, and answers in JSON and raw bytes.
+Hostile input may take the process over. So it knows no secrets, writes no files, and answers only in JSON and raw
+bytes.
 """
 
 import socket
@@ -13,7 +14,7 @@ from infra.isolation.limits import Growth, Limits, allow, restrain
 from schemas.errors import JobError
 
 Task = Callable[[dict[str, Any], bytes], Frame]
-"""Answers one kind of request. Blocking; raises a `JobError` that its owner is to see."""
+"""Answers requests of one type. Blocking; raises a `JobError` if its owner should see the error."""
 
 
 def serve(channel: socket.socket, tasks: Mapping[str, Task], limits: Limits, name: str) -> None:
@@ -45,7 +46,7 @@ def _received(stream: BinaryIO) -> Frame | None:
 
 
 def _answer(tasks: Mapping[str, Task], request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes, bool]:
-    """The answer, its payload, and whether this process should do no more."""
+    """The answer, its payload, and whether the process must not be used again."""
     try:
         answer, made = tasks[request["task"]](request, payload)
         return {"answer": answer}, made, False
@@ -55,5 +56,5 @@ def _answer(tasks: Mapping[str, Task], request: dict[str, Any], payload: bytes) 
     except MemoryError:
         return {"failed": "memory"}, b"", True
     except BaseException as error:  # noqa: BLE001 - a panic of Rust code is no `Exception`
-        # A library's message may quote the text, so only the error's type is passed on.
+        # A library's message may quote the text, so only the type of the error is passed on.
         return {"failed": "defect", "why": type(error).__name__}, b"", not isinstance(error, Exception)

@@ -1,4 +1,4 @@
-"""The worker's end of a fork server: starts it when needed, again when it died, and forks and kills through it."""
+"""The worker's end of a fork server: starts it on demand, restarts it when it dies, and forks and kills through it."""
 
 import asyncio
 import json
@@ -17,17 +17,17 @@ from infra.isolation.limits import Limits
 from schemas.errors import DependencyUnavailable
 
 START_SECONDS: Final = 120.0
-"""Time for a fresh server to load what it shares: Kiwi takes seconds on an idle machine."""
+"""How long a fresh server may take to load what it shares; Kiwi alone takes seconds on an idle machine."""
 
 _ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
 _ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-"""Threads of numerical libraries would be missing in what is forked."""
+"""Threads of numerical libraries would be missing after a fork."""
 
 log = structlog.get_logger(__name__)
 
 
 class ChildEnded(Exception):
-    """An isolated process ended, with an exit status (negative: a signal), or with its server (None)."""
+    """An isolated process ended, with an exit status (negative for a signal) or with its server (None)."""
 
     def __init__(self, status: int | None) -> None:
         super().__init__(status)
@@ -35,11 +35,11 @@ class ChildEnded(Exception):
 
 
 class AnswerTooLarge(Exception):
-    """An isolated process gives more bytes than it may."""
+    """An isolated process answers with more bytes than it may."""
 
 
 class Child:
-    """A forked process, asked one thing at a time."""
+    """A forked process that is asked one thing at a time."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class Child:
 
     @property
     def lives(self) -> bool:
-        """Whether nobody has heard of its end."""
+        """Whether the process has not been reported as ended."""
         return not self._ended.done()
 
     async def ask(self, request: dict[str, Any], payload: bytes, *, answer: int) -> Frame:
-        """Its answer, of at most `answer` bytes. Raises `ChildEnded` and `AnswerTooLarge`."""
+        """The process's answer, of at most `answer` bytes. Raises `ChildEnded` and `AnswerTooLarge`."""
         try:
             self._writer.write(pack(request, payload))
-            # The answer is waited for while the request is still on its way: a process that ended reads nothing.
+            # Wait for the answer while the request is still being sent: a process that has ended reads nothing.
             size, rest = HEAD.unpack(await self._reader.readexactly(HEAD.size))
             if size + rest > answer:
                 raise AnswerTooLarge
@@ -71,16 +71,16 @@ class Child:
             raise ChildEnded(await self.kill()) from error
 
     async def kill(self) -> int | None:
-        """End it, wait until nothing of it is left, not even a zombie, also while being cancelled; its exit status."""
+        """End the process and wait, even while being cancelled, until not even a zombie is left; returns its status."""
         self._writer.close()
         self._server.kill(self._number)
         return await asyncio.shield(self._ended)
 
 
 class ForkServer:
-    """A process that has loaded `module` and forks on request. Of one event loop; started at the first `fork`.
+    """A process that has loaded `module` and forks on request; started by the first `fork`. For one event loop.
 
-    `module.tasks()` gives what its processes can do, a `Task` for each name, and loads what they share.
+    `module.tasks()` loads what the processes share and returns what they can do, as a `Task` for each name.
     """
 
     def __init__(self, module: str) -> None:
@@ -119,11 +119,11 @@ class ForkServer:
         return Child(self, number, ended, streams)
 
     def kill(self, number: int) -> None:
-        """End the process of that number, if it still runs."""
+        """End the process of this number if it still runs."""
         if number in self._ended and self._control is not None:
             try:
                 self._control.send(json.dumps({"kill": number}).encode() + b"\n")
-            except OSError:  # it accepts no more orders, and its children end with it
+            except OSError:  # the server takes no more orders; its children end with it
                 self._kill_server()
 
     async def close(self) -> None:
@@ -139,7 +139,7 @@ class ForkServer:
             return self._control
         if self._starting is None or self._starting.done():
             self._starting = asyncio.create_task(self._start())
-        # A job that is cancelled while it waits must not end what others wait for.
+        # A job that is cancelled while it waits must not cancel what others wait for.
         return await asyncio.shield(self._starting)
 
     async def _start(self) -> socket.socket:
@@ -194,14 +194,14 @@ class ForkServer:
                 ended.set_result(told["status"])
 
     def _lost(self, control: socket.socket) -> None:
-        """The server is gone, and all its children with it (`limits.restrain`)."""
+        """Handle the loss of the server, with which all its children end (`limits.restrain`)."""
         asyncio.get_running_loop().remove_reader(control.fileno())
         control.close()
         if self._control is control:
             self._control = None
         if self._ready is not None and not self._ready.done():
             self._ready.set_exception(ConnectionResetError("it ended"))
-            self._ready.exception()  # the waiter may have been cancelled
+            self._ready.exception()  # retrieved here, because the waiter may have been cancelled
         elif not self._closed:
             log.error("isolation.server_gone", module=self._module)
         ended, self._ended = self._ended, {}
@@ -222,7 +222,7 @@ class ForkServer:
                 self._process.kill()
 
     async def _last_words(self) -> str:
-        """The last output of a server that ended: a traceback ends with the reason."""
+        """The last output of a server that ended; a traceback ends with the reason."""
         if self._process is None or self._process.stderr is None or self._control is not None:
             return "it takes too long"
         lines = (await self._process.stderr.read()).decode(errors="replace").strip().splitlines()

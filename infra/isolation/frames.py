@@ -1,4 +1,4 @@
-"""How a worker and its isolated processes talk: JSON and raw bytes, so that no answer can carry code."""
+"""The messages between a worker and its isolated processes: JSON and raw bytes, so that no answer can carry code."""
 
 import json
 from collections.abc import Mapping
@@ -6,20 +6,20 @@ from struct import Struct
 from typing import Any, Final
 
 HEAD: Final = Struct(">II")
-"""Bytes of the JSON, bytes of the payload."""
+"""The length of the JSON and the length of the payload, in bytes."""
 
 Frame = tuple[dict[str, Any], bytes]
 """A JSON object, and a payload that the object describes."""
 
 
 def pack(message: Mapping[str, Any], payload: bytes = b"") -> bytes:
-    """A frame as bytes. Lone surrogates, as in file names that are not Unicode, survive as JSON escapes."""
+    """A frame as bytes. Lone surrogates, as in file names that are not Unicode, are kept as JSON escapes."""
     body = json.dumps(message, separators=(",", ":")).encode("ascii")
     return b"".join((HEAD.pack(len(body), len(payload)), body, payload))
 
 
 def unpack(body: bytes, size: int) -> Frame:
-    """The frame whose JSON takes the first `size` bytes. Raises `ValueError` if it is not a JSON object."""
+    """The frame whose JSON is the first `size` bytes. Raises `ValueError` if that is not a JSON object."""
     message = json.loads(body[:size])
     if not isinstance(message, dict):
         raise ValueError("the frame holds no object")
@@ -27,13 +27,13 @@ def unpack(body: bytes, size: int) -> Frame:
 
 
 def joined(texts: list[str]) -> tuple[list[int], bytes]:
-    """Texts as one payload, and how many bytes each takes."""
+    """Texts as one payload, and the length of each in bytes."""
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     return [len(one) for one in encoded], b"".join(encoded)
 
 
 def separated(sizes: list[int], payload: bytes) -> list[str]:
-    """The texts that `joined` put together."""
+    """The texts that `joined` joined."""
     texts, start = [], 0
     for size in sizes:
         texts.append(payload[start : start + size].decode("utf-8", "surrogatepass"))

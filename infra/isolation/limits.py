@@ -1,4 +1,4 @@
-"""The limits of an isolated process, and how it restrains itself before it reads anything."""
+"""The limits of an isolated process, and how it restricts itself before it reads anything."""
 
 import contextlib
 import ctypes
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _ALARM_AFTER: Final = 3
-"""A multiple of a request's wall-clock limit. The worker ends the process earlier, unless the worker is gone."""
+"""A multiple of a request's wall-clock limit. The worker kills the process earlier, unless the worker is gone."""
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
@@ -19,10 +19,10 @@ _PR_SET_NAME: Final = 15
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`memory`: bytes beyond what the process begins with. For one request: `cpu` and `wall` seconds, `answer` bytes.
+    """`memory`: bytes beyond what the process starts with. For one request: `cpu` and `wall` seconds, `answer` bytes.
 
-    After `requests` of them, or when it has grown, a process makes room for a fresh one: libraries leak. None is for
-    processes of sessions, which end with those.
+    After `requests` requests, or when it has grown, a process is replaced, because libraries leak memory. None is for
+    processes of a session, which end with it.
     """
 
     memory: int
@@ -32,12 +32,12 @@ class Limits:
     requests: int | None
 
     def as_json(self) -> dict[str, Any]:
-        """For the fork server."""
+        """The limits as the fork server receives them."""
         return asdict(self)
 
 
 def restrain(limits: Limits, name: str) -> None:
-    """Bound memory, allow no files to be written and no core dump, go first when memory runs out."""
+    """Limit memory, forbid writing files and core dumps, and be the first to be killed when memory runs out."""
     _, memory = _pages()
     if memory:
         allowed = memory * resource.getpagesize() + limits.memory
@@ -53,7 +53,7 @@ def restrain(limits: Limits, name: str) -> None:
 
 
 def allow(limits: Limits) -> None:
-    """Allow processor time for one more request, and end a process that is no longer watched."""
+    """Allow processor time for one more request, and set an alarm that ends the process if nobody watches it."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     allowed = ceil(used.ru_utime + used.ru_stime + limits.cpu) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.RLIM_INFINITY))
@@ -61,21 +61,21 @@ def allow(limits: Limits) -> None:
 
 
 class Growth:
-    """Whether this process uses half of the memory that it may use beyond what it started with."""
+    """Tells whether this process uses half of the memory that it may use beyond what it started with."""
 
     def __init__(self, limits: Limits) -> None:
         self._most = limits.memory / 2
         self._began, _ = _pages()
 
     def half(self) -> bool:
-        """It does. Never true without /proc."""
+        """Whether half of the memory is in use. Never true without /proc."""
         held, _ = _pages()
         return (held - self._began) * resource.getpagesize() > self._most
 
 
 def _pages() -> tuple[int, int]:
-    """Resident and addressable pages; 0 without /proc."""
-    # Not `ru_maxrss`, which begins with the size of the process that started this one.
+    """The resident and virtual sizes in pages; 0 without /proc."""
+    # Not `ru_maxrss`, which starts at the size of the parent process.
     try:
         fields = Path("/proc/self/statm").read_bytes().split()
     except OSError:

@@ -1,4 +1,4 @@
-"""The isolated processes of one purpose: few, reused, each killed when its request takes too much or is cancelled."""
+"""The isolated processes of one purpose: few, reused, each killed when its request exceeds a limit or is cancelled."""
 
 import asyncio
 import signal
@@ -19,31 +19,31 @@ _ENDED_BY_TIME: Final = frozenset({-signal.SIGXCPU, -signal.SIGALRM})
 _ERRORS: Final[Mapping[str, Callable[..., JobError]]] = {
     kind.__name__: kind for kind in (DependencyMissing, DependencyUnavailable, DocumentRefused, InvalidInput)
 }
-"""Errors that an isolated process may report for its request; anything else is a defect of its code."""
+"""The errors that an isolated process may report for its request; anything else is a defect in its code."""
 
 log = structlog.get_logger(__name__)
 
 
 class IsolationError(Exception):
-    """The isolated process did not answer as it should: the request is at fault, and it alone."""
+    """The isolated process did not answer as it should, and only its request is to blame."""
 
 
 class TookTooLong(IsolationError):
-    """The request used more time than it may, of the clock or of the processor."""
+    """The request used more time than it may, wall-clock or processor."""
 
 
 class TookTooMuch(IsolationError):
-    """The request needs more memory than it may, or its answer more bytes."""
+    """The request needs more memory than it may, or its answer is too large."""
 
 
 class Broke(IsolationError):
-    """The process ended over the request, or its code gave up; the message says how."""
+    """The process died over the request, or its code raised an unexpected error; the message says which."""
 
 
 class IsolatedPool:
-    """At most twice `processes`, and that only while some are slow (`FairTurns`). Of one event loop; `close` it there.
+    """At most twice `processes`, and that only while some requests are slow (`FairTurns`). For one event loop.
 
-    `name` is what the processes are called, in logs too; `limits` are those of one process and of one request.
+    `name` names the processes, also in logs; `limits` apply to one process and to one request.
     """
 
     def __init__(self, server: ForkServer, name: str, *, processes: int, limits: Limits) -> None:
@@ -59,10 +59,10 @@ class IsolatedPool:
     async def ask(
         self, task: str, request: Mapping[str, Any], payload: bytes = b"", *, owner: str, rank: float = 0.0
     ) -> Frame:
-        """The answer of a process that has nothing else to do meanwhile.
+        """The answer of a process that does nothing else meanwhile.
 
         Raises `IsolationError`, the `JobError` that the task raised, and `DependencyUnavailable` when no process starts
-        or all were closed.
+        or after `close`.
         """
         async with self._turns.turn(owner, rank):
             child, fresh = await self._take()
@@ -71,7 +71,7 @@ class IsolatedPool:
             except ChildEnded as error:
                 if fresh and error.status is not None:
                     raise self._death(error) from error
-            # What earlier requests left behind may have ended it, or the system while it was idle.
+            # It may have died from what earlier requests left behind, or been ended by the system while it was idle.
             child = await self._fork()
             try:
                 return await self._ask(child, task, request, payload)
@@ -91,19 +91,19 @@ class IsolatedPool:
                 await child.kill()
 
     async def warm(self) -> None:
-        """Have a process ready."""
+        """Start a process ahead of the first request."""
         child, _ = await self._take()
         self._keep(child)
 
     async def close(self) -> None:
-        """Kill every process. A request under way raises `DependencyUnavailable`."""
+        """Kill every process. A running request raises `DependencyUnavailable`."""
         self._closed = True
         children = [*self._idle, *self._busy]
         self._idle.clear()
         await asyncio.gather(*(child.kill() for child in children))
 
     async def _take(self) -> tuple[Child, bool]:
-        """An idle process, or a fresh one and true."""
+        """An idle process and false, or a fresh process and true."""
         while self._idle:
             child = self._idle.pop()
             if child.lives:
@@ -161,7 +161,7 @@ class IsolatedPool:
         return frame["answer"], made, bool(frame.get("last"))
 
     def death(self, error: ChildEnded) -> Exception:
-        """What the end of a process means for its request. For `Session`."""
+        """The error that the end of a process means for its request. For `Session`."""
         return self._death(error)
 
     def _death(self, error: ChildEnded) -> Exception:
@@ -185,7 +185,7 @@ class Session:
         self._child = child
 
     async def ask(self, task: str, request: Mapping[str, Any], payload: bytes = b"") -> Frame:
-        """As `IsolatedPool.ask`, of the session's process."""
+        """The same as `IsolatedPool.ask`, but always of the session's process."""
         try:
             answer, made, _ = await self._pool.answered(self._child, task, request, payload)
         except ChildEnded as error:

@@ -1,9 +1,9 @@
 """The fork server, `python -m infra.isolation.server MODULE`: loads costly things once, then forks on request.
 
-It never reads a tenant's data. A forked process shares its memory until it writes there (copy-on-write), and begins
-in milliseconds where loading Kiwi takes seconds and half a gigabyte. It holds no thread, since only the forking one
-lives on in a child. The worker is at the other end of its standard input, a Unix socket: lines of JSON go both
-ways, and with each order to fork comes the descriptor that the new process is to answer on.
+It never reads a tenant's data. A forked process shares its memory until one of them writes (copy-on-write), and starts
+in milliseconds, where loading Kiwi takes seconds and half a gigabyte. The server has no threads, because only the
+forking one survives in a child. Its standard input is a Unix socket to the worker. Lines of JSON go both ways, and
+each order to fork brings the descriptor on which the new process is to answer.
 """
 
 import contextlib
@@ -23,21 +23,21 @@ from infra.isolation.child import Task, serve
 from infra.isolation.limits import Limits
 
 _DESCRIPTORS: Final = 64
-"""The most descriptors that come with one read."""
+"""The most descriptors that one read can bring."""
 
 _CHANNEL: Final = 3
-"""The only descriptor of a forked process beside the standard streams."""
+"""The only descriptor of a forked process besides the standard streams."""
 
 
 def main() -> None:
-    """Serve until the worker closes its end; then every process that was forked is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which lets its work finish
+    """Serve until the worker closes its end; then kill every forked process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the worker, which lets its work finish
     control = socket.socket(fileno=os.dup(0))
     _null(0, 1)
     tasks: Mapping[str, Task] = importlib.import_module(sys.argv[1]).tasks()
     _null(2)
     gc.collect()
-    gc.freeze()  # a collector that marks objects would copy the pages they lie in
+    gc.freeze()  # a garbage collector that marks objects would copy their shared pages
     _Server(control, tasks).run()
 
 
@@ -71,7 +71,7 @@ class _Server:
                 os.kill(process, signal.SIGKILL)
 
     def _obey(self) -> bool:
-        """Do what the worker wants; false when it is gone."""
+        """Carry out the worker's orders; returns false when the worker is gone."""
         data, descriptors, _, _ = socket.recv_fds(self._control, 65_536, _DESCRIPTORS)
         if not data:
             return False
@@ -82,7 +82,7 @@ class _Server:
             if "fork" in order:
                 self._fork(order["fork"], Limits(**order["limits"]), order["name"])
             elif (process := self._processes.get(order["kill"])) is not None:
-                # Nothing else reaps, so the number still means that process.
+                # Only this loop reaps children, so the number still means that process.
                 os.kill(process, signal.SIGKILL)
         return True
 
@@ -101,7 +101,7 @@ class _Server:
         self._processes[number] = process
 
     def _become(self, channel: int, limits: Limits, name: str) -> None:
-        """The rest of the forked process's life."""
+        """Run the rest of the forked process's life."""
         status = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -111,7 +111,7 @@ class _Server:
             serve(socket.socket(fileno=kept), self._tasks, limits, name)
             status = 0
         finally:
-            # Libraries would wait at their end for threads that were not forked.
+            # A normal exit would wait for library threads that were not forked.
             os._exit(status)
 
     def _reap(self) -> None:
@@ -130,7 +130,7 @@ class _Server:
 
 
 def _null(*streams: int) -> None:
-    """Anything that a library prints there is discarded."""
+    """Redirect these streams, so that anything that a library prints there is discarded."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in streams:
         os.dup2(null, stream)

@@ -1,4 +1,4 @@
-"""Whose turn it is with the isolated processes of one purpose: no owner and no slow request may hold them all."""
+"""Shares out the isolated processes of one purpose, so that no owner and no slow request can hold them all."""
 
 import asyncio
 import heapq
@@ -9,7 +9,7 @@ from itertools import count
 from typing import Final
 
 SLOW_AFTER_S: Final = 1.0
-"""A request that takes longer continues, but gives its slot to another."""
+"""A request that takes longer than this continues, but gives its slot to another."""
 
 
 class _Turn:
@@ -17,11 +17,12 @@ class _Turn:
 
 
 class FairTurns:
-    """`size` slots. Of one event loop.
+    """`size` slots, for one event loop.
 
-    Among waiting requests, the owner with the fewest running goes first; among one owner's, the lowest rank. A slow
-    request gives up its slot and continues, so that it delays nobody; at most `size` are slow at once. An owner runs at
-    most `size` requests, slow ones included, so one with only slow work gets no more than its share.
+    Among waiting requests, the owner with the fewest running ones goes first; among an owner's requests, the one with
+    the lowest rank. A slow request gives up its slot and continues, so that it delays nobody; at most `size` requests
+    are slow at once. An owner runs at most `size` requests, slow ones included, so an owner with only slow work gets no
+    more than its share.
     """
 
     def __init__(self, size: int, *, slow_after: float = SLOW_AFTER_S) -> None:
@@ -35,7 +36,7 @@ class FairTurns:
 
     @asynccontextmanager
     async def turn(self, owner: str, rank: float = 0.0) -> AsyncIterator[None]:
-        """Hold a slot, once one is free for this owner."""
+        """Hold a slot, as soon as one is free for this owner."""
         given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting[owner], (rank, next(self._numbers), given))
         self._admit()
@@ -44,7 +45,7 @@ class FairTurns:
             await given
         except asyncio.CancelledError:
             if given.done() and not given.cancelled():
-                self._end(owner, turn)  # it was given in the same moment
+                self._end(owner, turn)  # the slot was given at the same moment
             raise
         timer = self._later(turn)
         try:
@@ -63,7 +64,7 @@ class FairTurns:
     def _next(self) -> str | None:
         for owner, waiting in list(self._waiting.items()):
             while waiting and waiting[0][2].done():
-                heapq.heappop(waiting)  # it was cancelled
+                heapq.heappop(waiting)  # the request was cancelled
             if not waiting:
                 del self._waiting[owner]
         able = [owner for owner in self._waiting if self._working[owner] < self._size]

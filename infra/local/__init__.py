@@ -1,1 +1,1 @@
-"""Real servers started by the project itself, without containers: for tests and for a workstation."""
+"""Real servers that the project starts itself, without containers, for tests and workstations."""

@@ -1,4 +1,4 @@
-"""A server process that the local stack runs: its log in a file, ready by a deadline, stopped clean or killed."""
+"""A server process of the local stack: logs to a file, is ready by a deadline, is stopped cleanly or killed."""
 
 import os
 import signal
@@ -33,13 +33,13 @@ def free_port() -> int:
 
 
 def require_free(port: int) -> None:
-    """Raise `Conflict` when something listens on the loopback `port` already."""
+    """Raise `Conflict` when something already listens on the loopback `port`."""
     if accepts(port):
         raise Conflict(f"port {port} is in use; choose another one or stop what listens there")
 
 
 def accepts(port: int) -> bool:
-    """Whether something on this machine takes connections on `port`."""
+    """Whether something on this machine accepts connections on `port`."""
     try:
         socket.create_connection((LOOPBACK, port), timeout=1).close()
     except OSError:
@@ -50,8 +50,8 @@ def accepts(port: int) -> bool:
 class Child:
     """One server process. `start` returns when it is ready, `stop` when it is gone; it may be started again.
 
-    It runs in its own session, so that Ctrl-C reaches its owner first, which then stops it in order. `keeps`: open
-    files it inherits, such as a lock that shows it is alive.
+    It runs in its own session, so that Ctrl-C reaches only its owner, which then stops it in order. `keeps` are open
+    files that it inherits, such as a lock that shows it is alive.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Child:
         return self._process.pid if self._process else None
 
     def start(self, ready: Callable[[], bool], *, deadline_s: float) -> None:
-        """Start the process and ask `ready` until it says yes.
+        """Start the process and call `ready` until it returns true.
 
         Raises `DependencyUnavailable`, with the end of the log, when the process dies or `deadline_s` passes first.
         """
@@ -109,7 +109,7 @@ class Child:
             raise
 
     def stop(self, grace_s: float = 15) -> None:
-        """Ask the process to end; after `grace_s` seconds, kill it. No error when it is gone already."""
+        """Ask the process to end; kill it after `grace_s` seconds. No error when it is already gone."""
         if self._process is None:
             return
         self._process.terminate()
@@ -134,13 +134,13 @@ class Child:
 
 
 class LocalServer(ABC):
-    """A server of the project's own on loopback, with everything it keeps under `data`, on one port over restarts.
+    """One of the project's servers on loopback; keeps everything under `data`, and its port over restarts.
 
     `with server:` starts and stops it.
     """
 
     grace_s: ClassVar[float] = 15
-    """How long it may take to stop in order."""
+    """How many seconds it may take to stop in order."""
 
     def __init__(self, data: Path, *, port: int | None = None) -> None:
         self._data = data
@@ -149,7 +149,7 @@ class LocalServer(ABC):
 
     @abstractmethod
     def start(self) -> Self:
-        """Start and wait until it answers; installs the server first where it is missing."""
+        """Start and wait until it answers; installs the server first if it is missing."""
 
     @property
     def running(self) -> bool:
@@ -184,8 +184,8 @@ class LocalServer(ABC):
 
 
 def run_in_foreground(server: LocalServer, announce: Callable[[], None]) -> int:
-    """Start, announce, and wait for Ctrl-C, SIGTERM or the server's own end; the exit status to leave with."""
-    for name in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell in the background starts us with it ignored
+    """Start, announce, and wait for Ctrl-C, SIGTERM or the server's own end; returns the exit status."""
+    for name in (signal.SIGINT, signal.SIGTERM):  # SIGINT as well: a background shell starts us with it ignored
         signal.signal(name, signal.default_int_handler)
     try:
         with server:

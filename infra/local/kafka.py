@@ -28,13 +28,13 @@ from infra.local.child import (
 from schemas.errors import Conflict, DependencyMissing, DependencyUnavailable
 
 VERSION: Final = "4.3.1"
-"""4.4.0 names an artifact (kafka-tools-api) that Maven Central does not hold."""
+"""Not 4.4.0, which needs an artifact (kafka-tools-api) that Maven Central does not have."""
 
 LOG4J_VERSION: Final = "2.25.4"
 JAVA_NEEDED: Final = 17
 FETCH_TIMEOUT_S: Final = 900
 JVM: Final = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-"""For a machine of few cores, of which the optimising compiler and the concurrent collector would take half of one."""
+"""For machines with few cores: the optimising compiler and the concurrent collector would use half a core."""
 
 POM: Final = f"""\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -62,8 +62,8 @@ rootLogger.level = warn
 rootLogger.appenderRef.file.ref = out
 """
 
-# Replication 1 because there is one broker; few internal partitions and no rebalance delay because tests wait for
-# them. A killed broker is let back in when its session has ended: 4 s instead of 9.
+# Replication is 1 because there is one broker; few internal partitions and no rebalance delay because tests wait for
+# them. A killed broker can return when its session has ended, after 4 s instead of 9.
 SETTINGS: Final = """\
 process.roles=broker,controller
 node.id=1
@@ -103,7 +103,7 @@ def installed() -> Path | None:
 
 
 def java() -> str:
-    """The `java` to run Kafka with. Raises `DependencyMissing` when there is none, or one older than 17."""
+    """The `java` that runs Kafka. Raises `DependencyMissing` when there is none, or only one older than 17."""
     path = shutil.which("java")
     if path is None:
         raise DependencyMissing(f"Apache Kafka needs Java {JAVA_NEEDED} or newer, and there is no `java` on the PATH")
@@ -118,7 +118,7 @@ def java() -> str:
 def install() -> Path:
     """Fetch Kafka's jars (44 MB) into the cache unless they are there.
 
-    Raises `DependencyMissing` when Java or Maven is missing or the download fails.
+    Raises `DependencyMissing` when Java or Maven is missing, or when the download fails.
     """
     java()
     if found := installed():
@@ -142,15 +142,15 @@ def install() -> Path:
         try:
             jars.rename(target)
         except OSError:
-            if not target.is_dir():  # else another process was first, with the same jars
+            if not target.is_dir():  # if it exists, another process was first, with the same jars
                 raise
     return target
 
 
 class KafkaServer(LocalServer):
-    """One broker on loopback that keeps everything under `data`; the port stays the same over restarts."""
+    """One broker on loopback that keeps everything under `data`; its port stays the same over restarts."""
 
-    grace_s = 30  # it flushes its log, so that the next start is quick
+    grace_s = 30  # it flushes its log, which makes the next start quick
 
     @property
     def bootstrap(self) -> str:
@@ -158,9 +158,9 @@ class KafkaServer(LocalServer):
         return f"{LOOPBACK}:{self.port}"
 
     def start(self, *, deadline_s: float = 90) -> Self:
-        """Start and wait until the broker serves metadata; fetches Kafka first where it is missing.
+        """Start and wait until the broker serves metadata; fetches Kafka first if it is missing.
 
-        Raises `Conflict` when it runs already or the port is taken, `DependencyUnavailable` when it does not come up.
+        Raises `Conflict` when it already runs or the port is taken, `DependencyUnavailable` when it does not come up.
         """
         if self.running:
             raise Conflict("this Kafka broker is running already")
@@ -190,7 +190,7 @@ class KafkaServer(LocalServer):
     def _ready(self) -> bool:
         if not accepts(self.port):
             return False
-        # A separate thread: the caller may be inside a running event loop.
+        # In a separate thread, because the caller may be inside a running event loop.
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, self._serves_metadata()).result()
 
@@ -206,7 +206,7 @@ class KafkaServer(LocalServer):
 
 
 def _cluster_id() -> str:
-    """A random id in Kafka's form: 16 bytes, base64url without padding, not mistakable for an option."""
+    """A random id in Kafka's format: 16 bytes, base64url without padding, that cannot be mistaken for an option."""
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
 
 

@@ -52,15 +52,15 @@ def install() -> Path:
             raise DependencyMissing(f"building MinIO took longer than {BUILD_TIMEOUT_S} s") from error
         except subprocess.CalledProcessError as error:
             raise DependencyMissing(f"`{' '.join(command)}` failed: {error.stderr.strip()[-800:]}") from error
-        # A rename is atomic: two builds at once leave one whole binary.
+        # A rename is atomic, so two builds at once leave one whole binary.
         (Path(build) / "minio").replace(_binary())
     return _binary()
 
 
 class MinioServer(LocalServer):
-    """A MinIO server on loopback that keeps everything under `data`, its log and its credentials too.
+    """A MinIO server on loopback that keeps everything under `data`, including its log and credentials.
 
-    Credentials are random, made at the first start and kept, so a restart on the same data answers to the same ones.
+    Credentials are random. The first start makes them and keeps them, so they stay valid after a restart on this data.
     """
 
     def __init__(self, data: Path, *, port: int | None = None) -> None:
@@ -83,9 +83,9 @@ class MinioServer(LocalServer):
         return self._credentials["secret_key"]
 
     def start(self, *, deadline_s: float = 60) -> Self:
-        """Start and wait until it answers; installs the server first where it is missing.
+        """Start and wait until it answers; installs the server first if it is missing.
 
-        Raises `Conflict` when it runs already or the port is taken, `DependencyUnavailable` when it does not come up.
+        Raises `Conflict` when it already runs or the port is taken, `DependencyUnavailable` when it does not come up.
         """
         if self.running:
             raise Conflict("this MinIO server is running already")

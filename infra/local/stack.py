@@ -37,7 +37,7 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """Options of `welip up`. An outside system that is named replaces the embedded one."""
+    """Options of `welip up`. A named outside system replaces the embedded one."""
 
     data: Path
     host: str = "127.0.0.1"
@@ -70,11 +70,11 @@ class Stack:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop everything in order; accepted jobs continue at the next start."""
+        """Stop everything in order; accepted jobs continue after the next start."""
         self._exit.close()
 
     def watch(self, stop: threading.Event) -> None:
-        """Start dead processes again, PostgreSQL among them, until `stop` is set."""
+        """Restart dead processes, PostgreSQL included, until `stop` is set."""
         while not stop.wait(0.5):
             self._watch_postgres()
             for child in self._children:
@@ -88,7 +88,7 @@ class Stack:
         console.print(f"welip: PostgreSQL ended; starting it again (see {self._data / 'postgres' / 'log'})")
         try:
             self._embedded.revive()
-        except DependencyUnavailable as error:  # remains of the dead one may be in the way: the next round retries
+        except DependencyUnavailable as error:  # remains of the dead server may be in the way: the next round retries
             console.print(f"[red]welip:[/] {error.message}")
 
     def _start(self) -> None:
@@ -111,7 +111,7 @@ class Stack:
             self._children.append(child)
             self._exit.callback(child.stop, STOP_WITHIN_S)
         self._until_ready()
-        # Where other commands on this machine find the stack; its database, for `welip key`.
+        # Other commands on this machine find the stack and its database here; `welip key` needs the latter.
         for name, url in ((URL_FILE, self.url), (POSTGRES_URL_FILE, env["WELIP_POSTGRES_URL"])):
             file = self._data / name
             file.touch(mode=0o600)
@@ -120,17 +120,17 @@ class Stack:
 
     def _run(self, child: Child) -> None:
         self._started[child.name] = time.monotonic()
-        child.start(lambda: True, deadline_s=1)  # the gateway is asked for all of them whether they are ready
+        child.start(lambda: True, deadline_s=1)  # whether all of them are ready is asked of the gateway
 
     def _private(self, name: str) -> Path:
-        """A folder for tenants' texts and questions, which are for nobody else on this machine."""
+        """A folder for tenants' texts and questions, which nobody else on this machine may read."""
         folder = self._data / name
         folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
         return folder
 
     def _environment(self) -> dict[str, str]:
-        """The settings of the processes: the embedded parts, unless an outside one was named or is set already."""
+        """The processes' settings: the embedded parts, unless an outside system is named or already configured."""
         o = self._options
         mine = {
             "WELIP_GATEWAY_HOST": o.host,
@@ -170,7 +170,7 @@ class Stack:
 
 
 def run_stack(options: StackOptions) -> int:
-    """Run until Ctrl-C or SIGTERM. 0 after a clean stop, 1 when it cannot start."""
+    """Run until Ctrl-C or SIGTERM. Returns 0 after a clean stop, 1 when it cannot start."""
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
@@ -194,7 +194,7 @@ def run_stack(options: StackOptions) -> int:
 
 @contextlib.contextmanager
 def _locked(data: Path) -> Iterator[TextIO]:
-    """The only stack on this folder. Raises `Conflict` naming the one that runs."""
+    """Hold the folder as its only stack. Raises `Conflict`, which names the stack that runs."""
     with (data / "lock").open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -209,9 +209,9 @@ def _locked(data: Path) -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def _alive(data: Path) -> Iterator[TextIO]:
-    """A lock that the stack's processes hold as long as they live; waits for those of a stack that was killed.
+    """A lock that the stack's processes hold as long as they live; waits for those of a killed stack.
 
-    They end by themselves, but a worker lets its stages finish first. Raises `Conflict` when they take too long.
+    They end by themselves, but a worker lets its stages finish first. Raises `Conflict` if that takes too long.
     """
     with (data / "processes.lock").open("a+") as file:
         deadline = time.monotonic() + STOP_WITHIN_S
@@ -234,7 +234,7 @@ def _alive(data: Path) -> Iterator[TextIO]:
 
 
 def _require_free(host: str, port: int) -> None:
-    """Raise `Conflict` when the port is taken: its owner would be mistaken for our gateway."""
+    """Raise `Conflict` when the port is taken, because its owner would be mistaken for our gateway."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""Runs one of WeLIP's processes so that it ends with its supervisor, however the supervisor ends."""
+"""Runs one of WeLIP's processes so that it ends with its supervisor, however that one ends."""
 
 import contextlib
 import ctypes
@@ -7,7 +7,7 @@ import runpy
 import signal
 import sys
 
-PR_SET_PDEATHSIG = 1  # prctl(2), Linux: the signal a process gets when its parent dies
+PR_SET_PDEATHSIG = 1  # prctl(2), Linux: the signal that a process gets when its parent dies
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before we asked
+        if os.getppid() != parent:  # the parent died before the call
             sys.exit(1)
     sys.argv = [module, *sys.argv[3:]]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
