@@ -1,4 +1,4 @@
-"""Files that jobs publish: bytes in object storage, and a row that names them once they are whole."""
+"""Files that jobs publish: bytes in object storage, and a row that names them once they are complete."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ MAX_PURPOSE_CHARS: Final = 64
 
 
 class Stored(Protocol):
-    """What files ask of object storage."""
+    """What publishing needs of object storage."""
 
     async def put_stream(self, key: str, chunks: AsyncIterator[bytes], *, content_type: str = ...) -> int:
         """Store a stream; returns the bytes stored. When it raises, nothing is stored."""
@@ -28,20 +28,20 @@ class Stored(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PublishedFiles:
-    """The files of all tenants, as this `worker` may publish them."""
+    """The files of all tenants, published by this `worker`."""
 
     database: Database
     blobs: Stored
     worker: str
 
     def of(self, tenant: str, job_id: UUID, epoch: int) -> "JobFiles":
-        """What one try of a job may do."""
+        """The files of one tenant, for one try of a job."""
         return JobFiles(self, tenant, job_id, epoch)
 
 
 @dataclass(frozen=True, slots=True)
 class JobFiles:
-    """The files of one tenant, and one try that publishes more."""
+    """The files of one tenant, and the one try that publishes more."""
 
     files: PublishedFiles
     tenant: str
@@ -58,13 +58,13 @@ class JobFiles:
     ) -> str:
         """Store the stream as the job's file of this name and purpose; returns its id.
 
-        The blob is expected as garbage before it is written, as an upload's is: a try that dies leaves no row, and
+        The blob is listed as garbage before it is written, like an upload's. So if the try dies and leaves no row,
         retention deletes what it wrote. Raises `InvalidInput`, `LeaseLost`, and `Conflict` (`file_too_slow`) for a
         stream that took a day.
         """
         _check(filename, purpose)
         file_id = uuids.uuid7()
-        # Of this try and of this file alone: no other try writes there.
+        # The path belongs to this try and this file; no other try writes there.
         blob = f"{self._folder}/{self.epoch}/{file_id.hex}"
         async with self.files.database.connection() as connection:
             await files.expect(connection, blob)
@@ -92,7 +92,7 @@ class JobFiles:
         return shown("file", file_id)
 
     async def find(self, file_id: str) -> StoredFile:
-        """A file of the tenant. Raises `NotFound`."""
+        """One of the tenant's files. Raises `NotFound`."""
         async with self.files.database.connection() as connection:
             row = await files.file(connection, parsed("file", file_id), self.tenant)
         if row is None:

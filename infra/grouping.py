@@ -1,6 +1,6 @@
-"""Many callers, few statements: calls that arrive while one flush is under way share the next one.
+"""Many callers, few statements: calls that arrive while a flush is running share the next one.
 
-Under light load a call goes out at once; under heavy load groups grow by themselves, without a timer.
+Under light load a call goes out at once. Under heavy load groups grow by themselves, without a timer.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ R = TypeVar("R")
 
 
 class Drain:
-    """Sends what waits, a group at a time in each of `lanes`, until nothing does.
+    """Sends waiting work, one group at a time in each of `lanes`, until none is left.
 
-    `send_next` sends the next group, and says whether there was one.
+    `send_next` sends the next group and returns whether there was one.
     """
 
     def __init__(self, send_next: Callable[[], Awaitable[bool]], *, lanes: int) -> None:
@@ -23,7 +23,7 @@ class Drain:
         self._running: set[asyncio.Task[None]] = set()
 
     def start(self, groups: int = 1) -> None:
-        """Let this many more groups go out, as far as there are lanes."""
+        """Start sending this many more groups, as far as lanes are free."""
         for _ in range(min(groups, self._lanes - len(self._running))):
             self._running.add(asyncio.create_task(self._run()))
 
@@ -34,21 +34,21 @@ class Drain:
 
     async def _run(self) -> None:
         try:
-            await asyncio.sleep(0)  # callers of this turn of the loop join the first group
+            await asyncio.sleep(0)  # callers in this turn of the loop join the first group
             while await self._send_next():
                 pass
         finally:
-            # In this same turn, not in a callback of the task: a call in between would wait for a drain that is over.
+            # In the same turn, not in a callback of the task: a call in between would wait for a drain that is over.
             task = asyncio.current_task()
             assert task is not None
             self._running.discard(task)
 
 
 class Grouper(Generic[T, R]):
-    """Hands calls to `flush` in groups of at most `limit`, `lanes` groups at a time; answers come back in order.
+    """Passes calls to `flush` in groups of at most `limit`, `lanes` groups at a time; answers come back in order.
 
-    When a group fails, its members are tried one by one, so one bad row never spoils its neighbours; an error of
-    type `fatal` (the whole outside system is away) goes to all of them at once instead.
+    When a group fails, its members are tried one by one, so that one bad row does not affect the others. An error of
+    type `fatal` (a whole outside system is away) goes to all of them at once instead.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Grouper(Generic[T, R]):
         self._drain = Drain(self._send_next, lanes=lanes)
 
     async def call(self, item: T) -> R:
-        """The answer to `item`, or the exception that its flush raised."""
+        """The answer to `item`. Raises the exception that its flush raised."""
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         self._drain.start()

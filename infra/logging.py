@@ -15,7 +15,7 @@ def _json(value: Any, **_: Any) -> str:
 
 
 def configure_logging(settings: LogSettings, *, process: str) -> None:
-    """Set up structlog and the standard library's loggers, both to standard error, once in each entry point."""
+    """Send structlog and the standard library's loggers to standard error. Call once, in each entry point."""
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -4,7 +4,7 @@ import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's own; a name other than `localhost` is not looked up."""
+    """Whether a host name or address is this machine's own. Names other than `localhost` are not looked up."""
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Every Prometheus metric there is, in one table; names end in their unit."""
+"""Every Prometheus metric, in one table; names end in their unit."""
 
 from typing import Final
 

@@ -31,9 +31,9 @@ class ModelsInvalid(JobError):
 
 
 def read_models(settings: ModelSettings, generator: GeneratorSettings, embedder: EmbedderSettings) -> Models:
-    """The models of the file, then `default` of the settings for what they name and no row of that name does.
+    """The models in the file, then `default` from the settings, for what they configure and no row of that name does.
 
-    Without a model that answers, passages are quoted. Raises `ModelsInvalid`.
+    If no model can answer, passages are quoted. Raises `ModelsInvalid`.
     """
     rows: list[ModelSpec] = []
     written_at = 0
@@ -56,7 +56,7 @@ def read_models(settings: ModelSettings, generator: GeneratorSettings, embedder:
 
 
 def of_settings(settings: GeneratorSettings) -> OpenAIModel:
-    """The model named `default` of a deployment whose generator is an OpenAI-compatible server."""
+    """The model named `default`, for a deployment whose generator is an OpenAI-compatible server."""
     return OpenAIModel(
         name=DEFAULT,
         engine="openai",
@@ -100,7 +100,7 @@ def _parsed(path: Path) -> Any:
 
 
 def _where(found: Any, location: tuple[int | str, ...]) -> list[str]:
-    """`model 'qwen'` and `limits.at_once`, without the engine, by which the row was read."""
+    """The place in the file, like `model 'qwen'` and `limits.at_once`; the engine that selected the row is left out."""
     match location:
         case ("models", int(at), *parts):
             row = found["models"][at]

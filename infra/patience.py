@@ -1,4 +1,4 @@
-"""Waits for outside systems that are away: logs which, and keeps trying."""
+"""Waits for outside systems that are away: logs which one, and keeps trying."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,10 +13,10 @@ log = structlog.get_logger(__name__)
 
 
 async def patiently(call: Callable[[], Awaitable[T]], *, event: str, first_s: float = 0.5, longest_s: float = 5.0) -> T:
-    """The answer of `call`, tried until the outside system behind it answers.
+    """The result of `call`, which is repeated until the outside system behind it answers.
 
-    Each failure is logged as a warning `event`; pauses double from `first_s` to `longest_s` seconds. For work that
-    must not be given up: what has an owner who waits uses a deadline instead.
+    Each failure is logged as a warning named `event`; pauses double from `first_s` to `longest_s` seconds. This is for
+    work that must not be given up; work whose owner waits uses a deadline instead.
     """
     pause = first_s
     while True:

@@ -1,4 +1,4 @@
-"""How a process waits for its end, and ends when it cannot end in order."""
+"""How a process waits for its end, and how it ends when it cannot end in order."""
 
 import asyncio
 import ctypes
@@ -18,40 +18,39 @@ log = structlog.get_logger(__name__)
 
 TOLD_WITHIN_S: Final = 5
 _M_ARENA_MAX: Final = -8
-"""The parameter of that name in glibc's malloc.h."""
+"""The parameter of this name in glibc's malloc.h."""
 
 
 def limit_arenas(at_most: int) -> None:
     """Limit the C library to this many memory arenas for all threads.
 
-    By default glibc opens eight per core, and each keeps its freed memory: half of a worker's growth while its index
-    grew. With one for each core the embedded index answers a fifth more slowly (decision 0026). To be called before
-    threads start; without glibc, nothing happens.
+    By default glibc opens eight per core, and each keeps its freed memory; this was half of a worker's growth while its
+    index grew. With one arena per core, the embedded index answers a fifth more slowly (decision 0026). Call this
+    before threads start. Without glibc it does nothing.
     """
     with suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, at_most)
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """How many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def settle() -> None:
-    """Let the garbage collector pass over what the start has made, for good: it stays until the end.
+    """Exclude all objects made so far from garbage collection, for good; they live until the process ends.
 
-    A full collection walks through all objects, with nothing else running: for some 50 ms, whenever it thinks it is
-    time.
+    A full collection visits all objects and stops everything else, for some 50 ms at unpredictable times.
     """
     gc.collect()
     gc.freeze()
 
 
 async def stopped_by_signal(*work: Coroutine[Any, Any, None], ends_within_s: float | None = None) -> None:
-    """Until SIGTERM or SIGINT, or until one of `work` ends; then the rest is cancelled. Raises what ended it.
+    """Run `work` until SIGTERM, SIGINT or the end of one of them, then cancel the rest. Raises the error that ended it.
 
-    `ends_within_s` seconds later the process has ended in order, or it is ended at once: what must stop may hang,
-    aiokafka's `stop()` without a broker for one, and a process that ends by a defect has nobody who kills it.
+    The process then has `ends_within_s` seconds to end in order, after which it is ended at once. Shutting down may
+    hang, as aiokafka's `stop()` does without a broker, and nobody kills a process that ends because of a defect.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -73,8 +72,8 @@ async def stopped_by_signal(*work: Coroutine[Any, Any, None], ends_within_s: flo
 def end_at_once(tell: Callable[[], None]) -> None:
     """End this process from any thread, with status 70 (EX_SOFTWARE of sysexits.h).
 
-    `tell` logs why; the tracebacks of all threads follow. They get a few seconds: what hangs may be the reader of the
-    log.
+    `tell` logs why, and the tracebacks of all threads follow. Both get a few seconds in all, because what hangs may be
+    the reader of the log.
     """
 
     def say() -> None:
@@ -88,7 +87,7 @@ def end_at_once(tell: Callable[[], None]) -> None:
 
 
 def end_within(seconds: float) -> None:
-    """End the process unless it has ended by itself within this many seconds."""
+    """End the process if it has not ended by itself within this many seconds."""
     timer = threading.Timer(seconds, end_at_once, [lambda: log.error("process.end_hangs", waited_s=seconds)])
     timer.daemon = True
     timer.start()

@@ -1,4 +1,4 @@
-"""OpenTelemetry: one trace from request to result. Without an exporter every call here is free of cost."""
+"""OpenTelemetry: one trace from request to result. Without an exporter, calls here cost nothing."""
 
 import contextlib
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def use_provider(provider: Any) -> None:
 
 
 def stop_tracing() -> None:
-    """Export the rest and stop."""
+    """Export the remaining spans and stop."""
     global _tracer, _provider
     if _provider is not None:
         _provider.shutdown()
@@ -51,7 +51,7 @@ def stop_tracing() -> None:
 
 
 def tracing() -> bool:
-    """Whether spans are made."""
+    """Whether spans are recorded."""
     return _tracer is not None
 
 
@@ -64,14 +64,14 @@ def _span(name: str, traceparent: str | None, attributes: dict[str, str | int]) 
 
 
 def span(name: str, *, traceparent: str | None = None, **attributes: str | int) -> AbstractContextManager[Span | None]:
-    """A span under `traceparent` (W3C Trace Context), or under the current one; nothing when tracing is off."""
+    """A span under `traceparent` (W3C Trace Context), or under the current span; does nothing when tracing is off."""
     if _tracer is None:
         return contextlib.nullcontext()
     return _span(name, traceparent, attributes)
 
 
 def current_traceparent(incoming: str | None = None) -> str | None:
-    """What to hand on: the current span's `traceparent`, else the caller's own when it is well formed."""
+    """The `traceparent` to pass on: the current span's, else the caller's own if it is well formed."""
     if _tracer is not None:
         carrier: dict[str, str] = {}
         _propagator.inject(carrier)

@@ -20,25 +20,24 @@ ANSWERS_WITHIN_S: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Offsets of one partition: its oldest message, the one that comes next, and what its group has committed."""
+    """Offsets of one partition: its oldest message, the next one to be written, and what its group has committed."""
 
     start: int
     end: int
     committed: int | None
 
     def left(self, passed: int | None) -> int:
-        """How many messages lie ahead of a reader that passed all before `passed`, or that begins at its group's
-        offset.
+        """How many messages are ahead of a reader: those from `passed`, or from its group's offset if that is later.
 
-        An offset outside of the log is from an earlier topic of that name, or its message has expired: then a reader
-        begins at the oldest message.
+        An offset outside the log is from an earlier topic of the same name, or its message has expired. Then a reader
+        starts at the oldest message.
         """
         known = [at for at in (passed, self.committed) if at is not None and self.start <= at <= self.end]
         return self.end - max(known, default=self.start)
 
 
 class Backlog:
-    """Asks Kafka. Connections are made when they are needed, kept while they answer, and replaced when they do not."""
+    """Asks Kafka. Connections are opened on demand, kept while they answer, and replaced when they do not."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -46,7 +45,7 @@ class Backlog:
         self._reader: AIOKafkaConsumer | None = None
 
     async def reach(self, groups: Mapping[str, Sequence[str]]) -> dict[tuple[str, TopicPartition], Reach]:
-        """Every partition of the topics of each group. Raises `DependencyUnavailable`."""
+        """The offsets of every partition of each group's topics. Raises `DependencyUnavailable`."""
         async with self._answering():
             return await self._reach(groups)
 
@@ -57,7 +56,7 @@ class Backlog:
         """
         async with self._answering():
             admin, _ = await self._connected()
-            # One group a request: aiokafka misreads an answer about several.
+            # One group per request: aiokafka misreads a response about several.
             [described] = await admin.describe_consumer_groups([group])
             [found] = described.to_object()["groups"]
             if found["error_code"]:
@@ -112,6 +111,6 @@ class Backlog:
             await self.close()
             self._admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.url)
             await self._admin.start()
-            self._reader = AIOKafkaConsumer(bootstrap_servers=self._settings.url)  # without a group, of no topic
+            self._reader = AIOKafkaConsumer(bootstrap_servers=self._settings.url)  # in no group, subscribed to no topic
             await self._reader.start()
         return self._admin, self._reader

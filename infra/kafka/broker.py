@@ -1,7 +1,7 @@
 """FastStream's broker on aiokafka, with settings that lose nothing.
 
-FastStream's defaults acknowledge first, begin at the newest message and wait for one replica only; here the producer is
-idempotent with `acks=all`, consumers begin at the oldest message and commit by hand.
+By default FastStream acknowledges first, starts at the newest message and waits for one replica only. Here the producer
+is idempotent with `acks=all`; consumers start at the oldest message and commit by hand.
 """
 
 import asyncio
@@ -22,25 +22,25 @@ KAFKA_AWAY: Final = (KafkaError, OSError, TimeoutError)
 """What aiokafka raises when the cluster is away."""
 
 MAX_BATCH_BYTES: Final = 512 * 1024
-"""Of a produced batch; a summons is about 250 bytes and a topic's broker accepts 1 MiB."""
+"""Limit for a produced batch. A summons has about 250 bytes, and a topic's broker accepts 1 MiB."""
 
 MESSAGES_A_BATCH: Final = 1_000
 TOGETHER: Final = 4
-"""So few messages are not worth a batch for each partition."""
+"""Up to this many messages are not worth a batch for each partition."""
 ACKNOWLEDGED_WITHIN_S: Final = 10
 
 METADATA_MAX_AGE_MS: Final = 10_000
-"""How long a consumer may not notice that a topic was deleted and made again."""
+"""How long, in milliseconds, a consumer may fail to notice that a topic was deleted and created again."""
 
 
 class Rotation:
-    """Chooses partitions in turn, one per batch: a random choice would give a burst to few workers while others idle.
+    """Chooses partitions in turn, one per batch; random choice would give a burst to few workers while others idle.
 
-    A partitioner of aiokafka; messages have no keys, because their order does not matter.
+    A partitioner for aiokafka. Messages have no keys, because their order does not matter.
     """
 
     def __init__(self) -> None:
-        self._next = random.randrange(1 << 16)  # processes do not keep step
+        self._next = random.randrange(1 << 16)  # so that processes do not move in step
 
     def __call__(self, key: bytes | None, partitions: Sequence[int], available: Sequence[int]) -> int:
         """The partition for the current batch."""
@@ -72,7 +72,7 @@ async def publish(broker: KafkaBroker, topic: str, summons: Sequence[Summons], *
     """Publish to one topic; returns when all in-sync replicas have every message.
 
     Messages without a trace travel in batches, spread over `spread` partitions. A traced message travels alone, so that
-    its headers can hold its W3C `traceparent` too. Raises `DependencyUnavailable`.
+    its headers can carry its W3C `traceparent`. Raises `DependencyUnavailable`.
     """
     plain = [s.model_dump_json(exclude_none=True).encode() for s in summons if s.traceparent is None]
     acknowledged: list[Any] = []
@@ -85,8 +85,8 @@ async def publish(broker: KafkaBroker, topic: str, summons: Sequence[Summons], *
             if one.traceparent is not None:
                 body, headers = one.model_dump_json().encode(), {"traceparent": one.traceparent}
                 acknowledged.append(await broker.publish(body, topic=topic, headers=headers, no_confirm=True))
-        # An idempotent producer never gives a batch up, and a cancelled wait would break its sender: so stop waiting.
-        # Anything it delivers later is a repeated summons.
+        # An idempotent producer never gives up a batch, and a cancelled wait would break its sender. So only stop
+        # waiting; anything it delivers later is a repeated summons.
         _, late = await asyncio.wait(acknowledged, timeout=ACKNOWLEDGED_WITHIN_S)
         for future in acknowledged:
             future.add_done_callback(lambda f: f.cancelled() or f.exception())
@@ -99,14 +99,14 @@ async def publish(broker: KafkaBroker, topic: str, summons: Sequence[Summons], *
 
 
 def consumer_settings(settings: KafkaSettings) -> dict[str, Any]:
-    """What every subscriber passes to aiokafka."""
+    """The settings that every subscriber passes to aiokafka."""
     return {
         "auto_offset_reset": "earliest",
-        "ack_policy": AckPolicy.MANUAL,  # so that aiokafka commits nothing by itself
-        # The partitions of a killed worker wait this long for another one; brokers allow no less by default. A loop
-        # that a stage blocks for longer costs a rebalance, no job: leases are kept by a thread.
+        "ack_policy": AckPolicy.MANUAL,  # so that aiokafka commits nothing on its own
+        # How long the partitions of a killed worker wait for another one; brokers allow no less by default. If a stage
+        # blocks the loop for longer, this costs a rebalance but no job, because a thread keeps the leases.
         "session_timeout_ms": 6_000,
-        "heartbeat_interval_ms": 1_000,  # a member hears of a rebalance with its next one
+        "heartbeat_interval_ms": 1_000,  # a member hears of a rebalance with its next heartbeat
         "max_poll_interval_ms": 300_000,
         "max_partition_fetch_bytes": MAX_BATCH_BYTES * 2,
         "fetch_max_wait_ms": 20 if settings.embedded else 500,

@@ -1,9 +1,8 @@
-"""The embedded broker: librdkafka's own Kafka-protocol cluster in memory, for one machine and one worker process.
+"""The embedded broker: librdkafka's in-memory cluster with Kafka's protocol, for one machine and one worker process.
 
 It keeps nothing across a restart and drops old messages of a long backlog. Neither loses a job, because the rescuer
-summons queued jobs again. It allows one member a consumer group and is slow to change it, so consumers take their
-partitions
-without joining; and it answers a waiting fetch only when `fetch_max_wait_ms` is over: hence `Pace`.
+summons queued jobs again. It allows one member per consumer group and is slow to replace it, so consumers take their
+partitions without joining. It answers a waiting fetch only after `fetch_max_wait_ms`, hence `Pace`.
 """
 
 import time
@@ -15,11 +14,11 @@ from aiokafka import AIOKafkaConsumer
 from schemas.errors import DependencyMissing
 
 PARTITIONS: Final = 4
-"""The number that librdkafka gives each topic."""
+"""How many partitions librdkafka gives each topic."""
 
 
 class EmbeddedBroker:
-    """A running broker; it lives as long as this object. `url` is its address on loopback."""
+    """A running broker that lives as long as this object. `url` is its address on loopback."""
 
     def __init__(self, topics: Iterable[str]) -> None:
         try:
@@ -28,23 +27,23 @@ class EmbeddedBroker:
             raise DependencyMissing(
                 "the embedded broker needs the `embedded` group: pip install 'welip[embedded]'"
             ) from error
-        # The address is a placeholder: with a mock cluster librdkafka puts that of its own listener in its place.
+        # The address is a placeholder: with a mock cluster, librdkafka replaces it with its own listener's.
         self._producer: Any = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "embedded", "log_level": 2})
         broker = next(iter(self._producer.list_topics(timeout=5).brokers.values()))
         self.url = f"{broker.host}:{broker.port}"
         for topic in topics:
-            self._producer.list_topics(topic, timeout=5)  # asking for a topic makes it
+            self._producer.list_topics(topic, timeout=5)  # asking for a topic creates it
 
     def close(self) -> None:
-        """Stop listening; every message is gone."""
+        """Stop listening. All messages are lost."""
         self._producer = None
 
 
 class Pace:
-    """How long a fetch may wait at the embedded broker: short while messages come, long when none do.
+    """How long a fetch may wait at the embedded broker: briefly while messages come, long when none do.
 
-    A short wait is the latency of a busy stack, a long one keeps an idle stack off the processor. aiokafka reads the
-    value for every fetch but has no public setter; a test checks that this still holds.
+    A short wait keeps the latency of a busy stack low; a long one keeps an idle stack off the processor. aiokafka reads
+    the value for every fetch but has no public setter; a test checks that this still works.
     """
 
     BUSY_MS: Final = 8
@@ -56,7 +55,7 @@ class Pace:
         self._last = time.monotonic()
 
     def saw(self, messages: int) -> None:
-        """Tell how many messages the last poll brought."""
+        """Report how many messages the last poll brought."""
         now = time.monotonic()
         if messages:
             self._last = now

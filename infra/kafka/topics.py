@@ -1,4 +1,4 @@
-"""Makes the topics, each with its partitions and a committed offset for its consumer group."""
+"""Creates the topics, each with its partitions and a committed offset for its consumer group."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -13,14 +13,14 @@ from infra.settings import KafkaSettings
 from schemas.errors import DependencyUnavailable
 
 RETENTION_MS: Final = 7 * 24 * 3600 * 1000
-"""A summons that is a week old has been repeated by the rescuer long ago."""
+"""By the time a summons is a week old, the rescuer has long repeated it."""
 
 
 async def ensure_topics(settings: KafkaSettings, topics: Iterable[str]) -> list[str]:
-    """Make the topics that are missing; returns their names. Raises `DependencyUnavailable`.
+    """Create the missing topics; returns their names. Raises `DependencyUnavailable`.
 
-    The group of a new topic gets a committed offset at its beginning: an autoscaler reads lag from committed offsets,
-    and would see none, and so start no worker, until a worker had run once.
+    The group of a new topic gets a committed offset at the topic's beginning. An autoscaler reads the lag from
+    committed offsets: without one it would see no lag, and start no worker, until a worker had run once.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.url, request_timeout_ms=10_000)
     try:
@@ -39,7 +39,7 @@ async def ensure_topics(settings: KafkaSettings, topics: Iterable[str]) -> list[
 
 
 async def ensure_topics_patiently(settings: KafkaSettings, topics: Iterable[str]) -> list[str]:
-    """Keep trying, saying so, until Kafka answers."""
+    """Keep trying, with a log line for each failure, until Kafka answers."""
     wanted = list(topics)
     return await patiently(lambda: ensure_topics(settings, wanted), event="kafka.away")
 

@@ -1,1 +1,1 @@
-"""Postgres, the truth: connections, tables, migrations, and every SQL statement there is (`queries/`)."""
+"""Postgres, the source of truth: connections, tables, migrations, and every SQL statement (`queries/`)."""

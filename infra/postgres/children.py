@@ -1,4 +1,4 @@
-"""The children of a fan-out: what the stage that sums them up asks of Postgres."""
+"""Reads the children of a fan-out from Postgres, for the stage that sums them up."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class PostgresChildren(Generic[C]):
-    """Reads the children of fan-outs back. `summary` builds what a stage calls a child's summary."""
+    """Reads the children of fan-outs. `summary` builds the summary of a child that stages work with."""
 
     database: Database
     summary: Callable[..., C]
 
     async def results(self, job_id: UUID, round: int | None = None) -> AsyncIterator[C]:
-        """Every child of a fan-out in the order they were made; no connection is held between pages."""
+        """Every child of a fan-out, in the order of their creation; no connection is held between pages."""
         after: UUID | None = None
         while True:
             async with self.database.connection() as connection:

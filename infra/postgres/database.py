@@ -1,4 +1,4 @@
-"""The connection pool and the unit of work: the only places where a connection is taken and a commit happens."""
+"""The connection pool and the unit of work: the only places where connections are taken and commits happen."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ AWAY: Final = (
     asyncio.TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # a statement met a connection that was just being closed
+    asyncpg.InternalClientError,  # a statement met a connection that was being closed
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -31,11 +31,11 @@ AWAY: Final = (
 
 
 async def _keep_session(connection: object) -> None:
-    """Replace asyncpg's reset: no statement here leaves session state, so release costs no round trip."""
+    """Replaces asyncpg's reset: no statement here leaves session state, so a release needs no round trip."""
 
 
 class Database:
-    """A pool of connections. Every failure to reach Postgres surfaces as `DependencyUnavailable`."""
+    """A pool of connections. Any failure to reach Postgres is raised as `DependencyUnavailable`."""
 
     def __init__(self, settings: PostgresSettings, *, application: str) -> None:
         self._settings = settings
@@ -45,7 +45,7 @@ class Database:
         """Set when the pool was made: until then nothing can be asked."""
 
     async def open(self) -> None:
-        """Make the pool. Raises `DependencyUnavailable` when Postgres does not answer."""
+        """Create the pool. Raises `DependencyUnavailable` when Postgres does not answer."""
         try:
             self._pool = await asyncpg.create_pool(
                 self._settings.url.get_secret_value(),
@@ -56,9 +56,9 @@ class Database:
                 command_timeout=self._settings.statement_timeout.total_seconds(),
                 server_settings={
                     "application_name": self._application,
-                    # A session whose client vanished must not hold row locks.
+                    # A session whose client has vanished must not keep row locks.
                     "idle_in_transaction_session_timeout": "60000",
-                    "jit": "off",  # every statement is short: compiling costs more than it saves
+                    "jit": "off",  # statements are short, so compiling costs more than it saves
                 },
             )
         except AWAY as error:
@@ -66,11 +66,11 @@ class Database:
         self.opened.set()
 
     async def open_patiently(self) -> None:
-        """Keep trying to open, saying so, until Postgres answers."""
+        """Keep trying to open the pool, with a log line for each failure, until Postgres answers."""
         await patiently(self.open, event="postgres.away")
 
     async def close(self) -> None:
-        """Close every connection, cutting off those still at work after 5 seconds."""
+        """Close every connection; those still in use after 5 seconds are cut off."""
         if self._pool is not None:
             try:
                 await asyncio.wait_for(self._pool.close(), 5)
@@ -80,7 +80,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator["Connection"]:
-        """A connection in autocommit: each statement is its own unit of work."""
+        """A connection in autocommit mode: each statement is its own unit of work."""
         if self._pool is None:
             raise DependencyUnavailable("Postgres: the pool is not open")
         try:

@@ -9,13 +9,13 @@ from schemas.retrieval import Embedding, SparseVector
 
 
 class PostgresEmbeddingCache:
-    """Finds and keeps, one statement each. Retention removes unused vectors (`producers/retention.py`)."""
+    """Finds and stores embeddings, one statement each. Retention removes unused ones (`producers/retention.py`)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def find(self, model: str, hashes: Sequence[bytes]) -> dict[bytes, Embedding]:
-        """The known ones among `hashes`, by hash."""
+        """The cached embeddings among `hashes`, by hash."""
         async with self._database.connection() as connection:
             rows = await embeddings.find(connection, model, hashes)
         return {
@@ -24,7 +24,7 @@ class PostgresEmbeddingCache:
         }
 
     async def keep(self, model: str, made: Mapping[bytes, Embedding]) -> None:
-        """Remember these for other jobs."""
+        """Store these embeddings for other jobs."""
         rows = [
             (key, struct.pack(f"<{len(one.dense)}f", *one.dense), None if one.learned is None else _packed(one.learned))
             for key, one in made.items()

@@ -1,4 +1,4 @@
-"""Making and revoking API keys, for the command line. A key is shown once; only its SHA-256 is kept."""
+"""Creates and revokes API keys for the command line. A key is shown once; only its SHA-256 is stored."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,7 @@ from schemas.errors import InvalidInput
 
 KEY_PREFIX: Final = "welip_"
 TENANT: Final = re.compile(r"[^\W_][\w.-]{0,62}")
-"""A tenant's name is the first segment of its blobs' keys, so it must be one, and never `..`."""
+"""A tenant's name is the first segment of its blobs' keys, so it must be a valid segment and never `..`."""
 
 
 def digest(key: str) -> bytes:
@@ -24,9 +24,9 @@ def digest(key: str) -> bytes:
 
 
 def create_key(dsn: str, tenant: str, name: str, *, operator: bool = False) -> str:
-    """A new key of `tenant`, which is made if it is new; an `operator` also sees what belongs to no tenant.
+    """A new key for `tenant`, which is created if it is new. An `operator` also sees what belongs to no tenant.
 
-    Raises `InvalidInput` for a name that cannot be a tenant's.
+    Raises `InvalidInput` for an invalid tenant name.
     """
     if not TENANT.fullmatch(tenant):
         raise InvalidInput(
@@ -53,7 +53,7 @@ def list_keys(dsn: str, tenant: str | None = None) -> list[dict[str, Any]]:
 
 
 def revoke_key(dsn: str, key_id: str) -> bool:
-    """Whether a live key with this id was revoked; gateways forget it within a minute."""
+    """Revoke a live key; returns whether there was one. Gateways stop accepting it within a minute."""
 
     async def run(connection: Any) -> bool:
         return await keys.revoke(connection, UUID(key_id))

@@ -1,7 +1,7 @@
-"""Brings a database to the newest schema; safe to run by several processes at once.
+"""Brings a database to the newest schema; several processes may run it at once.
 
-A migration that cannot keep some of the data has a function `loses(connection) -> str | None`, which says what. It runs
-only when the loss was accepted.
+A migration that cannot keep some of the data has a function `loses(connection) -> str | None`, which says what is lost.
+It runs only after the loss was accepted.
 """
 
 import argparse
@@ -25,11 +25,11 @@ from schemas.errors import Conflict, JobError
 
 T = TypeVar("T")
 
-MIGRATION_LOCK: Final = 0x57454C4951  # one migrator at a time; the others wait and find nothing to do
+MIGRATION_LOCK: Final = 0x57454C4951  # one migrator at a time; the others wait and then find nothing to do
 
 
 def config(connection: Connection) -> Config:
-    """Alembic's configuration on an open connection; no ini file."""
+    """Alembic's configuration for an open connection, without an ini file."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
@@ -38,7 +38,7 @@ def config(connection: Connection) -> Config:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One migration to come. `loses`: what of the data it cannot keep, None where it keeps all."""
+    """A pending migration. `loses` says what data it cannot keep; None if it keeps everything."""
 
     revision: str
     title: str
@@ -46,7 +46,7 @@ class Step:
 
 
 def pending(connection: Connection) -> list[Step]:
-    """The migrations that this database lacks, the first one first."""
+    """The migrations that this database lacks, in order."""
     scripts = ScriptDirectory.from_config(config(connection))
     now = MigrationContext.configure(connection).get_current_revision()
     steps = []
@@ -77,14 +77,14 @@ def _upgrade(connection: Connection, accept_loss: bool) -> None:
 async def migrate(url: str, *, accept_loss: bool = False) -> None:
     """Upgrade the database at a `postgresql://` URL to the newest schema.
 
-    Raises `Conflict` (`upgrade_loses_data`) before anything is changed when data would be lost that `accept_loss` does
-    not give up.
+    Raises `Conflict` (`upgrade_loses_data`) before it changes anything, when data would be lost and `accept_loss` is
+    not set.
     """
     await _on_connection(url, lambda connection: _upgrade(connection, accept_loss))
 
 
 async def plan(url: str) -> list[Step]:
-    """What `migrate` would do."""
+    """The migrations that `migrate` would run."""
     return await _on_connection(url, pending)
 
 

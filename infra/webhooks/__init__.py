@@ -1,1 +1,1 @@
-"""What goes out to receivers: where it may go, how it is signed, how it is sent."""
+"""Outgoing webhooks: where they may go, how they are signed and how they are sent."""

@@ -1,8 +1,8 @@
 """Where webhooks may go: not into our own network, unless the operator allows a receiver there.
 
-Receivers are named by tenants, so a delivery is a request that strangers aim (server-side request forgery). The form of
-a URL is checked here when it is stored and again before sending; the address that its name resolves to is checked when
-the connection is made, see `infra/webhooks/connecting.py`.
+Tenants name receivers, so a delivery is a request that strangers aim (server-side request forgery). The form of a URL
+is checked here when it is stored and again before sending. The address that its name resolves to is checked when the
+connection is made, see `infra/webhooks/connecting.py`.
 """
 
 import ipaddress
@@ -39,15 +39,15 @@ REFUSED_V4: Final = tuple(
 )
 """IPv4 addresses that no receiver on the internet has.
 
-https://www.iana.org/assignments/iana-ipv4-special-registry. Our own table, because what `ipaddress` calls global
-differs between the patch versions of Python.
+https://www.iana.org/assignments/iana-ipv4-special-registry. We keep our own table because patch versions of Python
+differ in what `ipaddress` calls global.
 """
 
 GLOBAL_V6: Final = ipaddress.IPv6Network("2000::/3")
 """The only IPv6 addresses given to hosts on the internet.
 
-Outside lie loopback, unique local (fd00:ec2::254 is a metadata service), link-local, site-local and multicast ones, and
-those that stand for an IPv4 address: mapped, compatible, NAT64 (64:ff9b::/96, 64:ff9b:1::/48).
+Outside it are loopback, unique local (fd00:ec2::254 is a metadata service), link-local, site-local and multicast
+addresses, and those that represent an IPv4 address: mapped, compatible, NAT64 (64:ff9b::/96, 64:ff9b:1::/48).
 """
 
 REFUSED_V6: Final = tuple(
@@ -59,16 +59,16 @@ REFUSED_V6: Final = tuple(
         "3fff::/20",  # documentation
     )
 )
-"""What is refused of them. https://www.iana.org/assignments/iana-ipv6-special-registry."""
+"""Those of them that are refused. https://www.iana.org/assignments/iana-ipv6-special-registry."""
 
 
 def may_connect(address: Address, host: str, allow: Allowed) -> bool:
-    """Whether a delivery to `host` may go to this address of it."""
+    """Whether a delivery to `host` may connect to this address, one that `host` resolves to."""
     return is_public(address) or host in allow.names or allow.address(address)
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address can be a receiver's on the internet."""
+    """Whether the address can belong to a receiver on the internet."""
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in REFUSED_V4)
     return (
@@ -79,10 +79,10 @@ def is_public(address: Address) -> bool:
 
 
 def check_url(url: str, settings: WebhookSettings) -> str:
-    """The URL in its normal form: what is connected to, and no other reading of it.
+    """The URL in normal form, so that what is connected to is the only possible reading of it.
 
-    Raises `InvalidInput` for field `url`. A name that resolves to a private address passes: names may resolve elsewhere
-    later, so each connection checks that.
+    Raises `InvalidInput` for field `url`. A name that resolves to a private address passes here: names may resolve to
+    something else later, so each connection checks that.
     """
     parsed = _parsed(url)
     host = parsed.raw_host.decode()
@@ -100,7 +100,7 @@ def check_url(url: str, settings: WebhookSettings) -> str:
 def origin_of(url: str) -> str:
     """Scheme, host and port, `https://r.example` or `https://r.example:8443`: what deliveries to one server share.
 
-    Raises `InvalidInput` when it is not a URL of a receiver.
+    Raises `InvalidInput` when it is not a receiver's URL.
     """
     parsed = _parsed(url)
     return f"{parsed.scheme}://{parsed.netloc.decode()}"

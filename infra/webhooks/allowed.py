@@ -1,4 +1,4 @@
-"""What the operator lets webhooks reach beside the internet, read from the settings and by the settings."""
+"""What the operator lets webhooks reach besides the internet; parses that setting and holds the result."""
 
 import ipaddress
 import re
@@ -17,24 +17,24 @@ _NUMBER: Final = re.compile(r"\d+|0x[0-9a-f]*")
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What the operator lets webhooks reach beside the internet."""
+    """What the operator lets webhooks reach besides the internet."""
 
     networks: tuple[Network, ...]
     names: frozenset[str]
 
     def host(self, host: str) -> bool:
-        """Whether this host name, or this literal address, was named."""
+        """Whether the operator named this host name or literal address."""
         address = literal(host)
         return host in self.names if address is None else self.address(address)
 
     def address(self, address: Address) -> bool:
-        """Whether the address lies in a network that was named."""
+        """Whether the address lies in a network that the operator named."""
         return any(address.version == network.version and address in network for network in self.networks)
 
 
 @lru_cache(maxsize=16)
 def allowed(text: str) -> Allowed:
-    """Read `WELIP_WEBHOOK_ALLOW`: networks, addresses and host names by commas. Raises `ValueError`."""
+    """Parse `WELIP_WEBHOOK_ALLOW`: comma-separated networks, addresses and host names. Raises `ValueError`."""
     networks: list[Network] = []
     names: set[str] = set()
     for entry in filter(None, (part.strip() for part in text.split(","))):
@@ -58,7 +58,7 @@ def _name(entry: str) -> str:
 
 
 def host_of(url: httpx.URL) -> str:
-    """The host as it is connected to: lower case, ASCII, an address in its only form. Raises `ValueError`."""
+    """The host as it is connected to: lower case, ASCII, addresses in their only form. Raises `ValueError`."""
     host = url.raw_host.decode()
     if ":" in host:
         return ipaddress.IPv6Address(host).compressed
@@ -73,7 +73,7 @@ def host_of(url: httpx.URL) -> str:
 
 
 def literal(host: str) -> Address | None:
-    """The address that a host is, if it is one and no name."""
+    """The address if `host` is one, None if it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:

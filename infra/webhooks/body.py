@@ -1,4 +1,4 @@
-"""What a receiver gets: a small body that says what happened and where the rest is."""
+"""The body that a receiver gets: small, it says what happened and where the rest is."""
 
 import json
 from datetime import UTC, datetime
@@ -7,13 +7,13 @@ from typing import Any, Final
 import orjson
 
 MAX_BYTES: Final = 20_000
-"""The specification advises to stay below; the parts are small: ids, names and codes, and the links."""
+"""The specification advises to stay below this. The parts are small: ids, names, codes and links."""
 
 
 def body_of(type: str, happened_at: datetime, data: str, *, public_url: str | None) -> bytes:
     """`{"type", "timestamp", "data"}`, the same bytes for every attempt.
 
-    `data` is the delivery's, as JSON. Events of a job get links to it: URLs below `public_url`, or paths.
+    `data` is the delivery's JSON. Events of a job get links to the job: URLs below `public_url`, or paths.
     """
     told: dict[str, Any] = {key: value for key, value in json.loads(data).items() if value is not None}
     if str(told.get("id", "")).startswith("job_"):

@@ -1,8 +1,8 @@
-"""Connects to receivers: to addresses that were checked, after DNS, and to no other.
+"""Connects to receivers, and only to addresses that were checked after DNS resolution.
 
-The address that was checked is the one that is connected to, so a name that leads elsewhere a moment later (DNS
-rebinding) gains nothing. TLS still proves the name. The libraries that promise the same are young and know no
-allow-list; the place where httpcore opens a connection is all it takes.
+The connection goes to the very address that was checked, so a name that resolves elsewhere a moment later (DNS
+rebinding) gains nothing. TLS still proves the name. The libraries that promise the same are young and have no
+allow-list; replacing the place where httpcore opens a connection is enough.
 """
 
 import asyncio
@@ -21,36 +21,36 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a host, best first."""
 
 TRIED: Final = 4
-"""Addresses tried of one host."""
+"""How many addresses of one host are tried."""
 TRY_S: Final = 4.0
-"""How long each may take to accept a connection, so that the timeout of an attempt leaves room for a second one."""
+"""Seconds that each address has to accept a connection, so that an attempt's timeout leaves room for a second one."""
 
 
 class AddressRefused(Exception):
-    """The host leads nowhere but to addresses that webhooks must not go to."""
+    """The host resolves only to addresses that webhooks must not reach."""
 
 
 class NameUnknown(Exception):
-    """The host's name leads to no address."""
+    """The host's name resolves to no address."""
 
 
 class Resolver:
-    """The system's resolver, each lookup in its own thread.
+    """The system's resolver, with each lookup in a thread.
 
-    The event loop has few threads for this, and a name server that never answers keeps one for half a minute: it must
-    not delay lookups for other receivers.
+    The threads are its own because the event loop has few, and a name server that never answers occupies one for half
+    a minute. That must not delay lookups for other receivers.
     """
 
     def __init__(self, threads: int) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="webhook-dns")
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
-        """Addresses as text. Raises `OSError`."""
+        """The addresses as strings. Raises `OSError`."""
         found = await asyncio.get_running_loop().run_in_executor(self._threads, _addresses, host, port)
         return list(dict.fromkeys(found))
 
     def close(self) -> None:
-        """Wait for no question that is still open."""
+        """Close without waiting for lookups that are still running."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -59,7 +59,7 @@ def _addresses(host: str, port: int) -> list[str]:
 
 
 class CheckedConnections(httpcore.AsyncNetworkBackend):
-    """Opens connections for httpcore, to permitted addresses alone."""
+    """Opens connections for httpcore, and only to permitted addresses."""
 
     def __init__(self, resolve: Resolve, allow: Allowed) -> None:
         self._resolve = resolve
@@ -91,11 +91,11 @@ class CheckedConnections(httpcore.AsyncNetworkBackend):
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore.AsyncNetworkStream:
-        """Never: no receiver is a socket of this machine."""
+        """Always refused: no receiver is a socket on this machine."""
         raise AddressRefused(path)
 
     async def sleep(self, seconds: float) -> None:
-        """Between tries of httpcore, which we never ask for."""
+        """Called by httpcore between retries, which we never ask for."""
         await self._backend.sleep(seconds)
 
     async def _permitted(self, host: str, port: int) -> list[str]:

@@ -19,19 +19,19 @@ from schemas.errors import InvalidInput
 from schemas.version import version
 
 ANSWER_BYTES: Final = 1024
-"""How much of the answer the delivery log keeps; at most this and one buffer is read."""
+"""How many bytes of the answer the delivery log keeps; at most this and one buffer is read."""
 ANSWER_S: Final = 2.0
-"""How long the answer's body is waited for, once its status is known."""
+"""How many seconds to wait for the answer's body once its status is known."""
 NOWHERE: Final = "host_unreachable: the host leads to no address on the internet, nor to one that the operator allows"
-"""Of a name that does not exist and of one that leads inside: a tenant must not learn which names exist there."""
+"""For a name that does not exist and for one inside our network: a tenant must not learn which names exist there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A receiver's answer: `status` and how the body began, or in `error` why there is no status.
+    """A receiver's answer: `status` and the beginning of the body, or in `error` why there is no status.
 
-    `ms`: how long it took, 0 when there was nowhere to send to; `retry_after_s`: for how many seconds it asked not to
-    be called. `detail`: what the operator may know besides, and the tenant may not.
+    `ms` is how long it took, 0 when there was nowhere to send to. `retry_after_s` is for how many seconds the receiver
+    asked not to be called. `detail` is for the operator and must not reach the tenant.
     """
 
     status: int | None = None
@@ -43,12 +43,12 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Whether the receiver has taken the event."""
+        """Whether the receiver accepted the event."""
         return self.status is not None and 200 <= self.status < 300
 
 
 class Sender:
-    """Connections to receivers. Knows no proxies, no redirects, no cookies and no compression."""
+    """Connections to receivers, without proxies, redirects, cookies or compression."""
 
     def __init__(self, settings: WebhookSettings, *, resolve: Resolve | None = None) -> None:
         self._settings = settings
@@ -58,10 +58,10 @@ class Sender:
         self._agent = f"welip/{version()}"
 
     async def send(self, destination: str, url: str, id: str, body: bytes, signing: Sequence[str]) -> Answer:
-        """One attempt, over within `timeout`. Every failure is an answer.
+        """Make one attempt, which ends within `timeout`. Every failure is returned as an answer.
 
-        `destination`: whose connections are used; `id`: the `webhook-id`; `signing`: the secrets, none: nothing is
-        sent.
+        `destination` says whose connections to use, `id` is the `webhook-id`, and `signing` holds the secrets; without
+        any, nothing is sent.
         """
         began = time.monotonic()
         found = _Found()
@@ -83,12 +83,12 @@ class Sender:
         except (httpcore.ProtocolError, ValueError) as failure:
             found.error = f"protocol_error: {failure or type(failure).__name__}"
         ms = int((time.monotonic() - began) * 1000)
-        if found.status is not None:  # then it has answered, however the body ended
+        if found.status is not None:  # the receiver has answered, however the body ended
             return Answer(found.status, None, found.text, ms, found.retry_after_s)
         return Answer(error=(found.error or "")[:500].replace("\0", ""), ms=ms)
 
     async def close_idle(self) -> None:
-        """Close connections that were not used for a while."""
+        """Close connections that have not been used for a while."""
         await self._pools.close_idle()
 
     async def close(self) -> None:
@@ -123,13 +123,13 @@ class Sender:
 
 
 def _nowhere(detail: str) -> Answer:
-    # Not how long it took: a name server inside answers sooner than one on the internet.
+    # Without the time that it took: a name server inside our network answers sooner than one on the internet.
     return Answer(error=NOWHERE, detail=detail)
 
 
 @dataclass(slots=True)
 class _Found:
-    """An answer as far as it has arrived."""
+    """As much of an answer as has arrived."""
 
     status: int | None = None
     error: str | None = None
@@ -138,7 +138,7 @@ class _Found:
 
 
 def retry_after(value: str | None, *, now: float) -> float | None:
-    """Seconds from `now`, Unix time, of a `Retry-After` header (RFC 9110, 10.2.3); None for none that can be read."""
+    """The seconds from `now` (Unix time) to a `Retry-After` header (RFC 9110, 10.2.3); None if it cannot be read."""
     if value is None:
         return None
     value = value.strip()
@@ -159,5 +159,5 @@ async def _beginning(response: httpcore.Response) -> str:
                 if len(read) >= ANSWER_BYTES:
                     break
     except (TimeoutError, httpcore.NetworkError, httpcore.ProtocolError):
-        pass  # the status counts, and what came is kept
+        pass  # the status counts, and what has arrived is kept
     return read[:ANSWER_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd")

@@ -1,4 +1,4 @@
-"""Signatures by Standard Webhooks: a receiver can tell what we sent, and that it is not an old request sent again.
+"""Standard Webhooks signatures: a receiver can tell that we sent an event, and that it is not an old one replayed.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -13,19 +13,19 @@ from typing import Final
 
 PREFIX: Final = "whsec_"
 KEY_BYTES: Final = range(24, 65)
-"""How long a key may be, by the specification."""
+"""The allowed key lengths in bytes, from the specification."""
 
 
 def new_secret() -> str:
-    """A fresh secret, `whsec_` and the base64 of 32 random bytes."""
+    """A new secret: `whsec_` and the base64 of 32 random bytes."""
     return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def signed(id: str, body: bytes, signing: Sequence[str], *, at: float) -> dict[str, str]:
-    """The headers that prove a body: `webhook-id`, `webhook-timestamp` and `webhook-signature`.
+    """The headers that authenticate a body: `webhook-id`, `webhook-timestamp` and `webhook-signature`.
 
-    `signing`: the secret, and while it is being replaced the former one too; `at`: Unix time in seconds. Raises
-    `ValueError` for an invalid secret.
+    `signing` holds the secret and, while it is being replaced, the previous one too; `at` is the Unix time in seconds.
+    Raises `ValueError` for an invalid secret.
     """
     timestamp = str(int(at))
     content = b".".join((id.encode(), timestamp.encode(), body))

@@ -1,1 +1,1 @@
-"""The catalogue of collections and documents in Postgres: the stages' reads, and the fence for their writes."""
+"""The catalogue of collections and documents in Postgres: what stages read, and the fence for what they write."""

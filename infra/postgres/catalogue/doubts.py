@@ -1,4 +1,4 @@
-"""The catalogue's side of a comparison with the indexes: what it says of them, and what follows where they differ."""
+"""Compares the catalogue with the indexes: what it says about each, and what follows when they differ."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -24,26 +24,26 @@ KIND: Final = KINDS["indexing"]
 
 
 class PostgresDoubts:
-    """Indexes of all tenants. `rebuild`: make an index anew that contradicts the catalogue, and not only say it."""
+    """Indexes of all tenants. With `rebuild`, an index that contradicts the catalogue is rebuilt, not only reported."""
 
     def __init__(self, database: Database, *, rebuild: bool = True) -> None:
         self._database = database
         self._rebuild = rebuild
 
     async def indexes(self) -> list[IndexName]:
-        """The indexes that collections name, those that are being built first."""
+        """The indexes that collections name, starting with those that are being built."""
         async with self._database.connection() as connection:
             rows = await doubts.claims(connection)
         return [IndexName(row["tenant"], row["collection"], row["id"]) for row in rows]
 
     async def claim(self, index: IndexName) -> Claim | None:
-        """What the catalogue says of the index now; None when no collection names it."""
+        """What the catalogue now says about the index; None when no collection names it."""
         async with self._database.connection() as connection:
             rows = await doubts.claims(connection, index.generation)
         return _claim(rows[0]) if rows else None
 
     async def compare(self, index: IndexName, before: Claim, mark: Watermark | None) -> Doubt | None:
-        """Whether the index contradicts the catalogue, which is noted, and dealt with by the first who finds it."""
+        """Whether the index contradicts the catalogue. If so, this is recorded; the first to find out also acts."""
         async with self._database.unit_of_work() as connection:
             rows = await doubts.claims(connection, index.generation)
             if not rows:
@@ -53,7 +53,7 @@ class PostgresDoubts:
             if found is None:
                 return None
             if row["building"]:
-                # Its job finds out, and fails: what it counted as built is not there.
+                # Abandoned, so that its job notices and fails: points that it counted as built are missing.
                 await rebuilds.abandon(connection, index.tenant, index.collection, row["building_job"])
             elif not await doubts.doubt(connection, index.generation, found):
                 return found
@@ -69,7 +69,7 @@ class PostgresDoubts:
         return found
 
     async def age(self) -> Age:
-        """How far Postgres has gone, and in which copy of it."""
+        """The highest number that Postgres has given out, and the identity of this copy of the database."""
         try:
             async with self._database.connection() as connection:
                 row = await doubts.age(connection)
@@ -78,7 +78,7 @@ class PostgresDoubts:
         return Age(row["number"], f"{row['file']} {row['constraints']} {row['started']}")
 
     async def pass_number(self, number: int) -> None:
-        """Give only higher numbers from now on."""
+        """Give out only higher numbers from now on."""
         async with self._database.connection() as connection:
             await doubts.pass_number(connection, number)
 
@@ -87,7 +87,7 @@ class PostgresDoubts:
 
 
 async def changed(connection: "Connection", generation: int, version: int = 0) -> Change:
-    """Count a write to the catalogue that the index is to follow; the last statement of its transaction."""
+    """Count a catalogue write that the index is to follow; must be the last statement of its transaction."""
     row = await doubts.changed(connection, generation, version)
     return Change(row["incarnation"], row["change"])
 
@@ -97,7 +97,7 @@ def _claim(row: asyncpg.Record) -> Claim:
 
 
 def _rebuild(index: IndexName, why: Doubt) -> submit.NewJob:
-    """What `welip collections rebuild` submits; its owner sees why in the job's metadata."""
+    """The job that `welip collections rebuild` would submit, with the reason in its metadata."""
     return submit.NewJob(
         id=uuids.uuid7(),
         tenant=index.tenant,

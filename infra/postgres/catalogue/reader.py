@@ -1,4 +1,4 @@
-"""The catalogue as a reader: which collections and documents exist."""
+"""The catalogue for readers: which collections and documents exist."""
 
 from collections.abc import Sequence
 
@@ -23,13 +23,13 @@ class PostgresCatalogueReader:
         return collection_record(row)
 
     async def current(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, str]:
-        """The content hash that the points of each of these documents have now."""
+        """The content hash of each document's current points."""
         async with self._database.connection() as connection:
             rows = await catalogue.current(connection, tenant, name, ids)
         return {row["id"]: stamp(row["content_hash"], row["written"]) for row in rows}
 
     async def documents(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, StoredDocument]:
-        """The known ones among `ids` that are not deleted."""
+        """The documents among `ids` that exist and are not deleted."""
         async with self._database.connection() as connection:
             rows = await catalogue.documents(connection, tenant, name, ids)
         return {row["id"]: document_record(row) for row in rows}

@@ -1,4 +1,4 @@
-"""The catalogue's part in indexing a collection again: which index is being filled, what it lacks, and the swap."""
+"""The catalogue's part in rebuilding a collection: which index is being filled, what it lacks, and the swap."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from schemas.errors import Conflict
 
 
 class PostgresRebuildCatalogue:
-    """Indexes that are being built, of all tenants."""
+    """The indexes being built, of all tenants."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -21,7 +21,7 @@ class PostgresRebuildCatalogue:
     async def start_building(
         self, job: UUID, tenant: str, name: str, given: Mapping[str, Any], *, encoder: str, embedder: str | None
     ) -> IndexRecord:
-        """A new index of the collection, to be filled by the job. Raises `Conflict`, `InvalidInput`, `NotFound`."""
+        """A new index of the collection, for the job to fill. Raises `Conflict`, `InvalidInput`, `NotFound`."""
         async with self._database.unit_of_work() as connection:
             row = await alone(connection, tenant, name)
             if row["building"] is None or row["building_job"] != job:
@@ -48,7 +48,7 @@ class PostgresRebuildCatalogue:
     async def unbuilt(
         self, tenant: str, name: str, generation: int, *, after: str = "", last: str | None = None, limit: int
     ) -> list[Unbuilt]:
-        """Documents that the index lacks, in order of their ids."""
+        """The documents that the index lacks, in order of their ids."""
         async with self._database.connection() as connection:
             rows = await rebuilds.unbuilt(connection, tenant, name, generation, after, last, limit)
         return [
@@ -66,7 +66,7 @@ class PostgresRebuildCatalogue:
     async def built(
         self, tenant: str, name: str, generation: int, documents: Sequence[tuple[str, int, int]]
     ) -> Recorded:
-        """Note what the index has, if it is still being built."""
+        """Record what the index holds, if it is still being built. `documents`: (id, version, chunks)."""
         async with self._database.unit_of_work() as connection:
             row = await catalogue.hold(connection, tenant, name)
             if row is None or row["building"] != generation:
@@ -78,12 +78,12 @@ class PostgresRebuildCatalogue:
         return Recorded(Standing.NAMED, generation, frozenset(done), versions(rows), change=change)
 
     async def seal(self, tenant: str, name: str, generation: int, seconds: float) -> None:
-        """Make writers wait, at most for that long."""
+        """Make writers wait, for at most this many seconds."""
         async with self._database.connection() as connection:
             await rebuilds.seal(connection, tenant, name, generation, seconds)
 
     async def swap(self, tenant: str, name: str, generation: int) -> bool:
-        """Search in the index that was built, unless it lacks a document."""
+        """Search in the new index from now on, unless it lacks a document; returns whether it was swapped in."""
         async with self._database.unit_of_work() as connection:
             row = await rebuilds.alone(connection, tenant, name)
             if row is None or row["building"] != generation:
@@ -94,6 +94,6 @@ class PostgresRebuildCatalogue:
         return True
 
     async def abandon(self, tenant: str, name: str, job: UUID | None = None) -> None:
-        """End the build of the job, or of one that has ended."""
+        """Stop the build of this job, or one whose job has ended."""
         async with self._database.connection() as connection:
             await rebuilds.abandon(connection, tenant, name, job)

@@ -1,4 +1,4 @@
-"""What the parts of the catalogue share: records made of rows, the row that is locked, settings that are merged."""
+"""What the parts of the catalogue share: records made from rows, the locked row, merged settings."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def collection_record(row: asyncpg.Record) -> CollectionRecord:
-    """A collection, from a row of `catalogue.collection`."""
+    """A collection from a row of `catalogue.collection`."""
     building = None
     if row["building"] is not None:
         building = IndexRecord(
@@ -60,7 +60,7 @@ def document_record(row: asyncpg.Record) -> StoredDocument:
 
 
 def versions(rows: Sequence[asyncpg.Record]) -> list[DocumentVersion]:
-    """What holds of documents, from rows of `catalogue.now`."""
+    """The current versions of documents, from rows of `catalogue.now`."""
 
     def kept(row: asyncpg.Record) -> str | None:
         written_now = row["written"] == row["version"]
@@ -79,7 +79,7 @@ def absent(name: str) -> NotFound:
 
 
 async def alone(connection: "Connection", tenant: str, name: str) -> asyncpg.Record:
-    """The collection's row, which nobody else holds to the end of the transaction. Raises `NotFound`."""
+    """The collection's row, locked exclusively until the end of the transaction. Raises `NotFound`."""
     row = await rebuilds.alone(connection, tenant, name)
     if row is None:
         raise absent(name)
@@ -87,7 +87,7 @@ async def alone(connection: "Connection", tenant: str, name: str) -> asyncpg.Rec
 
 
 def changed_settings(settings: CollectionSettings, given: Mapping[str, Any]) -> CollectionSettings:
-    """Settings with `given` merged in. Raises `InvalidInput` (`settings_invalid`) naming the field."""
+    """The settings with `given` merged in. Raises `InvalidInput` (`settings_invalid`), which names the field."""
     try:
         return settings.changed(given)
     except ValidationError as error:
@@ -98,5 +98,5 @@ def changed_settings(settings: CollectionSettings, given: Mapping[str, Any]) -> 
 
 @lru_cache(maxsize=16)
 def stored_settings(text: str) -> CollectionSettings:
-    """A collection's settings from its row. A question reads them first, and a megabyte of words takes 20 ms."""
+    """A collection's settings from its row. Cached: every question needs them, and a megabyte of words takes 20 ms."""
     return CollectionSettings.model_validate_json(text, context=STORED)

@@ -1,4 +1,4 @@
-"""The catalogue as indexing jobs write it. Each change is one transaction, and the fence of what it says."""
+"""The catalogue as indexing jobs write it. Each change is one transaction, which fences off stale jobs."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class _SourceLostError(Exception):
-    """Ends a transaction that would name a blob which is gone."""
+    """Ends a transaction that would name a blob that is gone."""
 
 
 class PostgresCatalogueWriter:
@@ -47,7 +47,7 @@ class PostgresCatalogueWriter:
         encoder: str,
         embedder: str | None,
     ) -> tuple[CollectionRecord, int]:
-        """The collection, made if need be and `settings` are given, and the job's version.
+        """The collection and the job's version; with `settings`, a missing collection is created.
 
         Raises `NotFound`, and `Conflict` when the tenant has as many collections as it may.
         """
@@ -72,28 +72,28 @@ class PostgresCatalogueWriter:
         return collection_record(row), version
 
     async def touch(self, tenant: str, name: str, version: int, hashes: Mapping[str, str]) -> set[str]:
-        """Raise the versions of those with this content hash; their ids."""
+        """Raise the versions of the documents that still have this content hash; returns their ids."""
         async with self._database.connection() as connection:
             return await catalogue.touch(connection, tenant, name, version, list(hashes), list(hashes.values()))
 
     async def add_fields(self, tenant: str, name: str, fields: Collection[str]) -> None:
-        """Metadata fields that documents are about to have."""
+        """Register metadata fields that documents are about to have."""
         if fields:
             async with self._database.connection() as connection:
                 await catalogue.add_fields(connection, tenant, name, sorted(fields)[:1000])
 
     async def expect_source(self, blob: str, job: UUID) -> None:
-        """Say that the job is about to write a blob of parsed texts."""
+        """Announce that the job is about to write a blob of parsed texts."""
         async with self._database.connection() as connection:
             await catalogue.expect_source(connection, blob, job)
 
     async def standing(self, tenant: str, name: str, generation: int, version: int) -> Standing:
-        """The present state of the index for a job of `version`."""
+        """The present state of the index, as a job of `version` sees it."""
         async with self._database.connection() as connection:
             return _standing(await catalogue.standing(connection, tenant, name), generation, version)
 
     async def settled(self, tenant: str, name: str, version: int, ids: Sequence[str]) -> bool:
-        """Whether this or a higher version has spoken about each of the documents."""
+        """Whether a job of this or a higher version has spoken about each of the documents."""
         async with self._database.connection() as connection:
             rows = await catalogue.now(connection, tenant, name, ids)
         return {row["id"] for row in rows if row["version"] >= version} >= set(ids)
@@ -101,7 +101,7 @@ class PostgresCatalogueWriter:
     async def record(
         self, tenant: str, name: str, generation: int, version: int, documents: Sequence[StoredDocument]
     ) -> Recorded:
-        """Let documents of one source blob hold, unless jobs that were planned later have written them."""
+        """Make documents from one source blob current, except those that a later-planned job has written."""
         try:
             async with self._database.unit_of_work() as connection:
                 standing = _standing(await catalogue.hold(connection, tenant, name), generation, version)
@@ -123,7 +123,7 @@ class PostgresCatalogueWriter:
         return Recorded(Standing.NAMED, generation, as_wanted, versions(now), added=added, change=change)
 
     async def forget(self, tenant: str, name: str, version: int, ids: Sequence[str]) -> Recorded:
-        """Delete documents. Raises `NotFound` when there is no such collection."""
+        """Delete documents. Raises `NotFound` when the collection does not exist."""
         async with self._database.unit_of_work() as connection:
             row = await catalogue.hold(connection, tenant, name)
             if row is None:
@@ -139,19 +139,19 @@ class PostgresCatalogueWriter:
         return Recorded(Standing.NAMED, row["generation"], known, now, change=change)
 
     async def drop(self, tenant: str, name: str, *, made_before: datetime) -> None:
-        """Remove a collection that was made before that time, with its documents."""
+        """Remove a collection that was created before `made_before`, with its documents."""
         async with self._database.unit_of_work() as connection:
             born = await catalogue.drop(connection, tenant, name, made_before)
             if born is not None:
                 await catalogue.drop_sources(connection, f"{tenant}/collections/{name}/{born}")
 
     async def leftovers(self, tenant: str, name: str) -> list[int]:
-        """Generations that no collection names."""
+        """The generations that no collection names."""
         async with self._database.connection() as connection:
             return await catalogue.leftovers(connection, tenant, name)
 
     async def let_go(self, tenant: str, name: str, generation: int) -> None:
-        """Say that a leftover's index is dropped."""
+        """Record that a leftover generation's index has been dropped."""
         async with self._database.connection() as connection:
             await catalogue.let_go(connection, tenant, name, generation)
 
@@ -159,7 +159,7 @@ class PostgresCatalogueWriter:
     async def hold(
         self, tenant: str, name: str, generation: int, *, dimension: int | None, learned: bool
     ) -> AsyncIterator[bool]:
-        """Let nothing make the generation a leftover while the block runs. Raises `Conflict`."""
+        """Keep the generation from becoming a leftover in the block; yields whether it is named. Raises `Conflict`."""
         async with self._database.unit_of_work() as connection:
             row = await catalogue.hold(connection, tenant, name)
             named = row is not None and generation in (row["generation"], row["building"])
@@ -176,7 +176,7 @@ class PostgresCatalogueWriter:
             yield named
 
     async def change(self, tenant: str, name: str, given: Mapping[str, Any]) -> None:
-        """Merge settings into both indexes', as far as they shape no vectors. Raises `InvalidInput`, `NotFound`."""
+        """Merge settings that do not shape vectors into those of both indexes. Raises `InvalidInput`, `NotFound`."""
         async with self._database.unit_of_work() as connection:
             row = await alone(connection, tenant, name)
             for index, settings in ("generation", "settings"), ("building", "building_settings"):

@@ -1,4 +1,4 @@
-"""Owners change their minds: a whole tree of jobs is cancelled in one statement."""
+"""Owners cancel jobs: one statement cancels a whole tree."""
 
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -9,9 +9,8 @@ if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
 # Jobs without a worker end at once. Running ones are marked, and their worker learns of it at its next heartbeat. The
-# root
-# must be the tenant's and, in the first pass ($3 false), live. A later pass takes what is not marked yet: children of a
-# fan-out that committed while the pass before waited for the parent's row, and so were not in its snapshot.
+# root must be the tenant's and, in the first pass ($3 false), live. A later pass takes what is not marked yet: children
+# of a fan-out that committed while the previous pass waited for the parent's row, and so were not in its snapshot.
 CANCEL: Final = f"""
 WITH RECURSIVE tree AS (
     SELECT id FROM job WHERE id = $1 AND tenant = $2 AND ($3 OR state IN ('queued', 'running', 'retry_wait'))
@@ -38,7 +37,7 @@ SELECT id, state, parent FROM moved
 
 
 async def cancel(connection: "Connection", job_id: UUID, tenant: str) -> tuple[bool, set[UUID]]:
-    """Whether the job was live, and the parents (outside the tree too) that may go on now."""
+    """Whether the job was live, and the parents (outside the tree too) that may now continue."""
     rows = await connection.fetch(CANCEL, job_id, tenant, False)
     more = rows
     while more:

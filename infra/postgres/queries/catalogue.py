@@ -1,7 +1,7 @@
-"""Which collections and documents exist, and which version of each document holds.
+"""Which collections and documents exist, and which version of each document is current.
 
-Writers of documents hold the collection's row `FOR SHARE`. To drop it or give it another index, it is held exclusively.
-So a write finds the collection unchanged, or not at all. Of documents, rows are locked in the order of their ids.
+Writers of documents lock the collection's row `FOR SHARE`; dropping it or giving it another index locks it exclusively.
+So a write finds the collection unchanged, or not at all. Document rows are locked in the order of their ids.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from schemas.collections import MAX_COLLECTIONS
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-# In how many chunks the index that is searched has a document: one that was built may have others than were written.
+# How many chunks of a document are in the searched index; a rebuild may make more or fewer than the first writing did.
 CHUNKS: Final = """
 CASE WHEN (d.built_generation, d.built_version) = (c.generation, d.written) THEN d.built_chunks ELSE d.chunks END
 """
 
-# Collections with the sums over their documents. `building_job` while that job lives: one that was cancelled leaves its
-# index behind for the next job of the collection to remove.
+# Collections with sums over their documents. `building_job` is given only while that job lives; a cancelled one leaves
+# its index for the next job of the collection to remove.
 SUMMED: Final = f"""
 c.name, c.generation, c.created_at, g.doubt, g.encoder, g.embedder, g.dimension, g.learned, j.id AS building_job, sums.*
 FROM chosen c JOIN generation g ON g.id = c.generation LEFT JOIN generation b ON b.id = c.building
@@ -34,13 +34,13 @@ CROSS JOIN LATERAL (
 ) sums
 """
 
-# A page of a tenant's collections by name, without what may be large: settings and fields.
+# A page of a tenant's collections by name, without settings and fields, which may be large.
 COLLECTIONS: Final = f"""
 WITH chosen AS (SELECT * FROM collection WHERE tenant = $1 AND name > $2 ORDER BY name LIMIT $3)
 SELECT {SUMMED} ORDER BY c.name
 """
 
-# One collection with all that is known of it.
+# One collection with everything known about it.
 WHOLE_COLLECTION: Final = f"""
 WITH chosen AS (SELECT * FROM collection WHERE tenant = $1 AND name = $2)
 SELECT c.fields, g.settings, b.settings AS building_settings, {SUMMED}
@@ -57,7 +57,7 @@ FROM collection c JOIN generation g ON g.id = c.generation LEFT JOIN generation 
 WHERE c.tenant = $1 AND c.name = $2
 """
 
-# Whether a collection holds any document; no row when there is no such collection.
+# Whether a collection has any documents; no row when it does not exist.
 IS_EMPTY: Final = """
 SELECT NOT EXISTS (
     SELECT 1 FROM document d WHERE d.tenant = c.tenant AND d.collection = c.name AND NOT d.deleted
@@ -65,11 +65,11 @@ SELECT NOT EXISTS (
 FROM collection c WHERE c.tenant = $1 AND c.name = $2
 """
 
-# Collections of one tenant are made one after the other, so that no two take the last place.
+# Collections of one tenant are created one after the other, so that no two take the last place.
 TURN_TO_MAKE: Final = "SELECT pg_advisory_xact_lock(hashtextextended('collections of ' || $1, 0))"
 HAS_ROOM: Final = "SELECT count(*) < $2 FROM collection WHERE tenant = $1"
 
-# A collection with its first index, unless another job is just making it.
+# A collection with its first index, unless another job is creating it at the moment.
 MAKE: Final = """
 WITH made AS (
     INSERT INTO collection (tenant, name, born, generation)
@@ -80,8 +80,8 @@ INSERT INTO generation (id, tenant, collection, settings, encoder, embedder)
 SELECT generation, $1, $2, $3::json, $4, $5 FROM made
 """
 
-# An indexing job's version: drawn once and kept in its row, so that a repeat has the same. Drawn again when the
-# collection is younger: what the job did before went with an earlier one of that name.
+# An indexing job's version: drawn once and kept in its row, so that a repeat has the same one. It is drawn again when
+# the collection is younger: what the job did before went with an earlier collection of that name.
 VERSION: Final = """
 WITH drawn AS (
     UPDATE job SET carry = json_build_object('version', nextval('indexing_number'))
@@ -100,7 +100,7 @@ SELECT id, written, content_hash FROM document
 WHERE tenant = $1 AND collection = $2 AND id = ANY($3::text[]) AND NOT deleted
 """
 
-# The same content again: older jobs that are still at work on these documents come too late from now on.
+# The same content again: older jobs that are still working on these documents come too late from now on.
 TOUCH: Final = """
 WITH held AS (
     SELECT d.id FROM document d JOIN unnest($4::text[], $5::text[]) AS g(id, content_hash)
@@ -111,7 +111,7 @@ UPDATE document d SET version = greatest(version, $3) FROM held
 WHERE d.tenant = $1 AND d.collection = $2 AND d.id = held.id RETURNING d.id
 """
 
-# Metadata fields seen for the first time, as long as there is room for them.
+# Metadata fields seen for the first time, as far as there is room for them.
 ADD_FIELDS: Final = """
 UPDATE collection SET fields = fields || array(
     SELECT DISTINCT field FROM unnest($3::text[]) AS field WHERE field <> ALL(fields) LIMIT 1000 - cardinality(fields)
@@ -119,17 +119,17 @@ UPDATE collection SET fields = fields || array(
 WHERE tenant = $1 AND name = $2 AND NOT fields @> $3::text[] AND cardinality(fields) < 1000
 """
 
-# Parsed texts are garbage until a document names them: what breaks off in between is deleted a day later, or when the
-# job has ended.
+# Parsed texts are garbage until a document names them. What is interrupted in between is deleted a day later, or after
+# the job has ended.
 EXPECT_SOURCE: Final = """
 INSERT INTO blob_garbage (blob, due_at, job_id) VALUES ($1, now() + interval '1 day', $2)
 ON CONFLICT (blob) DO UPDATE SET due_at = excluded.due_at, again_at = NULL, job_id = excluded.job_id
 """
 
-# Whether documents name these texts already.
+# Whether documents already name these texts.
 SOURCE_NAMED: Final = "SELECT EXISTS (SELECT 1 FROM document WHERE source_blob = $1)"
 
-# Documents name them from now on. No row, or one without a job: they waited too long, and are gone or just going.
+# Documents name them from now on. Without a row, or without a job in it, they waited too long and are gone or going.
 NAME_SOURCE: Final = "DELETE FROM blob_garbage WHERE blob = $1 AND job_id IS NOT NULL RETURNING blob"
 
 STANDING: Final = """
@@ -138,8 +138,8 @@ WHERE tenant = $1 AND name = $2
 """
 HOLD: Final = f"{STANDING} FOR SHARE"
 
-# The fence: a version takes a document's row unless a higher one has spoken. Repeating it changes nothing. Of jobs that
-# write one new id at once, the row's first writer alone is said to have `added` it.
+# The fence: a version takes a document's row unless a higher one has spoken. Repeating it changes nothing. If several
+# jobs write one new id at once, only the first writer of the row has `added` it.
 RECORD: Final = """
 INSERT INTO document (tenant, collection, id, version, written, added, content_hash, chunks, bytes, source_blob,
                       source_offset, source_bytes)
@@ -157,8 +157,8 @@ WHERE document.version <= excluded.version
 RETURNING document.id, old.source_blob
 """
 
-# A deleted document leaves its row behind for a day, so that an older job does not bring it back. A repeat finds what
-# it deleted by the number of chunks, which stays.
+# A deleted document's row stays for a day, so that an older job does not bring the document back. The number of chunks
+# stays too, so that a repeat recognises what it deleted.
 FORGET: Final = """
 INSERT INTO document (tenant, collection, id, version, written, deleted, content_hash, chunks, bytes)
 SELECT $1, $2, g.id, $3, $3, true, '', 0, 0 FROM unnest($4::text[]) AS g(id) ORDER BY g.id
@@ -170,13 +170,13 @@ RETURNING document.id, old.source_blob,
     coalesce(NOT old.deleted OR (old.version = $3 AND old.chunks > 0), false) AS was_there
 """
 
-# What holds of documents.
+# The current state of documents.
 NOW: Final = """
 SELECT id, version, written, added, content_hash, deleted FROM document
 WHERE tenant = $1 AND collection = $2 AND id = ANY($3::text[])
 """
 
-# Two transactions that take the last two documents off one blob must not both see the other's: they take turns.
+# Two transactions that remove the last two documents from a blob must each see the other's, so they take turns.
 TURN: Final = """
 SELECT pg_advisory_xact_lock(hashtextextended(blob, 0)) FROM (SELECT unnest($1::text[]) AS blob ORDER BY 1) AS given
 """
@@ -188,8 +188,8 @@ SELECT blob FROM unnest($1::text[]) AS blob WHERE NOT EXISTS (SELECT 1 FROM docu
 ON CONFLICT DO NOTHING
 """
 
-# Waits for the writers of the moment. The documents go in a statement after it, which sees what these have written.
-# A collection made after the job began is another one, which a repeat must not take for the one it dropped.
+# Waits for current writers. The documents are removed by a later statement, which sees what these have written. A
+# collection created after the job began is another one, which a repeat must not mistake for the one it dropped.
 DROP: Final = "DELETE FROM collection WHERE tenant = $1 AND name = $2 AND created_at < $3 RETURNING born"
 DROP_DOCUMENTS: Final = "DELETE FROM document WHERE tenant = $1 AND collection = $2"
 DROP_SOURCES: Final = "INSERT INTO blob_garbage (blob) VALUES ($1) ON CONFLICT (blob) DO UPDATE SET due_at = now()"
@@ -201,7 +201,7 @@ SELECT id FROM generation g WHERE tenant = $1 AND collection = $2 AND NOT EXISTS
 """
 LET_GO: Final = "DELETE FROM generation WHERE id = $1 AND tenant = $2 AND collection = $3"
 
-# The arms of an index that is about to be made, or was: the first ones hold.
+# The arms of an index that is about to be created, or already was: the first ones recorded hold.
 ARMS: Final = """
 UPDATE generation SET dimension = coalesce(dimension, $2), learned = learned OR (dimension IS NULL AND $3)
 WHERE id = $1 RETURNING dimension, learned
@@ -214,17 +214,17 @@ async def collections(connection: "Connection", tenant: str, after: str | None, 
 
 
 async def whole_collection(connection: "Connection", tenant: str, name: str) -> asyncpg.Record | None:
-    """The same of one, with fields and settings, also of what is being built; None when there is no such collection."""
+    """One collection, also with fields, settings and the index being built; None when it does not exist."""
     return await connection.fetchrow(WHOLE_COLLECTION, tenant, name)
 
 
 async def collection(connection: "Connection", tenant: str, name: str) -> asyncpg.Record | None:
-    """None when there is no such collection."""
+    """The collection with both indexes; None when it does not exist."""
     return await connection.fetchrow(COLLECTION, tenant, name)
 
 
 async def is_empty(connection: "Connection", tenant: str, name: str) -> bool | None:
-    """None when there is no such collection."""
+    """Whether the collection has no documents; None when it does not exist."""
     row = await connection.fetchrow(IS_EMPTY, tenant, name)
     return None if row is None else bool(row["empty"])
 
@@ -232,9 +232,9 @@ async def is_empty(connection: "Connection", tenant: str, name: str) -> bool | N
 async def make(
     connection: "Connection", tenant: str, name: str, settings: str, encoder: str, embedder: str | None
 ) -> bool:
-    """Make the collection unless it exists by now, in the caller's transaction. `settings` is a JSON text.
+    """Create the collection unless it exists by now, in the caller's transaction. `settings` is a JSON text.
 
-    False, and nothing is made, when the tenant has as many as it may.
+    Returns False, without creating anything, when the tenant has as many as it may.
     """
     await connection.execute(TURN_TO_MAKE, tenant)
     if not await connection.fetchval(HAS_ROOM, tenant, MAX_COLLECTIONS):
@@ -250,19 +250,19 @@ async def version(connection: "Connection", job: UUID, born: int) -> int | None:
 
 
 async def documents(connection: "Connection", tenant: str, name: str, ids: Sequence[str]) -> list[asyncpg.Record]:
-    """The known ones that are not deleted."""
+    """The documents that exist and are not deleted."""
     return await connection.fetch(DOCUMENTS, tenant, name, ids)
 
 
 async def current(connection: "Connection", tenant: str, name: str, ids: Sequence[str]) -> list[asyncpg.Record]:
-    """`id`, `written`, `content_hash` of the known ones that are not deleted."""
+    """`id`, `written`, `content_hash` of the documents that exist and are not deleted."""
     return await connection.fetch(CURRENT, tenant, name, ids)
 
 
 async def touch(
     connection: "Connection", tenant: str, name: str, version: int, ids: Sequence[str], hashes: Sequence[str]
 ) -> set[str]:
-    """The ids of those that had this content."""
+    """Raise the versions of documents that have this content; returns their ids."""
     return {row["id"] for row in await connection.fetch(TOUCH, tenant, name, version, ids, hashes)}
 
 
@@ -272,7 +272,7 @@ async def add_fields(connection: "Connection", tenant: str, name: str, fields: S
 
 
 async def expect_source(connection: "Connection", blob: str, job: UUID) -> None:
-    """Say that the job is about to write the blob."""
+    """Announce that the job is about to write the blob."""
     await connection.execute(EXPECT_SOURCE, blob, job)
 
 
@@ -282,26 +282,26 @@ async def source_named(connection: "Connection", blob: str) -> bool:
 
 
 async def name_source(connection: "Connection", blob: str) -> bool:
-    """Whether the blob was expected; it no longer is."""
+    """Whether the blob was expected; from now on it is not."""
     return await connection.fetchval(NAME_SOURCE, blob) is not None
 
 
 async def standing(connection: "Connection", tenant: str, name: str) -> asyncpg.Record | None:
-    """`born`, `generation`, `building`, `sealed` of the moment; None when there is no such collection."""
+    """The present `born`, `generation`, `building`, `sealed`; None when there is no such collection."""
     return await connection.fetchrow(STANDING, tenant, name)
 
 
 async def hold(connection: "Connection", tenant: str, name: str) -> asyncpg.Record | None:
-    """The same, and it stays so to the end of the transaction."""
+    """The same, locked so that it stays so until the end of the transaction."""
     return await connection.fetchrow(HOLD, tenant, name)
 
 
 async def record(
     connection: "Connection", tenant: str, name: str, version: int, blob: str, rows: Sequence[tuple[Any, ...]]
 ) -> list[asyncpg.Record]:
-    """Write `(id, content_hash, chunks, bytes, source_offset, source_bytes)`.
+    """Write rows of `(id, content_hash, chunks, bytes, source_offset, source_bytes)`.
 
-    `id` of those no higher version has, and `source_blob`, the one they had.
+    Returns `id` of those without a higher version, and `source_blob`, the blob that they named before.
     """
     columns = [list(column) for column in zip(*rows, strict=True)]
     return await connection.fetch(RECORD, tenant, name, version, blob, *columns)
@@ -310,23 +310,23 @@ async def record(
 async def forget(
     connection: "Connection", tenant: str, name: str, version: int, ids: Sequence[str]
 ) -> list[asyncpg.Record]:
-    """`id` of those no higher version has, `source_blob`, the one they had, and whether each `was_there`."""
+    """`id` of those without a higher version, `source_blob` that they named, and whether each `was_there`."""
     return await connection.fetch(FORGET, tenant, name, version, ids)
 
 
 async def now(connection: "Connection", tenant: str, name: str, ids: Sequence[str]) -> list[asyncpg.Record]:
-    """`id`, `version`, `written`, `added`, `content_hash`, `deleted` of the known ones."""
+    """`id`, `version`, `written`, `added`, `content_hash`, `deleted` of the documents that exist."""
     return await connection.fetch(NOW, tenant, name, ids)
 
 
 async def let_sources_go(connection: "Connection", blobs: Sequence[str]) -> None:
-    """Leave to be deleted those that no document names any more; in the transaction that took documents off them."""
+    """Mark blobs that no document names any more for deletion; in the transaction that removed the documents."""
     await connection.execute(TURN, blobs)
     await connection.execute(LET_SOURCES_GO, blobs)
 
 
 async def drop(connection: "Connection", tenant: str, name: str, made_before: datetime) -> int | None:
-    """Remove the collection and its documents, in the caller's transaction. When it was `born`, if it was there."""
+    """Remove the collection and its documents, in the caller's transaction. Returns its `born` if it existed."""
     born: int | None = await connection.fetchval(DROP, tenant, name, made_before)
     if born is not None:
         await connection.execute(DROP_DOCUMENTS, tenant, name)
@@ -334,24 +334,24 @@ async def drop(connection: "Connection", tenant: str, name: str, made_before: da
 
 
 async def drop_sources(connection: "Connection", folder: str) -> None:
-    """Leave all of a collection's texts to be deleted."""
+    """Mark all of a collection's texts for deletion."""
     await connection.execute(DROP_SOURCES, folder)
 
 
 async def leftovers(connection: "Connection", tenant: str, name: str) -> list[int]:
-    """Generations that their collection does not name."""
+    """The generations that the collection does not name."""
     return [row["id"] for row in await connection.fetch(LEFTOVERS, tenant, name)]
 
 
 async def let_go(connection: "Connection", tenant: str, name: str, generation: int) -> None:
-    """Forget a generation."""
+    """Remove a generation's row."""
     await connection.execute(LET_GO, generation, tenant, name)
 
 
 async def arms(
     connection: "Connection", generation: int, dimension: int | None, learned: bool
 ) -> tuple[int | None, bool]:
-    """The dimension and the learned arm that the generation has from now on."""
+    """The dimension and learned arm of the generation, which are fixed from now on."""
     row = await connection.fetchrow(ARMS, generation, dimension, learned)
     assert row is not None
     return row["dimension"], row["learned"]

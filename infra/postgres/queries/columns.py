@@ -1,4 +1,4 @@
-"""Rows as dataclasses: a statement takes its columns and their types from the fields, which name each column once."""
+"""Rows as dataclasses: a statement takes its columns and their types from the fields, so each is named only once."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -14,24 +14,24 @@ TYPES: Final[dict[Any, str]] = {UUID: "uuid", str: "text", int: "int", float: "f
 
 
 def names(row: type, *, but: Sequence[str] = ()) -> tuple[str, ...]:
-    """The fields of a row, in their order, without some."""
+    """The fields of a row, in order, except those in `but`."""
     return tuple(field.name for field in fields(row) if field.name not in but)
 
 
 def given(row: type, columns: Sequence[str]) -> str:
-    """`unnest($1::uuid[], ...) AS given(id, ...)`: many rows as one argument a column."""
+    """`unnest($1::uuid[], ...) AS given(id, ...)`: many rows, passed as one array per column."""
     hints = get_type_hints(row, include_extras=True)
     arguments = ", ".join(f"${n}::{_type(hints[name])}[]" for n, name in enumerate(columns, start=1))
     return f"unnest({arguments}) AS given({', '.join(columns)})"
 
 
 def arguments(rows: Sequence[Any], columns: Sequence[str]) -> list[tuple[Any, ...]]:
-    """What belongs to `given`: for each column the values of all rows."""
+    """The arguments for `given`: for each column, the values of all rows."""
     return list(zip(*map(attrgetter(*columns), rows), strict=True)) if rows else [() for _ in columns]
 
 
 def _type(hint: Any) -> str:
-    """The Postgres type of a field: what its annotation says, or what fits its Python type."""
+    """The Postgres type of a field: from its annotation, or from its Python type."""
     if get_origin(hint) is Annotated:
         return str(get_args(hint)[1])
     known = [part for part in get_args(hint) if part is not type(None)]

@@ -1,4 +1,4 @@
-"""Dead letters: kept, looked at, requeued or dropped. A tenant sees its jobs' letters, an operator messages' too."""
+"""Dead letters are kept, read, requeued or dropped. A tenant sees its jobs' letters, an operator also messages'."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 COLUMNS: Final = """l.id, l.source, l.job_id, l.kind, l.stage, l.reason, l.error, l.topic, l.partition, l."offset",
     octet_length(l.payload) AS bytes, l.created_at, l.requeued_at, l.requeued_as"""
 
-# Whose letters these are. A message belongs to no tenant: only an operator sees it.
+# Which letters the caller may see. A message belongs to no tenant, so only an operator sees it.
 SEEN: Final = "(l.tenant = $1 OR ($2::bool AND l.source = 'message' AND l.tenant IS NULL))"
 
-# Messages that could not be read. The same bytes at the same place are one letter, however often they are read.
+# Messages that could not be read. The same bytes at the same offset are one letter, however often they are read.
 KEEP: Final = """
 INSERT INTO dead_letter (source, topic, partition, "offset", payload, digest, reason, error)
 SELECT 'message', * FROM unnest($1::text[], $2::int[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[], $7::json[])
@@ -27,7 +27,7 @@ ON CONFLICT (topic, partition, "offset", digest) WHERE source = 'message' DO NOT
 RETURNING id
 """
 
-# A page of letters, newest first: ids are UUIDv7. $6 is whether requeued ones are among them.
+# A page of letters, newest first: ids are UUIDv7. $6 says whether requeued ones are included.
 LETTERS: Final = f"""
 SELECT {COLUMNS} FROM dead_letter l
 WHERE {SEEN} AND ($3::text IS NULL OR l.kind = $3) AND ($4::text IS NULL OR l.reason = $4)
@@ -35,7 +35,7 @@ WHERE {SEEN} AND ($3::text IS NULL OR l.kind = $3) AND ($4::text IS NULL OR l.re
 ORDER BY l.id DESC LIMIT $8
 """
 
-# One letter with its payload: a message's bytes, or the input of the job.
+# One letter with its payload: a message's bytes, or the job's input.
 LETTER: Final = f"""
 SELECT {COLUMNS}, l.payload, job.input FROM dead_letter l LEFT JOIN job ON job.id = l.job_id
 WHERE {SEEN} AND l.id = $3
@@ -50,13 +50,13 @@ up AS (
     SELECT job.id, job.parent, job.kind, job.state FROM up JOIN job ON job.id = up.parent
 )"""
 
-# The job that was submitted, of which a letter tells: why it could not be requeued.
+# The submitted job that a letter stems from, to say why it could not be requeued.
 ROOT: Final = f"WITH RECURSIVE {UP} SELECT id, kind, state FROM up WHERE parent IS NULL"
 
-# A job ends once, so a letter comes back as a new job: a copy of the submitted one, which does all of its work again.
-# So every letter below that one is covered by the copy and is marked with it. Its row's lock lets one at a time do
-# this, and is taken before the letters': two letters of one tree make one job and cannot deadlock. While the submitted
-# job lives nothing is made; nor for a kind without a first stage here ($4, $5).
+# A job ends only once, so a letter comes back as a new job: a copy of the submitted one, which repeats all of its work.
+# The copy covers every letter in the tree of the submitted job, so all are marked with it. The lock on that job's row
+# admits one requeue at a time. It is taken before the letters' locks, so two letters of one tree make one job and
+# cannot deadlock. Nothing is made while the submitted job lives, or for a kind without a first stage here ($4, $5).
 REQUEUE_JOB: Final = f"""
 WITH RECURSIVE {UP}, root AS (
     SELECT * FROM job WHERE id = (SELECT id FROM up WHERE parent IS NULL)
@@ -84,8 +84,8 @@ WITH RECURSIVE {UP}, root AS (
 SELECT made.*, (SELECT count(*) FROM marked) AS letters FROM made
 """
 
-# A message that can be read after all: what it summons to is summoned again, as the job's row has it now. A job that
-# is not queued needs no summons.
+# A message that turned out to be readable: its job is summoned again, as the row has it now. A job that is not queued
+# needs no summons.
 REQUEUE_MESSAGE: Final = """
 WITH letter AS (
     SELECT id FROM dead_letter WHERE id = $1 AND source = 'message' AND requeued_at IS NULL FOR UPDATE
@@ -99,7 +99,7 @@ UPDATE dead_letter l SET requeued_at = now(), requeued_as = summoned.id FROM let
 RETURNING l.id
 """
 
-# Dropped letters; their failed jobs stay.
+# Dropped letters; the failed jobs stay.
 DROP: Final = f"DELETE FROM dead_letter l WHERE {SEEN} AND l.id = ANY($3::uuid[]) RETURNING l.id"
 
 # How many letters wait for a decision.
@@ -108,9 +108,9 @@ WAITING: Final = "SELECT source, count(*) AS letters FROM dead_letter WHERE requ
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A message that is not a summons, where it was found, and why.
+    """A message that is not a summons: where it was found, and why it is not.
 
-    `digest`: SHA-256 of all its bytes; `error`: JSON.
+    `digest` is the SHA-256 of all its bytes, `error` is JSON.
     """
 
     topic: str
@@ -124,7 +124,7 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which letters: those of a kind, for a reason, from a source (`job`, `message`); None is any."""
+    """Which letters are wanted: those of a kind, a reason and a source (`job`, `message`); None means any."""
 
     kind: str | None = None
     reason: str | None = None
@@ -132,7 +132,7 @@ class Wanted:
 
 
 async def keep(connection: "Connection", messages: Sequence[Unreadable]) -> int:
-    """Keep messages; how many were not kept before."""
+    """Keep messages; returns how many are new."""
     rows = await connection.fetch(
         KEEP,
         [m.topic for m in messages],
@@ -181,10 +181,10 @@ async def requeue_job(
     first_stages: Mapping[str, str],
     traceparent: str | None,
 ) -> asyncpg.Record | None:
-    """Make the letter's work a new job, `job_id`; its row, and `letters`, how many it covers.
+    """Submit the letter's work again as job `job_id`; returns its row, with `letters`, how many it covers.
 
-    None when nothing was made: no such letter, requeued already, its submitted job lives, or its kind is not among
-    `first_stages`.
+    Returns None without making a job when there is no such letter, it was requeued already, its submitted job lives, or
+    the job's kind is not in `first_stages`.
     """
     return await connection.fetchrow(
         REQUEUE_JOB, letter_id, tenant, job_id, list(first_stages), list(first_stages.values()), traceparent
@@ -192,12 +192,12 @@ async def requeue_job(
 
 
 async def requeue_message(connection: "Connection", letter_id: UUID, job_id: UUID) -> bool:
-    """Summon the queued job that a message's letter names; False when it is not queued, or the letter was requeued."""
+    """Summon the queued job that a message's letter names; False if it is not queued or the letter was requeued."""
     return await connection.fetchval(REQUEUE_MESSAGE, letter_id, job_id) is not None
 
 
 async def drop(connection: "Connection", ids: Sequence[UUID], tenant: str, *, operator: bool) -> int:
-    """Delete letters; how many there were."""
+    """Delete letters; returns how many there were."""
     return len(await connection.fetch(DROP, tenant, operator, list(ids)))
 
 

@@ -1,4 +1,4 @@
-"""Claims deliveries of webhooks, a few of each destination at a time, and records their results."""
+"""Claims webhook deliveries, a few per destination at a time, and records their results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
 FAILING_DAYS: Final = 5
-"""An endpoint that accepted nothing for this long, although it was tried, is disabled."""
+"""An endpoint that was tried and accepted nothing for this many days is disabled."""
 
-# The destinations that have anything pending, each with the one that is due first: a loose index scan, one descent of
-# index webhook_delivery_pending for each, however many deliveries wait behind it.
+# The destinations with anything pending, each with its first due delivery. A loose index scan: one descent of the index
+# webhook_delivery_pending per destination, however many deliveries wait behind it.
 # https://wiki.postgresql.org/wiki/Loose_indexscan
 _HEADS: Final = """RECURSIVE head AS (
     (SELECT destination, due_at, endpoint FROM webhook_delivery
@@ -28,7 +28,7 @@ _HEADS: Final = """RECURSIVE head AS (
         WHERE state = 'pending' AND destination > head.destination ORDER BY destination, due_at LIMIT 1) next
 )"""
 
-# In how many seconds something is due for a destination that is not among $1 and whose endpoint is enabled.
+# The seconds until something is due for a destination that is not in $1 and whose endpoint is enabled.
 NEXT_DUE: Final = f"""
 WITH {_HEADS}
 SELECT extract(epoch FROM min(head.due_at) - now())::float8
@@ -36,11 +36,12 @@ FROM head LEFT JOIN webhook_endpoint e ON e.id = head.endpoint
 WHERE head.destination <> ALL($1::text[]) AND e.disabled_at IS NULL
 """
 
-# What is due, at most $4 deliveries: of each destination as many as there is room for, $3 unless $1 and $2 say another
-# number. First come the first of every idle destination, then the second ones: who has much waiting delays nobody.
-# Taking one counts the attempt and moves it out of the way for $5 seconds, a lease: should nothing be recorded by then,
-# the deliverer is dead and the delivery is due again, under the same id. Chosen rows are not locked before the choice
-# is made; a deliverer that chose the same ones meanwhile has moved or locked them, which the last look tells.
+# Due deliveries, at most $4: of each destination as many as there is room for, which is $3 unless $1 and $2 give
+# another number. The first delivery of every idle destination comes first, then the second ones, so that a destination
+# with much waiting delays nobody. Claiming counts the attempt and moves the delivery out of the way for $5 seconds, a
+# lease: if nothing is recorded by then, the deliverer is dead and the delivery is due again, under the same id. Chosen
+# rows are not locked before the choice is made. A deliverer that chose the same ones meanwhile has moved or locked
+# them, which the last check finds.
 CLAIM: Final = f"""
 WITH {_HEADS}, given AS (
     SELECT * FROM unnest($1::text[], $2::int[]) AS g(destination, room)
@@ -76,11 +77,11 @@ FROM moved LEFT JOIN webhook_endpoint e ON e.id = moved.endpoint
 LEFT JOIN tenant t ON t.id = moved.tenant AND moved.endpoint IS NULL
 """
 
-# How attempts went, and where their deliveries stand now. The fence is the lease: whoever records after the delivery
-# was taken again, replayed or ended changes nothing, but is logged. Numbers in the log go on when a replay counts the
-# attempts from the beginning. $9 is the length of leases, by which the log tells when the attempt began.
-# Endpoints are held first, against being removed: who removes one locks it before its deliveries, and so do we.
-# `gone` is final at once; an endpoint that has failed for days is `failing`; a success forgives.
+# How attempts went, and the new state of their deliveries. The lease is the fence: a result that is recorded after the
+# delivery was claimed again, replayed or ended changes nothing, but is logged. Numbers in the log continue when a
+# replay starts counting attempts anew. $9 is the length of the lease, from which the log tells when the attempt began.
+# Endpoints are locked first, because removing one locks it before its deliveries, and so must we. `gone` disables an
+# endpoint at once; one that has failed for days becomes `failing`; a success forgives.
 RECORD: Final = f"""
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::float8[], $5::int[], $6::text[], $7::text[],
@@ -129,8 +130,8 @@ FROM given LEFT JOIN moved ON moved.id = given.id AND moved.lease_until = given.
 LEFT JOIN marked ON marked.id = moved.endpoint
 """
 
-# What waits for an endpoint that was disabled for its failures will never be sent, a page at a time. What waits for one
-# that its owner disabled is kept.
+# Deliveries for an endpoint that was disabled for its failures, a page at a time; they will never be sent. Those for
+# an endpoint that its owner disabled are kept.
 END_DISABLED: Final = """
 WITH hopeless AS (
     SELECT waiting.id FROM webhook_endpoint e CROSS JOIN LATERAL (
@@ -142,13 +143,13 @@ UPDATE webhook_delivery SET state = 'failed', ended_at = now()
 WHERE id = ANY(ARRAY(SELECT id FROM hopeless)) RETURNING 1
 """
 
-# How many wait, counted up to $1: beyond that the exact number does not matter.
+# How many wait, counted up to $1; above that the exact number does not matter.
 PENDING: Final = "SELECT count(*) FROM (SELECT 1 FROM webhook_delivery WHERE state = 'pending' LIMIT $1) AS pending"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How an attempt went: `state` is the delivery's from now on; `retry_in_s` seconds to the next while `pending`."""
+    """How an attempt went. `state` is the delivery's new state; if `pending`, the next try is in `retry_in_s` s."""
 
     id: UUID
     lease_until: datetime
@@ -162,14 +163,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """`counted`: the attempt was this deliverer's to record. `disabled`: why its endpoint has just been disabled."""
+    """`counted`: the attempt was this deliverer's to record. `disabled`: why its endpoint was disabled just now."""
 
     counted: bool
     disabled: str | None
 
 
 async def next_due(connection: "Connection", *, without: Sequence[str]) -> float | None:
-    """Seconds until a delivery is due, below 0 when one was; None when none waits but for destinations `without`."""
+    """Seconds until a delivery is due, negative when overdue; None when none waits, ignoring destinations `without`."""
     seconds: float | None = await connection.fetchval(NEXT_DUE, list(without))
     return seconds
 
@@ -177,12 +178,12 @@ async def next_due(connection: "Connection", *, without: Sequence[str]) -> float
 async def claim(
     connection: "Connection", *, rooms: Mapping[str, int], room: int, limit: int, lease_s: float
 ) -> list[asyncpg.Record]:
-    """Claim due deliveries, at most `limit`: of each destination `room` deliveries, or as many as `rooms` says."""
+    """Claim due deliveries, at most `limit`: `room` of each destination, or as many as `rooms` says."""
     return await connection.fetch(CLAIM, list(rooms), list(rooms.values()), room, limit, lease_s)
 
 
 async def record(connection: "Connection", attempts: Sequence[Attempt], *, lease_s: float) -> list[Recorded]:
-    """Record attempts, with the lease they were taken with; in their order, what came of each."""
+    """Record attempts, with the lease under which they were claimed; returns what became of each, in order."""
     rows = await connection.fetch(
         RECORD,
         [a.id for a in attempts],
@@ -200,11 +201,11 @@ async def record(connection: "Connection", attempts: Sequence[Attempt], *, lease
 
 
 async def end_disabled(connection: "Connection", limit: int) -> int:
-    """Fail deliveries for endpoints that are gone or failing, at most `limit`; how many."""
+    """Fail deliveries for endpoints that are gone or failing, at most `limit`; returns how many."""
     return len(await connection.fetch(END_DISABLED, limit))
 
 
 async def pending(connection: "Connection", limit: int) -> int:
-    """How many deliveries wait, `limit` at most."""
+    """How many deliveries wait, counted up to `limit`."""
     count: int = await connection.fetchval(PENDING, limit)
     return count

@@ -1,4 +1,4 @@
-"""What the catalogue says of its indexes, and which of them contradict it."""
+"""What the catalogue says about its indexes, and which of them contradict it."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -7,7 +7,7 @@ import asyncpg
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-# A write to the catalogue that the index follows. Last in its transaction: from here to the commit the others wait.
+# A catalogue write that the index is to follow. Last in its transaction: other writes wait from here to the commit.
 CHANGED: Final = """
 UPDATE generation SET change = change + 1, reached = greatest(reached, $2) WHERE id = $1 RETURNING incarnation, change
 """
@@ -25,14 +25,14 @@ WHERE $1::bigint IS NULL OR g.id = $1
 ORDER BY building DESC, g.id
 """
 
-# Only the first one that finds out has something to do.
+# Only the first to record the doubt has to act on it.
 DOUBT: Final = "UPDATE generation SET doubt = $2 WHERE id = $1 AND doubt IS NULL RETURNING id"
 
 # How many collections search in an index that is in doubt.
 DOUBTED: Final = "SELECT count(*) FROM collection c JOIN generation g ON g.id = c.generation WHERE g.doubt IS NOT NULL"
 
-# What no restore leaves as it was. A dump makes the table and its file anew, and, when every row is there, its
-# constraints; a copy of the files, or a replica, is another start of the server.
+# What every restore changes. A dump recreates the table with its file and, once every row is there, its constraints.
+# A copy of the files, or a replica, means another start of the server.
 AGE: Final = """
 SELECT last_value AS number, pg_relation_filenode(to_regclass('generation')) AS file,
        (SELECT string_agg(oid::text, ',' ORDER BY oid) FROM pg_constraint WHERE conrelid = to_regclass('generation'))
@@ -40,12 +40,12 @@ SELECT last_value AS number, pg_relation_filenode(to_regclass('generation')) AS 
 FROM indexing_number
 """
 
-# A number of an index that exists is never given to another one.
+# So that the number of an existing index is never given to another one.
 PASS_NUMBER: Final = "SELECT setval('indexing_number', $1) FROM indexing_number WHERE last_value < $1"
 
 
 async def changed(connection: "Connection", generation: int, version: int) -> asyncpg.Record:
-    """`incarnation` and `change` of a write to the catalogue; `version` is the highest whose points it recorded."""
+    """Count a catalogue write; returns `incarnation` and `change`. `version`: the highest whose points it recorded."""
     row = await connection.fetchrow(CHANGED, generation, version)
     assert row is not None
     return row
@@ -57,7 +57,7 @@ async def claims(connection: "Connection", generation: int | None = None) -> lis
 
 
 async def doubt(connection: "Connection", generation: int, why: str) -> bool:
-    """Note that an index contradicts the catalogue; False when that is known."""
+    """Record that an index contradicts the catalogue; False when that is already recorded."""
     return await connection.fetchval(DOUBT, generation, why) is not None
 
 
@@ -68,12 +68,12 @@ async def doubted(connection: "Connection") -> int:
 
 
 async def age(connection: "Connection") -> asyncpg.Record:
-    """`number`, the highest version or generation that was given, and what tells this database from a restored one."""
+    """`number`, the highest version or generation given out, and what tells this database from a restored one."""
     row = await connection.fetchrow(AGE)
     assert row is not None
     return row
 
 
 async def pass_number(connection: "Connection", number: int) -> None:
-    """Give only higher ones from now on."""
+    """Give out only higher numbers from now on."""
     await connection.execute(PASS_NUMBER, number)

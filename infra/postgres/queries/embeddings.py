@@ -9,7 +9,7 @@ import asyncpg
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-# The known ones. That they were used is noted once a day: a write for each look would cost more than the look.
+# The cached vectors. Their use is recorded once a day, because a write per lookup would cost more than the lookup.
 FIND: Final = """
 WITH found AS MATERIALIZED (
     SELECT hash, dense, learned, used_at FROM embedding WHERE model = $1 AND hash = ANY($2::bytea[])
@@ -22,7 +22,7 @@ WITH found AS MATERIALIZED (
 SELECT hash, dense, learned FROM found
 """
 
-# In the order of their hashes, so that two writers of the same ones cannot deadlock.
+# In the order of their hashes, so that two writers of the same vectors cannot deadlock.
 KEEP: Final = """
 INSERT INTO embedding (model, hash, dense, learned)
 SELECT $1, hash, dense, learned FROM unnest($2::bytea[], $3::bytea[], $4::bytea[]) AS made(hash, dense, learned)
@@ -30,7 +30,7 @@ ORDER BY hash
 ON CONFLICT DO NOTHING
 """
 
-# Some of those that were not used in this time.
+# Some of the vectors that have not been used for this long.
 REMOVE_UNUSED: Final = """
 DELETE FROM embedding e USING (
     SELECT model, hash FROM embedding WHERE used_at < now() - $1::interval
@@ -40,15 +40,15 @@ DELETE FROM embedding e USING (
 
 
 async def find(connection: "Connection", model: str, hashes: Sequence[bytes]) -> list[asyncpg.Record]:
-    """`hash`, `dense`, `learned` of the known ones."""
+    """`hash`, `dense`, `learned` of the cached vectors."""
     return await connection.fetch(FIND, model, hashes)
 
 
 async def keep(connection: "Connection", model: str, rows: Sequence[tuple[bytes, bytes, bytes | None]]) -> None:
-    """Insert `(hash, dense, learned)`; a known one stays unchanged."""
+    """Insert `(hash, dense, learned)`; existing ones stay unchanged."""
     await connection.execute(KEEP, model, *(list(column) for column in zip(*rows, strict=True)))
 
 
 async def remove_unused(connection: "Connection", age: timedelta, limit: int) -> int:
-    """How many were removed, at most `limit`."""
+    """Remove vectors that have not been used for `age`, at most `limit`; returns how many."""
     return int((await connection.execute(REMOVE_UNUSED, age, limit)).removeprefix("DELETE "))

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 COLUMNS: Final = "id, filename, purpose, content_type, bytes, sha256, blob, created_at, expires_at"
 VISIBLE: Final = "(expires_at IS NULL OR expires_at > now())"
 
-# A blob is garbage until its row is there: what breaks off in between is deleted a day later.
+# A blob is garbage until its row exists. What is interrupted in between is deleted a day later.
 EXPECT: Final = "INSERT INTO blob_garbage (blob, due_at) VALUES ($1, now() + interval '1 day')"
 
-# No row: the upload took so long that its blob is gone, or about to go.
+# Returns no row when the upload took so long that its blob is gone or about to go.
 ADD_EXPECTED: Final = f"""
 WITH expected AS (DELETE FROM blob_garbage WHERE blob = $8 RETURNING blob)
 INSERT INTO file (id, tenant, filename, purpose, content_type, bytes, sha256, blob, expires_at)
@@ -24,9 +24,9 @@ SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text, $6::bigint, $7::text, b
 FROM expected RETURNING {COLUMNS}
 """
 
-# What a job publishes, while this worker has it in this epoch: the lock lets nobody take the job away in between. A job
-# has one file of a name and purpose, so that what a repeated try publishes takes the place of what the one before did.
-# Its bytes, reserved while they were written, are a file's from now on.
+# Publishes a job's file while this worker holds the job in this epoch; the lock keeps others from taking the job in
+# between. A job has one file per name and purpose, so what a repeated try publishes replaces what the try before did.
+# The bytes, reserved while they were written, belong to a file from now on.
 PUBLISH: Final = """
 WITH ours AS (
     SELECT id FROM job WHERE id = $10 AND epoch = $11 AND worker = $12 AND state = 'running' FOR SHARE
@@ -53,8 +53,8 @@ SELECT EXISTS (SELECT FROM ours) AS ours, EXISTS (SELECT FROM made) AS made
 
 FILE: Final = f"SELECT {COLUMNS} FROM file WHERE id = $1 AND tenant = $2 AND {VISIBLE}"
 
-# A page of a tenant's files: ids are UUIDv7, so their order is that of time. A statement for each set of filters, for a
-# plan that fits all of them reads everything.
+# A page of a tenant's files. Ids are UUIDv7, so their order is by time. Each set of filters has its own statement,
+# because a plan that fits all of them reads everything.
 FILES: Final = {
     (filtered, newest_first): f"""
 SELECT {COLUMNS} FROM file WHERE tenant = $1 AND id {"<" if newest_first else ">"} $2 AND {VISIBLE}
@@ -65,7 +65,7 @@ ORDER BY id {"DESC" if newest_first else "ASC"} LIMIT $3
     for newest_first in (False, True)
 }
 
-# The blob is noted as garbage in the same commit, and the note removed when it is deleted.
+# The same commit notes the blob as garbage; the note is removed once the blob is deleted.
 DELETE: Final = f"""
 WITH gone AS (DELETE FROM file WHERE id = $1 AND tenant = $2 AND {VISIBLE} RETURNING blob, bytes),
 noted AS (INSERT INTO blob_garbage (blob) SELECT blob FROM gone ON CONFLICT DO NOTHING)
@@ -79,7 +79,7 @@ LAST_ID: Final = UUID(int=2**128 - 1)
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """A file whose bytes are stored already. `lives_s`: seconds until it expires; None: never."""
+    """A file whose bytes are already stored. `lives_s` is the seconds until it expires; None means never."""
 
     id: UUID
     tenant: str
@@ -106,24 +106,24 @@ async def files(
     limit: int,
     newest_first: bool = True,
 ) -> list[asyncpg.Record]:
-    """A page of files by time."""
+    """A page of files, ordered by time."""
     begin = after or (LAST_ID if newest_first else FIRST_ID)
     filters = [] if purpose is None else [purpose]
     return await connection.fetch(FILES[bool(filters), newest_first], tenant, begin, limit, *filters)
 
 
 async def expect(connection: "Connection", blob: str) -> None:
-    """Say that a blob is about to be stored, whose file `add_expected` or `publish` will record."""
+    """Announce a blob that is about to be stored, whose file `add_expected` or `publish` will record."""
     await connection.execute(EXPECT, blob)
 
 
 async def add_expected(connection: "Connection", new: NewFile) -> asyncpg.Record | None:
-    """Record a file whose blob was expected; None when that was more than a day ago."""
+    """Record a file whose blob was announced; None when that was more than a day ago."""
     return await connection.fetchrow(ADD_EXPECTED, *_values(new))
 
 
 class Published(NamedTuple):
-    """Whether the job was `ours`, and whether the file was `made`: not when its blob was expected over a day ago."""
+    """`ours`: the worker held the job. `made`: the file was recorded, its blob being announced less than a day ago."""
 
     ours: bool
     made: bool
@@ -132,19 +132,19 @@ class Published(NamedTuple):
 async def publish(
     connection: "Connection", new: NewFile, *, job: UUID, epoch: int, worker: str, folder: str
 ) -> Published:
-    """Record a file of a job whose blob was expected; all blobs of the job lie under `folder`."""
+    """Record a job's file whose blob was announced; all blobs of the job are under `folder`."""
     row = await connection.fetchrow(PUBLISH, *_values(new), job, epoch, worker, folder)
     assert row is not None
     return Published(row["ours"], row["made"])
 
 
 async def delete(connection: "Connection", file_id: UUID, tenant: str) -> asyncpg.Record | None:
-    """`blob` and `bytes` of the file that was removed, or None; say `deleted` when the blob is gone too."""
+    """Remove the file; returns its `blob` and `bytes`, or None. Call `deleted` when the blob is gone too."""
     return await connection.fetchrow(DELETE, file_id, tenant)
 
 
 async def deleted(connection: "Connection", blob: str) -> None:
-    """Say that a removed file's blob is gone."""
+    """Record that a removed file's blob is gone."""
     await connection.execute(DELETED, blob)
 
 

@@ -9,16 +9,16 @@ from infra.postgres.queries.retention import IN_FOLDER
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-# The locks are held while the blobs are deleted: an upload that lasted until its blob became due finds its row here
-# gone, and fails rather than name a blob that is just going.
+# The locks are held while the blobs are deleted. An upload that took until its blob became due finds its row gone here,
+# and fails instead of naming a blob that is being deleted.
 DUE: Final = """
 SELECT blob FROM blob_garbage WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 
-# What lies in these folders and is listed as a file: a job that failed keeps what it had published.
+# What is in these folders and listed as a file: a failed job keeps what it published.
 LISTED: Final = f"SELECT f.blob FROM unnest($1::text[]) AS folder(path) JOIN file f ON {IN_FOLDER}"
 
-# If someone may still write there, the record stays for another look; it no longer promises to keep the blob.
+# If someone may still write there, the row stays for a second deletion; it no longer promises to keep the blob.
 LEFT: Final = """
 UPDATE blob_garbage SET due_at = again_at, again_at = NULL, job_id = NULL
 WHERE blob = ANY($1::text[]) AND again_at IS NOT NULL RETURNING blob
@@ -27,7 +27,7 @@ COLLECTED: Final = "DELETE FROM blob_garbage WHERE blob = ANY($1::text[])"
 
 
 async def due(connection: "Connection", limit: int) -> list[str]:
-    """Blobs, or folders of blobs, to be deleted, in order; in the transaction that says so with `collected`."""
+    """Blobs, or folders of blobs, to delete, in order; call it in the transaction that then calls `collected`."""
     return sorted(row["blob"] for row in await connection.fetch(DUE, limit))
 
 
@@ -37,7 +37,7 @@ async def listed(connection: "Connection", folders: Sequence[str]) -> list[str]:
 
 
 async def collected(connection: "Connection", blobs: Sequence[str]) -> None:
-    """Say that these are deleted, which gives back their room; some of them are to be deleted once more."""
+    """Record that these are deleted and give back their room; some of them will be deleted once more."""
     await stored.forget(connection, blobs)
     left = {row["blob"] for row in await connection.fetch(LEFT, blobs)}
     await connection.execute(COLLECTED, [blob for blob in blobs if blob not in left])

@@ -1,4 +1,4 @@
-"""API keys: only their hashes are here."""
+"""API keys, of which only the hashes are stored."""
 
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -8,7 +8,7 @@ import asyncpg
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-# A key, and its tenant if that is new.
+# A key, and its tenant if the tenant is new.
 CREATE: Final = """
 WITH owner AS (INSERT INTO tenant (id) VALUES ($2) ON CONFLICT DO NOTHING)
 INSERT INTO api_key (id, tenant, name, prefix, hash, operator) VALUES ($1, $2, $3, $4, $5, $6)
@@ -19,7 +19,7 @@ WHERE $1::text IS NULL OR tenant = $1 ORDER BY created_at
 """
 REVOKE: Final = "UPDATE api_key SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING id"
 
-# Whose key this is. Found by the hash of a random 256-bit secret: timing tells nothing about another key's hash.
+# The owner of a key. The hash of a random 256-bit secret is looked up, so timing says nothing about other keys' hashes.
 OWNER: Final = "SELECT tenant, operator FROM api_key WHERE hash = $1 AND revoked_at IS NULL"
 
 
@@ -36,11 +36,11 @@ async def every(connection: "Connection", tenant: str | None) -> list[asyncpg.Re
 
 
 async def revoke(connection: "Connection", key_id: UUID) -> bool:
-    """Whether there was such a live key."""
+    """Revoke a live key; returns whether there was one."""
     return await connection.fetchval(REVOKE, key_id) is not None
 
 
 async def owner(connection: "Connection", digest: bytes) -> tuple[str, bool] | None:
-    """The tenant whose live key has this hash, and whether it is an operator's."""
+    """The tenant whose live key has this hash, and whether it is an operator's key."""
     row = await connection.fetchrow(OWNER, digest)
     return None if row is None else (row["tenant"], row["operator"])

@@ -1,7 +1,7 @@
-"""Lists of jobs, a page at a time, newest first: ids are UUIDv7, so their order is that of time.
+"""Lists jobs a page at a time, newest first: ids are UUIDv7, so their order is by time.
 
-Each set of filters has a statement of its own that reads as many entries of an index as the page has jobs, or as many
-for each state, or kind, that was not asked for: what a filter leaves out is never read, however much of it there is.
+Each set of filters has its own statement. It reads as many entries of an index as the page has jobs, or as many for
+each state or kind when none was asked for. What a filter excludes is never read, however much there is.
 """
 
 from collections.abc import Iterable
@@ -39,9 +39,9 @@ async def jobs(
 
 @cache
 def page(*, children: bool, kind: bool, state: bool) -> str:
-    """The statement for these filters. $1 tenant, $2 the last id of the page before, $3 how many; then the filters."""
+    """The statement for these filters. $1: tenant, $2: last id of the previous page, $3: limit; then the filters."""
     given = iter(("$4", "$5", "$6"))
-    # A child is its parent's tenant's. Its kind lies in the index of its siblings, whose entries alone are read for it.
+    # A child has its parent's tenant. Its kind is in the index of its siblings, so only their entries are read.
     of_parent = f"parent = (SELECT id FROM job WHERE id = {next(given)} AND tenant = $1)" if children else ""
     base = of_parent or "tenant = $1 AND parent IS NULL"
     of_kind = f" AND kind = {next(given)}" if kind else ""

@@ -1,4 +1,4 @@
-"""Messages leave: taken in batches, deleted only when Kafka has them."""
+"""Messages leave the outbox: taken in batches, deleted only when Kafka has them."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -7,12 +7,12 @@ import asyncpg
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-# Inside a transaction that commits after Kafka's acknowledgement: a relay that dies in between leaves the rows, and
-# SKIP LOCKED lets relays work side by side. Deleting while reading saves a second statement.
-# The batch is chosen by itself: as a subquery a planner that believes the outbox to be tiny may run it once for each
-# row, and so take everything there is.
-# The commit does not wait for the disk: a deletion that a crash of Postgres undoes repeats a message, which is
-# harmless, and waiting would delay the commits of submissions and claims, which must wait.
+# For a transaction that commits after Kafka's acknowledgement: if a relay dies in between, the rows stay; SKIP LOCKED
+# lets relays work side by side. Deleting while reading saves a second statement.
+# The batch is a CTE of its own: a planner that believes the outbox to be tiny might run a subquery once per row, and so
+# take everything there is.
+# The commit does not wait for the disk: if a crash of Postgres undoes a deletion, the message is repeated, which is
+# harmless. Waiting would delay the commits of submissions and claims, which must wait.
 TAKE: Final = """
 WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true) AS setting), taken AS MATERIALIZED (
     SELECT outbox.id FROM outbox, relaxed WHERE relaxed.setting = 'off'
@@ -22,17 +22,17 @@ DELETE FROM outbox USING taken WHERE outbox.id = taken.id
 RETURNING job_id, kind, stage, lane, epoch, traceparent
 """
 
-# Whether anything waits: what an idle relay asks, for a third of what taking nothing in a transaction costs.
+# Whether anything waits. An idle relay asks this, at a third of the cost of taking nothing in a transaction.
 ANYTHING: Final = "SELECT EXISTS (SELECT 1 FROM outbox)"
 
-# How much waits in the outbox, and for how many seconds the oldest of it.
+# How many messages wait in the outbox, and for how many seconds the oldest has.
 BACKLOG: Final = """
 SELECT count(*) AS messages, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS age_s FROM outbox
 """
 
 
 async def take(connection: "Connection", limit: int) -> list[asyncpg.Record]:
-    """The oldest messages, gone for good when the caller's transaction commits."""
+    """The oldest messages; they are gone for good when the caller's transaction commits."""
     return await connection.fetch(TAKE, limit)
 
 

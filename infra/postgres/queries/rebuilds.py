@@ -1,4 +1,4 @@
-"""A collection is indexed again: a second index is filled beside the first, and one commit swaps them."""
+"""A collection is rebuilt: a second index is filled beside the first, and one commit swaps them."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -9,7 +9,7 @@ import asyncpg
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-# The collection alone: no document is written meanwhile, and it is neither dropped nor swapped. Its indexes' settings.
+# Locks the collection: no document is written meanwhile, and it is neither dropped nor swapped. With both settings.
 ALONE: Final = """
 SELECT c.generation, c.building, c.building_job, g.settings, b.settings AS building_settings
 FROM collection c JOIN generation g ON g.id = c.generation LEFT JOIN generation b ON b.id = c.building
@@ -29,7 +29,7 @@ UPDATE collection SET building = made.id, building_job = $3, sealed_until = NULL
 WHERE tenant = $1 AND name = $2 RETURNING building
 """
 
-# What the index lacks: documents whose points of now it does not have, and deleted ones whose points it may have.
+# What the index lacks: documents whose current points are missing, and deleted ones whose points may be there.
 UNBUILT: Final = """
 SELECT id, written, content_hash, bytes, source_blob, source_offset, source_bytes, deleted FROM document
 WHERE tenant = $1 AND collection = $2 AND id > $4 AND ($5::text IS NULL OR id <= $5)
@@ -43,7 +43,7 @@ SELECT EXISTS (
 )
 """
 
-# A document that was written again since stays unbuilt.
+# A document that was written again in the meantime stays unbuilt.
 BUILT: Final = """
 WITH held AS (
     SELECT d.id, g.version, g.chunks FROM document d
@@ -55,7 +55,7 @@ UPDATE document d SET built_generation = $3, built_version = held.version, built
 WHERE d.tenant = $1 AND d.collection = $2 AND d.id = held.id RETURNING d.id
 """
 
-# A lease, so that a rebuild that stops to work does not stop the writers too.
+# A lease, so that a rebuild that stops working does not stop the writers too.
 SEAL: Final = """
 UPDATE collection SET sealed_until = now() + make_interval(secs => $4)
 WHERE tenant = $1 AND name = $2 AND building = $3
@@ -75,8 +75,8 @@ WHERE tenant = $1 AND name = $2 AND building IS NOT NULL AND (
 )
 """
 
-# A deleted document's row has served when every job that was planned before is over, and no rebuild has still to read
-# it. The conditions on jobs are those of their partial indexes.
+# A deleted document's row has served its purpose when every job planned before the deletion is over, and no rebuild
+# still has to read it. The conditions on jobs are those of their partial indexes.
 REMOVE_DELETED: Final = """
 WITH live AS (
     SELECT created_at FROM job WHERE state = 'queued' AND kind = 'indexing'
@@ -97,7 +97,7 @@ DELETE FROM document d USING gone WHERE d.ctid = gone.ctid
 
 
 async def alone(connection: "Connection", tenant: str, name: str) -> asyncpg.Record | None:
-    """`generation`, `building`, `building_job` and both settings, nobody else's to the end of the transaction."""
+    """`generation`, `building`, `building_job` and both settings, locked until the end of the transaction."""
     return await connection.fetchrow(ALONE, tenant, name)
 
 
@@ -114,7 +114,7 @@ async def set_settings(connection: "Connection", generation: int, settings: str)
 async def start(
     connection: "Connection", tenant: str, name: str, job: UUID, settings: str, encoder: str, embedder: str | None
 ) -> int:
-    """A new generation, being built by the job; in the transaction that has the collection alone."""
+    """A new generation, to be built by the job; call it in the transaction that has locked the collection."""
     building: int = await connection.fetchval(START, tenant, name, job, settings, encoder, embedder)
     return building
 
@@ -134,13 +134,13 @@ async def lacks(connection: "Connection", tenant: str, name: str, generation: in
 async def built(
     connection: "Connection", tenant: str, name: str, generation: int, documents: Sequence[tuple[str, int, int]]
 ) -> set[str]:
-    """Of `(id, version, chunks)`, the ids of those that the index has as they are now."""
+    """Record `(id, version, chunks)` of built documents; returns the ids whose built version is the current one."""
     columns = [list(column) for column in zip(*documents, strict=True)]
     return {row["id"] for row in await connection.fetch(BUILT, tenant, name, generation, *columns)}
 
 
 async def seal(connection: "Connection", tenant: str, name: str, generation: int, seconds: float) -> None:
-    """Let writers wait."""
+    """Make writers wait for this many seconds."""
     await connection.execute(SEAL, tenant, name, generation, seconds)
 
 
@@ -150,11 +150,11 @@ async def swap(connection: "Connection", tenant: str, name: str, generation: int
 
 
 async def abandon(connection: "Connection", tenant: str, name: str, job: UUID | None) -> None:
-    """Build no longer."""
+    """Stop building the index."""
     await connection.execute(ABANDON, tenant, name, job)
 
 
 async def remove_deleted(connection: "Connection", limit: int) -> int:
-    """Remove rows of documents that were deleted a day ago and before every job that lives; how many."""
+    """Remove rows of documents deleted over a day ago and before every living job; returns how many."""
     status: str = await connection.execute(REMOVE_DELETED, limit)
     return int(status.rpartition(" ")[2])

@@ -1,8 +1,8 @@
 """Removes what ended long ago, a stretch of a table at a time.
 
-No table has an index on when its rows ended: each would cost every job. Ids are UUIDv7, so they are in the order in
-which rows were made, and whatever ended before a time was made before it. Every statement here reads a bounded stretch
-of ids and says where it ended, so that the caller goes on from there instead of reading again what it passed.
+No table has an index on when its rows ended, because each would add a cost to every job. Ids are UUIDv7, so they are in
+the order in which rows were made, and whatever ended before a time was made before it. Every statement here reads a
+bounded stretch of ids and says where it ended. The caller continues from there and reads nothing twice.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ RETENTION_LOCK: Final = 0x57454C4952  # "WELIR": the advisory lock of the one pr
 # One process at a time; held to the end of the caller's transaction.
 LEAD: Final = "SELECT pg_try_advisory_xact_lock($1)"
 
-# Ids below this one were made before: to find candidates with, never to decide by, for a process's clock made them.
+# Ids below this one were made earlier. It only finds candidates and never decides, because a process's clock made ids.
 BOUND: Final = "SELECT uuidv7(-$1::interval)"
 
-# Submitted jobs of a stretch that ended before the time, and whether they have children.
+# Submitted jobs in a stretch: whether each ended before the time, and whether it has children.
 JOBS: Final = """
 WITH stretch AS (
     SELECT id, parent, state, finished_at FROM job WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3
@@ -35,7 +35,7 @@ SELECT id, parent IS NULL AND state IN ('succeeded', 'failed', 'cancelled') AND 
 FROM stretch ORDER BY id
 """
 
-# Jobs and everything below them. OFFSET 0: one look-up for each, whatever the planner thinks of the table.
+# Jobs and everything below them. OFFSET 0 forces one lookup each, whatever the planner thinks of the table.
 TREE: Final = """
 WITH RECURSIVE tree AS (
     SELECT id AS root, id FROM unnest($1::uuid[]) AS given(id)
@@ -45,8 +45,8 @@ WITH RECURSIVE tree AS (
 )
 """
 
-# Submitted jobs that must stay: something in their tree lives, somebody has still to decide about it (a dead letter),
-# or somebody has still to hear of it. Not EXISTS, for which the planner may read all letters and deliveries at once.
+# Submitted jobs that must stay: something in their tree lives, somebody still has to decide about it (a dead letter),
+# or somebody still has to be told. Not EXISTS, for which the planner might read all letters and deliveries at once.
 HELD: Final = f"""{TREE}
 SELECT DISTINCT tree.root FROM tree
 WHERE (SELECT true FROM job j WHERE j.id = tree.id AND j.state IN ('queued', 'running', 'retry_wait') LIMIT 1)
@@ -54,8 +54,8 @@ WHERE (SELECT true FROM job j WHERE j.id = tree.id AND j.state IN ('queued', 'ru
     OR (SELECT true FROM webhook_delivery d WHERE d.job_id = tree.id AND d.state = 'pending' LIMIT 1)
 """
 
-# Files below `<tenant>/jobs/<job>/`. The operators compare bytes, whatever the database's collation, and have an index;
-# `0` is the character after `/`.
+# Files below `<tenant>/jobs/<job>/`. These operators compare bytes, whatever the database's collation, and use an
+# index; `0` is the character after `/`.
 IN_FOLDER: Final = "f.blob ~>~ (folder.path || '/') AND f.blob ~<~ (folder.path || '0')"
 
 # The files that trees of jobs made.
@@ -67,8 +67,8 @@ FROM tree CROSS JOIN LATERAL (
 JOIN file f ON {IN_FOLDER}
 """
 
-# Which of these files jobs of a tenant name in their input, in a stretch of its jobs; $5 are jobs that do not count.
-# The last row of the answer has no file: it says where the stretch ended.
+# Which of these files are named in the input of a tenant's jobs, in a stretch of them; $5 are jobs that do not count.
+# The last row has no file: it says where the stretch ended.
 NAMED: Final = """
 WITH stretch AS MATERIALIZED (
     SELECT id, input::text AS input FROM job WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3
@@ -81,7 +81,7 @@ UNION ALL
 (SELECT id, NULL FROM stretch ORDER BY id DESC LIMIT 1)
 """
 
-# The locks are taken in the order that a requeue takes them: a job's row first, then its letters.
+# Takes locks in the order that a requeue does: a job's row first, then its letters.
 LOCK: Final = """
 SELECT id, tenant || '/jobs/' || replace(id::text, '-', '') AS folder FROM job
 WHERE id = ANY($1::uuid[]) AND state IN ('succeeded', 'failed', 'cancelled') ORDER BY id FOR UPDATE
@@ -89,13 +89,13 @@ WHERE id = ANY($1::uuid[]) AND state IN ('succeeded', 'failed', 'cancelled') ORD
 REMOVE_EVENTS: Final = "DELETE FROM job_event WHERE job_id = ANY($1::uuid[])"
 REMOVE_FILES_OF: Final = f"DELETE FROM file f USING unnest($1::text[]) AS folder(path) WHERE {IN_FOLDER}"
 
-# Blobs to delete are recorded in the commit that releases them: a crash between rows and blobs forgets nothing.
-# Every job's folder, because a failed try may have left blobs that no row names.
+# Blobs to delete are recorded in the commit that releases them, so a crash between rows and blobs forgets nothing.
+# Every job's folder is recorded, because a failed try may have left blobs that no row names.
 LEAVE_FOLDERS: Final = """
 INSERT INTO blob_garbage (blob) SELECT unnest($1::text[]) ON CONFLICT (blob) DO UPDATE SET due_at = now()
 """
 
-# Their resolved dead letters go with them, by the foreign key.
+# Their resolved dead letters go with them, through the foreign key.
 REMOVE_JOBS: Final = "DELETE FROM job WHERE id = ANY($1::uuid[])"
 
 # A page of a job's children, and whether they have children of their own.
@@ -104,7 +104,7 @@ SELECT id, (SELECT true FROM job g WHERE g.parent = c.id LIMIT 1) IS NOT NULL AS
 FROM job c WHERE parent = $1 LIMIT $2
 """
 
-# Deliveries that ended before the time, with their log, by the foreign key. One that is being replayed stays.
+# Deliveries that ended before the time; their log goes through the foreign key. One that is being replayed stays.
 REMOVE_DELIVERIES: Final = """
 WITH stretch AS (
     SELECT id FROM webhook_delivery WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3
@@ -116,7 +116,7 @@ WITH stretch AS (
 SELECT (SELECT count(*) FROM gone) AS removed, (SELECT id FROM stretch ORDER BY id DESC LIMIT 1) AS last
 """
 
-# Letters made before the time, whether or not anybody decided about them.
+# Letters made before the time, decided or not.
 REMOVE_LETTERS: Final = """
 WITH stretch AS (
     SELECT id FROM dead_letter WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3
@@ -127,7 +127,7 @@ WITH stretch AS (
 SELECT (SELECT count(*) FROM gone) AS removed, (SELECT id FROM stretch ORDER BY id DESC LIMIT 1) AS last
 """
 
-# Files of a stretch, and whether each is an upload from before the time.
+# Files in a stretch, and whether each is an upload from before the time.
 UPLOADS: Final = """
 SELECT id, tenant, blob = tenant || '/files/' || replace(id::text, '-', '') AND created_at < now() - $4::interval
     AS expired
@@ -138,7 +138,7 @@ WITH gone AS (DELETE FROM file WHERE id = ANY($1::uuid[]) RETURNING blob)
 INSERT INTO blob_garbage (blob) SELECT blob FROM gone ON CONFLICT DO NOTHING
 """
 
-# Files that their owner set to expire, even when jobs name them.
+# Files that their owner set to expire, even if jobs name them.
 REMOVE_EXPIRED: Final = """
 WITH gone AS (
     DELETE FROM file WHERE id = ANY(array(
@@ -153,7 +153,7 @@ SELECT count(*) FROM gone
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Ids above `after` and below `before`, at most `limit` of them; older than `age` decides."""
+    """Ids between `after` and `before`, at most `limit` of them; rows older than `age` have expired."""
 
     after: UUID
     before: UUID
@@ -162,23 +162,23 @@ class Stretch:
 
 
 async def lead(connection: "Connection") -> bool:
-    """Whether the caller's transaction is that of the one process that removes."""
+    """Whether the caller's transaction belongs to the one process that removes."""
     return bool(await connection.fetchval(LEAD, RETENTION_LOCK))
 
 
 async def bound(connection: "Connection", age: timedelta) -> UUID:
-    """An id as if made `age` ago, by the database's clock."""
+    """The id of something made `age` ago, by the database's clock."""
     found: UUID = await connection.fetchval(BOUND, age)
     return found
 
 
 async def jobs(connection: "Connection", stretch: Stretch) -> list[asyncpg.Record]:
-    """`id`, `expired`, `has_children` of every job of the stretch, in order."""
+    """`id`, `expired`, `has_children` of every job in the stretch, in order."""
     return await connection.fetch(JOBS, stretch.after, stretch.before, stretch.limit, stretch.age)
 
 
 async def held(connection: "Connection", roots: Sequence[UUID]) -> set[UUID]:
-    """Those of the submitted jobs whose trees must stay whole."""
+    """The submitted jobs whose trees must stay whole."""
     return {row["root"] for row in await connection.fetch(HELD, roots)}
 
 
@@ -190,14 +190,14 @@ async def files_of(connection: "Connection", roots: Sequence[UUID]) -> list[asyn
 async def named(
     connection: "Connection", tenant: str, after: UUID, limit: int, files: Sequence[UUID], but: Sequence[UUID]
 ) -> tuple[set[UUID], UUID | None]:
-    """Those of the files that `limit` jobs of the tenant `after` an id name; and the last of these jobs, if any."""
+    """The files that `limit` of the tenant's jobs `after` an id name, and the last of these jobs, if any."""
     rows = await connection.fetch(NAMED, tenant, after, limit, [f"file_{file.hex}" for file in files], but)
     found = {UUID(hex=row["file"].removeprefix("file_")) for row in rows if row["file"] is not None}
     return found, rows[-1]["job"] if rows else None
 
 
 async def remove_jobs(connection: "Connection", ids: Sequence[UUID]) -> int:
-    """Remove ended jobs without children, with events and files; in the caller's transaction. How many."""
+    """Remove ended jobs without children, with events and files, in the caller's transaction; returns how many."""
     rows = await connection.fetch(LOCK, ids)
     doomed = [row["id"] for row in rows]
     folders = [row["folder"] for row in rows]
@@ -209,12 +209,12 @@ async def remove_jobs(connection: "Connection", ids: Sequence[UUID]) -> int:
 
 
 async def children(connection: "Connection", parent: UUID, limit: int) -> list[asyncpg.Record]:
-    """`id` and `has_children` of some children of a job; none when it has none left."""
+    """`id` and `has_children` of some of a job's children; empty when none are left."""
     return await connection.fetch(CHILDREN, parent, limit)
 
 
 async def remove_deliveries(connection: "Connection", stretch: Stretch) -> tuple[int, UUID | None]:
-    """How many deliveries of the stretch were removed, and its last id; None when it is empty."""
+    """Remove deliveries in the stretch; returns how many, and the stretch's last id, None when it is empty."""
     return _removed(
         await connection.fetchrow(REMOVE_DELIVERIES, stretch.after, stretch.before, stretch.limit, stretch.age)
     )
@@ -228,17 +228,17 @@ async def remove_letters(connection: "Connection", stretch: Stretch) -> tuple[in
 
 
 async def uploads(connection: "Connection", stretch: Stretch) -> list[asyncpg.Record]:
-    """`id`, `tenant`, `expired` of every file of the stretch, in order."""
+    """`id`, `tenant`, `expired` of every file in the stretch, in order."""
     return await connection.fetch(UPLOADS, stretch.after, stretch.before, stretch.limit, stretch.age)
 
 
 async def remove_uploads(connection: "Connection", ids: Sequence[UUID]) -> None:
-    """Remove files."""
+    """Remove uploaded files."""
     await connection.execute(REMOVE_UPLOADS, ids)
 
 
 async def remove_expired(connection: "Connection", limit: int) -> int:
-    """Remove files that have expired; how many."""
+    """Remove files that have expired; returns how many."""
     return int(await connection.fetchval(REMOVE_EXPIRED, limit))
 
 

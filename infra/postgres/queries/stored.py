@@ -1,4 +1,4 @@
-"""What tenants keep in object storage: their files, and what jobs store beside them, reserved before it is written."""
+"""What tenants keep in object storage: their files, and what jobs store as well, reserved before it is written."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-# Whoever takes room of one tenant takes turns, so that no two find the same.
+# Takers of one tenant's room take turns, so that no two find the same room.
 TURN: Final = "SELECT pg_advisory_xact_lock(hashtextextended('stored bytes of ' || $1, 0))"
 
-# Files from an index alone; what jobs store is kept as a sum, for it may be one blob a document.
+# Files from an index alone. What jobs store is kept as a sum, because it may be one blob per document.
 BYTES: Final = """
 SELECT (SELECT coalesce(sum(bytes), 0) FROM file WHERE tenant = $1)::bigint
      + coalesce((SELECT bytes FROM stored_total WHERE tenant = $1), 0)
 """
 
-# $4 bytes, or as many of them as there is room for, but no fewer than $3. No row: there is no room for these.
+# $4 bytes, or as many as there is room for, but no fewer than $3. No row when there is no room for $3.
 RESERVE: Final = f"""
 WITH granted AS (
     SELECT least($4::bigint, room.bytes) AS bytes FROM (SELECT $5::bigint - ({BYTES}) AS bytes) room
@@ -36,8 +36,8 @@ WITH settled AS (
 UPDATE stored_total t SET bytes = t.bytes - settled.freed FROM settled WHERE t.tenant = settled.tenant
 """
 
-# Blobs, and what lies below them. The operators compare bytes, whatever the database's collation; `0` comes after `/`.
-# The sums are locked in the order of their tenants: others may forget at the same time.
+# Blobs and what is below them. These operators compare bytes, whatever the database's collation; `0` comes after `/`.
+# The sums are locked in the order of their tenants, because others may forget blobs at the same time.
 FORGET: Final = """
 WITH themselves AS (
     DELETE FROM stored_blob WHERE blob = ANY($1::text[]) RETURNING tenant, bytes
@@ -55,29 +55,29 @@ WHERE t.tenant = ANY(array(SELECT tenant FROM held))
 
 
 async def stored_bytes(connection: "Connection", tenant: str) -> int:
-    """How many bytes the tenant's files have, and what its jobs store, together."""
+    """How many bytes the tenant's files and what its jobs store have together."""
     size: int = await connection.fetchval(BYTES, tenant)
     return size
 
 
 async def fits(connection: "Connection", tenant: str, size: int, limit: int) -> bool:
-    """Whether `size` bytes more stay within `limit`; it remains so to the end of the caller's transaction."""
+    """Whether `size` more bytes stay within `limit`; this holds until the end of the caller's transaction."""
     await connection.execute(TURN, tenant)
     return await stored_bytes(connection, tenant) + size <= limit
 
 
 async def reserve(connection: "Connection", tenant: str, blob: str, need: int, wish: int, limit: int) -> int | None:
-    """Bytes reserved for a blob, from `need` to `wish`; in the caller's transaction. None: `need` is beyond `limit`."""
+    """Reserve from `need` to `wish` bytes for a blob, in the caller's transaction; None if `need` passes `limit`."""
     await connection.execute(TURN, tenant)
     granted: int | None = await connection.fetchval(RESERVE, tenant, blob, need, wish, limit)
     return granted
 
 
 async def settle(connection: "Connection", blob: str, size: int) -> None:
-    """Say how large a blob has become for which more was reserved."""
+    """Record a blob's final size, and free what was reserved beyond it."""
     await connection.execute(SETTLE, blob, size)
 
 
 async def forget(connection: "Connection", blobs: Sequence[str]) -> None:
-    """Give back what was reserved for blobs that are deleted, and for all below them."""
+    """Give back what was reserved for deleted blobs and for everything below them."""
     await connection.execute(FORGET, blobs)

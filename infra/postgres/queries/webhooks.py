@@ -1,4 +1,4 @@
-"""Owners manage webhooks: endpoints, signing secrets, the delivery log. No statement gives a secret back."""
+"""Owners manage webhooks: endpoints, signing secrets, the delivery log. No statement returns a stored secret."""
 
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 ENDPOINT_COLUMNS: Final = """id, url, description, events, created_at, failing_since, disabled_at, disabled_reason,
     CASE WHEN previous_until > now() THEN previous_until END AS previous_until"""
 
-# One tenant's new endpoints wait for each other, to the end of the caller's transaction: else two that are made at once
-# could both be the last one allowed.
+# One tenant's new endpoints wait for each other until the end of the caller's transaction; otherwise two that are made
+# at once could both be the last one allowed.
 ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(hashtextextended('webhook_endpoint ' || $1, 0))"
 
 # No row: the tenant has as many as it may have.
@@ -29,7 +29,7 @@ RETURNING {ENDPOINT_COLUMNS}
 ENDPOINT: Final = f"SELECT {ENDPOINT_COLUMNS} FROM webhook_endpoint WHERE id = $1 AND tenant = $2"
 ENDPOINTS: Final = f"SELECT {ENDPOINT_COLUMNS} FROM webhook_endpoint WHERE tenant = $1 ORDER BY id DESC"
 
-# Null changes nothing. Enabling forgives the failures so far; why an endpoint was disabled first is kept.
+# Null changes nothing. Enabling forgives earlier failures; why an endpoint was first disabled is kept.
 CHANGE_ENDPOINT: Final = f"""
 UPDATE webhook_endpoint SET
     url = coalesce($3, url),
@@ -42,10 +42,10 @@ UPDATE webhook_endpoint SET
 WHERE id = $1 AND tenant = $2 RETURNING {ENDPOINT_COLUMNS}
 """
 
-# With its deliveries and their log, by the foreign keys.
+# Its deliveries and their log go with it, through the foreign keys.
 REMOVE_ENDPOINT: Final = "DELETE FROM webhook_endpoint WHERE id = $1 AND tenant = $2 RETURNING id"
 
-# The present secret becomes the former one for $4 seconds; with 0 it is forgotten.
+# The present secret stays valid as the previous one for $4 seconds; with 0 it is forgotten.
 ROTATE: Final = """
 UPDATE webhook_endpoint SET
     previous_secret = CASE WHEN $4::float8 > 0 THEN secret END,
@@ -54,7 +54,7 @@ UPDATE webhook_endpoint SET
 WHERE id = $1 AND tenant = $2 RETURNING id, previous_until
 """
 
-# The same for the secret of jobs' own receivers, made with its tenant where there is none.
+# The same for the secret of jobs' own receivers; the tenant gets its row and secret here if it has none.
 ROTATE_TENANTS: Final = """
 INSERT INTO tenant (id, webhook_secret) VALUES ($1, $2)
 ON CONFLICT (id) DO UPDATE SET
@@ -73,7 +73,7 @@ FROM webhook_delivery d LEFT JOIN webhook_endpoint e ON e.id = d.endpoint
 """
 ONE_DELIVERY: Final = f"{DELIVERY} WHERE d.id = $1 AND d.tenant = $2"
 
-# A page, newest first: all of a tenant's, or an endpoint's. Two statements, for each has its own index.
+# A page, newest first, of a tenant's or of an endpoint's deliveries: two statements, because each has its own index.
 DELIVERIES: Final = f"""{DELIVERY}
 WHERE d.tenant = $1 AND ($2::uuid IS NULL OR d.job_id = $2) AND ($3::text IS NULL OR d.state = $3)
     AND ($4::uuid IS NULL OR d.id < $4)
@@ -87,8 +87,8 @@ ATTEMPTS: Final = """
 SELECT attempt, at, status, error, answer, ms FROM webhook_attempt WHERE delivery = $1 ORDER BY attempt
 """
 
-# To be sent again under the same id, at once and with the whole schedule of retries, in whatever state it is. No row:
-# not the tenant's, or its endpoint is disabled.
+# Sends a delivery again under the same id, at once and with the whole schedule of retries, whatever its state. No row:
+# it is not the tenant's, or its endpoint is disabled.
 REPLAY: Final = """
 UPDATE webhook_delivery d SET state = 'pending', attempts = 0, due_at = now(), ended_at = NULL
 WHERE d.id = $1 AND d.tenant = $2
@@ -96,8 +96,8 @@ WHERE d.id = $1 AND d.tenant = $2
 RETURNING d.id
 """
 
-# The same for an endpoint's failed ones, the oldest first. A replayed delivery is no longer failed, so that the next
-# call goes on with the rest.
+# The same for an endpoint's failed deliveries, oldest first. A replayed delivery is no longer failed, so the next call
+# continues with the rest.
 REPLAY_FAILED: Final = f"""
 WITH failed AS (
     SELECT id FROM webhook_delivery
@@ -108,7 +108,7 @@ UPDATE webhook_delivery d SET state = 'pending', attempts = 0, due_at = now(), e
 FROM failed WHERE d.id = failed.id RETURNING d.id
 """
 
-# An event that tells of no job. No row: the tenant has no such endpoint, or it is disabled.
+# An event that is about no job. No row: the tenant has no such endpoint, or it is disabled.
 TEST: Final = f"""
 INSERT INTO webhook_delivery (tenant, endpoint, destination, type, data)
 SELECT tenant, id, id::text, '{TEST_EVENT}', json_build_object('id', 'wh_' || replace(id::text, '-', ''))
@@ -120,7 +120,7 @@ RETURNING id
 async def add_endpoint(
     connection: "Connection", id: UUID, tenant: str, *, url: str, description: str, events: list[str], secret: str
 ) -> asyncpg.Record | None:
-    """Record an endpoint, within a transaction; None when the tenant has `MAX_ENDPOINTS`."""
+    """Record an endpoint, in a transaction; None when the tenant already has `MAX_ENDPOINTS`."""
     await connection.execute(ONE_AT_A_TIME, tenant)
     return await connection.fetchrow(ADD_ENDPOINT, id, tenant, url, description, events, secret)
 
@@ -145,24 +145,24 @@ async def change_endpoint(
     events: list[str] | None = None,
     enabled: bool | None = None,
 ) -> asyncpg.Record | None:
-    """The endpoint after the change; None when there is none."""
+    """Change an endpoint; returns it, or None when it does not exist."""
     return await connection.fetchrow(CHANGE_ENDPOINT, id, tenant, url, description, events, enabled)
 
 
 async def remove_endpoint(connection: "Connection", id: UUID, tenant: str) -> bool:
-    """Whether there was such an endpoint."""
+    """Remove an endpoint; returns whether it existed."""
     return await connection.fetchval(REMOVE_ENDPOINT, id, tenant) is not None
 
 
 async def rotate(
     connection: "Connection", id: UUID, tenant: str, *, secret: str, overlap_s: float
 ) -> asyncpg.Record | None:
-    """`previous_until`, by the database's clock; None when there is no such endpoint."""
+    """Replace the secret; returns `previous_until` by the database's clock, or None when there is no such endpoint."""
     return await connection.fetchrow(ROTATE, id, tenant, secret, overlap_s)
 
 
 async def rotate_tenants(connection: "Connection", tenant: str, *, secret: str, overlap_s: float) -> "datetime | None":
-    """Until when the tenant's former secret signs; None when there is no former one."""
+    """Replace the tenant's secret; returns until when the previous one signs, or None when there is none."""
     until: datetime | None = await connection.fetchval(ROTATE_TENANTS, tenant, secret, overlap_s)
     return until
 
@@ -192,21 +192,21 @@ async def deliveries_of_endpoint(
 
 
 async def attempts(connection: "Connection", delivery: UUID) -> list[asyncpg.Record]:
-    """The attempts of a delivery, the first one first."""
+    """A delivery's attempts, in order."""
     return await connection.fetch(ATTEMPTS, delivery)
 
 
 async def replay(connection: "Connection", id: UUID, tenant: str) -> bool:
-    """Whether it is sent again: it is the tenant's and its endpoint, if it has one, is enabled."""
+    """Send a delivery again; False unless it is the tenant's and its endpoint, if it has one, is enabled."""
     return await connection.fetchval(REPLAY, id, tenant) is not None
 
 
 async def replay_failed(connection: "Connection", endpoint: UUID, tenant: str, since: "datetime") -> int:
-    """How many failed deliveries are sent again, `REPLAY_AT_MOST` of them in one call."""
+    """Send failed deliveries again, at most `REPLAY_AT_MOST` per call; returns how many."""
     return len(await connection.fetch(REPLAY_FAILED, endpoint, tenant, since))
 
 
 async def send_test(connection: "Connection", endpoint: UUID, tenant: str) -> UUID | None:
-    """The delivery of a test event; None when the tenant has no such endpoint, or it is disabled."""
+    """Send a test event; returns its delivery, or None when there is no such endpoint or it is disabled."""
     made: UUID | None = await connection.fetchval(TEST, endpoint, tenant)
     return made

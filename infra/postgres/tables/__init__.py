@@ -1,4 +1,4 @@
-"""The tables. Alembic's migrations make them; a test holds the two equal. Rows are read through `queries/`."""
+"""The tables. Alembic's migrations create them; a test keeps the two equal. `queries/` reads the rows."""
 
 from infra.postgres.tables.dead_letters import DeadLetter
 from infra.postgres.tables.documents import BlobGarbage, Collection, Document, File, Generation, StoredBlob, StoredTotal

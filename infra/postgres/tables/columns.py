@@ -1,4 +1,4 @@
-"""Column shapes that several tables share."""
+"""Column types that several tables share."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +10,7 @@ from schemas.lifecycle import JobState
 
 
 def time(*, null: bool = False, now: bool = False) -> Any:
-    """A point in time; `now`: filled in by Postgres's clock."""
+    """A point in time; with `now`, Postgres's clock fills it in."""
     return Field(
         sa_column=Column(DateTime(timezone=True), nullable=null, server_default=text("now()") if now else None),
         default=None,
@@ -18,10 +18,10 @@ def time(*, null: bool = False, now: bool = False) -> Any:
 
 
 def json(*, null: bool = True) -> Any:
-    """Opaque JSON. Type `json`, not `jsonb`: kept as text, so it costs no parsing and may hold any string."""
+    """Opaque JSON. Type `json`, not `jsonb`: it is stored as text, needs no parsing and may hold any string."""
     return Field(sa_column=Column(JSON(), nullable=null), default=None)
 
 
 def states(some: Iterable[JobState]) -> str:
-    """States as SQL literals."""
+    """The states as SQL literals."""
     return ", ".join(f"'{state.value}'" for state in sorted(some))

@@ -1,4 +1,4 @@
-"""Dead letters: what no worker could do anything with, kept until someone decides."""
+"""Dead letters: jobs and messages that no worker could handle, kept until someone decides about them."""
 
 from datetime import datetime
 from typing import Any
@@ -13,8 +13,8 @@ from infra.postgres.tables.columns import json, time
 class DeadLetter(SQLModel, table=True):
     """A job that ran out of attempts, or a message that could not be read.
 
-    A job's payload is its row's `input`, so the row is kept as long as its letter. A message belongs to no tenant: its
-    bytes are the `payload`, and `digest`, their SHA-256, tells a repeated message from another at the same place.
+    A job's payload is its row's `input`, so the row is kept as long as its letter. A message belongs to no tenant. Its
+    bytes are the `payload`, and `digest`, their SHA-256, tells a repeated message from another one at the same offset.
     """
 
     __tablename__ = "dead_letter"

@@ -10,11 +10,11 @@ from sqlmodel import Field, SQLModel
 from infra.postgres.tables.columns import json, time
 
 NUMBERS = Sequence("indexing_number", metadata=SQLModel.metadata)
-"""Versions of indexing jobs and generations of indexes, in one order: nothing that was dropped comes again."""
+"""One sequence for the versions of indexing jobs and the generations of indexes, so that no number is used again."""
 
 
 class File(SQLModel, table=True):
-    """An uploaded or produced file; its bytes lie in object storage under `blob`. Null `expires_at`: it never does."""
+    """An uploaded or produced file; its bytes are in object storage under `blob`. Null `expires_at` means never."""
 
     __tablename__ = "file"
     __table_args__ = (
@@ -36,10 +36,10 @@ class File(SQLModel, table=True):
 
 
 class BlobGarbage(SQLModel, table=True):
-    """A blob, or a folder of blobs, that no row names any more, or not yet: to be deleted when `due_at` has come.
+    """A blob, or a folder of blobs, that no row names any more, or not yet: to be deleted at `due_at`.
 
-    Once more at `again_at`, where somebody may still write there. `job_id`: the job that writes it and will name it;
-    null as soon as it was deleted for the first time.
+    It is deleted again at `again_at` if somebody may still write there. `job_id` is the job that writes it and will
+    name it; null after the first deletion.
     """
 
     __tablename__ = "blob_garbage"
@@ -54,9 +54,9 @@ class BlobGarbage(SQLModel, table=True):
 
 
 class StoredBlob(SQLModel, table=True):
-    """A blob that a job writes, or has written, with the bytes that are reserved for it; gone when the blob is.
+    """A blob that a job is writing or has written, with the bytes reserved for it; the row goes when the blob does.
 
-    What a job published is a `File` instead. There are rows of what was written under a limit alone.
+    What a job published is a `File` instead. Rows exist only for what was written under a limit.
     """
 
     __tablename__ = "stored_blob"
@@ -67,7 +67,7 @@ class StoredBlob(SQLModel, table=True):
 
 
 class StoredTotal(SQLModel, table=True):
-    """The sum of a tenant's stored blobs, changed in the statements that change these."""
+    """The sum of a tenant's stored blobs, updated by the statements that change those."""
 
     __tablename__ = "stored_total"
     tenant: str = Field(primary_key=True, sa_type=Text)
@@ -77,8 +77,9 @@ class StoredTotal(SQLModel, table=True):
 class Collection(SQLModel, table=True):
     """A set of documents that is searched together, in the index `generation`.
 
-    `born` tells collections of one name apart: a job with a lower version was planned for an earlier one. `building` is
-    the index that a rebuild, the job `building_job`, is filling; until `sealed_until` no document is written.
+    `born` tells collections of the same name apart: a job with a lower version was planned for an earlier one.
+    `building` is the index that a rebuild, the job `building_job`, is filling. Until `sealed_until`, no document is
+    written.
     """
 
     __tablename__ = "collection"
@@ -94,7 +95,7 @@ class Collection(SQLModel, table=True):
 
 
 class Generation(SQLModel, table=True):
-    """A physical index, and what its vectors are made with. One that its collection does not name is to be dropped.
+    """A physical index, and what its vectors are made with. If its collection does not name it, it is to be dropped.
 
     `incarnation`, `change` and `reached` are what the index must agree with (`schemas/watermarks.py`); `doubt` says why
     it does not.
@@ -118,12 +119,12 @@ class Generation(SQLModel, table=True):
 
 
 class Document(SQLModel, table=True):
-    """A document that is indexed, or was deleted of late: the row is the truth, points only follow it.
+    """A document that is indexed or was deleted recently. The row is the truth; the points in the index follow it.
 
-    `version` is the highest of the jobs that spoke about it, `written` that of the job whose points hold, `added` that
-    of the job that wrote it when there was none. `source`: where its parsed text lies. `chunks`: of a deleted one, how
-    many it had. `built`: which version of it the index that is being built has, or that was built last, and in how many
-    chunks.
+    `version` is the highest of the jobs that spoke about it, `written` that of the job whose points are current, and
+    `added` that of the job that wrote it when it did not exist. The `source_` columns say where its parsed text is.
+    `chunks` of a deleted document is how many it had. The `built_` columns say which version of it, and in how many
+    chunks, is in the index that is being built or was built last.
     """
 
     __tablename__ = "document"

@@ -1,4 +1,4 @@
-"""Vectors that a model made, so that it need not make them twice."""
+"""Vectors that a model made, cached so that it need not make them again."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from infra.postgres.tables.columns import time
 
 
 class Embedding(SQLModel, table=True):
-    """What `model` makes of the text whose SHA-256 is `hash`: 32-bit floats, and its own sparse vector."""
+    """What `model` makes of the text whose SHA-256 is `hash`: a vector of 32-bit floats, and its own sparse vector."""
 
     __tablename__ = "embedding"
     __table_args__ = (Index("embedding_used", "used_at"),)

@@ -24,16 +24,15 @@ from schemas.lifecycle import JobState
 
 
 class Job(SQLModel, table=True):
-    """A job, from submission to its end; the row is the truth, a message only points to it.
+    """A job, from submission to its end. The row is the truth; a message only points to it.
 
-    `epoch` grows with every claim and fences off stale workers. `attempt` counts tries of the present stage. `due_at`:
-    since when it is queued, or until when it waits. `summoned_at`: when its last message entered the outbox.
-    `rounds` counts the fan-outs of a parent; a child's `round` is the one that made it, and `key` its name within it.
-    `claimed_at`: when its last try began. `deaths` counts the workers that died while they ran its present stage,
-    `suspicion` is what speaks for it as the cause, `died_after` its last run that ended so; the next stage starts
-    without them.
-    `waiting`: a running job without a worker, whose children are at work. `webhook`: the job's own receiver, as
-    `{"url", "origin", "events"}`.
+    `epoch` grows with every claim and fences off stale workers. `attempt` counts the tries of the present stage.
+    `due_at` is since when the job is queued, or until when it waits. `summoned_at` is when its last message entered the
+    outbox, `claimed_at` when its last try began. `rounds` counts a parent's fan-outs; a child's `round` is the one that
+    made it, and `key` its name in that round. `deaths` counts the workers that died while they ran its present stage,
+    `suspicion` is the evidence that the job is the cause, and `died_after` is how long the last run that ended so took;
+    the next stage starts without them. `waiting` marks a running job without a worker, whose children are at work.
+    `webhook` is the job's own receiver, as `{"url", "origin", "events"}`.
     """
 
     __tablename__ = "job"
@@ -121,7 +120,7 @@ class Job(SQLModel, table=True):
 
 
 class JobEvent(SQLModel, table=True):
-    """What happened to a job: its history, read by the event stream. `id` grows within a job."""
+    """An event in a job's history, which the event stream reads. `id` grows within a job."""
 
     __tablename__ = "job_event"
     __table_args__ = (PrimaryKeyConstraint("job_id", "id"),)
@@ -133,7 +132,7 @@ class JobEvent(SQLModel, table=True):
 
 
 class Outbox(SQLModel, table=True):
-    """Messages to be: written in the commit that makes them true, deleted when Kafka has acknowledged them."""
+    """Messages to be sent: written in the commit that makes them true, deleted after Kafka has acknowledged them."""
 
     __tablename__ = "outbox"
     id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))

@@ -1,4 +1,4 @@
-"""Whose work it is, and the keys that prove it."""
+"""Tenants, who own all work, and the API keys that prove who asks."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,9 +10,9 @@ from infra.postgres.tables.columns import time
 
 
 class Tenant(SQLModel, table=True):
-    """Whose work it is. Nothing of one tenant is visible to another.
+    """An owner of work. Nothing that belongs to one tenant is visible to another.
 
-    `webhook_secret` signs the events of jobs that name a receiver of their own; null until the tenant asks for one.
+    `webhook_secret` signs the events of jobs that name their own receiver; null until the tenant asks for one.
     """
 
     id: str = Field(primary_key=True, sa_type=Text)
@@ -23,9 +23,9 @@ class Tenant(SQLModel, table=True):
 
 
 class ApiKey(SQLModel, table=True):
-    """A key's SHA-256: the key itself is shown once, when it is made. `prefix` is what people recognise it by.
+    """A key's SHA-256; the key itself is shown once, on creation. `prefix` is how people recognise it.
 
-    An `operator` sees what belongs to no tenant as well: messages that could not be read.
+    An `operator` also sees what belongs to no tenant: messages that could not be read.
     """
 
     __tablename__ = "api_key"

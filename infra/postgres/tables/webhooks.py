@@ -14,9 +14,9 @@ _STATES = ", ".join(f"'{state.value}'" for state in DeliveryState)
 
 
 class WebhookEndpoint(SQLModel, table=True):
-    """A tenant's receiver. `secret` signs; `previous_secret` signs beside it until `previous_until`.
+    """A tenant's receiver. `secret` signs its events; `previous_secret` signs them as well until `previous_until`.
 
-    `failing_since`: when the present row of failures began. `disabled_reason`: `gone`, `failing` or `owner`.
+    `failing_since` is when the present series of failures began. `disabled_reason` is `gone`, `failing` or `owner`.
     """
 
     __tablename__ = "webhook_endpoint"
@@ -38,8 +38,8 @@ class WebhookEndpoint(SQLModel, table=True):
 class WebhookDelivery(SQLModel, table=True):
     """An event for one receiver, written in the commit that makes it true. Its id is the `webhook-id`.
 
-    `endpoint` is null for a job's own receiver, whose address is `url` then. `destination` is what deliveries queue
-    behind: the endpoint's id, or the origin of `url`. `data` tells of the job as it ended.
+    `endpoint` is null for a job's own receiver, whose address is then `url`. `destination` is the queue that the
+    delivery belongs to: the endpoint's id, or the origin of `url`. `data` describes the job as it ended.
     """
 
     __tablename__ = "webhook_delivery"
@@ -66,7 +66,7 @@ class WebhookDelivery(SQLModel, table=True):
 
 
 class WebhookAttempt(SQLModel, table=True):
-    """One request to a receiver: the delivery log. `ms`: how long it took; `error`: why there is no `status`."""
+    """One request to a receiver, for the delivery log. `ms`: how long it took; `error`: why there is no `status`."""
 
     __tablename__ = "webhook_attempt"
     __table_args__ = (PrimaryKeyConstraint("delivery", "attempt"),)

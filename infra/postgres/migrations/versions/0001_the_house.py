@@ -165,7 +165,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("hash"),
     )
     op.execute("INSERT INTO tenant (id) VALUES ('default')")
-    # Rows of these two change or vanish within seconds: vacuum by their number, not by the share of a big table.
+    # Rows of these two change or vanish within seconds: vacuum after a number of rows, not a share of a big table.
     op.execute(
         "ALTER TABLE outbox SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,"
         " autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000)"

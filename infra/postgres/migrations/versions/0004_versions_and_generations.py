@@ -1,7 +1,7 @@
 """versions and generations
 
-Collections of before are let go of: their indexes hold no versions and nobody kept their texts, so their documents must
-be indexed again whatever happens here.
+Existing collections are dropped: their indexes hold no versions and their texts were not kept, so their documents must
+be indexed again in any case.
 
 Revision ID: 0004
 Revises: 0003

@@ -15,7 +15,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("job", sa.Column("key", sa.Text(), nullable=True))
-    # Children that are here already, and those that processes of the version before still make, are of round 1.
+    # Existing children, and those that processes of the previous version still make, belong to round 1.
     op.add_column("job", sa.Column("round", sa.Integer(), server_default=sa.text("1"), nullable=False))
     op.add_column("job", sa.Column("rounds", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.execute(
