@@ -12,6 +12,7 @@ from schemas.errors import CarryInvalid, InvalidInput, StageUnknown
 from schemas.kinds.indexing.parts import PartInput, RebuildInput
 from schemas.kinds.inference import Encoded
 from schemas.kinds.registry import KINDS
+from tests.unit.ports_in_memory import Kept
 from tests.unit.test_fan_out_checks import ROW
 
 QUESTION = '{"collection": "c", "question": "왜?"}'
@@ -30,13 +31,13 @@ def row(kind: str, stage: str, input: str | BaseModel, carry: str | None = None)
 
 def test_a_stage_is_given_models() -> None:
     brought = '{"embedder": "e", "timings_ms": {"queue": 1.5}, "embedding": {"dense": [0.5], "learned": null}}'
-    step, job = opened(row("inference", "retrieve", QUESTION, brought), silent)
+    step, job = opened(row("inference", "retrieve", QUESTION, brought), silent, Kept())
     assert (step.label, job.kind, job.stage, job.epoch) == ("inference.retrieve", "inference", "retrieve", ROW.epoch)
     assert job.input.question == "왜?"
     assert isinstance(job.carry, Encoded)
     assert list(job.carry.embedding.dense) == [0.5]
-    assert opened(row("inference", "retrieve", QUESTION), silent)[1].carry is None
-    assert opened(row("noop", "run", "{}", "{}"), silent)[1].carry is None
+    assert opened(row("inference", "retrieve", QUESTION), silent, Kept())[1].carry is None
+    assert opened(row("noop", "run", "{}", "{}"), silent, Kept())[1].carry is None
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_a_stage_is_given_models() -> None:
 )
 def test_what_does_not_fit_names_its_field(claimed: Claimed, error: type[Any], field: str) -> None:
     with pytest.raises(error) as caught:
-        opened(claimed, silent)
+        opened(claimed, silent, Kept())
     assert caught.value.field == field
     if error is CarryInvalid:
         assert f"{claimed.kind}.{claimed.stage}" in caught.value.message
@@ -61,20 +62,20 @@ def test_what_does_not_fit_names_its_field(claimed: Claimed, error: type[Any], f
 
 def test_a_stage_that_is_not_known_here_is_left_to_others() -> None:
     with pytest.raises(StageUnknown, match="'dance' of kind 'noop'") as caught:
-        opened(row("noop", "dance", "{}"), silent)
+        opened(row("noop", "dance", "{}"), silent, Kept())
     assert caught.value.retryable
 
 
 def test_a_former_name_leads_to_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(KINDS, "noop", replace(KINDS["noop"], aliases=frozenset({"nothing"})))  # type: ignore[arg-type]
-    _, job = opened(row("nothing", "run", "{}"), silent)
+    _, job = opened(row("nothing", "run", "{}"), silent, Kept())
     assert (job.kind, job.stage) == ("noop", "run")
 
 
 def test_where_a_stage_was_split_the_input_tells_which_is_meant() -> None:
     """Rows of before the rebuild had stages of its own."""
-    assert opened(row("indexing", "prepare", PART), silent)[1].stage == "prepare"
-    assert opened(row("indexing", "prepare", REBUILD, "{}"), silent)[1].stage == "rebuild_prepare"
+    assert opened(row("indexing", "prepare", PART), silent, Kept())[1].stage == "prepare"
+    assert opened(row("indexing", "prepare", REBUILD, "{}"), silent, Kept())[1].stage == "rebuild_prepare"
     with pytest.raises(InvalidInput) as caught:
-        opened(row("indexing", "prepare", '{"collection": "c"}'), silent)
+        opened(row("indexing", "prepare", '{"collection": "c"}'), silent, Kept())
     assert caught.value.field == "input.part"
