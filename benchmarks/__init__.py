@@ -1,1 +1,1 @@
-"""What is measured, and how. Each benchmark prints a table and, as its last line, one JSON object."""
+"""The benchmarks. Each prints a table and, as its last line, one JSON object."""

@@ -1,4 +1,4 @@
-"""The limit that submissions are measured against: the same server, one route, one INSERT through asyncpg."""
+"""The upper limit for submissions: the same server, one route, one INSERT through asyncpg."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 
 
 def create_app(url: str) -> FastAPI:
-    """An app whose only route inserts a row of the size of a job."""
+    """An app whose only route inserts a row as large as a job's."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

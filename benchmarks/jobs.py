@@ -1,7 +1,7 @@
-"""WeLIP itself, measured with no-op jobs: submissions, draining, latency, a full table, and idling.
+"""Measures WeLIP itself with no-op jobs: submissions, draining, latency, a full table, and an idle stack.
 
-`python -m benchmarks.jobs`. Prints a table; the last line is one JSON object. Takes about six minutes. Apache Kafka is
-used where Java and Maven are; without them the embedded broker stands in and `drain_per_s.kafka` is null.
+`python -m benchmarks.jobs` prints a table; its last line is one JSON object. It takes about six minutes. Apache Kafka
+is used if Java and Maven are there; without them the embedded broker stands in and `drain_per_s.kafka` is null.
 """
 
 import argparse
@@ -36,12 +36,12 @@ from schemas.kinds.registry import routes
 
 CONNECTIONS = 64
 RATES = (50, 200, 500)
-CONCURRENCY = 10  # as the peers in docs/measurements.md
+CONCURRENCY = 10  # the same as the peers' in docs/measurements.md
 FINISHED = 1_000_000
 
 
 def main() -> int:
-    """Measure everything, or only the parts named."""
+    """Measure everything, or only the named parts."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.jobs", description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000, help="preloaded jobs of a drain")
     parser.add_argument("--rounds", type=int, default=3, help="of which the median counts")
@@ -65,7 +65,7 @@ def main() -> int:
                 for name, bench in brokers.every():
                     found["drain_per_s"][name] = measure_drain(name, bench, given.jobs, given.rounds)
             if "latency" in parts:
-                for name, bench in reversed(brokers.every()):  # the best broker last: its figures are the result
+                for name, bench in reversed(brokers.every()):  # the best broker comes last: its figures are the result
                     found["latency_ms"] = measure_latency(name, bench, given.seconds)
             if "full" in parts:
                 found["drain_at_1m_per_s"] = measure_full(brokers, given.jobs, given.rounds)
@@ -76,7 +76,7 @@ def main() -> int:
 
 
 class Brokers:
-    """One PostgreSQL; a bench on the embedded broker, and one on Apache Kafka where it can run."""
+    """One PostgreSQL, a bench on the embedded broker, and one on Apache Kafka if it can run."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -104,16 +104,16 @@ class Brokers:
         self._exit.close()
 
     def best(self) -> Bench:
-        """Apache Kafka's, where it is."""
+        """Apache Kafka's bench if there is one, else the embedded broker's."""
         return self.every()[0][1]
 
     def every(self) -> list[tuple[str, Bench]]:
-        """By name, the best first."""
+        """The benches by name, the best one first."""
         return list(self._benches.items())
 
 
 def measure_submit(bench: Bench, rounds: int, seconds: float) -> dict[str, float]:
-    """Submissions a second over HTTP at 64 connections, in turn with the ceiling."""
+    """Submissions a second over HTTP at 64 connections, alternating with the ceiling."""
     ours, ceiling = [], []
     for _ in range(rounds):
         empty(bench)
@@ -131,21 +131,21 @@ def measure_submit(bench: Bench, rounds: int, seconds: float) -> dict[str, float
 
 
 def measure_drain(name: str, bench: Bench, jobs: int, rounds: int) -> int:
-    """No-op jobs a second from the first claim to the last end, all of them on the topic before."""
+    """No-op jobs a second from the first claim to the last end; all are on the topic beforehand."""
     rates = [drain(bench, jobs) for _ in range(rounds)]
     say(f"drain of {jobs:,} on {name}: {median(rates):,.0f} jobs/s (rounds {shown(rates)})")
     return round(median(rates))
 
 
 def drain(bench: Bench, jobs: int) -> float:
-    """One drain."""
+    """Jobs a second in one drain."""
     empty(bench, keep_finished=True)
     ids = asyncio.run(preload(bench.postgres, jobs))
     with bench.process("producers"):
         wait_for(bench, "SELECT NOT EXISTS (SELECT 1 FROM outbox)")
         # The embedded broker takes one worker process; Kafka gets one for each of the two processors.
         with bench.workers(1 if bench.embedded else 2, CONCURRENCY, warm=False):
-            # Not by counting the rows: the question must not cost what is measured.
+            # Not by counting rows: asking must not cost as much as what is measured.
             last = f"'{ids}'::uuid[]"
             wait_for(bench, f"SELECT NOT EXISTS (SELECT 1 FROM job WHERE id >= ({last})[1] AND state <> 'succeeded')")
     seconds = query(
@@ -156,7 +156,7 @@ def drain(bench: Bench, jobs: int) -> float:
 
 
 def measure_latency(name: str, bench: Bench, seconds: float) -> dict[str, dict[str, float]]:
-    """From sending the request to the job's end, by the one clock of this machine."""
+    """The time from sending the request to the job's end, by this machine's single clock."""
     result = {}
     empty(bench)
     with bench.gateway(), bench.workers(1 if bench.embedded else 2, CONCURRENCY, warm=True) as workers:
@@ -177,7 +177,7 @@ def measure_latency(name: str, bench: Bench, seconds: float) -> dict[str, dict[s
 
 
 def measure_full(brokers: Brokers, jobs: int, rounds: int) -> int:
-    """A drain beside a million finished jobs, in turn with one beside none, on the same broker."""
+    """A drain beside a million finished jobs, alternating with one beside none, on the same broker."""
     name, bench = brokers.every()[-1]
     without = []
     for _ in range(rounds):
@@ -195,7 +195,7 @@ def measure_full(brokers: Brokers, jobs: int, rounds: int) -> int:
 
 
 def measure_idle(data: Path, seconds: float = 30) -> float:
-    """Percent of one processor that the whole embedded stack takes when nothing happens."""
+    """How much of one processor the whole embedded stack uses when nothing happens, in percent."""
     with stack(data) as (port, supervisor):
         urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5).close()
         deadline = time.monotonic() + 60
@@ -203,7 +203,7 @@ def measure_idle(data: Path, seconds: float = 30) -> float:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the worker did not start; see {data / 'logs'}")
             time.sleep(0.1)
-        time.sleep(8)  # the analyser loads, and the last messages of the start are done
+        time.sleep(8)  # the analyser loads, and the last messages of the start are processed
         before = processor_seconds(supervisor.pid, data)
         time.sleep(seconds)
         after = processor_seconds(supervisor.pid, data)
@@ -214,7 +214,7 @@ def measure_idle(data: Path, seconds: float = 30) -> float:
 
 @contextlib.contextmanager
 def stack(data: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
-    """`welip up` on a folder."""
+    """`welip up` on a folder; yields its port and process."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "producers.client.cli", "up", "--data", str(data), "--port", str(port)],
@@ -235,7 +235,7 @@ def stack(data: Path) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
 
 
 def processor_seconds(supervisor: int, data: Path) -> dict[str, float]:
-    """Processor seconds of every process of the stack, PostgreSQL's included, by what they are."""
+    """Processor seconds of every process of the stack, PostgreSQL's included, by its role."""
     seconds: dict[str, float] = {}
     postmaster = int((data / "postgres/postmaster.pid").read_text().splitlines()[0])
     for root, name in ((supervisor, None), (postmaster, "postgres")):
@@ -246,13 +246,13 @@ def processor_seconds(supervisor: int, data: Path) -> dict[str, float]:
                 what = name or ("supervisor and broker" if process.pid == root else process.cmdline()[-1])
                 seconds[what] = seconds.get(what, 0) + times.user + times.system
         if name:
-            mine = parent.cpu_times()  # what its ended children took
+            mine = parent.cpu_times()  # includes what its ended children used
             seconds[name] += mine.children_user + mine.children_system
     return seconds
 
 
 async def preload(url: str, jobs: int) -> str:
-    """Submit no-op jobs; an array text that begins with the first id."""
+    """Submit no-op jobs; returns an array text that begins with the first id."""
     connection = await asyncpg.connect(url)
     made = [
         NewJob(
@@ -273,7 +273,7 @@ async def preload(url: str, jobs: int) -> str:
 
 
 async def fill(url: str) -> None:
-    """A million jobs that succeeded in the past, with their history."""
+    """Insert a million jobs that succeeded in the past, with their history."""
     connection = await asyncpg.connect(url)
     await connection.execute(
         """
@@ -297,7 +297,7 @@ async def fill(url: str) -> None:
 
 
 async def ended(url: str) -> list[tuple[str, float]]:
-    """Every job's id and end, in seconds since the Unix epoch."""
+    """Every job's id and end, the latter in seconds since the Unix epoch."""
     connection = await asyncpg.connect(url)
     rows = await connection.fetch("SELECT id, extract(epoch FROM finished_at)::float8 AS at FROM job")
     await connection.close()
@@ -305,21 +305,21 @@ async def ended(url: str) -> list[tuple[str, float]]:
 
 
 def warm(bench: Bench) -> None:
-    """Until jobs run without delay: consumers have joined their groups, the analyser is loaded."""
+    """Wait until jobs run without delay: consumers have joined their groups, and the analyser is loaded."""
     quick = 0
     for _ in range(30):
         empty(bench)
         bench.load("open", 20, 3)
         wait_for(bench, "SELECT NOT EXISTS (SELECT 1 FROM job WHERE state <> 'succeeded')")
         slowest = query(bench, "SELECT extract(epoch FROM max(started_at - created_at))::float8 FROM job")
-        quick = quick + 1 if slowest < 0.25 else 0  # a worker that joins late makes its groups pause once more
+        quick = quick + 1 if slowest < 0.25 else 0  # a worker that joins late pauses its groups once more
         if quick == 4:
             return
     raise RuntimeError("jobs are still delayed a minute after the workers' start")
 
 
 def empty(bench: Bench, *, keep_finished: bool = False) -> None:
-    """Forget the jobs of the measurement before."""
+    """Remove the jobs of the previous measurement."""
     if keep_finished:
         query(bench, "DELETE FROM job WHERE created_at > now() - interval '12 hours'")
         query(bench, "DELETE FROM job_event WHERE at > now() - interval '12 hours'")
@@ -329,7 +329,7 @@ def empty(bench: Bench, *, keep_finished: bool = False) -> None:
 
 
 def query(bench: Bench, sql: str) -> Any:
-    """One value."""
+    """The single value that a query returns."""
 
     async def run() -> Any:
         connection = await asyncpg.connect(bench.postgres)
@@ -342,7 +342,7 @@ def query(bench: Bench, sql: str) -> Any:
 
 
 def wait_for(bench: Bench, sql: str, *, within_s: float = 120) -> None:
-    """Until a query says true."""
+    """Wait until a query returns true."""
     deadline = time.monotonic() + within_s
     while not query(bench, sql):
         if time.monotonic() > deadline:
@@ -351,12 +351,12 @@ def wait_for(bench: Bench, sql: str, *, within_s: float = 120) -> None:
 
 
 def shown(values: list[float]) -> str:
-    """`3,210 3,305`."""
+    """The values as text, such as `3,210 3,305`."""
     return " ".join(f"{value:,.0f}" for value in values)
 
 
 def say(line: str) -> None:
-    """A line of the table."""
+    """Print a line of the table."""
     print(line, flush=True)
 
 

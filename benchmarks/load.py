@@ -1,4 +1,4 @@
-"""An HTTP load generator that costs little beside the server: one request at a time on each kept connection."""
+"""An HTTP load generator that costs little beside the server: one request at a time on each kept-alive connection."""
 
 import asyncio
 import json
@@ -10,14 +10,14 @@ BODY = b'{"kind":"noop","input":{}}'
 
 @dataclass(slots=True)
 class Sent:
-    """What was sent: when (seconds since the Unix epoch) and which job came back; `refused` counts other answers."""
+    """What was sent: when (seconds since the Unix epoch) and which job came back. `refused` counts other responses."""
 
     jobs: list[tuple[float, str]] = field(default_factory=list)
     refused: int = 0
 
 
 class Connection:
-    """A kept HTTP/1.1 connection that submits jobs."""
+    """A kept-alive HTTP/1.1 connection that submits jobs."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -47,21 +47,21 @@ class Connection:
 
 
 class Connections:
-    """As many connections as submissions are under way at once."""
+    """As many connections as there are submissions at once."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._idle: list[Connection] = []
 
     async def submit(self, body: bytes = BODY) -> str | None:
-        """As `Connection.submit`."""
+        """The same as `Connection.submit`."""
         while True:
             connection = self._idle.pop() if self._idle else await Connection(self._port).open()
             try:
                 job = await connection.submit(body)
                 break
             except (ConnectionError, asyncio.IncompleteReadError):
-                connection.close()  # the server had closed it while it was idle; the time runs on
+                connection.close()  # the server had closed it while it was idle; the time keeps running
         self._idle.append(connection)
         return job
 
@@ -72,7 +72,7 @@ class Connections:
 
 
 async def closed_loop(port: int, *, connections: int, seconds: float) -> float:
-    """Accepted submissions per second when each connection sends its next as soon as it has an answer."""
+    """Accepted submissions per second when each connection sends its next one as soon as it has an answer."""
     opened = [Connection(port) for _ in range(connections)]
     await asyncio.gather(*(connection.open() for connection in opened))
     accepted = 0
@@ -94,7 +94,7 @@ async def closed_loop(port: int, *, connections: int, seconds: float) -> float:
 
 
 async def open_loop(port: int, *, per_second: int, seconds: float) -> Sent:
-    """Submit at a fixed rate, whatever the answers do; a late answer never delays the next request."""
+    """Submit at a fixed rate, whatever the answers do: a late answer never delays the next request."""
     sent = Sent()
     connections = Connections(port)
     tasks: list[asyncio.Task[None]] = []

@@ -15,7 +15,7 @@ from infra.local.child import free_port
 
 
 class Bench:
-    """A folder, a database and a broker, and the environment that processes get."""
+    """A folder, a database, a broker, and the environment of the processes."""
 
     def __init__(self, folder: Path, postgres: str, kafka: str, *, embedded: bool) -> None:
         self.folder = folder
@@ -35,7 +35,7 @@ class Bench:
 
     @contextlib.contextmanager
     def process(self, *command: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
-        """`python -m command...` until the block ends."""
+        """Run `python -m command...` until the block ends."""
         with (self.folder / "processes.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command], env={**self.env, **env}, stdout=log, stderr=log
@@ -52,7 +52,7 @@ class Bench:
 
     @contextlib.contextmanager
     def gateway(self, module: str = "gateway", **env: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A gateway, or what stands in for it, that answers."""
+        """Run a gateway, or what stands in for it; yields once it answers."""
         with self.process(module, **env) as process:
             deadline = time.monotonic() + 30
             while True:
@@ -65,7 +65,7 @@ class Bench:
 
     @contextlib.contextmanager
     def workers(self, count: int, concurrency: int, *, warm: bool) -> Iterator[list[subprocess.Popen[bytes]]]:
-        """Worker processes of the pool that runs no-op jobs."""
+        """Run worker processes of the pool that runs no-op jobs."""
         with contextlib.ExitStack() as running:
             yield [
                 running.enter_context(
@@ -81,7 +81,7 @@ class Bench:
             ]
 
     def load(self, mode: str, rate: int, seconds: float) -> Any:
-        """The report of the load generator, which runs in a separate process."""
+        """The report of the load generator, which runs in a process of its own."""
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.load", mode, str(self.port), str(rate), str(seconds)],
             capture_output=True,

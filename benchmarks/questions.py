@@ -1,8 +1,8 @@
-"""What a user of WeLIP waits for: a corpus indexed and questions answered over HTTP, on each broker.
+"""How long users of WeLIP wait: a corpus is indexed and questions are answered over HTTP, on each broker.
 
-`python -m benchmarks.questions --corpus train.tsv --corpus dev.tsv --questions dev.tsv`. Prints a table; the last line
-is one JSON object. Apache Kafka is measured where Java and Maven are; without them `kafka` is null. When the questions
-are columns of an indexed corpus, it tells how often a question's own passage is cited first.
+`python -m benchmarks.questions --corpus train.tsv --corpus dev.tsv --questions dev.tsv` prints a table; its last line
+is one JSON object. Apache Kafka is measured if Java and Maven are there; without them `kafka` is null. When the
+questions are columns of an indexed corpus, it also reports how often a question's own passage is cited first.
 """
 
 import argparse
@@ -36,7 +36,7 @@ COLLECTION = "benchmark"
 READY_WITHIN_S = 120
 ANSWER_WITHIN_S = 300
 ELSEWHERE = ("POSTGRES_URL", "KAFKA_URL", "BLOBS_URL", "INDEX_URL", "AUTH", "URL", "API_KEY")
-"""Settings that would put a part of the stack elsewhere; all others count."""
+"""Settings that would move a part of the stack elsewhere and are ignored; all others apply."""
 SHOWN = {
     "documents": "documents",
     "chunks": "chunks",
@@ -57,7 +57,7 @@ console = Console(highlight=False)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, and the id of the document that it was asked about, where that is indexed."""
+    """A question, and the id of the document that it was asked about, if that is indexed."""
 
     text: str
     own: str | None
@@ -65,7 +65,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The names of the columns that count."""
+    """The names of the columns that are used."""
 
     text: str
     question: str
@@ -73,7 +73,7 @@ class Columns:
 
 
 def main() -> int:
-    """0 when every job succeeded, 1 when one did not, 2 when it cannot be measured."""
+    """Exit status 0 when every job succeeded, 1 when one did not, 2 when nothing can be measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.questions", description=__doc__)
     parser.add_argument("--corpus", type=Path, action="append", required=True, help=".tsv, .csv, .jsonl; repeat it")
     parser.add_argument("--questions", type=Path, required=True, help="a table with a column of questions")
@@ -119,14 +119,14 @@ def measure(
     *,
     concurrency: int,
 ) -> dict[str, Any]:
-    """One stack from an empty folder, indexed and asked. Raises `JobError`, `WelipError`."""
+    """The figures of one stack, from an empty folder through indexing to answers. Raises `JobError`, `WelipError`."""
     with ExitStack() as running:
         address = None
         if broker == "kafka":
             address = running.enter_context(KafkaServer(folder / "kafka")).bootstrap
         stack = running.enter_context(Stack(StackOptions(data=folder / "welip", port=free_port(), kafka=address)))
         with Client(stack.url) as client:
-            # Ready to serve, with its analyser loaded: what is measured next is work, not start-up.
+            # Ready to serve, with its analyser loaded: what is measured from here on is work and not start-up.
             succeeded(client.wait(client.submit("noop", {}).id, timeout=READY_WITHIN_S))
             began = time.perf_counter()
             jobs = [
@@ -158,7 +158,7 @@ def index(client: Client, path: Path, prefix: str, columns: Columns) -> Job:
 
 
 async def ask(url: str, questions: Sequence[Question], concurrency: int) -> list[tuple[Job, float]]:
-    """Each question's job once it has ended, and the milliseconds from submit to answer; in the given order."""
+    """Each question's ended job, and the milliseconds from submission to answer, in the given order."""
     ended: dict[int, tuple[Job, float]] = {}
     waiting = iter(enumerate(questions))
 
@@ -177,7 +177,7 @@ async def ask(url: str, questions: Sequence[Question], concurrency: int) -> list
 
 
 def judged(questions: Sequence[Question], answers: Sequence[tuple[Job, float]]) -> dict[str, Any]:
-    """Counts and percentiles; `own_passage_first` is a share of all questions, where their passages are indexed."""
+    """Counts and percentiles; `own_passage_first` is a share of all questions, if their passages are indexed."""
     results = [job.result or {} for job, _ in answers]
     first = [(result.get("citations") or [{}])[0].get("document_id") for result in results]
     percent = quantiles((ms for _, ms in answers), n=100, method="inclusive")
@@ -192,13 +192,13 @@ def judged(questions: Sequence[Question], answers: Sequence[tuple[Job, float]]) 
 
 
 def succeeded(job: Job) -> None:
-    """Raises `JobFailed` when the job ended otherwise."""
+    """Raise `JobFailed` unless the job succeeded."""
     if job.state != "succeeded":
         raise JobFailed(job)
 
 
 def read_questions(path: Path, corpora: Sequence[Path], columns: Columns, count: int) -> list[Question]:
-    """`count` questions evenly spread over the table. Raises `ValueError` when there are fewer than two."""
+    """`count` questions, evenly spread over the table. Raises `ValueError` when there are fewer than two."""
     prefix = {corpus.resolve(): prefix for corpus, prefix in zip(corpora, prefixes(corpora), strict=True)}
     own = prefix.get(path.resolve())
     rows = read_rows(path)
@@ -211,7 +211,7 @@ def read_questions(path: Path, corpora: Sequence[Path], columns: Columns, count:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a UTF-8 table by column name; TSV knows no quoting."""
+    """The rows of a UTF-8 table by column name; TSV has no quoting."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         match table_format(path):
             case "jsonl":
@@ -223,17 +223,17 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def table_format(path: Path) -> str:
-    """`tsv`, `csv` or `jsonl`, by the name."""
+    """`tsv`, `csv` or `jsonl`, from the file name."""
     return path.suffix.lower().removeprefix(".")
 
 
 def prefixes(corpora: Sequence[Path]) -> list[str]:
-    """What keeps equal ids of several tables apart."""
+    """Prefixes that keep equal ids in several tables apart."""
     return [f"{number}-{path.stem}/" for number, path in enumerate(corpora, 1)]
 
 
 def show(found: dict[str, Any]) -> None:
-    """The table: a row for each figure, a column for each broker."""
+    """Print the table: a row for each figure, a column for each broker."""
     measured = {name: figures for name, figures in found.items() if figures}
     table = Table("", *measured, title="questions over HTTP", title_justify="left", box=None)
     for key, name in SHOWN.items():

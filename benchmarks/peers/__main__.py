@@ -1,7 +1,7 @@
 """`python -m benchmarks.peers`: WeLIP beside the queues people use, in one run on one machine.
 
-Prints a table of durable settings and one of default settings; the last line is one JSON object. Every queue gets its
-own environment under the cache folder. A queue that cannot be installed or started is left out, and named.
+Prints one table for durable settings and one for default settings; the last line is one JSON object. Every queue gets
+its own environment in the cache folder. A queue that cannot be installed or started is left out, and is named.
 """
 
 import argparse
@@ -35,7 +35,7 @@ progress = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Comparison:
-    """The systems that can run, their servers, and what was found so far."""
+    """The systems that can run, their servers, and the results so far."""
 
     def __init__(self, folder: Path, sizes: Sizes) -> None:
         self.sizes = sizes
@@ -48,7 +48,7 @@ class Comparison:
         self._servers: dict[str, Any] = {}
 
     def __enter__(self) -> "Comparison":
-        """Nothing runs yet."""
+        """Nothing is started yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,7 +75,7 @@ class Comparison:
         say(f"{peer.system.name} is left out: {self.left_out[peer.system.name]}")
 
     def round(self, parts: str, number: int, of: int) -> None:
-        """One turn of each system."""
+        """One turn for each system."""
         for peer in list(self.peers):
             if peer.system.rounds is not None and number > peer.system.rounds:
                 continue
@@ -88,7 +88,7 @@ class Comparison:
             say(f"round {number} of {of}, {peer.system.name}: {_shown(found)}")
 
     def recover(self) -> None:
-        """Part (d). What a system showed before stands, also when it fails here."""
+        """Part (d). Results that a system has already given are kept, even if it fails here."""
 
         def failed(peer: Peer, error: Exception) -> None:
             self.left_out[f"{peer.system.name}, part (d)"] = _reason(error)
@@ -97,7 +97,7 @@ class Comparison:
         self.recovery = recover(self.peers, self.sizes, say, failed)
 
     def figures(self) -> dict[str, dict[str, Any]]:
-        """By table and system."""
+        """The results by table and system."""
         return {
             name: {
                 peer.system.key: tables.summary(
@@ -133,7 +133,7 @@ class Comparison:
 
 
 def main() -> int:
-    """Measure everything, or only what is named."""
+    """Measure everything, or only the named parts."""
     queues = sorted({system.queue for system in SYSTEMS})
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="of which the medians count")
@@ -144,7 +144,7 @@ def main() -> int:
     only, parts = given.only.split(","), given.parts.split(",")
     if unknown := (set(only) - set(queues)) | (set(parts) - set("abcd")):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    for name in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell in the background starts us with it ignored
+    for name in (signal.SIGINT, signal.SIGTERM):  # SIGINT as well: a background shell starts us with it ignored
         signal.signal(name, signal.default_int_handler)
     began = time.monotonic()
     sizes = Sizes.quick() if given.quick else Sizes()
@@ -188,7 +188,7 @@ def report(comparison: Comparison, rounds: int, took_s: float) -> None:
 
 
 def say(line: str) -> None:
-    """A line of progress."""
+    """Print a line of progress."""
     progress.print(line, markup=False)
 
 

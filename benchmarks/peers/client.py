@@ -17,20 +17,20 @@ from typing import Protocol
 import uvloop
 
 SUBMITTERS = 32
-"""Submissions under way at once where jobs are submitted one by one, but many of them."""
+"""How many submissions run at once where many jobs are submitted one by one."""
 
 WARM_UP = 64
-"""Unmeasured submissions before a load, so that it meets open connections."""
+"""How many unmeasured submissions precede a load, so that its connections are already open."""
 
 
 class Queue(Protocol):
-    """What a queue's module offers by its `connect()`. Beside it there may be `prepare()`, which makes the schema."""
+    """What a queue's module offers through `connect()`. It may also have `prepare()`, which creates the schema."""
 
     async def submit(self, key: str, seconds: float) -> str:
-        """Submit a job that takes `seconds` (0: nothing at all); its key in the notes."""
+        """Submit a job that takes `seconds` (0: nothing at all); returns its key in the notes."""
 
     async def submit_many(self, keys: Sequence[str], seconds: float) -> Sequence[str]:
-        """The same for many jobs, in the way the queue recommends for that."""
+        """The same for many jobs, in the way that the queue recommends."""
 
 
 class Module(Protocol):
@@ -41,7 +41,7 @@ class Module(Protocol):
 
 
 async def one_by_one(queue: Queue, keys: Sequence[str], seconds: float) -> list[str]:
-    """`submit_many` for a queue that has no better way: 32 submissions at once."""
+    """`submit_many` for a queue that offers nothing better: 32 submissions at once."""
     wanted = iter(keys)
     found: list[str] = []
 
@@ -54,7 +54,7 @@ async def one_by_one(queue: Queue, keys: Sequence[str], seconds: float) -> list[
 
 
 async def load(queue: Queue, name: str, *, per_second: int, seconds: float) -> list[tuple[float, str]]:
-    """Submit no-op jobs at a fixed rate; a late answer never delays the next submission."""
+    """Submit no-op jobs at a fixed rate: a late answer never delays the next submission."""
     await asyncio.gather(*(queue.submit(f"{name}-warm-{n}", 0) for n in range(WARM_UP)))
     await asyncio.sleep(0.3)
     sent: list[tuple[float, str]] = []
@@ -73,7 +73,7 @@ async def load(queue: Queue, name: str, *, per_second: int, seconds: float) -> l
 
 
 async def main(module: Module, mode: str, *given: str) -> object:
-    """What is to be written."""
+    """Run one mode; returns what is to be written to the file."""
     if mode == "prepare":
         await module.prepare()  # type: ignore[attr-defined]  # where the registry of systems says that there is one
         return None

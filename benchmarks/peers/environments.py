@@ -1,4 +1,4 @@
-"""An environment for each queue, under the cache folder: the systems we compare with are not dependencies of ours."""
+"""One environment per queue, in the cache folder: the systems that we compare with are not our dependencies."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ INSTALLS_WITHIN_S = 600
 
 
 def environment(queue: str, requirements: Sequence[str]) -> Path:
-    """The Python of an environment with the requirements, made when it is not there; ours when there are none.
+    """The Python of an environment with the requirements, created if missing; our own when there are none.
 
     Raises `DependencyMissing` when pip cannot install them.
     """

@@ -1,6 +1,7 @@
-"""How long the work of a worker that was killed takes to be done by the other one, which nobody starts again.
+"""How long a second worker takes to finish the work of a killed one that nobody starts again.
 
-All systems at the same time: the jobs only sleep, and to wait out one timeout after another would take half an hour.
+All systems run at the same time: the jobs only sleep, and waiting out one timeout after another would take half an
+hour.
 """
 
 import contextlib
@@ -16,15 +17,15 @@ from benchmarks.peers.running import Peer, Workers, kill, processes
 from benchmarks.peers.systems import CONCURRENCY
 
 LATER_S = 15
-"""After the kill, a no-op job is submitted this often: some queues look for lost work only when other work comes."""
+"""Seconds between no-op jobs after the kill: some queues look for lost work only when other work comes."""
 
 TRIES = 3
-"""A busy machine may notice only when all is done that half was: then the system gets its jobs again."""
+"""On a busy machine all jobs may be done before it is seen that half were; then the system gets its jobs again."""
 
 
 @dataclass(slots=True)
 class Patient:
-    """A system whose worker is going to be killed. `trees`: the processes of each worker."""
+    """A system whose worker is to be killed. `trees` holds the processes of each worker."""
 
     peer: Peer
     workers: Workers
@@ -36,13 +37,13 @@ class Patient:
     later: float = 0
 
     def submit(self, sizes: Sizes) -> None:
-        """Give it its jobs."""
+        """Submit its jobs."""
         self.tries += 1
         self.jobs = self.peer.submit_many(f"recover{self.tries}", sizes.recover, 1.0)
 
     @property
     def missed(self) -> bool:
-        """All is done, nothing was killed, and it may be tried again."""
+        """Whether all jobs are done although nothing was killed, and another try is allowed."""
         return not self.killed and self.tries < TRIES and all(key in self.notes.done for key in self.jobs)
 
     def look(self, sizes: Sizes) -> bool:
@@ -56,7 +57,7 @@ class Patient:
         return done == len(self.jobs) or time.time() > min(self.jobs.values()) + sizes.recover_within_s
 
     def _kill(self) -> None:
-        """Kill it, unless it is just between two jobs."""
+        """Kill the busier worker, unless it is just between two jobs."""
         running = [self.notes.where[key] for key in self.notes.started if key not in self.notes.done]
         load = [(sum(process in tree for process in running), n) for n, tree in enumerate(self.trees)]
         jobs, busier = max(load)
@@ -66,9 +67,9 @@ class Patient:
             self.later = time.time() + LATER_S
 
     def found(self) -> dict[str, Any]:
-        """Seconds from the first start to the last end, None when jobs are undone; and how many ran to an end twice.
+        """Seconds from the first start to the last end, None when jobs are unfinished; and how many jobs ended twice.
 
-        Raises `RuntimeError` when the worker lived on.
+        Raises `RuntimeError` when the worker survived.
         """
         if not self.killed:
             raise RuntimeError("no worker could be killed in the middle of its jobs")
@@ -83,7 +84,7 @@ class Patient:
 def recover(
     peers: Sequence[Peer], sizes: Sizes, say: Callable[[str], None], failed: Callable[[Peer, Exception], None]
 ) -> dict[str, dict[str, Any]]:
-    """Each system's figures, by its name."""
+    """Each system's figures, by the system's name."""
     patients: list[Patient] = []
     with contextlib.ExitStack() as running:
         for peer in peers:
@@ -100,7 +101,7 @@ def recover(
             patients.append(Patient(peer, workers, notes, [processes(worker) for worker in workers]))
         say(f"{len(patients)} systems have their workers; one of each is killed when half of its jobs are done")
         found: dict[str, dict[str, Any]] = {}
-        with ThreadPoolExecutor(1) as client:  # one after another, while the first jobs run already
+        with ThreadPoolExecutor(1) as client:  # one system after another, while the first ones' jobs already run
             submissions = {patient.peer.system.name: client.submit(patient.submit, sizes) for patient in patients}
             waiting = list(patients)
             while waiting:

@@ -1,4 +1,4 @@
-"""A system under measurement: its worker processes and its client, each started as its users start them."""
+"""A system under measurement: its worker processes and its client, each started as its users would start them."""
 
 import contextlib
 import itertools
@@ -34,21 +34,21 @@ class Peer:
 
     @property
     def log(self) -> Path:
-        """What its processes print."""
+        """The file with the output of its processes."""
         return self.folder / f"{self.system.name}.log"
 
     def empty(self) -> None:
-        """Forget the jobs of the measurement before."""
+        """Remove the jobs of the previous measurement."""
         self.store.empty()
         if self.system.schema:
             self._client("prepare")
 
     def submit_many(self, name: str, count: int, seconds: float) -> dict[str, float]:
-        """Submit jobs that take `seconds`; when each was sent, by its key."""
+        """Submit jobs that take `seconds`; returns when each was sent, by its key."""
         return {key: at for at, key in self._client("many", name, str(count), str(seconds))}
 
     def load(self, name: str, per_second: int, seconds: float) -> dict[str, float]:
-        """Submit no-op jobs at a fixed rate; when each was sent, by its key."""
+        """Submit no-op jobs at a fixed rate; returns when each was sent, by its key."""
         return {key: at for at, key in self._client("load", name, str(per_second), str(seconds))}
 
     @contextlib.contextmanager
@@ -92,11 +92,11 @@ class Peer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # a Ctrl-C reaches us alone, and we end them
+                start_new_session=True,  # a Ctrl-C reaches only us, and we end them
             )
 
     def _client(self, mode: str, *given: str) -> list[tuple[float, str]]:
-        # By a file: of long answers that came through a pipe, pieces were missing on one machine.
+        # Through a file: on one machine, pieces of long answers that came through a pipe were missing.
         answer = self.folder / "client.json"
         command = [str(self.python), "-m", "benchmarks.peers.client", str(answer), self.system.queue, mode, *given]
         with self.log.open("ab") as log:
@@ -115,24 +115,24 @@ class Peer:
         return found
 
     def last_words(self) -> str:
-        """The last line of the log that says something."""
+        """The last line of the log with any content."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return next((line.strip() for line in reversed(lines) if line.strip()), f"nothing in {self.log}")
 
 
 def processes(worker: "subprocess.Popen[bytes]") -> set[int]:
-    """The ids of a worker's process and of all below it."""
+    """The ids of a worker's process and of all processes below it."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return {worker.pid, *(child.pid for child in psutil.Process(worker.pid).children(recursive=True))}
     return set()
 
 
 def kill(worker: "subprocess.Popen[bytes]") -> None:
-    """`kill -9` of a worker with all of its processes, as when its machine or container dies."""
+    """`kill -9` a worker with all of its processes, as when its machine or container dies."""
     with contextlib.suppress(psutil.NoSuchProcess):
         for child in psutil.Process(worker.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(worker.pid, signal.SIGKILL)  # also those whose parent has ended already
+        os.killpg(worker.pid, signal.SIGKILL)  # includes those whose parent has already ended
     worker.wait()

@@ -1,4 +1,4 @@
-"""What the queues keep their jobs in: Redis, volatile or durable, PostgreSQL, and for WeLIP PostgreSQL with Kafka."""
+"""Where the queues keep their jobs: Redis, volatile or durable, PostgreSQL, and for WeLIP PostgreSQL with Kafka."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from schemas.errors import DependencyMissing
 
 
 class RedisServer(LocalServer):
-    """A `redis-server` of our own. Durable: every write is on the disk before it is answered."""
+    """A `redis-server` of our own. Durable: every write is on disk before it is answered."""
 
     DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0", "--save", "")
 
@@ -42,7 +42,7 @@ class RedisServer(LocalServer):
         return self
 
     def ask(self, *command: str) -> str:
-        """What Redis answers to a command."""
+        """The answer of Redis to a command."""
         done = subprocess.run(
             ["redis-cli", "-h", LOOPBACK, "-p", str(self.port), *command], capture_output=True, text=True, check=False
         )
@@ -53,36 +53,36 @@ class Store(Protocol):
     """Where one system keeps its jobs."""
 
     def env(self) -> dict[str, str]:
-        """What its processes must know."""
+        """The environment variables that its processes need."""
 
     def empty(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
 
     def filling(self) -> AbstractContextManager[object]:
-        """While jobs are preloaded, which is not measured."""
+        """Entered while jobs are preloaded, which is not measured."""
 
     def serving(self) -> AbstractContextManager[object]:
-        """While the system is in use."""
+        """Entered while the system is in use."""
 
 
 class RedisStore:
-    """A database of a Redis."""
+    """A database on a Redis server."""
 
     def __init__(self, server: RedisServer, database: int) -> None:
         self._server = server
         self._database = database
 
     def env(self) -> dict[str, str]:
-        """Where it is."""
+        """The address of the database."""
         return {"PEERS_REDIS_URL": f"redis://{LOOPBACK}:{self._server.port}/{self._database}"}
 
     def empty(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         self._server.ask("-n", str(self._database), "FLUSHDB")
 
     @contextlib.contextmanager
     def filling(self) -> Iterator[None]:
-        """Without waiting for the disk."""
+        """Do not wait for the disk."""
         if not self._server.durable:
             yield
             return
@@ -93,7 +93,7 @@ class RedisStore:
             self._server.ask("CONFIG", "SET", "appendfsync", "always")
 
     def serving(self) -> AbstractContextManager[object]:
-        """It always does."""
+        """Nothing to do: the server always runs."""
         return contextlib.nullcontext()
 
 
@@ -105,11 +105,11 @@ class PostgresStore:
         self._database = database
 
     def env(self) -> dict[str, str]:
-        """Where it is."""
+        """The address of the database."""
         return {"PEERS_POSTGRES_URL": urlsplit(self._server_url)._replace(path=f"/{self._database}").geturl()}
 
     def empty(self) -> None:
-        """Create it again."""
+        """Drop the database and create it again."""
         asyncio.run(self._make())
 
     async def _make(self) -> None:
@@ -121,11 +121,11 @@ class PostgresStore:
             await connection.close()
 
     def filling(self) -> AbstractContextManager[object]:
-        """As ever."""
+        """Nothing to do: filling works as usual."""
         return contextlib.nullcontext()
 
     def serving(self) -> AbstractContextManager[object]:
-        """It always does."""
+        """Nothing to do: the server always runs."""
         return contextlib.nullcontext()
 
 
@@ -136,7 +136,7 @@ class WelipStore:
         self._bench = bench
 
     def env(self) -> dict[str, str]:
-        """Every worker has an index of its own, which no-op jobs never open."""
+        """The settings of WeLIP's processes. Every worker has its own index, which no-op jobs never open."""
         mine = {name: value for name, value in self._bench.env.items() if os.environ.get(name) != value}
         return {
             **mine,
@@ -145,13 +145,13 @@ class WelipStore:
         }
 
     def empty(self) -> None:
-        """Forget all jobs."""
+        """Remove all jobs."""
         empty(self._bench)
 
     def filling(self) -> AbstractContextManager[object]:
-        """As ever."""
+        """Nothing to do: filling works as usual."""
         return contextlib.nullcontext()
 
     def serving(self) -> AbstractContextManager[object]:
-        """While there is a gateway."""
+        """Run a gateway."""
         return self._bench.gateway()

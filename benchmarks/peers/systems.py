@@ -1,4 +1,4 @@
-"""The systems that are measured: each queue with each of its settings. A new one is a row here and a module."""
+"""The systems that are measured: each queue with each of its settings. To add one, add a row here and a module."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ Table = Literal["durable", "default"]
 
 CONCURRENCY: Final = 10
 SILENCE_S: Final = 15
-"""WeLIP's default lease; the others' like where they have one and it is tuned."""
+"""In seconds: WeLIP's default lease; other systems are tuned to the same where they have a lease."""
 
 FAST: Final = ("uvloop==0.22.1", "hiredis==3.3.0")
 
@@ -17,8 +17,8 @@ FAST: Final = ("uvloop==0.22.1", "hiredis==3.3.0")
 class System:
     """One queue with one setting.
 
-    `worker` is what follows `python -m`. `grace_s`: how long a worker is given to stop before it is killed. `schema`:
-    the module's `prepare()` makes tables. `rounds`: of how many it is part, None: of all.
+    `worker` is what follows `python -m`. `grace_s` is how long a worker has to stop before it is killed. `schema`: the
+    module's `prepare()` creates tables. `rounds` is how many rounds it takes part in; None means all.
     """
 
     queue: str
@@ -35,12 +35,12 @@ class System:
 
     @property
     def key(self) -> str:
-        """Its name in the figures; unique in each table."""
+        """Its name in the figures, unique in each table."""
         return self.queue + self.variant
 
     @property
     def name(self) -> str:
-        """Unique, and fit for a file's name."""
+        """A unique name that can be a file name."""
         return f"{self.key}-{'-'.join(self.tables)}"
 
 
@@ -51,7 +51,7 @@ def _module(queue: str) -> str:
 def _on_redis(
     queue: str, label: str, requirements: tuple[str, ...], worker: tuple[str, ...], env: Mapping[str, str] | None = None
 ) -> tuple[System, System]:
-    """At its defaults, and durable."""
+    """A queue at its defaults, and with durable settings."""
     return (
         System(queue, label, ("default",), "redis", worker, requirements, env or {}),
         System(
@@ -73,7 +73,7 @@ SYSTEMS: Final = (
         ("durable", "default"),
         "welip",
         (_module("welip"),),
-        # A killed member of a Kafka group holds up its successors until its session has ended.
+        # A killed member of a Kafka group blocks its successors until its session ends.
         grace_s=30,
     ),
     *_on_redis(
@@ -136,7 +136,7 @@ SYSTEMS: Final = (
             "rq.cli",
             "worker-pool",
             "default",
-            f"--config={_module('rq')}",  # for its `REDIS_URL`
+            f"--config={_module('rq')}",  # for the module's `REDIS_URL`
             f"--num-workers={CONCURRENCY}",
             f"--worker-class={_module('rq')}.NotingWorker",
             "--logging-level=WARNING",
@@ -161,7 +161,7 @@ SYSTEMS: Final = (
             "pgqueuer",
             "run",
             f"{_module('pgqueuer')}:worker",
-            f"--batch-size={CONCURRENCY // 2}",  # at most half of the next one
+            f"--batch-size={CONCURRENCY // 2}",  # must be at most half of the next value
             f"--max-concurrent-tasks={CONCURRENCY}",
             f"--heartbeat-timeout={SILENCE_S}",
         ),

@@ -1,4 +1,4 @@
-"""The two tables and the JSON of what was found: medians over the rounds."""
+"""The two tables and the JSON of the results: medians over the rounds."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -11,13 +11,13 @@ from benchmarks.peers.systems import System, Table
 
 
 def middle(values: Sequence[float | None]) -> float | None:
-    """The median, where a round that failed to keep up (None) counts as worse than every figure."""
+    """The median; a round in which the system failed to keep up (None) counts as worse than any figure."""
     found = median(float("inf") if value is None else value for value in values) if values else float("inf")
     return None if found == float("inf") else round(found, 2)
 
 
 def summary(turns: Sequence[Mapping[str, Any]], recovery: Mapping[str, Any] | None) -> dict[str, Any]:
-    """One system's figures of all rounds."""
+    """One system's figures over all rounds."""
     rates = [turn["jobs_per_s"] for turn in turns if "jobs_per_s" in turn]
     short = [turn["short_s"] for turn in turns if "short_s" in turn]
     loads = [turn["latency_ms"] for turn in turns if "latency_ms" in turn]
@@ -34,7 +34,7 @@ def summary(turns: Sequence[Mapping[str, Any]], recovery: Mapping[str, Any] | No
 
 
 def table(name: Table, systems: Sequence[System], figures: Mapping[str, Mapping[str, Any]], sizes: Sizes) -> RichTable:
-    """The systems with one kind of settings, in the order of their drains."""
+    """The systems with one type of settings, ordered by their drains."""
     made = RichTable(title=f"{name} settings", title_justify="left")
     made.add_column("system")
     made.add_column("(a) jobs/s", justify="right")

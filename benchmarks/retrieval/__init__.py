@@ -1,1 +1,1 @@
-"""How well and how fast documents are found: WeLIP compared with simpler rankings and two popular systems."""
+"""How well and how fast documents are found: compares WeLIP with simpler rankings and two popular systems."""

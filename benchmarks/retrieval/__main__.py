@@ -1,4 +1,4 @@
-"""How well and how fast documents are found.
+"""Measures how well and how fast documents are found.
 
 `python -m benchmarks.retrieval FOLDER`. Each arm prints a line of JSON when it is done; the last line is one JSON
 object with everything.
@@ -34,7 +34,7 @@ PARTS: Final = ("quality", "index", "search", "memory")
 
 
 def main() -> int:
-    """0 when all that was asked for was measured, 1 when something was left out, 2 when nothing can be."""
+    """Exit status 0 when all that was asked for was measured, 1 when something was left out, 2 when nothing can be."""
     given = _arguments()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     try:
@@ -77,7 +77,7 @@ def main() -> int:
 
 @cache
 def _kiwi() -> Kiwi:
-    """One of its own at Kiwi's defaults, with as many threads as the encoder's."""
+    """A separate Kiwi with default settings and as many threads as the encoder's."""
     kiwi = KiwiAnalyser().load()
     kiwi.global_config.cutoff_threshold = KiwiConfig().cutoff_threshold
     return kiwi
@@ -86,7 +86,7 @@ def _kiwi() -> Kiwi:
 @cache
 def _encoder() -> KiwiSparseEncoder:
     encoder = KiwiSparseEncoder()
-    encoder.encode_query("준비", SparseSettings())  # it loads Kiwi when first asked
+    encoder.encode_query("준비", SparseSettings())  # the first query loads Kiwi
     return encoder
 
 

@@ -1,4 +1,4 @@
-"""What is compared: an arm takes documents in, then ranks them for one question after the other, on a clock."""
+"""What is compared: an arm takes documents in, then ranks them for one question after another, against the clock."""
 
 import time
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from consumers.ranking.metrics import METRICS, Places, Values, documents
 from consumers.tuning.judged import Judged, JudgedDocument
 
 DEPTH = 50
-"""Chunks, or documents where an arm knows no chunks, that each arm is asked for."""
+"""How many chunks each arm is asked for, or documents if it has no chunks."""
 
 
 class Arm(Protocol):
-    """One way to find documents, in this process."""
+    """One way to find documents, inside this process."""
 
     def index(self, corpus: Sequence[JudgedDocument]) -> None:
-        """Take all documents in. Timed."""
+        """Index all documents. Timed."""
 
     def search(self, question: str) -> list[str]:
         """The ids of the documents of the best `DEPTH` chunks, best first; ids may repeat. Timed."""
@@ -27,7 +27,7 @@ class Arm(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What an arm did: ranked ids a question, seconds for indexing, milliseconds a question."""
+    """An arm's results: ranked ids for each question, seconds for indexing, milliseconds for each question."""
 
     rankings: Sequence[Sequence[str]]
     index_s: float
@@ -48,7 +48,7 @@ def answers(arm: Arm, judged: Judged) -> Answers:
 
 
 def figures(given: Answers, judged: Judged) -> tuple[dict[str, Any], dict[str, Values]]:
-    """The figures of an arm as JSON, and each metric's value for each question."""
+    """An arm's figures as JSON, and the value of each metric for each question."""
     places = Places.of(map(documents, given.rankings), (question.relevant for question in judged.questions))
     values = {name: metric(places) for name, metric in METRICS.items()}
     intervals = {name: mean_interval(each) for name, each in values.items()}

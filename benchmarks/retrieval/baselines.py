@@ -1,4 +1,4 @@
-"""The simpler rankings: BM25 over words between blanks, and over the content morphemes that Kiwi alone finds."""
+"""Simpler rankings: BM25 over words between blanks, and over only the content morphemes that Kiwi finds."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,14 +19,14 @@ from schemas.retrieval import SparseVector
 
 
 class Bm25:
-    """BM25 (Robertson and Zaragoza 2009) with the k1 and b that Lucene and Elasticsearch begin with."""
+    """BM25 (Robertson and Zaragoza 2009) with the default k1 and b of Lucene and Elasticsearch."""
 
     def __init__(self, k1: float = 1.2, b: float = 0.75) -> None:
         self._k1, self._b = k1, b
         self._ids: list[str] = []
 
     def terms(self, texts: Iterable[str]) -> Iterator[list[str]]:
-        """The terms of each text, repeats kept: words between blanks."""
+        """The terms of each text, repeats included: the words between blanks."""
         for text in texts:
             yield normalize("NFC", text).lower().split()
 
@@ -54,7 +54,7 @@ class Bm25:
 class KiwiContent(Bm25):
     """BM25 over Kiwi's content morphemes: nouns, verbs, adjectives, roots, adverbs, numbers, foreign words.
 
-    `settings`: with their k1 and b, so that what is left of a difference is the terms'.
+    With the k1 and b of `settings`, so that any remaining difference comes from the terms.
     """
 
     def __init__(self, kiwi: Kiwi, settings: SparseSettings | None = None) -> None:

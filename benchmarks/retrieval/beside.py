@@ -1,4 +1,4 @@
-"""Popular systems, each in its own environment: at its defaults, and over Kiwi's morphemes."""
+"""Popular systems, each in its own environment, at its defaults and over Kiwi's morphemes."""
 
 import json
 import os
@@ -21,7 +21,7 @@ KIWI: Final = "kiwipiepy==0.24.1"
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A script, what it needs from PyPI, and whether it is handed Kiwi's morphemes."""
+    """A script, the packages that it needs from PyPI, and whether it gets Kiwi's morphemes."""
 
     script: str
     requirements: tuple[str, ...]
@@ -39,7 +39,7 @@ PEERS: Final[Mapping[str, Peer]] = {
 
 
 def peer_answers(name: str, judged: Judged) -> Answers:
-    """What the peer makes of the data. Raises `DependencyMissing` when it cannot be installed or run to the end."""
+    """The peer's results for the data. Raises `DependencyMissing` when it cannot be installed or does not finish."""
     peer = PEERS[name]
     python = environment(name.split("-")[0], peer.requirements)
     with tempfile.TemporaryDirectory(prefix="welip-bench-") as folder:

@@ -1,4 +1,4 @@
-"""The corpus and the questions that a folder holds."""
+"""Reads the corpus and the questions from a folder."""
 
 from pathlib import Path
 from typing import Final
@@ -9,14 +9,14 @@ from producers.client.cli.failures import WrongUse
 
 PAIRS: Final = frozenset({"id", "sentence1", "sentence2", "score"})
 PARAPHRASE: Final = 4
-"""Of 5: the judges took such a pair to mean the same."""
+"""From this value of 0 to 5, the judges took a pair to mean the same."""
 
 
 def read_folder(folder: Path) -> Judged:
     """`corpus` and `questions` as .tsv, .csv or .jsonl, `train.tsv` and `dev.tsv` as in KoBEST BoolQ, or KLUE-STS.
 
-    Of KoBEST, passages of both are the documents, the questions are those of `dev.tsv`, and a question's own passage
-    answers it. KLUE-STS is a `dev.tsv` of pairs: see `paraphrases`. Raises `WrongUse`.
+    With KoBEST, the passages of both tables are the documents, the questions are those of `dev.tsv`, and a question's
+    own passage answers it. With KLUE-STS, `dev.tsv` is a table of pairs: see `paraphrases`. Raises `WrongUse`.
     """
     corpus, questions = table(folder, "corpus"), table(folder, "questions")
     if corpus and questions:
@@ -36,7 +36,7 @@ def read_folder(folder: Path) -> Judged:
 
 
 def paraphrases(pairs: Path) -> Judged:
-    """All second sentences are documents; of a pair of paraphrases, the first asks for the second."""
+    """All second sentences are documents; in a pair of paraphrases, the first sentence asks for the second."""
     header, *lines = pairs.read_text("utf-8").splitlines()
     rows = [dict(zip(header.split("\t"), line.split("\t"), strict=True)) for line in lines]
     ids: dict[str, str] = {}
@@ -51,10 +51,10 @@ def paraphrases(pairs: Path) -> Judged:
 
 
 def table(folder: Path, name: str) -> Path | None:
-    """The table of this name, in any format."""
+    """The table of this name, in any of the formats."""
     return next((path for suffix in FORMATS if (path := folder / f"{name}{suffix}").is_file()), None)
 
 
 def encoded(document: JudgedDocument) -> str:
-    """A document as one text, for systems that know no titles."""
+    """A document as one text, for systems without titles."""
     return f"{document.title}\n{document.text}" if document.title else document.text

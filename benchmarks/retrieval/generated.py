@@ -1,4 +1,4 @@
-"""Large corpora made of the data's own sentences, shuffled: as much text as wanted, with real words in it."""
+"""Large corpora made by shuffling the data's own sentences: as much text as wanted, with real words in it."""
 
 import json
 import random
@@ -14,7 +14,7 @@ _END = re.compile(r"(?<=[.!?])\s+")
 
 
 def texts(judged: Judged, *, seed: int = 0) -> Iterator[str]:
-    """Documents without end, each a paragraph of four sentences that were drawn at random. The same seed, the same."""
+    """Endlessly many documents, each a paragraph of four randomly drawn sentences; a seed always gives the same."""
     sentences = [part for document in judged.documents for part in _END.split(document.text) if len(part) > 1]
     chosen = random.Random(seed)
     while True:
@@ -24,7 +24,7 @@ def texts(judged: Judged, *, seed: int = 0) -> Iterator[str]:
 def write_corpus(
     path: Path, judged: Judged, *, documents: int | None = None, size: int | None = None, seed: int = 0
 ) -> int:
-    """Write a JSONL corpus of `documents` rows, or of `size` bytes; returns its rows."""
+    """Write a JSONL corpus of `documents` rows or of `size` bytes; returns the number of rows."""
     written = 0
     with path.open("wb") as file:
         for number, text in zip(count(1), texts(judged, seed=seed)):

@@ -24,10 +24,10 @@ AIM = 0.8
 
 
 def indexing(judged: Judged, kiwi: Kiwi, encoder: KiwiSparseEncoder, *, documents: int, rounds: int) -> dict[str, Any]:
-    """Documents a second of Kiwi, of the encoder and of whole jobs on the same text, in turn; medians of the rounds.
+    """Documents a second of Kiwi, the encoder and whole jobs on the same text, in turn; medians of the rounds.
 
-    The share is that of each round, since a machine's speed drifts. Kiwi runs at its defaults; `kiwi_at_our_beam` tells
-    what it makes when it gives up readings as early as it does here.
+    Shares are computed within each round, because a machine's speed drifts. Kiwi runs at its defaults;
+    `kiwi_at_our_beam` is its speed when it gives up readings as early as it does here.
     """
     rows = [JudgedDocument(str(n), None, text) for n, text in zip(count(), islice(texts(judged), documents))]
     alone, at_our_beam, encoded, jobs = [], [], [], []
@@ -36,7 +36,7 @@ def indexing(judged: Judged, kiwi: Kiwi, encoder: KiwiSparseEncoder, *, document
         corpus = Path(folder) / "corpus.jsonl"
         write_corpus(corpus, judged, documents=documents)
         with running(Path(folder) / "welip") as stack, Client(stack.url) as client:
-            indexed(client, corpus, "warm")  # the first job of a worker loads its analyser's tables
+            indexed(client, corpus, "warm")  # a worker's first job loads its analyser's tables
             for number in range(rounds):
                 alone.append(documents / _tokenised(kiwi, rows))
                 at_our_beam.append(documents / _tokenised(kiwi, rows, ours))

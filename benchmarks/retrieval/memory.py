@@ -1,4 +1,4 @@
-"""Whether memory stays flat: a large corpus streamed through a running stack, its worker and gateway watched."""
+"""Whether memory stays flat: streams a large corpus through a running stack and watches its worker and gateway."""
 
 import tempfile
 import threading
@@ -23,10 +23,10 @@ MIB = 2**20
 
 
 class Watch(threading.Thread):
-    """Notes the highest memory of the stack's processes, five times a second, until it is left.
+    """Records the peak memory of the stack's processes, looking five times a second, until it is told to leave.
 
-    Of their own, not of files: the pages of the index's files that a process looks at count as resident, too, and the
-    kernel takes them back when it needs them.
+    Memory that is backed by files does not count. The pages of the index's files that a process reads are resident too,
+    but the kernel takes them back when it needs them.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Watch(threading.Thread):
         self._left = threading.Event()
 
     def run(self) -> None:
-        """Look, until left."""
+        """Look until told to leave."""
         while not self._left.wait(0.2):
             for process in psutil.Process().children(recursive=True):
                 try:
@@ -46,7 +46,7 @@ class Watch(threading.Thread):
                     continue
 
     def mib(self) -> dict[str, int]:
-        """The peaks until now, in MiB."""
+        """The peaks so far, in MiB."""
         return {name: peak // MIB for name, peak in self.peak.items()}
 
     def leave(self) -> None:
@@ -56,15 +56,15 @@ class Watch(threading.Thread):
 
 
 def _own(process: psutil.Process) -> int:
-    """Bytes of resident memory that no file stands behind."""
+    """Bytes of resident memory that are not backed by files."""
     memory = process.memory_info()
     return int(memory.rss - getattr(memory, "shared", 0))
 
 
 def memory(judged: Judged, *, megabytes: int) -> dict[str, Any]:
-    """Peaks of resident memory without files, at each mark of a corpus of that size.
+    """Peaks of resident memory without file pages, at each mark of a corpus of this size.
 
-    `growth`: of the worker, from the first mark to the last.
+    `growth` is the worker's, from the first mark to the last.
     """
     at: dict[str, dict[str, int]] = {}
     with tempfile.TemporaryDirectory(prefix="welip-bench-", ignore_cleanup_errors=True) as folder:

@@ -1,4 +1,4 @@
-"""The embedding models that a name stands for: the project's own, and one that knows no Korean."""
+"""The embedding models behind names: the project's own, and one that knows no Korean."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ MINILM: Final = "minilm"
 
 
 def model_named(name: str | None) -> str | None:
-    """A model by hub name or folder as it is; `minilm` is the folder of all-MiniLM-L6-v2. Raises `WrongUse`."""
+    """A hub name or folder, unchanged; `minilm` becomes the folder of all-MiniLM-L6-v2. Raises `WrongUse`."""
     if name != MINILM:
         return name
     try:

@@ -1,4 +1,4 @@
-"""WeLIP's own parts: chunks, sparse encoder and embedded index as a worker uses them, with a dense arm where asked."""
+"""WeLIP's own parts: chunks, sparse encoder and embedded index as a worker uses them, with a dense arm on request."""
 
 import asyncio
 import tempfile
@@ -31,7 +31,7 @@ NOTHING: Final = SparseVector((), ())
 
 
 class Welip:
-    """Documents in an index of its own, at the default settings. `with Welip(...) as arm:`."""
+    """Documents in an index of their own, with default settings. `with Welip(...) as arm:`."""
 
     def __init__(self, encoder: KiwiSparseEncoder, embedder: Embedder | None = None) -> None:
         self._encoder = encoder
@@ -54,15 +54,15 @@ class Welip:
         self._runner.run(self._write(corpus))
 
     def search(self, question: str) -> list[str]:
-        """All arms that there are, fused."""
+        """Search with all available arms, fused."""
         return self._runner.run(self._search(question, sparse=True))
 
     def dense_alone(self) -> "AskedOtherwise":
-        """The same index, asked by its dense arm only."""
+        """The same index, searched by its dense arm only."""
         return AskedOtherwise(self._runner, partial(self._search, sparse=False))
 
     def fused_evenly(self) -> "AskedOtherwise":
-        """The same index and arms, each of which counts the same in every question."""
+        """The same index and arms, but the arms count equally in every question."""
         return AskedOtherwise(self._runner, partial(self._search, sparse=True, fusion=FusionSettings(method="minmax")))
 
     async def _write(self, corpus: Sequence[JudgedDocument]) -> None:
@@ -96,7 +96,7 @@ class Welip:
 
 
 class _InThread:
-    """A worker's encoder, without the processes that keep tenants apart: what it costs by itself."""
+    """A worker's encoder without the processes that keep tenants apart, to measure the encoder alone."""
 
     def __init__(self, encoder: KiwiSparseEncoder) -> None:
         self._encoder = encoder
@@ -112,10 +112,10 @@ class _InThread:
         return await asyncio.to_thread(self._encoder.encode_query, text, settings)
 
     async def warm(self) -> None:
-        """It is."""
+        """Nothing to do."""
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
 
 async def made_points(
@@ -136,15 +136,15 @@ async def made_points(
 
 
 class AskedOtherwise:
-    """An index that another arm filled."""
+    """Searches an index that another arm has filled."""
 
     def __init__(self, runner: asyncio.Runner, search: Callable[..., Coroutine[Any, Any, list[str]]]) -> None:
         self._runner = runner
         self._search = search
 
     def index(self, corpus: Sequence[JudgedDocument]) -> None:
-        """It is."""
+        """Nothing to do: the index is already filled."""
 
     def search(self, question: str) -> list[str]:
-        """What that way finds."""
+        """What this way of searching finds."""
         return self._runner.run(self._search(question))

@@ -29,17 +29,17 @@ ARMS: Final = (*LEXICAL, *MODELLED, *PEERS)
 GROUPS: Final = {
     name: tuple(peer for peer in PEERS if peer.split("-")[0] == name) for name in ("llamaindex", "haystack")
 }
-"""A peer's name stands for all it does: its defaults, and over Kiwi's morphemes."""
+"""A peer's name stands for all its arms: at its defaults, and over Kiwi's morphemes."""
 
 OURS: Final = ("welip", "hybrid")
-"""The arm whose gain over each of the others is reported; `hybrid` over `welip` too."""
+"""The arms whose gain over each of the others is reported; for `hybrid`, also its gain over `welip`."""
 BASELINES: Final = ("kiwi", "kiwi-tuned")
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
 
 def chosen_arms(names: str | None, *, model: bool) -> list[str]:
-    """The arms of a comma-separated list; without one all that can be. Raises `ValueError` for an unknown one."""
+    """The arms in a comma-separated list, by default all that can run. Raises `ValueError` for an unknown one."""
     if names is None:
         return [arm for arm in ARMS if model or arm not in MODELLED]
     asked = [arm for name in names.split(",") if name for arm in GROUPS.get(name, (name,))]
@@ -53,7 +53,7 @@ def chosen_arms(names: str | None, *, model: bool) -> list[str]:
 def quality(
     judged: Judged, kiwi: Kiwi, encoder: KiwiSparseEncoder, wanted: Sequence[str], model: str | None
 ) -> dict[str, Any]:
-    """`arms` with the figures of each, `gains` of ours over each other arm, and those `left_out` with the reason."""
+    """`arms` with each arm's figures, `gains` of ours over each other arm, and the arms `left_out` with the reason."""
     shown: dict[str, Any] = {}
     values: dict[str, dict[str, Values]] = {}
     left_out: dict[str, str] = {}
@@ -74,7 +74,7 @@ def quality(
 
 
 def show(found: dict[str, Any]) -> None:
-    """The table: a row an arm, and our gain over Kiwi's morphemes alone."""
+    """Print the table: a row for each arm, and our gain over Kiwi's morphemes alone."""
     columns = (*METRICS, "p50_ms", "p95_ms", "docs_per_s")
     table = Table("arm", *columns, title="retrieval", title_justify="left", box=None)
     for name, arm in found["arms"].items():
@@ -119,7 +119,7 @@ def _answered(
 def _with_model(
     judged: Judged, encoder: KiwiSparseEncoder, wanted: Sequence[str], model: str
 ) -> Iterator[tuple[str, Answers]]:
-    """Indexed once, since embedding is what takes long; then asked by each arm."""
+    """The documents are indexed once, because embedding takes long, and then searched by each arm."""
     with ExitStack() as opened:
         arm = opened.enter_context(Welip(encoder, opened.enter_context(opened_embedder(model))))
         first = answers(arm, judged)

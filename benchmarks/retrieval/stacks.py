@@ -1,4 +1,4 @@
-"""A whole WeLIP in a folder of its own, and corpora indexed into it as its users do."""
+"""Runs a whole WeLIP in a folder of its own, and indexes corpora into it as its users do."""
 
 import os
 import time
@@ -15,7 +15,7 @@ from producers.client.sync import Client
 
 @contextmanager
 def running(folder: Path) -> Iterator[Stack]:
-    """The embedded stack with a worker that has started. Settings that would put a part elsewhere do not count."""
+    """The embedded stack with a running worker. Settings that would move a part elsewhere are ignored."""
     for name in ELSEWHERE:
         os.environ.pop(f"WELIP_{name}", None)
     with Stack(StackOptions(data=folder, port=free_port())) as stack:
@@ -25,14 +25,14 @@ def running(folder: Path) -> Iterator[Stack]:
 
 
 def submitted(client: Client, corpus: Path, collection: str) -> Job:
-    """The job that indexes a JSONL table of `id` and `text`."""
+    """The job that indexes a JSONL table with columns `id` and `text`."""
     return client.index_corpus(collection, corpus, {"format": "jsonl", "text": "text", "id": "id"}, lane="bulk")
 
 
 def indexed(client: Client, corpus: Path, collection: str) -> float:
     """Seconds from the upload of a corpus to the end of its job. Raises `JobFailed`.
 
-    The end is the one on record, by the clock of this machine: a client hears of it up to a second later.
+    The end is the recorded one, by this machine's clock, because a client hears of it up to a second later.
     """
     began = time.time()
     ended = client.wait(submitted(client, corpus, collection).id)

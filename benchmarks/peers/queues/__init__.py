@@ -1,5 +1,5 @@
-"""One module a queue: its task, its worker's settings and its client, all as its documentation recommends.
+"""One module per queue: its task, its worker's settings and its client, as its documentation recommends.
 
-They run in the queue's own environment, so beside the queue itself they may import the standard library only (and
-uvloop, which every environment has). What the benchmark tells them is in `given`.
+The modules run in the queue's own environment. Besides the queue they may import only the standard library, and uvloop,
+which every environment has. `given` holds what the benchmark tells them.
 """

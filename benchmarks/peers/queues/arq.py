@@ -1,4 +1,4 @@
-"""arq on Redis. A result is stored at `after_job_end`. It acknowledges late in any case."""
+"""arq on Redis. A result is stored at `after_job_end`. arq always acknowledges late."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ async def _stored(context: dict[str, Any]) -> None:
 
 
 class WorkerSettings:
-    """Durable: another worker takes a job when its time limit, 300 s by default, and 10 s more have passed."""
+    """Durable: another worker takes a job 10 s after its time limit, which is 300 s by default."""
 
     functions = (func(noop, name="noop"),)
     redis_settings = RedisSettings.from_dsn(REDIS_URL)
@@ -53,13 +53,13 @@ class Client:
         return key
 
     async def submit_many(self, keys: Sequence[str], seconds: float) -> Sequence[str]:
-        """Submit many."""
+        """Submit many jobs."""
         return await one_by_one(self, keys, seconds)
 
 
 @contextlib.asynccontextmanager
 async def connect() -> AsyncIterator[Client]:
-    """The client while its connections are open."""
+    """Yield the client while its connections are open."""
     pool = await create_pool(RedisSettings.from_dsn(REDIS_URL))
     yield Client(pool)
     await pool.aclose()

@@ -18,7 +18,7 @@ app.conf.broker_connection_retry_on_startup = True
 if DURABLE:
     app.conf.task_acks_late = True
     app.conf.task_reject_on_worker_lost = True
-    # A dead worker's jobs come back when their visibility ends and a worker checks; both are rare by default.
+    # A dead worker's jobs come back when their visibility timeout ends and a worker checks; by default both take long.
     app.conf.broker_transport_options = {"visibility_timeout": SILENCE_S, "unacked_restore_throttle": 1}
 
 

@@ -1,4 +1,4 @@
-"""Dramatiq on Redis. A result is stored when a middleware before `Results` hears that the message is processed."""
+"""Dramatiq on Redis. A result is stored when a middleware before `Results` hears that the message was processed."""
 
 import time
 from contextlib import AbstractAsyncContextManager
@@ -15,17 +15,17 @@ from benchmarks.peers.queues.threaded import Threaded, threaded
 
 
 class Noting(dramatiq.Middleware):  # type: ignore[misc]
-    """Notes the end of a message."""
+    """Writes a note when a message is done."""
 
     def after_process_message(
         self, broker: dramatiq.Broker, message: Any, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
-        """Middlewares hear this in reverse order: the first of them last."""
+        """Middlewares are called in reverse order, so the first one is called last."""
         if exception is None:
             notes.done(message.args[0])
 
 
-# It acknowledges late in any case. Dead workers are looked for in one command of a thousand by default.
+# Dramatiq always acknowledges late. By default, only one in a thousand commands looks for dead workers.
 broker = RedisBroker(
     url=REDIS_URL, **({"heartbeat_timeout": SILENCE_S * 1000, "maintenance_chance": 100_000} if DURABLE else {})
 )

@@ -1,4 +1,4 @@
-"""pgqueuer on PostgreSQL. Its log is its result: the end is noted when `log_jobs` has written a batch of it."""
+"""pgqueuer on PostgreSQL. Its log is its result, so the end is noted when `log_jobs` has written a batch of it."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ Queries.log_jobs = _noted
 
 @contextlib.asynccontextmanager
 async def worker() -> AsyncIterator[PgQueuer]:
-    """What `pgq run` runs."""
+    """The worker that `pgq run` runs."""
     logging.getLogger("pgqueuer").setLevel(logging.WARNING)
     async with asyncpg.create_pool(POSTGRES_URL) as pool:
         queue = PgQueuer.from_asyncpg_pool(pool)
@@ -56,7 +56,7 @@ class Client:
         return key
 
     async def submit_many(self, keys: Sequence[str], seconds: float) -> Sequence[str]:
-        """Submit many."""
+        """Submit many jobs."""
         payloads = [json.dumps([key, seconds]).encode() for key in keys]
         await self._queries.enqueue(["noop"] * len(keys), payloads, [0] * len(keys))
         return keys
@@ -64,12 +64,12 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def connect() -> AsyncIterator[Client]:
-    """The client while its connections are open."""
+    """Yield the client while its connections are open."""
     async with asyncpg.create_pool(POSTGRES_URL) as pool:
         yield Client(Queries(AsyncpgPoolDriver(pool)))
 
 
 async def prepare() -> None:
-    """Make the schema."""
+    """Create the schema."""
     async with asyncpg.create_pool(POSTGRES_URL, min_size=1) as pool:
         await Queries(AsyncpgPoolDriver(pool)).install()

@@ -1,4 +1,4 @@
-"""Procrastinate on PostgreSQL. It stores a status, no result: the end is noted after `finish_job`."""
+"""Procrastinate on PostgreSQL. It stores a status and no result, so the end is noted after `finish_job`."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ async def noop(key: str, seconds: float) -> str:
 @app.periodic(cron="* * * * * */5")  # the sixth column is seconds
 @app.task(queueing_lock="retry_stalled", pass_context=True)
 async def retry_stalled(context: Any, timestamp: int) -> None:
-    """A dead worker's jobs stay as they are unless its user writes this, as the documentation shows."""
+    """A dead worker's jobs stay unfinished unless the user writes this, as the documentation shows."""
     for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=SILENCE_S):
         await app.job_manager.retry_job(job)
 
@@ -55,19 +55,19 @@ class Client:
         return key
 
     async def submit_many(self, keys: Sequence[str], seconds: float) -> Sequence[str]:
-        """Submit many."""
+        """Submit many jobs."""
         await noop.batch_defer_async(*({"key": key, "seconds": seconds} for key in keys))
         return keys
 
 
 @contextlib.asynccontextmanager
 async def connect() -> AsyncIterator[Client]:
-    """The client while its connections are open."""
+    """Yield the client while its connections are open."""
     async with app.open_async():
         yield Client()
 
 
 async def prepare() -> None:
-    """Make the schema."""
+    """Create the schema."""
     async with app.open_async():
         await app.schema_manager.apply_schema_async()

@@ -13,20 +13,20 @@ from benchmarks.peers import notes
 from benchmarks.peers.queues.given import DURABLE, REDIS_URL
 from benchmarks.peers.queues.threaded import Threaded, threaded
 
-# A dead worker's job is given up 60 s after its time limit, 180 s by default, and repeated only if that was asked for.
+# A dead worker's job is given up 60 s after its time limit, 180 s by default, and repeated only on request.
 OPTIONS: dict[str, Any] = {"job_timeout": 5, "retry": Retry(max=3)} if DURABLE else {}
 
 
 class NotingWorker(SimpleWorker):  # type: ignore[misc]
-    """Notes the end of a job; durable, looks for abandoned ones every 5 s, not every 10 min or, idle, every 7."""
+    """Notes the end of a job. When durable, looks for abandoned jobs every 5 s instead of 10 min (7 min when idle)."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if DURABLE:
-            kwargs |= {"maintenance_interval": 5, "worker_ttl": 20}  # it waits for jobs for 15 s less than that
+            kwargs |= {"maintenance_interval": 5, "worker_ttl": 20}  # it waits for jobs for 15 s less than the latter
         super().__init__(*args, **kwargs)
 
     def handle_job_success(self, job: Job, *args: Any, **kwargs: Any) -> None:
-        """The result is stored when this returns."""
+        """Called for a finished job; its result has been stored when the original returns."""
         super().handle_job_success(job, *args, **kwargs)
         notes.done(job.args[0])
 

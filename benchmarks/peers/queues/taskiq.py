@@ -1,4 +1,4 @@
-"""Taskiq on Redis: a list, or, durable, a stream with acknowledgements. A result is stored at `post_save`."""
+"""Taskiq on Redis: a list, or, when durable, a stream with acknowledgements. A result is stored at `post_save`."""
 
 import asyncio
 import contextlib
@@ -14,16 +14,16 @@ from benchmarks.peers.queues.given import CONCURRENCY, DURABLE, REDIS_URL, SILEN
 
 
 class Noting(TaskiqMiddleware):  # type: ignore[misc]
-    """Notes the end of a task."""
+    """Writes a note when a task is done."""
 
     def post_save(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
-        """The result is in the result backend."""
+        """Called when the result is in the result backend."""
         if not result.is_err:
             notes.done(message.args[0])
 
 
 broker = (
-    # It reads a hundred messages ahead by default, which a dead worker would hold.
+    # By default it reads a hundred messages ahead, all of which a dead worker would hold.
     RedisStreamBroker(
         REDIS_URL,
         idle_timeout=SILENCE_S * 1000,
@@ -31,7 +31,7 @@ broker = (
         xread_count=2 * CONCURRENCY,
     )
     if DURABLE
-    # An idle worker of it dies of the time limit of 5 s that redis-py 8 sets.
+    # Otherwise an idle worker dies of the 5 s time limit that redis-py 8 sets.
     else ListQueueBroker(REDIS_URL, socket_timeout=None)
 )
 broker = broker.with_result_backend(RedisAsyncResultBackend(REDIS_URL, result_ex_time=86_400))
@@ -56,13 +56,13 @@ class Client:
         return key
 
     async def submit_many(self, keys: Sequence[str], seconds: float) -> Sequence[str]:
-        """Submit many."""
+        """Submit many jobs."""
         return await one_by_one(self, keys, seconds)
 
 
 @contextlib.asynccontextmanager
 async def connect() -> AsyncIterator[Client]:
-    """The client while its broker is open."""
+    """Yield the client while its broker is open."""
     await broker.startup()
     yield Client()
     await broker.shutdown()

@@ -1,4 +1,4 @@
-"""A client for queues whose own is synchronous: each submission in a thread, so that a slow one delays no other."""
+"""A client for queues with a synchronous one: each submission runs in a thread, so a slow one delays no other."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from benchmarks.peers.client import SUBMITTERS, one_by_one
 
 
 class Threaded:
-    """Submits by `send(key, seconds)`, and many jobs by `send_many(keys, seconds)` where there is one."""
+    """Submits with `send(key, seconds)`, and many jobs with `send_many(keys, seconds)` if there is one."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Threaded:
         return key
 
     async def submit_many(self, keys: Sequence[str], seconds: float) -> Sequence[str]:
-        """Submit many."""
+        """Submit many jobs."""
         if self._send_many is None:
             return await one_by_one(self, keys, seconds)
         self._send_many(keys, seconds)
@@ -38,6 +38,6 @@ class Threaded:
 async def threaded(
     send: Callable[[str, float], object], send_many: Callable[[Sequence[str], float], object] | None = None
 ) -> AsyncIterator[Threaded]:
-    """The client while its threads live."""
+    """Yield the client while its threads live."""
     with ThreadPoolExecutor(SUBMITTERS) as pool:
         yield Threaded(pool, send, send_many)

@@ -1,6 +1,6 @@
-"""WeLIP, through its gateway. A result is stored when `Completions.record` has the answer of PostgreSQL.
+"""WeLIP, through its gateway. A result is stored when PostgreSQL has answered `Completions.record`.
 
-`python -m benchmarks.peers.queues.welip` is a worker like `python -m consumers` that also keeps the notes.
+`python -m benchmarks.peers.queues.welip` is a worker like `python -m consumers` that also writes the notes.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from benchmarks.peers.client import one_by_one
 
 
 class Client:
-    """Submissions over HTTP. The gateway chooses the ids of jobs, so they are the keys."""
+    """Submits over HTTP. The gateway chooses the ids of jobs, so these are the keys."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -28,20 +28,20 @@ class Client:
         return job
 
     async def submit_many(self, keys: Sequence[str], seconds: float) -> Sequence[str]:
-        """Submit many."""
+        """Submit many jobs."""
         return await one_by_one(self, keys, seconds)
 
 
 @contextlib.asynccontextmanager
 async def connect() -> AsyncIterator[Client]:
-    """The client while its connections are open."""
+    """Yield the client while its connections are open."""
     connections = Connections(int(os.environ["WELIP_GATEWAY_PORT"]))
     yield Client(connections)
     connections.close()
 
 
 def worker() -> int:
-    """A worker that notes when a stage begins and when its end is recorded."""
+    """Run a worker that notes when a stage begins and when its end is recorded."""
     from benchmarks.peers import notes
     from consumers.__main__ import main
     from consumers.completions import Completions

@@ -1,1 +1,1 @@
-"""One script for each system measured beside WeLIP, run by the Python of its own environment; knows nothing of ours."""
+"""One script per system that is measured beside WeLIP, run by its own environment's Python; imports nothing of ours."""

@@ -1,4 +1,4 @@
-"""What every peer is given and gives back, as JSON files named on its command line; and Kiwi's words where they fit.
+"""The input and output of every peer, JSON files named on its command line; and Kiwi's words for those that use them.
 
 Input: `documents` (`id`, `title`, `text`), `questions`, `depth`, `kiwi`. Output: `rankings` (document ids, best first,
 repeats allowed), `index_s`, `query_ms`.
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 CONTENT = {"NNG", "NNP", "NNB", "NR", "NP", "VV", "VA", "XR", "SL", "SH", "SN", "MAG", "MM"}
-"""The tags of the arm `kiwi`, so that peers differ from it in their ranking alone."""
+"""The tags of the arm `kiwi`, so that peers differ from it only in their ranking."""
 
 Search = Callable[[str], list[str]]
 Words = Callable[[Iterable[str]], list[str]]
 
 
 def kiwi_words() -> Words:
-    """Texts as their content morphemes between blanks. Loads Kiwi, which no clock counts."""
+    """Turns texts into their content morphemes, separated by blanks. Loads Kiwi, which is not timed."""
     from kiwipiepy import Kiwi
 
     kiwi = Kiwi(num_workers=2)
@@ -35,7 +35,7 @@ def kiwi_words() -> Words:
 
 
 def run(build: Callable[[list[dict[str, Any]], Words | None, int], Search]) -> None:
-    """Index what is given with `build(documents, words, depth)`, ask every question, write what came of it."""
+    """Index the input with `build(documents, words, depth)`, ask every question, write the results."""
     given = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     words = kiwi_words() if given["kiwi"] else None
     began = time.perf_counter()
@@ -51,5 +51,5 @@ def run(build: Callable[[list[dict[str, Any]], Words | None, int], Search]) -> N
 
 
 def whole(document: dict[str, Any]) -> str:
-    """Title and text as one."""
+    """Title and text as one string."""
     return f"{document['title']}\n{document['text']}" if document["title"] else str(document["text"])

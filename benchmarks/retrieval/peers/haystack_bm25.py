@@ -1,7 +1,7 @@
 """Haystack: its InMemoryBM25Retriever over its InMemoryDocumentStore, both at their defaults.
 
-The default, BM25L, takes every Hangul syllable for a word. It takes a regular expression and no tokenizer, so Kiwi's
-morphemes are handed over as text, split at blanks.
+The default, BM25L, treats every Hangul syllable as a word. It accepts a regular expression but no tokenizer, so Kiwi's
+morphemes are passed as text, separated by blanks.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ def build(documents: list[dict[str, Any]], words: Words | None, depth: int) -> S
 
     def search(question: str) -> list[str]:
         asked = words([question])[0] if words else question
-        # It refuses an empty query; a question of signs alone has no morphemes.
+        # It refuses an empty query, and a question that consists of signs has no morphemes.
         return [found.id for found in retriever.run(query=asked)["documents"]] if asked.strip() else []
 
     return search

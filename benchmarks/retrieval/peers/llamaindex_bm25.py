@@ -1,7 +1,7 @@
 """LlamaIndex: its BM25Retriever over nodes of its SentenceSplitter, both at their defaults.
 
-The default is made for English: words of two characters and more, an English stemmer and English stop words. Its
-parameter for a tokenizer is ignored since 0.2, so Kiwi's morphemes are handed over as text, split at blanks.
+The default is made for English: words of two or more characters, an English stemmer and English stop words. Its
+tokenizer parameter is ignored since 0.2, so Kiwi's morphemes are passed as text, separated by blanks.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from llama_index.retrievers.bm25 import BM25Retriever
 
 
 def build(documents: list[dict[str, Any]], words: Words | None, depth: int) -> Search:
-    """Cut into nodes and index them."""
+    """Split the documents into nodes and index them."""
     nodes = SentenceSplitter().get_nodes_from_documents(
         [Document(text=whole(document), doc_id=document["id"]) for document in documents]
     )
