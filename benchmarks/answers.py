@@ -1,9 +1,9 @@
-"""How honest answers without a model are: found where a document answers, "not found" where it was taken away.
+"""How honest answers without a model are: the answer is found where a document has it, and "not found" where none does.
 
 `python -m benchmarks.answers FOLDER`, with the data of `benchmarks.retrieval`. Every question is asked twice, with its
-own documents in the corpus and without them; the second must not be answered, though others may know the answer too.
-With train.tsv and dev.tsv both are asked: choose the threshold on train, report dev. Then the sample corpus: how often
-the first sentence quoted holds the answer. The last line is one JSON object.
+own documents in the corpus and without them. The second time it must not be answered, though other documents may know
+the answer too. With train.tsv and dev.tsv, both sets are asked: choose the threshold on train, report dev. After that,
+the sample corpus shows how often the first sentence quoted holds the answer. The last line is one JSON object.
 """
 
 import argparse
@@ -37,7 +37,7 @@ console = Console(stderr=True)
 
 
 class Corpus:
-    """Documents, each one passage, ranked by the sparse arm."""
+    """Documents, each of them one passage, ranked by the sparse arm."""
 
     def __init__(self, documents: Sequence[JudgedDocument]) -> None:
         self._documents = documents
@@ -47,7 +47,7 @@ class Corpus:
         self._postings = Postings(weighed)
 
     def search(self, question: str, without: frozenset[str] = frozenset()) -> list[Passage]:
-        """The best passages of other documents than `without`."""
+        """The best passages from documents that are not in `without`."""
         scores = self._postings.scores(self._encoder.encode_query(question, SETTINGS))
         found = best(scores, PASSAGES + len(without))
         ranked = [(self._documents[chunk], scores[chunk]) for chunk in found.chunks]
@@ -59,7 +59,7 @@ class Corpus:
 
 
 def honesty(corpus: Corpus, questions: Sequence[JudgedQuestion]) -> dict[str, Any]:
-    """The share found with the own documents, and the share not found without them, at each threshold."""
+    """At each threshold, the share answered with a question's own documents, and the share refused without them."""
     answerer = ExtractiveAnswerer()
 
     def evidence(question: str, passages: Sequence[Passage]) -> float:
@@ -93,7 +93,7 @@ async def first_sentences() -> dict[str, Any]:
 
 
 def main() -> int:
-    """0, or 2 when there is no data."""
+    """Exit status 0, or 2 when there is no data."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.answers", description=__doc__)
     parser.add_argument("folder", type=Path, help="train.tsv and dev.tsv, or corpus.* and questions.*")
     parser.add_argument("--limit", type=int, help="only the first so many questions of each set")

@@ -1,4 +1,4 @@
-"""What integration and end-to-end tests stand on: a real PostgreSQL with a database a test, and a broker a test."""
+"""The ground for integration and end-to-end tests: a real PostgreSQL, with a database and a broker for each test."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -21,7 +21,7 @@ from tests.servers import kafka_server
 
 TEMPLATE = "welip_template"
 
-# A busy machine is not the code's fault: examples have no time limit, tests have one each.
+# A busy machine is not the code's fault, so examples have no time limit; each test has one.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 settings.register_profile("long", max_examples=1000, stateful_step_count=100, deadline=None, print_blob=True)
@@ -29,8 +29,9 @@ settings.register_profile("long", max_examples=1000, stateful_step_count=100, de
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A database of a PostgreSQL of this session's own, from which others are made."""
-    # Not under pytest's folder: where root tests, Postgres runs as another user, whom the next session would lock out.
+    """A database on a PostgreSQL server of this session, from which the tests' databases are made."""
+    # Not under pytest's folder: when root runs tests, Postgres runs as another user, whom the next session would lock
+    # out.
     with TemporaryDirectory(prefix="welip-postgres-") as folder:
         server = EmbeddedPostgres(Path(folder, "data"))
         try:
@@ -42,20 +43,21 @@ def postgres_url() -> Iterator[str]:
 
 
 async def _prepare(url: str) -> None:
-    # Nothing here outlives a power cut, and a clone of the template is ten times as fast without waiting for disk.
+    # Nothing here needs to outlive a power cut, and cloning the template is ten times as fast without waiting for the
+    # disk.
     for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", f"CREATE DATABASE {TEMPLATE}"):
         await execute(url, statement)
     await migrate(database_of(url, TEMPLATE))
 
 
 def database_of(url: str, name: str) -> str:
-    """The URL of another database of the same server."""
+    """The URL of another database on the same server."""
     base, _, options = url.partition("?")
     return f"{base.rpartition('/')[0]}/{name}" + (f"?{options}" if options else "")
 
 
 async def execute(url: str, statement: str) -> None:
-    """Run one statement on a connection of its own."""
+    """Run one statement on a separate connection."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(statement)
@@ -65,7 +67,7 @@ async def execute(url: str, statement: str) -> None:
 
 @pytest.fixture
 async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
-    """A database without any table."""
+    """A database without tables."""
     name = f"test_{uuid4().hex}"
     await execute(postgres_url, f"CREATE DATABASE {name}")
     yield database_of(postgres_url, name)
@@ -74,7 +76,7 @@ async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def database_url(postgres_url: str) -> AsyncIterator[str]:
-    """A database with the newest schema that only this test sees: a clone of the migrated template."""
+    """A database with the newest schema, a clone of the migrated template that only this test sees."""
     name = f"test_{uuid4().hex}"
     await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield database_of(postgres_url, name)
@@ -83,7 +85,7 @@ async def database_url(postgres_url: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 def postgres(database_url: str) -> PostgresSettings:
-    """Settings that lead to this test's database."""
+    """Settings for this test's database."""
     return PostgresSettings.model_validate({"url": database_url, "pool_size": 16})
 
 
@@ -98,7 +100,7 @@ async def database(postgres: PostgresSettings) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def embedded_broker() -> Iterator[EmbeddedBroker]:
-    """A broker of this test's own: it lets one member into a group, so a member left behind must not bar the next."""
+    """A broker for this test only: it admits one member to a group, so a member left behind would block the next."""
     broker = EmbeddedBroker([route.topic for route in routes()])
     yield broker
     broker.close()
@@ -106,13 +108,13 @@ def embedded_broker() -> Iterator[EmbeddedBroker]:
 
 @pytest.fixture(scope="session")
 def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    """Apache Kafka, shared by the session: summons of other tests' jobs are stale here and are dropped."""
+    """Apache Kafka, shared by the session: summonses of other tests' jobs are stale here and are dropped."""
     yield from kafka_server(tmp_path_factory.mktemp("kafka"))
 
 
 @pytest.fixture(params=["embedded", pytest.param("apache", marks=pytest.mark.kafka)])
 def kafka(request: pytest.FixtureRequest) -> KafkaSettings:
-    """Each test of the transport runs over the embedded broker and over Apache Kafka."""
+    """Runs each test of the transport on the embedded broker and on Apache Kafka."""
     if request.param == "embedded":
         broker: EmbeddedBroker = request.getfixturevalue("embedded_broker")
         return KafkaSettings(url=broker.url, embedded=True)

@@ -1,4 +1,4 @@
-"""Sample files of every format, made on the spot: one made-up subject each, so that a question has one right file."""
+"""Makes sample files of every format: each has its own made-up subject, so that a question has one right file."""
 
 import csv
 import json
@@ -21,10 +21,10 @@ KOREAN: Final = "HYSMyeongJo-Medium"
 
 @dataclass(frozen=True)
 class Sample:
-    """A document of two sections, each on a page of its own where the format has pages, and a table in the second.
+    """A document of two sections, each on its own page if the format has pages, and a table in the second.
 
-    `question` is answered by `answer`, which stands in the second section. `numbers` are those that the program puts
-    before the headings by itself.
+    `answer`, in the second section, answers `question`. `numbers` are those that the program itself puts before the
+    headings.
     """
 
     title: str
@@ -42,7 +42,7 @@ class Sample:
 
 
 def sample(name: str, place: str, keeper: str, height: str, year: str) -> Sample:
-    """A lighthouse that does not exist."""
+    """A sample about a lighthouse that does not exist."""
     return Sample(
         title=f"{name} 등대 안내서",
         headings=("제1장 유래", "제2장 시설"),
@@ -70,11 +70,11 @@ SAMPLES: Final[dict[str, Sample]] = {
     "jsonl": sample("카라반", "사구", "임초롱", "32", "1922"),
     "parquet": sample("타래섬", "군도", "오가온", "33", "1923"),
 }
-"""By the kind of file. The last four are corpora with the columns `id`, `title`, `text` and `year`, two rows each."""
+"""The sample for each kind of file. The last four are corpora of two rows with `id`, `title`, `text` and `year`."""
 
 
 def sample_files(folder: Path) -> dict[str, Path]:
-    """One file of each kind of `SAMPLES` in `folder`."""
+    """Write one file of each kind in `SAMPLES` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {kind: folder / f"{kind}.{kind.partition('-')[0]}" for kind in SAMPLES}
     for kind, path in paths.items():
@@ -99,18 +99,18 @@ def sample_files(folder: Path) -> dict[str, Path]:
 
 
 def lines(table: Sequence[Sequence[str]]) -> str:
-    """A table as every parser gives it."""
+    """A table in the form that every parser returns."""
     return "\n".join(" | ".join(row) for row in table)
 
 
 def plain(given: Sample) -> str:
-    """As plain text."""
+    """The sample as plain text."""
     first, second = (f"{heading}\n\n{text}" for heading, text in zip(given.headings, given.texts, strict=True))
     return f"{given.title}\n\n{first}\n\n{second}\n\n{lines(given.table)}\n"
 
 
 def markdown(given: Sample) -> str:
-    """As Markdown."""
+    """The sample as Markdown."""
     head, *body = given.table
     table = "\n".join(["|".join(head), "|".join("---" for _ in head), *("|".join(row) for row in body)])
     first, second = (f"## {heading}\n\n{text}" for heading, text in zip(given.headings, given.texts, strict=True))
@@ -118,7 +118,7 @@ def markdown(given: Sample) -> str:
 
 
 def html(given: Sample) -> str:
-    """As an HTML page."""
+    """The sample as an HTML page."""
     body = "".join(
         f"<section><h2>{heading}</h2><p>{text}</p></section>"
         for heading, text in zip(given.headings, given.texts, strict=True)
@@ -131,7 +131,7 @@ def html(given: Sample) -> str:
 
 
 def write_pdf(path: Path, given: Sample, *, outline: bool = True, password: str | None = None) -> None:
-    """Two pages in a Korean CID font, with bookmarks unless `outline` is false."""
+    """Write two pages in a Korean CID font, with bookmarks unless `outline` is false."""
     pages: list[list[tuple[int, str | tuple[str, ...]]]] = [
         [(18, given.title), (14, given.headings[0]), (10, given.texts[0])],
         [(14, given.headings[1]), (10, given.texts[1]), *((10, row) for row in given.table)],
@@ -159,7 +159,7 @@ def pdf_canvas(path: Path, *, password: str | None = None) -> Canvas:
 
 
 def write_docx(path: Path, given: Sample) -> None:
-    """With core properties, heading styles and a table."""
+    """Write a file with core properties, heading styles and a table."""
     document = docx.Document()
     document.core_properties.title = given.title
     document.add_heading(given.headings[0], level=1)
@@ -174,7 +174,7 @@ def write_docx(path: Path, given: Sample) -> None:
 
 
 def write_hangul(path: Path, given: Sample) -> None:
-    """HWP or HWPX, by the file's ending, with outline styles and a table."""
+    """Write HWP or HWPX, depending on the extension, with outline styles and a table."""
     document = HwpxDocument.new()
     for heading, text in zip(given.headings, given.texts, strict=True):
         document.add_heading(heading, level=1)
@@ -187,7 +187,7 @@ def write_hangul(path: Path, given: Sample) -> None:
 
 
 def rows(given: Sample) -> list[dict[str, Any]]:
-    """A corpus of two documents: a section each."""
+    """A corpus of two documents, one for each section."""
     return [
         {"id": f"{given.title[:3]}-{number}", "title": heading, "text": text, "year": 1900 + number}
         for number, (heading, text) in enumerate(zip(given.headings, given.texts, strict=True), start=1)
@@ -195,7 +195,7 @@ def rows(given: Sample) -> list[dict[str, Any]]:
 
 
 def write_corpus(path: Path, given: Sequence[dict[str, Any]]) -> None:
-    """A table of documents as TSV, CSV, JSON Lines or Parquet, by the file's ending."""
+    """Write a table of documents as TSV, CSV, JSON Lines or Parquet, depending on the extension."""
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(list(given)), path)
     elif path.suffix == ".jsonl":

@@ -1,4 +1,4 @@
-"""Stops a process where it stands, as a hanging server, and lets it go on."""
+"""Freezes a process, so that it hangs like a stuck server, and lets it continue."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def freeze(pid: int) -> None:
-    """Stop a process, its threads too. They have stopped when this returns: the signal alone may come a moment late."""
+    """Stop a process with all its threads. They have stopped on return, although the signal may take a moment."""
     os.kill(pid, signal.SIGSTOP)
     deadline = time.monotonic() + 10
     while running := [state for state in _states(pid) if state not in "Tt"]:
@@ -17,12 +17,12 @@ def freeze(pid: int) -> None:
 
 
 def thaw(pid: int) -> None:
-    """Let it go on."""
+    """Let the process continue."""
     os.kill(pid, signal.SIGCONT)
 
 
 def _states(pid: int) -> list[str]:
-    """Of every thread, as the kernel gives them: `T` is stopped."""
-    # The name of a program stands in brackets before the state, and may hold any character.
+    """The state of every thread as the kernel reports it; `T` means stopped."""
+    # The program's name is in brackets before the state, and may hold any character.
     files = Path(f"/proc/{pid}/task").glob("*/stat")
     return [file.read_text().rpartition(")")[2].split()[0] for file in files]

@@ -1,4 +1,4 @@
-"""Files of Hangul that `python-hwpx` does not write by itself: of any markup, and for distribution (배포용)."""
+"""Hangul files that `python-hwpx` does not write by itself: with any markup, or for distribution (배포용)."""
 
 import struct
 import zipfile
@@ -13,7 +13,7 @@ from infra.documents.distribution import FLAG, hidden, key_of
 
 
 def write_hwpx(path: Path, body: str, numberings: str = "", properties: str = "") -> None:
-    """A document whose section ends with `body`, paragraphs of OWPML; more lists and paragraph properties for it."""
+    """Write a document whose section ends with `body`, OWPML paragraphs; with more lists and paragraph properties."""
     made = BytesIO()
     HwpxDocument.new().save_to_stream(made)
     with zipfile.ZipFile(made) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
@@ -29,7 +29,7 @@ def write_hwpx(path: Path, body: str, numberings: str = "", properties: str = ""
 
 
 def distributed(data: bytes, *, tag: int = 0x10 + 12) -> bytes:
-    """The HWP file as Hangul saves it for distribution: sections encrypted with a key that their first record hides."""
+    """The HWP file as Hangul saves it for distribution: sections encrypted with a key hidden in their first record."""
     streams = dict(read_all_streams(CompoundFile(data)))
     header = bytearray(streams["FileHeader"])
     struct.pack_into("<I", header, 36, struct.unpack_from("<I", header, 36)[0] | FLAG)

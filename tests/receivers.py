@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 
 @dataclass(frozen=True)
 class Request:
-    """What came in. Header names are in lower case."""
+    """A request as it came in. Header names are in lower case."""
 
     path: str
     headers: Mapping[str, str]
@@ -26,7 +26,7 @@ class Request:
         return self.headers["webhook-id"]
 
     def verified(self, secret: str) -> Any:
-        """The body, when a library that we did not write takes the signature for good."""
+        """The body, if a library that we did not write accepts the signature."""
         return Webhook(secret).verify(self.body, dict(self.headers))
 
 
@@ -53,7 +53,7 @@ async def reset(request: Request, writer: asyncio.StreamWriter) -> None:
 
 
 async def drip(request: Request, writer: asyncio.StreamWriter) -> None:
-    """A status at once, then a byte now and then, for ever."""
+    """A status at once, then a byte now and then, forever."""
     writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     while True:
         writer.write(b"1\r\nx\r\n")
@@ -62,7 +62,7 @@ async def drip(request: Request, writer: asyncio.StreamWriter) -> None:
 
 
 async def drip_head(request: Request, writer: asyncio.StreamWriter) -> None:
-    """Header lines for ever, so that there is never a status."""
+    """Header lines forever, so that the status line never counts as complete."""
     writer.write(b"HTTP/1.1 200 OK\r\n")
     while True:
         writer.write(b"X: y\r\n")
@@ -79,7 +79,7 @@ async def huge(request: Request, writer: asyncio.StreamWriter) -> None:
 
 
 class Receiver:
-    """`async with Receiver(ok) as receiver`: listens on a free port of loopback."""
+    """Listens on a free loopback port: `async with Receiver(ok) as receiver`."""
 
     def __init__(self, answer: Answer, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None):
         self.answer = answer
@@ -108,7 +108,7 @@ class Receiver:
             self._host,
             self.port,
             ssl=self._tls,
-            backlog=1000,  # all that two deliverers open at once, while this loop is busy with their side
+            backlog=1000,  # everything that two deliverers open at once while this loop is busy with their side
         )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -122,7 +122,7 @@ class Receiver:
         await asyncio.gather(*self._handlers, return_exceptions=True)
 
     async def until(self, count: int, *, within_s: float = 10) -> list[Request]:
-        """As soon as so many requests have come."""
+        """The requests, as soon as `count` of them have come."""
         try:
             async with asyncio.timeout(within_s):
                 while len(self.requests) < count:
@@ -139,7 +139,7 @@ class Receiver:
         self._handlers.add(task)
         self.connections += 1
         try:
-            # A cancelled handler would make asyncio log an error.
+            # Otherwise asyncio would log an error for a cancelled handler.
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while not writer.is_closing():
                     request = await _read(reader)
@@ -156,7 +156,7 @@ class Receiver:
             writer.close()
 
     async def _until_closed(self, reader: "_Reader", answering: Awaitable[None]) -> None:
-        """Answer, but stop when the sender has gone."""
+        """Answer, but stop when the sender is gone."""
         answered = asyncio.ensure_future(answering)
         gone = asyncio.ensure_future(reader.ended.wait())
         try:
@@ -170,7 +170,7 @@ class Receiver:
 
 
 class _Reader(asyncio.StreamReader):
-    """Tells when the other side has gone, without reading."""
+    """Notices without reading when the other side is gone."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Real servers for tests: started once a session, or a skip that says what is missing."""
+"""Real servers for tests, started once per session; tests are skipped with a reason when one cannot run."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from schemas.errors import DependencyMissing
 
 
 def skip_unless_kafka() -> None:
-    """Skip the test where Apache Kafka cannot be run."""
+    """Skip the test if Apache Kafka cannot be run."""
     try:
         kafka.java()
     except DependencyMissing as error:
@@ -21,7 +21,7 @@ def skip_unless_kafka() -> None:
 
 
 def skip_unless_minio() -> None:
-    """Skip the test where MinIO cannot be run."""
+    """Skip the test if MinIO cannot be run."""
     if minio.installed() is None and shutil.which("go") is None:
         pytest.skip("MinIO is not in the cache and there is no Go to build it with")
 

@@ -14,7 +14,7 @@ WARM_WITHIN_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured. Seconds are of each load, and the longest that a drain, and what a load left, may take."""
+    """How much is measured: counts of jobs, seconds of each load, and the most seconds for a drain and a recovery."""
 
     preloaded: int = 10_000
     short: int = 1_000
@@ -25,12 +25,12 @@ class Sizes:
 
     @classmethod
     def quick(cls) -> "Sizes":
-        """To see that everything works; the figures mean nothing."""
+        """Sizes for checking that everything works; the figures mean nothing."""
         return cls(preloaded=500, short=100, load_s=1, drain_within_s=5, recover=120, recover_within_s=60)
 
 
 def turn(peer: Peer, parts: str, sizes: Sizes) -> dict[str, Any]:
-    """The figures of one system in one round, for parts `a`, `b` and `c`; None for what it could not keep up with."""
+    """The figures of one system in one round, for parts `a`, `b` and `c`; None where it could not keep up."""
     found: dict[str, Any] = {}
     left = 0
     with peer.store.serving():
@@ -52,7 +52,7 @@ def turn(peer: Peer, parts: str, sizes: Sizes) -> dict[str, Any]:
 
 
 def _under_way(peer: Peer, notes: Notes, parts: str, sizes: Sizes) -> dict[str, Any]:
-    """What is measured with workers that wait for jobs."""
+    """What is measured while the workers wait for jobs."""
     found: dict[str, Any] = {}
     if "b" in parts or "c" in parts:
         warm(peer, notes)
@@ -79,7 +79,7 @@ def latency(sent: dict[str, float], done: dict[str, float]) -> dict[str, float |
 
 
 def warm(peer: Peer, notes: Notes) -> None:
-    """Until both workers run jobs, and without delay. Raises `RuntimeError` when they do not within a minute."""
+    """Wait until both workers run jobs without delay. Raises `RuntimeError` if that takes more than a minute."""
     deadline = time.monotonic() + WARM_WITHIN_S
     n = 0
     while True:

@@ -1,7 +1,7 @@
 """When jobs started and when their results were stored: each worker process appends to its own file.
 
-A line is written by one system call, so it outlives `kill -9` and costs a job a few microseconds, the same for every
-queue. All processes share one machine and so one clock.
+One system call writes a line, so it outlives `kill -9` and costs a job a few microseconds, the same for every queue.
+All processes share one machine, and so one clock.
 """
 
 import os
@@ -16,12 +16,12 @@ _files: dict[int, int] = {}
 
 
 def started(key: str) -> None:
-    """In a worker: the job's own code begins."""
+    """Called in a worker when the job's own code begins."""
     _write(b"s", key)
 
 
 def done(key: str) -> None:
-    """In a worker: the job's result is stored."""
+    """Called in a worker when the job's result has been stored."""
     _write(b"d", key)
 
 
@@ -35,7 +35,7 @@ def _write(what: bytes, key: str) -> None:
 
 
 class Notes:
-    """In the benchmark: reads what the workers wrote into a folder. Times are seconds since the Unix epoch."""
+    """For the benchmark: reads what the workers wrote into a folder. Times are seconds since the Unix epoch."""
 
     def __init__(self, folder: Path, alive: Callable[[], bool]) -> None:
         folder.mkdir(parents=True)
@@ -50,11 +50,11 @@ class Notes:
 
     @property
     def writers(self) -> int:
-        """Processes that ran a job."""
+        """How many processes have run a job."""
         return len(self._read)
 
     def read(self) -> None:
-        """Take in what is new. A job that runs twice has its first start and its first end."""
+        """Read new notes. For a job that runs twice, the first start and the first end count."""
         for path in self.folder.glob("*.notes"):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
@@ -72,9 +72,9 @@ class Notes:
                     self.times_done[key] += 1
 
     def wait(self, keys: Collection[str], *, within_s: float) -> int:
-        """Until all of the jobs are done, or `within_s` seconds after the first of them started; how many are not.
+        """Wait until all jobs are done, or until `within_s` seconds after the first start; returns how many are not.
 
-        Raises `RuntimeError` when none starts within 90 s, or there is no worker left.
+        Raises `RuntimeError` when none starts within 90 s, or when no worker is left.
         """
         left = set(keys)
         began = time.time()
@@ -95,6 +95,6 @@ class Notes:
             time.sleep(0.1)
 
     def seconds(self, keys: Collection[str]) -> float:
-        """From the first start to the last end of these jobs, so far."""
+        """Seconds from the first start to the last end of these jobs so far."""
         ends = [self.done[key] for key in keys if key in self.done]
         return max(ends) - min(self.started[key] for key in keys if key in self.started)

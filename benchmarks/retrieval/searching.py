@@ -32,7 +32,7 @@ AIM_MS = 20
 def searching(
     judged: Judged, encoder: KiwiSparseEncoder, *, chunks: int, searches: int, at_once: int
 ) -> dict[str, Any]:
-    """Both figures, the index's and the HTTP call's, over the same number of chunks."""
+    """The figures of the index and of the HTTP call, over the same number of chunks."""
     asked = [judged.questions[n % len(judged.questions)].text for n in range(searches)]
     with tempfile.TemporaryDirectory(prefix="welip-bench-", ignore_cleanup_errors=True) as folder:
         index = asyncio.run(_index(Path(folder) / "index", judged, encoder, chunks, asked))
@@ -54,7 +54,7 @@ def searching(
 async def _index(
     folder: Path, judged: Judged, encoder: KiwiSparseEncoder, chunks: int, asked: Sequence[str]
 ) -> dict[str, Any]:
-    """Sparse vectors of real text, and dense ones around random centres, as those of real texts lie."""
+    """Searches with sparse vectors of real text, and dense ones around random centres, which is how real ones lie."""
     random = np.random.default_rng(0)
     centres = random.standard_normal((CLUSTERS, DIMENSION))
     settings = CollectionSettings()
@@ -88,7 +88,7 @@ async def _index(
             Query(encoder.encode_query(text, settings.sparse), dense)
             for text, dense in zip(asked, _near(centres, len(asked), random).tolist(), strict=True)
         ]
-        for query in queries[:20]:  # what is read from disk once is read before the clock runs
+        for query in queries[:20]:  # so that what is read from disk once is read before the clock starts
             await index.search(INDEX, query, top_k=TOP_K, fusion=settings.fusion)
         took = []
         for query in queries:
@@ -101,7 +101,7 @@ async def _index(
 
 
 async def _http(url: str, asked: Sequence[str], at_once: int) -> dict[str, Any]:
-    """The search call, `at_once` under way at any moment, each by a client that waits for its answer."""
+    """The search call, `at_once` of them at any moment, each from a client that waits for its answer."""
     took: list[float] = []
     waiting = iter(asked)
 
@@ -121,7 +121,7 @@ async def _http(url: str, asked: Sequence[str], at_once: int) -> dict[str, Any]:
 
 
 def percentiles(took: Sequence[float]) -> dict[str, float]:
-    """p50, p95 and p99 of milliseconds."""
+    """p50, p95 and p99, in milliseconds."""
     return {f"p{p}_ms": round(float(np.percentile(took, p)), 2) for p in (50, 95, 99)}
 
 

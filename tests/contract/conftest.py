@@ -1,4 +1,4 @@
-"""One fixture a port, parametrised over its adapters: every test of a contract runs against each of them."""
+"""One fixture per port, parametrised over its adapters, so that every contract test runs against each of them."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -36,7 +36,7 @@ async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture(params=["edge", "qdrant-local", "qdrant-server"])
 async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorIndex]:
-    """`qdrant-local` is the Qdrant client's own engine in memory: the server adapter's code without a server."""
+    """`qdrant-local` is the Qdrant client's in-memory engine; it runs the server adapter's code without a server."""
     made: VectorIndex
     if request.param == "edge":
         made = EdgeIndex(tmp_path)

@@ -1,7 +1,7 @@
 """Writes to an embedded index until it is killed: `python -m tests.contract.edge_writer FOLDER FIRST_STEP`.
 
-Each step replaces one of three documents, then prints its number; a new index is made, and the one before the last
-removed, every ten steps. Shards are optimised after every 100 points, so that a kill meets that too.
+Each step replaces one of three documents, then prints its number. Every ten steps a new index is made, and the one
+before the previous is removed. Shards are optimised after every 100 points, so that kills hit that too.
 """
 
 import asyncio

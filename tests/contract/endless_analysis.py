@@ -1,4 +1,4 @@
-"""The analysing processes' service, but a text that begins with NUL is analysed forever."""
+"""The analysing processes' service, except that a text that begins with NUL is analysed forever."""
 
 from collections.abc import Mapping
 from typing import Any

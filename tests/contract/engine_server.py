@@ -1,4 +1,4 @@
-"""A small HTTP server with the calls of engines elsewhere; keeps what it was sent."""
+"""A small HTTP server that answers the calls of remote engines and keeps what it was sent."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ class EngineServer:
 
     @staticmethod
     def says(content: Any, finish: str | None = "stop", *, usage: Any = None, **message: Any) -> Reply:
-        """A chat completion, whole; `content` may be of any form that engines use."""
+        """A whole chat completion; `content` may have any form that engines use."""
         told = {"role": "assistant", "content": content, **message}
         return EngineServer.answers(
             {"choices": [{"index": 0, "message": told, "finish_reason": finish}], "usage": usage}
@@ -37,12 +37,12 @@ class EngineServer:
 
     @staticmethod
     def answers(body: Any, status: int = 200, **headers: str) -> Reply:
-        """Any JSON."""
+        """A response with any JSON."""
         return EngineServer.refuses(status, json.dumps(body, ensure_ascii=False), **headers)
 
     @staticmethod
     def streams(*pieces: str, finish: str | None = "stop", done: bool = True, usage: Any = None) -> Reply:
-        """A chat completion in pieces, as server-sent events."""
+        """A chat completion in pieces, sent as server-sent events."""
         deltas = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
         events: list[Any] = [{"choices": [{"index": 0, "delta": {"role": "assistant"}}]}, *deltas]
         if finish:
@@ -53,7 +53,7 @@ class EngineServer:
 
     @staticmethod
     def sends(*events: Any) -> Reply:
-        """Server-sent events, whatever is in them."""
+        """Server-sent events with any content."""
 
         async def lines() -> AsyncIterator[str]:
             yield ": a comment, as servers send it to keep a connection open\n\n"
@@ -67,7 +67,7 @@ class EngineServer:
 
     @staticmethod
     def embeds(dimension: int = 8, *, reverse: bool = False) -> Reply:
-        """Embeddings that tell texts apart, not of unit length; `reverse` answers in another order."""
+        """Embeddings that tell texts apart, not of unit length; `reverse` answers in the opposite order."""
 
         async def reply(request: Request) -> Response:
             body = await request.json()
@@ -109,7 +109,7 @@ class EngineServer:
 
 @contextlib.asynccontextmanager
 async def engine_server() -> AsyncIterator[EngineServer]:
-    """The server, on a port of its own."""
+    """The server, on its own port."""
     peer = EngineServer()
     app = Starlette(routes=[Route("/{path:path}", peer.handle, methods=["POST"])])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1))

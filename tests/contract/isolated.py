@@ -1,4 +1,4 @@
-"""What the tests of isolated processes share: looking at them, and a service that misbehaves when it is told to."""
+"""Shared by the tests of isolated processes: ways to look at them, and a service that misbehaves on request."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ def tasks() -> Mapping[str, Task]:
 
 
 def _hang(request: dict[str, Any], _: bytes) -> Frame:
-    # Deaf to everything that can be ignored, as code in C is.
+    # Ignores every signal that can be ignored, like C code that does not return.
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
         signal.signal(name, signal.SIG_IGN)
     Path(f"/proc/{os.getpid()}/comm").write_text("hangs")
@@ -64,7 +64,7 @@ def _look(request: dict[str, Any], _: bytes) -> Frame:
 
 
 def servers(module: str) -> list[psutil.Process]:
-    """This process's fork servers of that module, zombies too."""
+    """This process's fork servers for that module, zombies included."""
     return [
         child
         for child in psutil.Process().children()
@@ -73,12 +73,12 @@ def servers(module: str) -> list[psutil.Process]:
 
 
 def forked(module: str) -> list[psutil.Process]:
-    """What they have forked, zombies too."""
+    """The processes that these have forked, zombies included."""
     return [child for server in servers(module) for child in server.children()]
 
 
 async def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120  # a busy machine takes its time to load Kiwi
+    deadline = time.monotonic() + 120  # a busy machine takes a while to load Kiwi
     while not _seen(true):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
@@ -87,5 +87,5 @@ async def until(true: Callable[[], object]) -> None:
 def _seen(true: Callable[[], object]) -> object:
     try:
         return true()
-    except psutil.NoSuchProcess:  # one that was looked at is gone
+    except psutil.NoSuchProcess:  # a process ended while it was looked at
         return False

@@ -1,4 +1,4 @@
-"""What every `Blobs` must do, and what only one of them can do wrong."""
+"""What every `Blobs` must do, and what can go wrong in only one of them."""
 
 import asyncio
 import os
@@ -261,7 +261,7 @@ class TestFolder:
             await blobs.check()
 
     def test_a_full_disk_is_reported_and_nothing_is_stored(self, tmp_path: Path) -> None:
-        """A limit on file size stands for the full disk: the kernel refuses the write in the same place."""
+        """A limit on file size stands in for the full disk: the kernel refuses the write at the same place."""
         code = (
             "import asyncio, resource, signal, sys; from pathlib import Path\n"
             "from infra.blobs.folder import FolderBlobs; from schemas.errors import DependencyUnavailable, NotFound\n"

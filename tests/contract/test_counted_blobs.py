@@ -1,4 +1,4 @@
-"""What jobs store stays within the tenant's limit: reserved before it is written, and given back when it is deleted."""
+"""What jobs store stays within the tenant's limit: reserved before it is written, and freed when it is deleted."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ async def pieces(count: int) -> AsyncIterator[bytes]:
 
 
 class Desk:
-    """One tenant's room, and what lies in it."""
+    """One tenant's room, and what is stored in it."""
 
     def __init__(self, database: Database, blobs: Any) -> None:
         self.database = database

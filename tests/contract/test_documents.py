@@ -63,7 +63,7 @@ def parse(text: str, format: str | None = None, filename: str | None = None) -> 
 
 @contextlib.contextmanager
 def refusal(code: str) -> Iterator[None]:
-    """The block is refused with this code, and told what to do."""
+    """The block must be refused with this code and a remedy."""
     with pytest.raises(DocumentRefused) as caught:
         yield
     assert caught.value.reason == code, caught.value.message
@@ -814,7 +814,7 @@ class TestDraft:
 
 
 def test_memory_is_not_needed_for_a_table_of_blanks(tmp_path: Path) -> None:
-    """What compresses well, but is small, is no bomb."""
+    """A small file that compresses well is not a bomb."""
     document = docx.Document()
     document.add_table(60, 40)
     document.add_paragraph("끝")

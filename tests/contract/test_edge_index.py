@@ -1,4 +1,4 @@
-"""What only the embedded index can do wrong: its folder, its crashes, and its shards as they grow."""
+"""What can go wrong only in the embedded index: its folder, its crashes, and its shards as they grow."""
 
 import asyncio
 import hashlib
@@ -144,7 +144,7 @@ class TestItsFolder:
 
 class TestCrashes:
     async def test_a_process_that_is_killed_at_any_moment_loses_nothing_it_confirmed(self, tmp_path: Path) -> None:
-        """Killed while it creates, writes, prunes, optimises and drops; the next process continues from there."""
+        """It is killed while it creates, writes, prunes, optimises and drops; the next process continues from there."""
         chance = random.Random(4)
         step = 0
         for _ in range(4):
@@ -173,7 +173,7 @@ class TestCrashes:
         assert len(found) == await index.count(name)
         whole = {content for content, chunks in Counter(one.content_hash for one in found).items() if chunks == CHUNKS}
         for step in range(max(first, last - 2), last + 1):
-            # What came after the last confirmed step may have replaced it already.
+            # A step after the last confirmed one may already have replaced it.
             assert {f"c{step}", f"c{step + 3}"} & whole
         for number in range(last // STEPS - 2):
             assert await index.count(index_of("t", generation=number)) == 0
@@ -183,7 +183,7 @@ class TestCrashes:
     async def test_what_was_confirmed_lies_in_files_that_were_synced(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flush_after: int
     ) -> None:
-        """Whether the engine's own files hold it already, or its log alone."""
+        """Whether the engine's own files already hold it, or only its log."""
         monkeypatch.setattr(shard, "FLUSH_AFTER", flush_after)
         synced: set[str] = set()
 
@@ -201,7 +201,7 @@ class TestCrashes:
         await index.prune(KO, [DocumentVersion("d3", 2, None)], change())
         shutil.copytree(tmp_path / "index", tmp_path / "copy")
         log = set(os.listdir(tmp_path / "index" / index_name(KO) / "shard" / "wal"))
-        described = index_name(KO)  # the folder of the description, which has the watermark
+        described = index_name(KO)  # the folder with the description, which holds the watermark
         assert synced == {described} | (set() if flush_after == 1 else {*log, "wal"})
         copy = EdgeIndex(tmp_path / "copy")
         assert await copy.count(KO) == 29 * 5
@@ -231,7 +231,7 @@ class TestCrashes:
         await index.close()
 
     async def test_of_two_shards_in_a_folder_the_description_says_which_one_counts(self, tmp_path: Path) -> None:
-        """A swap was killed before or after its description was written."""
+        """A swap was killed before or after it wrote its description."""
         index = EdgeIndex(tmp_path)
         await index.ensure(KO, dimension=None)
         await index.upsert(KO, [chunk("d", terms(1))])
@@ -246,13 +246,13 @@ class TestCrashes:
 
 
 def configured(root: Path) -> dict[str, Any]:
-    """What the engine wrote down of the one shard under `root`."""
+    """The configuration that the engine wrote for the single shard under `root`."""
     [written] = [json.loads(path.read_text()) for path in root.rglob("edge_config.json")]
     return cast(dict[str, Any], written)
 
 
 def written_once(root: Path) -> dict[str, tuple[int, str]]:
-    """Of each such file in a sealed segment, which file of the disk it is, and a digest of what is in it."""
+    """For each such file in a sealed segment, its inode and a digest of its content."""
     return {
         f"{segment.name}/{path.relative_to(segment)}": (
             path.stat().st_ino,
@@ -314,7 +314,7 @@ class TestGrowth:
     async def test_a_full_segment_is_neither_written_nor_copied_again(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
     ) -> None:
-        """Where the file system has links; elsewhere it is copied, and works as well."""
+        """With hard links if the file system has them; otherwise files are copied, which works as well."""
         monkeypatch.setattr(shard, "OPTIMISE_AT_LATEST", 10_000)
         if not links:
             monkeypatch.setattr(shard.os, "link", _no_links)

@@ -43,7 +43,7 @@ async def ask(question: str, given: list[Passage]) -> GeneratedAnswer:
 
 
 def quotes(answer: GeneratedAnswer) -> list[tuple[str, Passage]]:
-    """What was quoted with its source; fails unless every line ends in a mark that is cited."""
+    """What was quoted, with its source; fails unless every line ends in a citation mark."""
     found = []
     for line in answer.text.splitlines():
         quote, _, mark = line.rpartition(" [")

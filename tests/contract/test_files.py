@@ -1,4 +1,4 @@
-"""Files that jobs publish: listed when they are whole, once a job and name, and only by the worker that has the job."""
+"""Files that jobs publish: listed once complete, one per job and name, published only by the worker with the job."""
 
 import asyncio
 import hashlib
@@ -39,7 +39,7 @@ def jobs(database: Database) -> Jobs:
 
 
 class Desk:
-    """A running job that publishes, and what its tenant is shown."""
+    """A running job that publishes, and what its tenant sees."""
 
     def __init__(self, jobs: Jobs, blobs: Any, job_id: UUID, epoch: int) -> None:
         self.jobs = jobs
@@ -56,12 +56,12 @@ class Desk:
         return sorted(row["filename"] for row in await self.listed())
 
     async def sweep(self) -> None:
-        """Retention a day later."""
+        """Run retention, a day later."""
         await self.jobs.fetch("UPDATE blob_garbage SET due_at = now()")
         await Retention(self.jobs.database, self.blobs, RetentionSettings(jobs=timedelta(0))).round()
 
     async def stored(self) -> int:
-        """How many blobs lie below the job's folder."""
+        """How many blobs are below the job's folder."""
         count = 0
         async for epoch in self.blobs.names(f"default/jobs/{self.job_id.hex}"):
             count += len([one async for one in self.blobs.names(f"default/jobs/{self.job_id.hex}/{epoch}")])

@@ -1,4 +1,4 @@
-"""Every adapter filters as Python would: random metadata, random filters."""
+"""Every adapter filters as Python would, for random metadata and random filters."""
 
 import asyncio
 import itertools
@@ -78,7 +78,7 @@ def test_filters_mean_the_same_everywhere(adapter: str, tmp_path: Path) -> None:
         @settings(max_examples=60, deadline=None)
         @given(st.lists(METADATA, min_size=1, max_size=8), st.lists(FILTERS, min_size=1, max_size=5))
         def same(held: list[dict[str, Any]], filters: list[dict[str, Any]]) -> None:
-            term = next(numbers)  # tells the documents of this example from those of others
+            term = next(numbers)  # tells this example's documents from those of others
             points = [chunk(f"{term}/{n}", terms(term), **metadata) for n, metadata in enumerate(held)]
             runner.run(index.upsert(index_of("t"), points))
             for filter in filters:

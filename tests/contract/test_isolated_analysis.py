@@ -1,4 +1,4 @@
-"""Kiwi behind isolated processes: the same terms, and a text that freezes them is refused by itself."""
+"""Kiwi behind isolated processes gives the same terms, and only a text that freezes it is refused."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ SETTINGS = [
     SparseSettings(words=tuple(f"낱말{number}" for number in range(1_000))),
 ]
 ENDLESS = "\0끝없다"
-"""What makes the analyser of these tests spin: nothing that a real one meets lasts long enough to be watched."""
+"""Makes these tests' analyser spin: no real text takes long enough to be watched."""
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ async def test_this_process_has_loaded_no_kiwi() -> None:
 
 @pytest.fixture
 async def fragile() -> AsyncIterator[IsolatedSparseEncoder]:
-    """Processes with little time."""
+    """Processes with a short time limit."""
     settings = AnalysisSettings(processes=1, question_processes=1, timeout=timedelta(seconds=0.1))
     made = IsolatedSparseEncoder(ForkServer("tests.contract.endless_analysis"), settings)
     yield made

@@ -41,7 +41,7 @@ async def read(reader: IsolatedCorpusReader, path: Path, corpus: Corpus) -> list
 
 
 async def codes(reader: IsolatedCorpusReader, path: Path) -> set[str]:
-    """Why nothing comes of a Parquet table: of the whole, or of its rows."""
+    """The codes with which a Parquet table, or each of its rows, is refused."""
     try:
         rows = await read(reader, path, Corpus(file=FILE, format="parquet"))
     except InvalidInput as error:
@@ -77,7 +77,7 @@ async def test_a_table_that_cannot_be_read_says_why(reader: IsolatedCorpusReader
 
 async def test_a_small_file_that_unpacks_to_gigabytes_ends_its_own_job_alone(tmp_path: Path) -> None:
     reader = IsolatedCorpusReader(ParserSettings(processes=1, memory_bytes=256 * MiB))
-    value = "a" * 200_000_000 + "\U0001f600"  # four bytes a character, once Python holds it
+    value = "a" * 200_000_000 + "\U0001f600"  # four bytes a character once Python holds it
     rows = pa.DictionaryArray.from_arrays(pa.array([0] * 64, pa.int32()), pa.array([value]))
     pq.write_table(
         pa.table({"text": rows}),
@@ -97,7 +97,7 @@ async def test_a_small_file_that_unpacks_to_gigabytes_ends_its_own_job_alone(tmp
 
 
 async def test_a_row_that_needs_more_memory_than_there_is_says_so(tmp_path: Path) -> None:
-    """Arrow fails in a way of its own: it must not read as a damaged file."""
+    """Arrow reports this in its own way, which must not pass for a damaged file."""
     reader = IsolatedCorpusReader(ParserSettings(processes=1, memory_bytes=256 * MiB))
     endless = pa.array([[None] * 100_000_000], pa.list_(pa.int8()))
     pq.write_table(pa.table({"text": ["글"], "list": endless}), tmp_path / "list.parquet")

@@ -1,4 +1,4 @@
-"""Isolated processes: anything one of them does ends only its own request."""
+"""Isolated processes: whatever one of them does ends only its own request."""
 
 import asyncio
 import os
@@ -122,7 +122,7 @@ async def test_a_cancelled_request_leaves_no_process(pool: IsolatedPool) -> None
 
 
 async def test_what_hangs_delays_nobody_else(pool: IsolatedPool) -> None:
-    """Both slots are taken by one owner's hanging requests, and ten more of them wait."""
+    """One owner's hanging requests hold both slots, and ten more of them wait."""
     asking = [asyncio.create_task(pool.ask("hang", {}, owner="mallory")) for _ in range(12)]
     await until(lambda: len(hanging()) == 2)
     async with asyncio.timeout(10):

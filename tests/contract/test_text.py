@@ -1,4 +1,4 @@
-"""What every stage relies on from the Korean text tools: offsets, terms, weights, and surviving any input."""
+"""What every stage expects of the Korean text tools: offsets, terms, weights, and survival of any input."""
 
 import math
 import threading
@@ -145,7 +145,7 @@ class TestSparse:
     def test_weights_are_bm25_term_frequencies(self) -> None:
         k1, b, average = 0.9, 0.3, 10.0
         (vector,) = encoded("사과 사과 배", given=SparseSettings(k1=k1, b=b), encoder=KiwiSparseEncoder(average))
-        length = 3 + 2 + 1  # morphemes; bigrams of 사과 twice; 배 itself
+        length = 3 + 2 + 1  # morphemes, bigrams of 사과 twice, and 배 itself
         norm = k1 * (1 - b + b * length / average)
         weights = dict(zip(vector.indices, vector.values, strict=True))
         assert math.isclose(weights[morpheme_id("사과")], 2 * (k1 + 1) / (2 + norm))
@@ -300,7 +300,7 @@ class TestSentences:
     @pytest.mark.timeout(60)
     @pytest.mark.parametrize("unit", ["\u0327\u0301", "\uff9e\u0334", "가\u200b", "①", "\u1100\u1161", "\U000e0100"])
     def test_a_megabyte_of_anything_is_tidied_at_once(self, unit: str) -> None:
-        """Code that is quadratic in a run takes minutes for it."""
+        """Code that is quadratic in a run would take minutes."""
         assert tidied("가" + unit * 300_000).text.startswith("가")
 
     def test_a_row_of_a_table_is_a_sentence(self) -> None:

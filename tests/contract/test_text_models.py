@@ -1,4 +1,4 @@
-"""What every `TextModel` keeps, whatever is behind it; and what the adapter of chat completions makes of engines.
+"""What every `TextModel` guarantees, whatever is behind it, and how the chat-completions adapter reads engines.
 
 That adapter meets a real HTTP server on a socket, which speaks the protocol in all the ways that engines do.
 """
@@ -68,7 +68,7 @@ async def stream(chat: EngineServer, **settings: Any) -> tuple[list[str], Comple
 
 @pytest.fixture(params=["openai"])
 async def model(request: pytest.FixtureRequest, chat: EngineServer) -> AsyncIterator[TextModel]:
-    """Each adapter, ready to say ANSWER in 5 tokens to a prompt of 30."""
+    """Each adapter, about to say ANSWER in 5 tokens to a prompt of 30."""
     usage = {"prompt_tokens": 30, "completion_tokens": 5}
 
     async def reply(asked: Request) -> Response:
@@ -415,7 +415,7 @@ class TestRequests:
 
 
 def picky(chat: EngineServer, refuses: dict[str, str]) -> Reply:
-    """An engine that refuses fields, one at a time, in its own words; `system` is a role."""
+    """An engine that refuses fields, one at a time, in its own words; `system` stands for that role."""
 
     async def reply(request: Request) -> Response:
         body = await request.json()

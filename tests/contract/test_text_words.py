@@ -1,4 +1,4 @@
-"""A collection's own words and synonyms, and the mending of blanks: in documents and questions alike."""
+"""A collection's own words and synonyms, and corrected spacing, in documents and questions alike."""
 
 import sys
 import time
@@ -39,7 +39,7 @@ def found(text: str) -> list[str]:
 
 
 def _steps(known: UserDictionary, text: str) -> int:
-    """Lines of Python that a look through the text takes."""
+    """How many lines of Python run for one pass over the text."""
     steps = 0
 
     def count(*_: object) -> object:
@@ -144,7 +144,7 @@ class TestWords:
     )
     @pytest.mark.parametrize("text", ["a ", "a", "가", "가 ", "가가가가가가 ", "a  \n", "aa "])
     def test_words_that_begin_alike_cost_no_more_where_the_text_is_longer(self, words: list[str], text: str) -> None:
-        """Steps of Python are counted: work of the analyser too, as what calls it."""
+        """Steps of Python are counted, the calls into the analyser included."""
         known = UserDictionary(words, shared_analyser())
         short, long = (_steps(known, (text * 8_000)[:size]) for size in (1_000, 4_000))
         assert long < 5 * short + 1_000

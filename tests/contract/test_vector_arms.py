@@ -1,4 +1,4 @@
-"""What every `VectorIndex` makes of several arms, of documents' shares and of their caps."""
+"""How every `VectorIndex` treats several arms, documents' shares and their caps."""
 
 from uuid import uuid4
 
@@ -36,7 +36,7 @@ async def test_dense_and_sparse_arms_are_fused(index: VectorIndex, ko: IndexName
 async def test_auto_trusts_the_words_by_how_much_of_the_question_they_cover(
     index: VectorIndex, ko: IndexName, asked: tuple[int, ...], covered: float
 ) -> None:
-    """No chunk holds the other two terms of the second question: each counts as much as the rarest that is known."""
+    """No chunk holds the second question's other two terms; each counts as much as the rarest known one."""
     await index.ensure(ko, dimension=2)
     words = chunk("words", terms(1, 2, 3), dense=[0.0, 1.0])
     sense = chunk("sense", terms(4), dense=[1.0, 0.0])

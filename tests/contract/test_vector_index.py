@@ -112,7 +112,7 @@ class TestWriting:
         old = [chunk("d", terms(1), content="old", version=1, position=n) for n in range(5)]
         kept = [chunk("d", terms(1), content="new", version=1, position=0)]  # the same content, written before
         new = [chunk("d", terms(1), content="new", version=2, position=1)]
-        newer = [chunk("d", terms(1), content="newer", version=3)]  # of a job that was planned later
+        newer = [chunk("d", terms(1), content="newer", version=3)]  # from a job that was planned later
         other = [chunk("other", terms(1), content="old", version=1)]
         await index.upsert(ko, [*old, *kept, *new, *newer, *other])
         for _ in range(2):
@@ -201,7 +201,7 @@ class TestTenantsAndIndexes:
     async def test_points_of_another_tenant_in_the_same_index_are_neither_found_nor_removed(
         self, index: VectorIndex, ko: IndexName, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As when two names of indexes fell together."""
+        """As if the names of two indexes were the same."""
         mine, theirs = ko, replace(ko, tenant="another tenant")
         monkeypatch.setattr("infra.vectors.points.index_name", lambda _: f"shared-{ko.tenant}")
         await index.ensure(mine, dimension=2, learned=True)

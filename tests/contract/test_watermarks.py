@@ -1,4 +1,4 @@
-"""Every `VectorIndex` knows how far it was written, whoever wrote, and tells it without being searched."""
+"""Every `VectorIndex` knows how far it was written, whoever wrote, and reports it without a search."""
 
 import asyncio
 from dataclasses import replace

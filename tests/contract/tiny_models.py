@@ -1,4 +1,4 @@
-"""Models of two layers with random weights, made on the spot: real files for the real loading code."""
+"""Two-layer models with random weights, made on the spot: real files for the real loading code."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ MAX_TOKENS = 126
 
 
 def xlm_roberta(folder: Path, *, scores: bool = False) -> Path:
-    """XLM-RoBERTa, which bge-m3 and the Korean rerankers are; with `scores`, a classifier of one label."""
+    """An XLM-RoBERTa, like bge-m3 and the Korean rerankers; with `scores`, a classifier with one label."""
     import torch
     import transformers
 
@@ -39,7 +39,7 @@ def xlm_roberta(folder: Path, *, scores: bool = False) -> Path:
 
 
 def bge_m3(folder: Path) -> Path:
-    """The same with bge-m3's two heads."""
+    """The same with the two heads of bge-m3."""
     import torch
 
     xlm_roberta(folder)
@@ -50,7 +50,7 @@ def bge_m3(folder: Path) -> Path:
 
 
 def sentence_transformer(folder: Path, **prompts: str) -> Path:
-    """A sentence-transformers model with pooling over XLM-RoBERTa, and prompts of its own."""
+    """A sentence-transformers model with pooling over XLM-RoBERTa, and its own prompts."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 

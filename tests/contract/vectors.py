@@ -1,4 +1,4 @@
-"""Points and queries as the tests of vector indexes write them."""
+"""Points and queries in the short form that the tests of vector indexes use."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The catalogue in memory, for one event loop: no await lies within a change, so each is a transaction."""
+"""The catalogue in memory, for one event loop: no change awaits anything, so each is a transaction."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -37,7 +37,7 @@ class Row:
 
 @dataclass
 class Shelf:
-    """A collection's row, and its documents."""
+    """A collection's row and its documents."""
 
     born: int
     index: IndexRecord
@@ -51,7 +51,7 @@ class Shelf:
 
 @dataclass
 class MemoryCatalogue:
-    """`shelves` by tenant and name; `garbage` are blobs that nothing names, or not yet; `ended` are jobs' ids."""
+    """`shelves` by tenant and name; `garbage`: blobs that nothing names (yet); `ended`: the ids of ended jobs."""
 
     shelves: dict[tuple[str, str], Shelf] = field(default_factory=dict)
     garbage: set[str] = field(default_factory=set)
@@ -292,7 +292,7 @@ class MemoryCatalogue:
         return self.shelves[tenant, name]
 
     def _sweep(self, tenant: str, name: str) -> None:
-        """Whatever no document names is garbage. Blobs of the collection only: that is all this catalogue writes."""
+        """What no document names is garbage. Only the collection's blobs count; this catalogue writes no others."""
         rows = self.shelves[tenant, name].documents.values()
         now = {row.stored.source[0] for row in rows if row.stored}
         self.garbage |= self.named - now

@@ -47,7 +47,7 @@ from tests.unit.catalogue_in_memory import MemoryCatalogue
 @dataclass
 class MemoryBlobs:
     data: dict[str, bytes] = field(default_factory=dict)
-    piece: int = 7  # small, so that lines lie across pieces
+    piece: int = 7  # small, so that lines span pieces
 
     async def put(self, key: str, data: bytes, *, content_type: str = "") -> None:
         self.data[key] = data
@@ -79,7 +79,7 @@ class MemoryBlobs:
 
 @dataclass
 class MemoryFiles:
-    """The files of one tenant, all by one try."""
+    """The files of one tenant, all published by one try."""
 
     blobs: MemoryBlobs
     named: dict[str, StoredFile] = field(default_factory=dict)
@@ -218,7 +218,7 @@ class LengthEmbedder:
     dimension: int = 2
     learned: bool = False
     refuses: str = "\0"
-    """Texts that hold this."""
+    """Texts that contain this are refused."""
 
     async def embed_documents(self, texts: Sequence[str]) -> list[Embedding | JobError]:
         return [EngineRefused("too long") if self.refuses in text else await self.embed_query(text) for text in texts]
@@ -232,7 +232,7 @@ class LengthEmbedder:
 
 
 class PlainParser:
-    """Takes what it gets for UTF-8. Lines that begin with `#` are headings."""
+    """Reads its input as UTF-8. Lines that begin with `#` are headings."""
 
     async def parse_file(
         self, path: Path, *, format: str | None, filename: str | None, by: Requester
@@ -293,7 +293,7 @@ class FirstPassage:
 
 
 class EchoModel:
-    """Says the last message again, in two pieces."""
+    """Repeats the last message, in two pieces."""
 
     name = "echo"
 
@@ -325,7 +325,7 @@ class MemoryChildren:
 
 
 class Kept:
-    """A transcript that stays here: what was said to it, in its order."""
+    """A transcript that keeps what it was given, in order."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -382,7 +382,7 @@ class World:
         return file_id
 
     def job(self, kind: str, stage: str, input: Given, carry: Given | None = None) -> StageJob[Any, Any]:
-        """A job as the executor opens it: what it is given goes through JSON and the stage's models."""
+        """A job as the executor opens it: its input and carry pass through JSON and the stage's models."""
 
         async def report(done: int, total: int, message: str | None) -> None:
             self.reports.append((done, total, message))
@@ -408,7 +408,7 @@ class World:
 
     @staticmethod
     def again(job: StageJob[Any, Any], **changes: Any) -> StageJob[Any, Any]:
-        """The job's next try; a change of stage or carry as the executor hands it on."""
+        """The job's next try; stage and carry change as when the executor hands it on."""
         step = Step(KINDS[job.kind], changes.get("stage", job.stage))
         if {"stage", "carry"} & set(changes):
             changes["carry"] = read_carry(step, written_carry(step, changes.get("carry")))

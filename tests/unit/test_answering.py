@@ -1,4 +1,4 @@
-"""A language model answers from passages: what it reads, in which language it is told so, what becomes of its reply."""
+"""A language model answers from passages: what it reads, which language it is told, and how its reply is treated."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ TEXTS = [
 
 @dataclass
 class Says:
-    """A model that says one thing, and remembers what it was told."""
+    """A model that says one thing and remembers its messages."""
 
     text: str = "예 [1]"
     finish_reason: Any = "stop"

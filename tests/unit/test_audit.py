@@ -1,4 +1,4 @@
-"""What `make audit` makes of an answer: a finding fails the build, silence does not pass for health."""
+"""How `make audit` judges answers: a finding fails the build, and silence does not pass for health."""
 
 import importlib.util
 from pathlib import Path

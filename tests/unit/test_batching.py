@@ -10,7 +10,7 @@ from schemas.errors import DependencyUnavailable
 
 
 class Model:
-    """Doubles numbers, a batch at a time, when it is let; remembers what it was given."""
+    """Doubles numbers, a batch at a time, whenever it may; remembers its input."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

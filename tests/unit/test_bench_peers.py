@@ -1,4 +1,4 @@
-"""What `make bench-peers` concludes from the notes of workers; the queues themselves are run by it."""
+"""What `make bench-peers` concludes from the workers' notes; the benchmark runs the queues themselves."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Of a batch that fails the item at fault is found, and an engine that is down is not taken for one."""
+"""When a batch fails, the item at fault is found; an engine that is down is not blamed on an item."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ from schemas.errors import (
 
 
 class Engine:
-    """Doubles numbers, refuses a batch that holds a bad one, and counts what it was asked."""
+    """Doubles numbers, refuses a batch with a bad one, and counts its calls."""
 
     def __init__(self, error: Exception, bad: set[int], *, down: bool = False) -> None:
         self.error = error

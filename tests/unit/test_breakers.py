@@ -1,4 +1,4 @@
-"""A breaker opens for longer and longer while an outside system is away, and is forgotten when it is back."""
+"""A breaker opens for longer and longer while an outside system is away, and is forgotten when the system is back."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def pause(breakers: Breakers, clock: Clock) -> float:
-    """How long the breaker is open from now."""
+    """For how long the breaker is open from now on."""
     began = clock.now
     while breakers.is_open("t"):
         clock.now += 0.01
@@ -58,7 +58,7 @@ def test_a_try_that_gets_through_resets_it(clock: Clock) -> None:
 def test_a_late_success_does_not_close_an_open_one(clock: Clock) -> None:
     breakers = Breakers()
     breakers.away("t")
-    breakers.well("t")  # of a job that needed nothing from outside
+    breakers.well("t")  # from a job that needed nothing from outside
     assert breakers.is_open("t")
 
 

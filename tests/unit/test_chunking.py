@@ -1,4 +1,4 @@
-"""Chunks are whole sentences, exact and small, keep to their section, and nothing is lost between them."""
+"""Chunks are whole sentences, exact and small; they keep to their section, and nothing is lost between them."""
 
 import time
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ def sentences_of(*lengths: int) -> tuple[str, list[Sentence]]:
 
 
 def cut(lengths: Sequence[int], *levels: tuple[int, int], **settings: int) -> list[list[int]]:
-    """The numbers of the sentences in each chunk; `levels` are headings: the sentence's number and the level."""
+    """The sentence numbers in each chunk. `levels` are headings: (sentence number, level)."""
     text, sentences = sentences_of(*lengths)
     headings = [Heading(sentences[n].start, level, text[sentences[n].start : sentences[n].end]) for n, level in levels]
     chunks = chunk(text, sentences, Chunking(**{"max_chars": 62, **settings}), headings)

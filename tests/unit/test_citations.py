@@ -1,4 +1,4 @@
-"""Citations are read in every form that models write, renumbered, and told from code."""
+"""Citations are read in every form that models write, renumbered, and told apart from code."""
 
 import pytest
 

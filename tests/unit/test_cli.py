@@ -36,7 +36,7 @@ def job_id(number: int) -> str:
 
 
 class Peer:
-    """Plays the server: keeps files and jobs, ends every job at the second look with the result its kind has."""
+    """Plays the server: keeps files and jobs, and ends every job at the second look with its kind's result."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
@@ -357,7 +357,7 @@ def test_ask_prints_the_answer_and_its_sources(peer: Peer) -> None:
         (["year>=2020"], {"year": {"gte": 2020}}),
         (["signed<2020-01-31"], {"signed": {"lt": "2020-01-31"}}),
         (["year > 2020", "year<2024.5"], {"and": [{"year": {"gt": 2020}}, {"year": {"lt": 2024.5}}]}),
-        # A column of a CSV table holds texts, JSON has types: what looks like a number may be either.
+        # A column of a CSV table holds texts, while JSON has types, so what looks like a number may be either.
         (["year=2020"], {"year": [2020, "2020"]}),
         (["done!=true"], {"done": {"nin": [True, "true"]}}),
         (['year="2020"'], {"year": "2020"}),

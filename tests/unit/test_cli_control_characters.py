@@ -1,4 +1,4 @@
-"""No command lets control characters of a tenant's titles, texts, metadata, errors or names reach the terminal."""
+"""No command lets control characters in a tenant's titles, texts, metadata, errors or names reach the terminal."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ NOW = "2026-11-20T00:00:00Z"
 JOB, DEAD, WH, EVT = "job_" + "1" * 32, "dead_" + "2" * 32, "wh_" + "3" * 32, "evt_" + "4" * 32
 OF_THE_SERVER = {"id", "job", "requeued_as", "state", "type", "source", "object", "events", "disabled_reason"}
 OF_THE_SERVER |= {"created_at", "at", "ended_at", "disabled_at"}
-"""What no tenant writes: ids, states, names of events, times."""
+"""What no tenant writes: ids, states, event names, times."""
 
 
 def poisoned(value: Any, key: str = "") -> Any:
@@ -121,13 +121,13 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("key list", []),
 ]
 OF_A_SERVER = {"up", "gateway", "worker", "relay", "migrate", "tune", "key create", "key revoke"}
-"""Commands that print nothing that a tenant gave."""
+"""Commands that print nothing that a tenant wrote."""
 SILENT = {"cancel", "collections drop", "dead drop", "webhooks remove", "webhooks test", "webhooks replay"}
-"""Commands that tell ids and counts alone, unless they are asked for JSON."""
+"""Commands that print only ids and counts unless they are asked for JSON."""
 
 
 class Peer:
-    """Answers each call with text that nobody should print as it is; with a refusal of that kind when `refusing`."""
+    """Answers each call with text that must not be printed as it is; when `refusing`, with a refusal of that kind."""
 
     refusing = False
     job: dict[str, Any] = FAILED

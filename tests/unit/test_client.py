@@ -1,4 +1,4 @@
-"""The client against a scripted transport: what it sends, what it makes of answers, and when it tries again."""
+"""The client against a scripted transport: what it sends, how it reads answers, and when it retries."""
 
 import inspect
 import json
@@ -71,7 +71,7 @@ class Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
 
 
 class Script:
-    """A transport that answers from a list, the last answer again and again, and keeps what it was sent."""
+    """A transport that answers from a list, repeats the last answer, and keeps what it was sent."""
 
     def __init__(self) -> None:
         self.answers: list[httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]] = []
@@ -332,7 +332,7 @@ def test_reconnecting_slows_down_while_nothing_comes() -> None:
 
 
 def drive(flow: flows.Flow[Any], *answers: Any) -> tuple[list[Request[Any] | Pause], Any]:
-    """Runs a flow without sending or sleeping: what it yielded, and what it returned."""
+    """Runs a flow without sending or sleeping; returns what it yielded and what it returned."""
     steps: list[Request[Any] | Pause] = []
     left = list(answers)
     try:
@@ -462,7 +462,7 @@ async def test_a_call_that_fails_lets_go_of_what_it_holds(call: Caller, script: 
             held.append("closed")
 
     script.answers = [problem(404, "not_found")]
-    work = flow()  # named, so that it is not closed for want of a name
+    work = flow()  # named, so that it is not garbage-collected and closed
     with pytest.raises(ApiError):
         await call("_run", work)
     assert held == ["closed"]

@@ -1,4 +1,4 @@
-"""Texts that clients read while they are written: nothing twice, nothing missing, and what no longer holds is said."""
+"""Texts that clients read while they are written: nothing twice, nothing missing, and retractions are reported."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -59,7 +59,7 @@ LOG = [
 
 
 class Peer:
-    """Answers each call of `/v1/webhooks` with one body; the failed ones are more than a page."""
+    """Answers each call of `/v1/webhooks` with one body; failed deliveries fill more than a page."""
 
     def __init__(self) -> None:
         self.sent: list[httpx.Request] = []

@@ -1,4 +1,4 @@
-"""What a collection's settings may hold, when they are given and when they were stored before."""
+"""What a collection's settings may hold, both newly given ones and those stored earlier."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ LONG = [[f"{n:050}", f"{n + 1:050}"] for n in range(MAX_SYNONYM_CHARS // 100)]
 
 
 def given(synonyms: list[list[str]]) -> str:
-    """Settings as a request has them."""
+    """Settings as a request contains them."""
     return json.dumps({"sparse": {"synonyms": synonyms}})
 
 

@@ -1,4 +1,4 @@
-"""What contributors are given: the workflow and the hooks run what `make check` runs, and the files are well formed."""
+"""What contributors get: the workflow and the hooks run what `make check` runs, and the files are well-formed."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""A corpus as offices save it: one bad byte, other encodings, titles above the header; and as an attacker makes it."""
+"""A corpus as offices save it (one bad byte, other encodings, titles above the header) and as an attacker makes it."""
 
 import io
 import tracemalloc
@@ -119,7 +119,7 @@ def test_an_odd_cell_fails_its_row_alone(name: str) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("store_schema", [True, False])
 def test_a_table_that_unpacks_out_of_proportion_is_refused(store_schema: bool) -> None:
-    """A kilobyte of 2,000 rows that share one value of ten megabytes: 20 GB of text."""
+    """A kilobyte with 2,000 rows that share one value of ten megabytes unpacks to 20 GB of text."""
     shared = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000, pa.int32()), pa.array(["가" * 3_300_000]))
     data = parquet(
         pa.table({"text": shared}),

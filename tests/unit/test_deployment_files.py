@@ -30,13 +30,13 @@ WELIP = {name: service for name, service in OURS.items() if name != "minio"}
 STAGES: dict[str, str] = {
     stage: base for base, stage in re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE.read_text(), re.MULTILINE)
 }
-"""Each stage of the Dockerfile and what it is built upon."""
+"""Each stage of the Dockerfile and the stage or image that it builds on."""
 CHOICES = ("answer", "gpu")
 VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])((?:[^{}]|\{[^{}]*\})*))?\}")
 
 
 def resolve(text: str, environment: Mapping[str, str]) -> str:
-    """What Compose makes of `${NAME}`, `${NAME:-default}` (one level nested) and `${NAME:?message}`."""
+    """The text after Compose replaced `${NAME}`, `${NAME:-default}` (one level nested) and `${NAME:?message}`."""
 
     def value(match: re.Match[str]) -> str:
         name, how, rest = match.groups()
@@ -50,7 +50,7 @@ def resolve(text: str, environment: Mapping[str, str]) -> str:
 
 
 def env_lines() -> dict[str, tuple[bool, str]]:
-    """Of .env.example: each variable, whether it is set there (not commented out), and its value."""
+    """The variables in .env.example: whether each is set there (not commented out), and its value."""
     lines = re.findall(r"^(# )?([A-Z][A-Z0-9_]+)=(.*)$", ENV_EXAMPLE.read_text(), re.MULTILINE)
     return {name: (not off, value) for off, name, value in lines}
 
@@ -72,7 +72,7 @@ def stage_and_bases(stage: str) -> Iterator[str]:
 
 
 def stage_text(stage: str) -> str:
-    """The lines of a stage and of the stages it is built upon."""
+    """The lines of a stage and of the stages that it builds on."""
     blocks = re.split(r"^(?=FROM )", DOCKERFILE.read_text(), flags=re.MULTILINE)
     mine = set(stage_and_bases(stage))
     return "".join(block for block in blocks if (named := re.match(r"FROM \S+ AS (\S+)", block)) and named[1] in mine)

@@ -89,7 +89,7 @@ def test_every_log_event_is_documented_with_its_level() -> None:
 
 
 def shown(default: object) -> str:
-    """A default as the docs write it."""
+    """A default value as the docs write it."""
     match default:
         case None:
             return "none"
@@ -174,7 +174,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def targets(page: Path) -> list[str]:
-    """Where the links of a page lead, except those to other sites."""
+    """The targets of a page's links, except those to other sites."""
     return re.findall(r"\]\((?!https?://)([^)\s]+)\)", page.read_text(encoding="utf-8"))
 
 
@@ -188,7 +188,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def prose(page: Path) -> list[tuple[int, str]]:
-    """The numbered lines of a page outside tables and code."""
+    """The lines of a page outside tables and code, with their numbers."""
     lines, fenced = [], False
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         fence = line.lstrip().startswith("```")

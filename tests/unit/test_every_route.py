@@ -1,4 +1,4 @@
-"""The application's own list of routes: what needs a key is in the document that the tests with foreign keys walk."""
+"""The application's own list of routes: all that need a key are in the document from which other tests take them."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from infra.settings import (
 )
 
 OPEN = {"/healthz", "/readyz", "/metrics", "/docs", "/docs/assets", "/openapi.json", "/asyncapi", "/asyncapi.json"}
-"""What answers without a key; a new route is closed unless it is added here."""
+"""The routes that answer without a key; a new route is closed unless it is added here."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def app(tmp_path: Path) -> FastAPI:
 
 
 def routes(app: FastAPI) -> set[tuple[str, str]]:
-    """Method and path of every route there is; of a mounted folder, GET."""
+    """The method and path of every route; GET for a mounted folder."""
     found: set[tuple[str, str]] = set()
     for route in app.routes:
         path: str = route.path  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A fan-out is checked before it is recorded: its parent's error names whatever is wrong with a child."""
+"""A fan-out is checked before it is recorded: the parent's error names whatever is wrong with a child."""
 
 import json
 from dataclasses import replace
@@ -30,7 +30,7 @@ OK = Child("noop", NoopInput(), key="ok")
 
 @pytest.fixture
 def step(monkeypatch: pytest.MonkeyPatch) -> Step:
-    """`noop`, that may make children of its own kind and questions."""
+    """`noop`, allowed to make children of its own kind and questions."""
     parent = replace(KINDS["noop"], children=frozenset({"noop", "inference"}))
     monkeypatch.setitem(KINDS, "noop", parent)  # type: ignore[arg-type]
     return Step(parent, "run")
@@ -74,7 +74,7 @@ def test_a_child_that_may_not_be_is_refused_by_name(step: Step, child: Child, co
     assert (caught.value.reason, caught.value.retryable) == (code, False)
     if "key" not in code:
         assert "'k'" in caught.value.message
-    caught.value.message.encode()  # as it is stored
+    caught.value.message.encode()  # as when it is stored
 
 
 def test_the_field_of_a_child_that_does_not_fit_is_told(step: Step) -> None:

@@ -30,7 +30,7 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.fixture
 def job(site: Site) -> UUID:
-    """A job whose effect of each epoch lies where it belongs."""
+    """A job whose effect in each epoch is where it belongs."""
     made = uuid4()
     for epoch in (1, 2):
         effect = site.blobs / "objects" / _effect(made, epoch)

@@ -1,4 +1,4 @@
-"""Filters as JSON: what they mean, and what is refused with which place named."""
+"""Filters as JSON: what they mean, and what is refused, with the place of the error."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How the arms' answers become one ranking, by hand and by property."""
+"""How the arms' results become one ranking, in examples worked by hand and as properties."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def weighed(sparse: float, dense: float, learned: float = 0.0, **more: object) -
 
 
 def ranking(found: dict[str, float], settings: FusionSettings) -> list[tuple[str, float]]:
-    """As of chunks that are named by their document's letter and their number in it."""
+    """The ranking of chunks that are named by their document's letter and their number in it."""
     return ranked(found, settings, {chunk: (chunk[0], int(chunk[1:] or 0)) for chunk in found})
 
 
@@ -109,9 +109,9 @@ def test_what_is_better_in_every_arm_is_better_in_all(
     order = {chunk: place for place, (chunk, _) in enumerate(ranking(fuse(found, settings), settings))}
     for better, worse in pairwise(sorted(order)):
         if better[0] != worse[0]:
-            continue  # the share of the document may lift a chunk over those of others
+            continue  # the document's share may lift a chunk over those of other documents
         ahead = [arm.get(better, -1e9) - arm.get(worse, -1e9) for arm in found.values()]
-        # Less than a part in a million of the largest score is lost in scaling.
+        # Scaling loses less than a millionth of the largest score.
         if all(gap > 10 for gap in ahead):
             assert order[better] < order[worse]
 

@@ -1,4 +1,4 @@
-"""A defect is logged with where it happened, and with nothing of what a request held."""
+"""A defect is logged with the place where it happened, and without anything from the request."""
 
 import subprocess
 import sys

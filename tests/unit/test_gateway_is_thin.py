@@ -1,4 +1,4 @@
-"""The gateway answers without the packages of any pool: what touches index or models is a job."""
+"""The gateway runs without the packages of any pool: what needs the index or a model is a job."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""One body for every error: a problem (RFC 9457), and in it the error as OpenAI's clients read it."""
+"""One body for every error: a problem (RFC 9457) that contains the error in the form that OpenAI's clients read."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from schemas.errors import JobError
 
 
 def _raisable() -> Iterator[tuple[JobError, int]]:
-    """An error of each class that has a status, and of narrower ones."""
+    """An error of each class that has a status, and of narrower classes."""
     for kind, status in STATUS:
         yield RangeUnsatisfiable(3) if kind is RangeUnsatisfiable else kind("this is why", field="name"), status
     for narrower in (RateLimited, QueueFull, StorageFull):

@@ -1,4 +1,4 @@
-"""What the gateway reads out of headers and errors: ranges, preferences, the names of wrong fields."""
+"""What the gateway reads from headers and errors: ranges, preferences, the names of invalid fields."""
 
 import re
 import string
@@ -98,7 +98,7 @@ def test_a_preference_to_wait_is_read(prefer: str | None, seconds: int) -> None:
 
 
 async def said(*location: str | int, body: Any) -> dict[str, Any]:
-    """The problem for a body that `SubmitJob` refuses, as FastAPI hands the errors over."""
+    """The problem for a body that `SubmitJob` refuses, in the form in which FastAPI reports errors."""
     try:
         TypeAdapter(SubmitJob).validate_python(body)
     except ValidationError as error:

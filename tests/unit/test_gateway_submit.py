@@ -1,4 +1,4 @@
-"""The route of submissions, which resolves by hand what its signature documents."""
+"""The submission route, which resolves by hand what its signature documents."""
 
 import inspect
 import json
@@ -22,7 +22,7 @@ JOB = UUID(int=7)
 
 
 class _Submitter:
-    """Takes note of what it is asked to accept."""
+    """Records what it is asked to accept."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []

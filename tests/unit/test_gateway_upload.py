@@ -1,4 +1,4 @@
-"""The upload form: the same parts however the network cuts the body, and a refusal wherever it breaks off."""
+"""The upload form: the same parts however the network splits the body, and a refusal wherever it breaks off."""
 
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
@@ -12,7 +12,7 @@ from schemas.errors import InvalidInput
 
 BOUNDARY = b"----part"
 CONTENT_TYPE = "multipart/form-data; boundary=----part"
-# What a parser could take for the boundary.
+# What a parser might mistake for the boundary.
 PIECES = [
     b"\r\n",
     b"--",
@@ -65,7 +65,7 @@ async def received(body: bytes, cuts: Sequence[int] = ()) -> tuple[str | None, s
 
 @st.composite
 def cut_forms(draw: st.DrawFn) -> tuple[bytes, bytes, list[int]]:
-    """A file's content, the form around it, and where the network cuts it."""
+    """A file's content, the form around it, and where the network splits the form."""
     content = b"".join(draw(st.lists(st.sampled_from(PIECES), max_size=30)))
     if b"\r\n--" + BOUNDARY in b"\r\n" + content:
         content = content.replace(BOUNDARY, b"")

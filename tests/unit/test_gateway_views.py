@@ -50,7 +50,7 @@ def fresh(**given: Any) -> NewJob:
 
 
 def holds(model: type[BaseModel], view: dict[str, Any]) -> None:
-    """The view has the model's fields, no more and no fewer."""
+    """The view has exactly the model's fields."""
     model.model_validate(view)
     assert set(view) == set(model.model_fields)
 

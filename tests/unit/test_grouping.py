@@ -1,4 +1,4 @@
-"""Calls share flushes, keep their order, and one that fails spoils nobody else's."""
+"""Calls share flushes and keep their order, and one that fails does not affect the others."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from schemas.errors import DependencyUnavailable
 
 
 class Flush:
-    """Doubles numbers; refuses -1, is away at -2. Waits while `gate` is closed."""
+    """Doubles numbers, refuses -1 and is away at -2. Waits while `gate` is closed."""
 
     def __init__(self) -> None:
         self.groups: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""An idempotency key stands for what was sent: no version's defaults, no spelling."""
+"""An idempotency key stands for what was sent, whatever a version's defaults and however it was spelled."""
 
 import hashlib
 

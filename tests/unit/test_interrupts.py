@@ -1,4 +1,4 @@
-"""Ctrl-C ends every command: started in the background, and in the middle of a library's call back."""
+"""Ctrl-C ends every command, even one started in the background or in the middle of a library's callback."""
 
 import os
 import signal

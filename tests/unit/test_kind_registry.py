@@ -1,4 +1,4 @@
-"""A registry that contradicts itself is refused with its name; former names still lead to their stages and topics."""
+"""A registry that contradicts itself is refused by name; former names still lead to their stages and topics."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -65,7 +65,7 @@ def test_a_row_under_another_name_is_named() -> None:
 
 @pytest.fixture
 def renamed(monkeypatch: pytest.MonkeyPatch) -> Kind:
-    """A kind with a former name, whose stage `run` was split from `old` and had another name before."""
+    """A kind with a former name; its stage `run` was split from `old` and had another name before."""
     stages = {
         "old": Stage(Pool.CPU, Other),
         "run": Stage(Pool.CPU, aliases=frozenset({"old", "go"}), begins=True),

@@ -34,7 +34,7 @@ def test_every_stage_of_the_registry_runs(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), STAGES)
 def test_a_stage_declares_every_port_it_names_and_none_that_its_code_never_names(kind: str, name: str) -> None:
-    """What helpers touch is seen when a test runs the stage, which is given its declared ports alone."""
+    """What helper functions use shows when a test runs the stage with only its declared ports."""
     module = import_module(f"consumers.stages.{kind}.{name}")
     declared = {port.name for port in stage(kind, name).needs}
     assert ports_named_in(module) <= declared
@@ -43,7 +43,7 @@ def test_a_stage_declares_every_port_it_names_and_none_that_its_code_never_names
 
 
 def ports_named_in(module: ModuleType) -> set[str]:
-    """`x` of every `ports.x` and `self._ports.x` in the code."""
+    """`x` for every `ports.x` and `self._ports.x` in the code."""
     tree = ast.parse(inspect.getsource(module))
     found = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and "ports" in last_name(node)}
     return found & {name for name, port in vars(Ports).items() if isinstance(port, Port)}
@@ -55,7 +55,7 @@ def last_name(node: ast.Attribute) -> str:
 
 
 def imported_by(module: ModuleType) -> set[str]:
-    """The names of the stages' modules that this one imports, also by way of others."""
+    """The names of the stage modules that this one imports, directly or through others."""
     known: set[str] = set()
     waiting = [module.__name__]
     while waiting:

@@ -1,4 +1,4 @@
-"""The table of legal moves: which states end a life, and that every live one can be left and reached."""
+"""The table of legal moves: which states are final, and that every other one can be left and reached."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A summons survives its journey, and what is none is refused."""
+"""A summons survives its journey, and anything else is refused."""
 
 from uuid import uuid4
 

@@ -18,7 +18,7 @@ TALK = [Message("user", "안녕")]
 
 
 class Held:
-    """A model whose replies come when `release` is set."""
+    """A model whose replies come once `release` is set."""
 
     name = "held"
 
@@ -62,7 +62,7 @@ async def test_no_more_than_at_once_are_under_way_streams_too() -> None:
         tasks = [group.create_task(model.complete(TALK, TextOptions())) for _ in range(4)]
         streams = [group.create_task(streamed()) for _ in range(4)]
         await until(lambda: held.under_way == 2)
-        tasks[0].cancel()  # its place goes to the next
+        tasks[0].cancel()  # its slot goes to the next
         await until(lambda: tasks[0].done() and held.under_way == 2)
         held.release.set()
     assert held.most == 2

@@ -1,4 +1,4 @@
-"""The models file: what it may say, how an error in it is told, and which model a request means by a name."""
+"""The models file: what it may say, how its errors are reported, and which model a requested name means."""
 
 from pathlib import Path
 from typing import Any

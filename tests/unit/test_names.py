@@ -1,4 +1,4 @@
-"""Names come from Macs, from Korean offices and with emoji: each is taken, and known in one Unicode form."""
+"""Names come from Macs, from Korean offices and with emoji: each is accepted and kept in one Unicode form."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""What everything that takes a tenant's text relies on: Unicode form NFC in linear time."""
+"""What all code that takes a tenant's text relies on: Unicode form NFC, in linear time."""
 
 from unicodedata import is_normalized, normalize
 
@@ -29,7 +29,7 @@ def test_what_no_script_passes_is_all_that_changes(text: str) -> None:
     "unit", ["\u0327\u0301", "\u0f73", "\u0f73\u0327", "\uff9e\u0334", "\u1ec7\u0323", "\U0001d165\u0334"]
 )
 def test_a_megabyte_of_marks_is_normalised_at_once(unit: str) -> None:
-    """Code that is quadratic in a run takes minutes for it."""
+    """Code that is quadratic in a run would take minutes."""
     text = "a" + unit * 500_000
     assert len(nfc(text)) >= 500_000
 

@@ -31,7 +31,7 @@ from schemas.topics import Pool
 
 HAS_TORCH = importlib.util.find_spec("sentence_transformers") is not None
 ALL: list[Port[Any]] = [port for port in vars(Ports).values() if isinstance(port, Port) and port is not Ports.files]
-"""`files` are made for each job."""
+"""All ports but `files`, which are made for each job."""
 
 
 def wanted(pools: list[Pool]) -> Needs:

@@ -1,4 +1,4 @@
-"""A claimed job is opened for its stage: it is given models, and what does not fit is an error with its field."""
+"""A claimed job is opened for its stage, which gets models; what does not fit is an error that names its field."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,7 @@ REBUILD = RebuildInput(collection="c", generation=2, after="", last="z")
 
 
 async def silent(done: int, total: int, message: str | None) -> None:
-    """Nobody asked."""
+    """Ignore progress."""
 
 
 def row(kind: str, stage: str, input: str | BaseModel, carry: str | None = None) -> Claimed:
@@ -73,7 +73,7 @@ def test_a_former_name_leads_to_its_stage(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_where_a_stage_was_split_the_input_tells_which_is_meant() -> None:
-    """Rows of before the rebuild had stages of its own."""
+    """For rows from before the rebuild had its own stages."""
     assert opened(row("indexing", "prepare", PART), silent, Kept())[1].stage == "prepare"
     assert opened(row("indexing", "prepare", REBUILD, "{}"), silent, Kept())[1].stage == "rebuild_prepare"
     with pytest.raises(InvalidInput) as caught:

@@ -1,4 +1,4 @@
-"""The package groups: a command's probes belong to the group they stand for, and the client is the base."""
+"""The package groups: a command's probes belong to the group that they stand for, and the client is the base."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""A Parquet corpus gives the same rows as a text one, in memory that does not grow with it."""
+"""A Parquet corpus gives the same rows as a text one, in memory that does not grow with the corpus."""
 
 import io
 from datetime import date, datetime

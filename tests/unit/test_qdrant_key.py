@@ -1,4 +1,4 @@
-"""A Qdrant server's key that travels unencrypted is told once, in the log, and never as a warning of the client."""
+"""A Qdrant key that travels unencrypted is reported once, in the log, and never as a warning of the client."""
 
 import pytest
 import structlog

@@ -1,4 +1,4 @@
-"""Metrics by hand and by their laws, and intervals that cover what they say they cover."""
+"""Metrics, by hand and by their laws, and intervals that cover what they claim to cover."""
 
 import math
 
@@ -30,7 +30,7 @@ def test_one_relevant_document_at_the_third_place():
 
 
 def test_several_relevant_documents_share_the_gain():
-    # Gains at places 1 and 4 of three relevant ones: (1 + 1/log2(5)) / (1 + 1/log2(3) + 1/log2(4)).
+    # Gains at ranks 1 and 4 of three relevant ones: (1 + 1/log2(5)) / (1 + 1/log2(3) + 1/log2(4)).
     found = places(["a", "x", "y", "b"], {"a", "b", "lost"})
     assert recall(found, 1) == pytest.approx([1 / 3])
     assert recall(found, 5) == pytest.approx([2 / 3])

@@ -1,4 +1,4 @@
-"""When a failed try is repeated, and whether it counts: pure decisions with a ceiling and an end."""
+"""When a failed try is repeated and whether it counts: pure decisions with a ceiling and an end."""
 
 from datetime import timedelta
 

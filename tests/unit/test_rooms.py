@@ -1,4 +1,4 @@
-"""The folders are the architecture: who may import whom, how long a file may be, which names say nothing."""
+"""The folders are the architecture: who may import whom, how long a file may be, which names are meaningless."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter

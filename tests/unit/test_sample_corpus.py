@@ -1,4 +1,4 @@
-"""The sample corpus is what its docstrings promise, and its known answers are findable."""
+"""The sample corpus is what its docstrings promise, and its known answers can be found."""
 
 from collections import Counter
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every setting is read from the environment under the name that the documentation gives it."""
+"""Every setting is read from the environment variable that the documentation names."""
 
 import os
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Slots bound what runs at once, and a waiter continues when one is given back."""
+"""Slots limit what runs at once, and a waiter continues when one is returned."""
 
 import asyncio
 
@@ -45,7 +45,7 @@ async def test_whoever_waits_shares_what_is_given_back() -> None:
 
 
 class Lane:
-    """A consumer: waits for a slot, looks for work, and takes a slot for each piece it finds."""
+    """A consumer: waits for a slot, looks for work, and takes a slot for each piece that it finds."""
 
     def __init__(self, slots: Slots, taken: list[str], name: str, *, last: bool) -> None:
         self.work = 0

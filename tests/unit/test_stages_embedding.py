@@ -1,4 +1,4 @@
-"""A text that the embedding model does not take costs its own document, by name, and no other."""
+"""A text that the embedding model refuses fails its own document, by name, and no other."""
 
 import pytest
 

@@ -27,7 +27,7 @@ UNKNOWN_FILE = "file_" + "0" * 32
 
 
 async def run(world: World, job: StageJob[Any, Any], outcome: Outcome) -> Outcome:
-    """What the executor does with an outcome, without failures, to the job's end."""
+    """Follow outcomes as the executor does, without failures, to the job's end."""
     while isinstance(outcome, Next | FanOut):
         if isinstance(outcome, FanOut):
             job = replace(job, rounds=job.rounds + 1)
@@ -63,7 +63,7 @@ def planning(world: World, **request: Any) -> StageJob[Any, Any]:
 
 
 async def index(world: World, **request: Any) -> dict[str, Any]:
-    """Run a whole indexing job; its result. Raises the error it fails with."""
+    """Run a whole indexing job and return its result. Raises the error with which it fails."""
     job = planning(world, **request)
     outcome = await run(world, job, Next("plan"))
     world.catalogue.ended.add(job.id)
@@ -82,13 +82,13 @@ def left_over(world: World) -> list[str]:
 
 
 async def points(world: World) -> list[Point]:
-    """What lies in the index that is searched."""
+    """The points in the index that is searched."""
     record = await world.catalogue.collection("t", "c")
     return list(world.index.points[IndexName("t", "c", record.generation)].values())
 
 
 async def seen(world: World) -> dict[str, str]:
-    """The text of each document as searches see it; fails when anything else lies in the index."""
+    """The text of each document as searches see it; fails when the index holds anything else."""
     found: dict[str, str] = {}
     for point in sorted(await points(world), key=lambda point: (point.document_id, point.start)):
         current = await world.catalogue.current("t", "c", [point.document_id])

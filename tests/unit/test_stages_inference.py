@@ -1,4 +1,4 @@
-"""Inference: retrieval alone, answers with citations, models in other pools, and clear words where nothing can be."""
+"""Inference: retrieval alone, answers with citations, models in other pools, and a clear message without an answer."""
 
 import json
 import math
@@ -46,7 +46,7 @@ class Words:
 
 
 class Angles:
-    """A model whose vectors have two numbers."""
+    """A model with two-dimensional vectors."""
 
     name, dimension, learned = "angles", 2, True
 
@@ -61,7 +61,7 @@ class Angles:
 
 
 class Longest:
-    """Takes the longest text for the most relevant one."""
+    """Ranks the longest text as the most relevant."""
 
     name = "longest"
 
@@ -79,7 +79,7 @@ class Longest:
 
 @dataclass
 class Shelf:
-    """A collection and its index: hits in order of score, as the index gives them."""
+    """A collection and its index: hits ordered by score, as the index returns them."""
 
     record: CollectionRecord
     hits: list[Passage] = field(default_factory=list)
@@ -115,7 +115,7 @@ class Shelf:
 
 @dataclass
 class Deployment:
-    """The ports of a worker, and jobs that run through every stage the outcomes lead to."""
+    """The ports of a worker, and jobs that run through every stage that the outcomes lead to."""
 
     shelf: Shelf
     embedder: Angles | None = None
@@ -126,7 +126,7 @@ class Deployment:
     candidates: int = 30
     stages: list[str] = field(default_factory=list)
     gpu: "Deployment | None" = None
-    """The other pool, where it is not this one."""
+    """The other pool, if it is not this one."""
 
     @property
     def ports(self) -> Ports:

@@ -1,4 +1,4 @@
-"""A model writes where the job's owner reads along."""
+"""A model writes where the job's owner can read along."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -12,7 +12,7 @@ from tests.unit.ports_in_memory import Kept
 
 
 class Writes:
-    """A model that writes these pieces and says that its text is `text`; without one it ends without a word."""
+    """A model that writes these pieces and reports `text` as its text; without `text` it ends silently."""
 
     name = "m"
 
@@ -48,7 +48,7 @@ async def test_the_transcript_begins_before_the_model_and_gets_every_piece() -> 
 async def test_a_cancelled_stage_closes_the_stream() -> None:
     model = Writes(*"가" * 1000, text="")
     task = asyncio.create_task(streamed(model, [], TextOptions(), Kept()))
-    await asyncio.sleep(0)  # it has begun, and waits between two pieces
+    await asyncio.sleep(0)  # it has begun and waits between two pieces
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

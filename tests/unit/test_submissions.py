@@ -1,4 +1,4 @@
-"""What a submission leaves out is as its kind has it, in the model and in the OpenAPI document."""
+"""What a submission leaves out has its kind's default, both in the model and in the OpenAPI document."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Thoughts of a model, in any form, are not part of what it says; not while it says it either."""
+"""A model's thoughts, in any form, are not part of its answer, and are not streamed either."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How `welip tune` reads, ranks and chooses; with the analyser and the command in test_tuning_command.py."""
+"""How `welip tune` reads, ranks and chooses; test_tuning_command.py tests the analyser and the command."""
 
 import json
 from pathlib import Path
@@ -166,7 +166,7 @@ def test_a_setting_that_is_better_on_every_question_is_recommended():
 
 
 def test_luck_is_not_recommended():
-    # The best of 60 settings that differ by chance alone looks better on the questions it was chosen by.
+    # The best of 60 settings that differ only by chance looks better on the questions by which it was chosen.
     values = np.random.default_rng(3).random((60, 150))
     choice = choose(values, base=0, folds=5)
     assert values[choice.best].mean() > values[0].mean()
@@ -178,7 +178,7 @@ def test_of_equally_good_settings_the_first_counts():
 
 
 def test_each_question_is_judged_by_what_was_chosen_without_it():
-    # Setting 1 is good only at question 0, whose own fold must not know it.
+    # Setting 1 is good only for question 0, whose own fold must not know this.
     values = np.array([[0.5] * 10, [1.0] + [0.5] * 9])
     choice = choose(values, base=0, folds=10)
     assert held_out(values, choice.chosen_for)[0] == 0.5

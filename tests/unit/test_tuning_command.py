@@ -42,7 +42,7 @@ LONG = "여러 가지 말이 길게 더 붙어서 같은 뜻을 되풀이한다.
 
 @pytest.fixture
 def long_answers(tmp_path: Path) -> Path:
-    """Answers are long and name their subject twice, short texts name it once: a b of 0.9 finds the short ones."""
+    """Answers are long and name their subject twice, short texts name it once; a b of 0.9 finds the short ones."""
     documents = [(f"{name} {name}. {LONG * 12}"[:395], f"{name}?") for name in NAMES] + [
         (f"{name}.", "") for name in NAMES
     ]
@@ -156,7 +156,7 @@ def test_an_interrupt_ends_it_quietly(tmp_path):
     table.write_text("text\tquestion\n" + "".join(f"{n} {LONG * 20}\t{n}?\n" for n in range(20_000)), "utf-8")
     running = welip("--corpus", str(table), "--questions", str(table))
     deadline = time.monotonic() + 60
-    while psutil.Process(running.pid).cpu_times().user < 2 and time.monotonic() < deadline:  # it is at work
+    while psutil.Process(running.pid).cpu_times().user < 2 and time.monotonic() < deadline:  # until it is at work
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)

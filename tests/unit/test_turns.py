@@ -47,7 +47,7 @@ class Works:
 
 
 async def busy(works: Works, owner: str = "t") -> None:
-    """Every slot is taken."""
+    """Take every slot."""
     for number in range(SIZE):
         works.start(f"first{number}", owner)
     await works.until_begun(SIZE)
@@ -124,7 +124,7 @@ async def test_a_turn_that_was_given_in_the_moment_of_the_cancellation_is_passed
     await works.settled()
     works.let_go("first0")
     async with asyncio.timeout(10):
-        await works.tasks[0]  # its turn is `waiting`'s now, which has not run since
+        await works.tasks[0]  # its turn now belongs to `waiting`, which has not run since
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         after = works.start("after")

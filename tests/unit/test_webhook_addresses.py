@@ -28,7 +28,7 @@ REFUSED = [
     # IPv6: unspecified, loopback, unique local, link-local, site-local, multicast, documentation, discard
     "::", "::1", "fc00::1", "fdff::1", "fe80::1", "febf::1", "fec0::1", "feff::1", "ff02::1", "ff0e::1", "2001:db8::1",
     "3fff::1", "100::1", "5f00::1", "4000::1",
-    # IPv6 addresses that stand for IPv4 ones, private or not: mapped, translated, compatible, NAT64, 6to4, Teredo
+    # IPv6 addresses that represent IPv4 ones, private or not: mapped, translated, compatible, NAT64, 6to4, Teredo
     "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:8.8.8.8", "::ffff:0:127.0.0.1", "::127.0.0.1", "::8.8.8.8",
     "64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b::808:808", "64:ff9b:1::7f00:1", "64:ff9b:1:ffff::a9fe:a9fe",
     "2002:7f00:1::", "2002:a9fe:a9fe::1", "2002:808:808::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001::1",
@@ -101,7 +101,7 @@ def test_what_is_no_receivers_url_is_refused(url: str) -> None:
         ("https://한국.kr/받기", "https://xn--3e0b707e.kr/%EB%B0%9B%EA%B8%B0", "https://xn--3e0b707e.kr"),
         ("https://8.8.8.8/", "https://8.8.8.8/", "https://8.8.8.8"),
         ("https://[2606:4700:0::1111]/", "https://[2606:4700::1111]/", "https://[2606:4700::1111]"),
-        ("https://receiver/", "https://receiver/", "https://receiver"),  # whose address is checked when it is known
+        ("https://receiver/", "https://receiver/", "https://receiver"),  # checked when its address is known
         ("https://a_b.example/", "https://a_b.example/", "https://a_b.example"),
     ],
 )

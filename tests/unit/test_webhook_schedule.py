@@ -1,4 +1,4 @@
-"""When deliveries are tried again, and how destinations that fail are spared."""
+"""When deliveries are retried, and how failing destinations are spared."""
 
 from email.utils import formatdate
 

@@ -1,4 +1,4 @@
-"""What we sign is taken by a library that we did not write; what was touched or kept is not."""
+"""A library that we did not write accepts what we sign, and refuses what was changed or kept too long."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What the weights of a question follow from, and what they do not depend on."""
+"""What a question's weights depend on, and what they do not depend on."""
 
 import math
 
@@ -11,9 +11,9 @@ from infra.vectors.weighing import TERMS, ceiling, log_odds, share, telling
 from schemas.collections import FusionSettings, FusionWeights
 
 CLEAR = {f"d{n}": score for n, score in enumerate([9.0, *(2.0 - n / 100 for n in range(49))])}
-"""An arm that found one document."""
+"""An arm with one document that stands apart."""
 VAGUE = {f"e{n}": 2.0 - n / 100 for n in range(50)}
-"""An arm whose best is one of many."""
+"""An arm whose best document is one of many like it."""
 
 scores = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=80).map(
     lambda values: {f"d{n}": score for n, score in enumerate(sorted(values, reverse=True))}
