@@ -1,4 +1,4 @@
-"""Fixtures of the tests against running processes: one embedded stack for all that do not break it."""
+"""Fixtures for tests against running processes: one embedded stack for all tests that do not break it."""
 
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
@@ -16,7 +16,7 @@ MAX_FILE_BYTES = 56 * 1024 * 1024
 
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """`welip up` with its defaults, except a smaller limit of files and a short drain for jobs that tests leave."""
+    """`welip up` with its defaults, but with a lower file limit and a short drain for jobs that tests leave behind."""
     settings = {"WELIP_GATEWAY_MAX_FILE_BYTES": str(MAX_FILE_BYTES), "WELIP_WORKER_DRAIN": "0.5"}
     with Up(tmp_path_factory.mktemp("stack") / "data", **settings) as running:
         yield running
@@ -35,14 +35,14 @@ def client(up: Up) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def http(up: Up) -> Iterator[httpx.Client]:
-    """Requests as they stand in the contract, and wrong ones."""
+    """For requests written out as in the contract, and for wrong ones."""
     with httpx.Client(base_url=up.url, timeout=70) as raw:
         yield raw
 
 
 @pytest.fixture
 async def async_http(up: Up) -> AsyncIterator[httpx.AsyncClient]:
-    """Many requests at once."""
+    """For many requests at once."""
     async with httpx.AsyncClient(base_url=up.url, timeout=70) as raw:
         yield raw
 

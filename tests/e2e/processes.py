@@ -1,4 +1,4 @@
-"""Runs WeLIP's processes as its users do: each one a subprocess with a log, and none of them left behind."""
+"""Runs WeLIP's processes as its users do: each is a subprocess with a log, and none is left behind."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def until(found: Callable[[], T], what: str, *, within_s: float = 20) -> T:
-    """The first truthy answer of `found`; an assertion that names `what` at the deadline."""
+    """The first truthy result of `found`; at the deadline an assertion that names `what`."""
     deadline = time.monotonic() + within_s
     while not (answer := found()):
         if time.monotonic() > deadline:
@@ -32,7 +32,7 @@ def until(found: Callable[[], T], what: str, *, within_s: float = 20) -> T:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """The environment without settings of whoever runs the tests, with these."""
+    """The environment with these settings, and without those of whoever runs the tests."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("WELIP_", "OTEL_"))}
     return {**plain, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "COLUMNS": "120", **settings}
 
@@ -40,14 +40,14 @@ def environment(**settings: str) -> dict[str, str]:
 def cli(
     *arguments: str, within_s: float = 60, cwd: Path | None = None, **settings: str
 ) -> subprocess.CompletedProcess[str]:
-    """`welip ARGUMENTS`, to its end."""
+    """Run `welip ARGUMENTS` to its end."""
     return subprocess.run(
         [*CLI, *arguments], env=environment(**settings), cwd=cwd, capture_output=True, text=True, timeout=within_s
     )
 
 
 class Process:
-    """A subprocess and all it starts. `with Process(...)`: whatever happens, nothing of it is left."""
+    """A subprocess and all that it starts. After `with Process(...)` nothing of it is left, whatever happens."""
 
     def __init__(self, command: Sequence[str], log: Path, **settings: str) -> None:
         self._command = list(command)
@@ -100,12 +100,12 @@ class Process:
         self.popen.send_signal(number)
 
     def ended(self, *, within_s: float = 40) -> int:
-        """The exit status."""
+        """Wait for the exit status."""
         return self.popen.wait(within_s)
 
 
 class Gateway(Process):
-    """The gateway alone, on a port of its own."""
+    """The gateway alone, on its own port."""
 
     def __init__(self, log: Path, **settings: str) -> None:
         port = free_port()
@@ -119,7 +119,7 @@ class Gateway(Process):
         return self
 
     def answers(self) -> httpx.Response | None:
-        """What `/readyz` says; None while nobody listens."""
+        """The response of `/readyz`; None while nobody listens."""
         try:
             return httpx.get(f"{self.url}/readyz", timeout=10)
         except httpx.TransportError:
@@ -132,7 +132,7 @@ class Gateway(Process):
 
 
 class Up(Process):
-    """`welip up` on a folder, ready when entered."""
+    """`welip up` on a folder; it is ready when the block is entered."""
 
     def __init__(self, data: Path, *options: str, port: int | None = None, **settings: str) -> None:
         self.data = data
@@ -167,7 +167,7 @@ class Up(Process):
         return until(found, f"{module} runs")
 
     def stop(self) -> int:
-        """Ctrl-C; the exit status."""
+        """Send Ctrl-C; returns the exit status."""
         self.descendants()
         self.signal(signal.SIGINT)
         return self.ended()

@@ -1,4 +1,4 @@
-"""With `WELIP_AUTH=on` a key names a tenant, and nothing of one tenant is visible to another."""
+"""With `WELIP_AUTH=on` a key names a tenant, and nothing that belongs to one tenant is visible to another."""
 
 import asyncio
 import json
@@ -52,7 +52,7 @@ def new_key(url: str, tenant: str) -> str:
 
 @dataclass(frozen=True)
 class Owner:
-    """A tenant with something of each kind."""
+    """A tenant that has one thing of each kind."""
 
     client: Client
     http: httpx.Client
@@ -90,7 +90,7 @@ def owners(guarded: Up, database_url_of_stack: str) -> Iterator[tuple[Owner, Own
 
 
 def named(path: str, job: str, owner: Owner) -> str:
-    """The path of something that is the owner's."""
+    """The path of one of the owner's things."""
     ids = {
         "jobs": job,
         "files": owner.file,
@@ -108,11 +108,11 @@ BODIES = {
     ("PATCH", "/v1/webhooks/{id}"): {"enabled": False},
     ("POST", "/v1/webhooks/{id}/replay"): {"since": "2026-01-01T00:00:00Z"},
 }
-"""Of routes that want one."""
+"""The bodies for routes that need one."""
 
 
 def operations(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Method and path of every route that needs a key."""
+    """The method and path of every route that needs a key."""
     return [
         (method.upper(), path)
         for path, found in document["paths"].items()

@@ -22,7 +22,7 @@ Refused = tuple[int, str, str | None]
 
 @pytest.fixture(autouse=True)
 def nothing_stored(client: Client) -> Iterator[None]:
-    """Holds that the test makes no job, file or collection."""
+    """Check that the test makes no job, file or collection."""
 
     def everything() -> list[list[str]]:
         return [

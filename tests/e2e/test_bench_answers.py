@@ -1,4 +1,4 @@
-"""`python -m benchmarks.answers` on a handful of documents: that it runs to the end and says what it promises."""
+"""`python -m benchmarks.answers` on a handful of documents runs to the end and prints what it promises."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`make bench-retrieval` on a handful of documents: that it runs to the end and says what it promises. No speeds."""
+"""`make bench-retrieval` on a handful of documents runs to the end and prints what it promises. Speed is not tested."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ QUESTIONS = {
 
 
 def bench(folder: Path, *more: str) -> tuple[int, list[str], str]:
-    """Exit code, lines of output, and the complaint."""
+    """The exit code, the lines of output, and the error output."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.retrieval", str(folder), *more],
         cwd=ROOT,
@@ -61,7 +61,7 @@ def test_each_arm_has_its_line_and_the_last_line_holds_all(folder):
         assert {"recall@1", "recall@5", "ndcg@10", "mrr", "p50_ms", "p95_ms", "docs_per_s"} < arm.keys(), name
         for metric, (low, high) in arm["ci95"].items():
             assert 0 <= low <= arm[metric] <= high <= 1
-    # Every question's documents are found, the one with two of them in the first two places.
+    # Every question's documents are found; for the question with two, at the first two ranks.
     assert found["arms"]["welip"]["recall@5"] == found["arms"]["welip"]["ndcg@10"] == 1
     assert found["arms"]["welip"]["recall@1"] == 0.875
     assert found["gains"]["welip over kiwi"].keys() == found["arms"]["kiwi"]["ci95"].keys()
@@ -76,7 +76,7 @@ async def test_with_a_model_the_dense_arm_stands_alone_and_in_the_hybrid(folder,
     assert code == 0, error
     found = json.loads(lines[-1])
     assert found["arms"].keys() == {"welip", "dense", "hybrid"}
-    # The vectors mean nothing here, so what the hybrid finds better than they do comes from the sparse arm.
+    # The vectors mean nothing here, so whatever the hybrid finds better than they do comes from the sparse arm.
     assert found["arms"]["dense"]["ndcg@10"] < found["arms"]["hybrid"]["ndcg@10"]
     assert found["gains"].keys() == {"welip over dense", "hybrid over dense", "hybrid over welip"}
     asked = {text for body in server.bodies for text in body["input"]}

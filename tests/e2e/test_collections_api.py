@@ -1,4 +1,4 @@
-"""A collection over HTTP and on the command line: its settings, changed at once or by indexing again; its filters."""
+"""A collection over HTTP and on the command line: settings that change at once or by reindexing, and filters."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ LAW = """# 해양 보호법
 
 @pytest.fixture
 def filled(client: Client, collection: str) -> Iterator[str]:
-    """Two documents of several chunks each, with metadata."""
+    """A collection with two documents of several chunks each, with metadata."""
     small = {"chunking": {"max_chars": 80, "overlap_sentences": 0}}
     whales = {"id": "고래", "text": WHALES * 4, "metadata": {"kind": "동물", "year": 2020}}
     pines = {"id": "소나무", "text": PINES * 4, "metadata": {"kind": "식물", "year": 2024}}
@@ -52,7 +52,7 @@ def filled(client: Client, collection: str) -> Iterator[str]:
 
 
 def changed(http: httpx.Client, name: str, **body: Any) -> dict[str, Any]:
-    """The job of a change that was accepted, once it has succeeded."""
+    """The job of an accepted change, after it has succeeded."""
     answer = http.patch(f"/v1/collections/{name}", json=body)
     assert answer.status_code == 202, answer.text
     JobView.model_validate(answer.json())
@@ -123,7 +123,7 @@ def test_what_vectors_depend_on_indexes_again_while_searches_go_on(
     assert ended.state == "succeeded", ended.error
     assert ended.lane == "bulk"
     assert added == {"added": 1}
-    if meanwhile.rebuild is not None:  # unless it had not begun, or was over already
+    if meanwhile.rebuild is not None:  # None if the rebuild had not begun, or was already over
         assert (meanwhile.rebuild.job, meanwhile.rebuild.settings.chunking.max_chars) == (job_id, 200)
     assert set(map(tuple, searches.result())) == {("고래",)}
     after = looked_at(http, filled)

@@ -21,7 +21,7 @@ UNANSWERABLE = [question for question in questions() if not question["document_i
 
 @pytest.fixture(scope="module")
 def sample(client: Client) -> Iterator[str]:
-    """The sample corpus, indexed."""
+    """A collection with the sample corpus."""
     [job] = client.index_documents(SAMPLE, documents())
     assert counts(client, job)["added"] == len(documents())
     yield SAMPLE
@@ -29,7 +29,7 @@ def sample(client: Client) -> Iterator[str]:
 
 
 def counts(client: Client, job: Job) -> dict[str, int]:
-    """What became of the documents of a job that must succeed; counts that are not zero."""
+    """What became of the documents of a job, which must succeed; only counts that are not zero."""
     ended = client.wait(job.id, timeout=60)
     assert ended.state == "succeeded", ended.error
     assert ended.result is not None
@@ -53,7 +53,7 @@ def test_questions_are_answered_from_the_right_document(client: Client, sample: 
         assert first.document_id == question["document_id"], question
         assert texts[first.document_id][first.start : first.end] == first.text
         assert answer.answer
-    # Without a model an honest "not found" is allowed now and then; a wrong source never is.
+    # Without a model, an honest "not found" may happen now and then; a wrong source must not.
     assert len(silent) <= len(ANSWERED) // 20, silent
 
 
@@ -226,7 +226,7 @@ def test_a_bad_document_is_refused_by_itself(client: Client, collection: str) ->
 
 
 class TestCommandLine:
-    """The same through `welip`, in processes of its own."""
+    """The same through `welip`, in separate processes."""
 
     def run(self, up: Up, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         return cli(*arguments, cwd=cwd, WELIP_URL=up.url)

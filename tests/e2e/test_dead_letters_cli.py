@@ -19,7 +19,7 @@ from tests.integration.test_dead_letters import message
 
 
 def dead_job(client: Client) -> tuple[Job, DeadLetter]:
-    """A job that spent its one attempt, and its letter."""
+    """A job that has used up its single attempt, and its letter."""
     job = client.submit("noop", {"sleep_s": 30}, timeout_s=0.1, max_attempts=1, metadata={"of": uuid4().hex}, wait_s=30)
     assert job.error is not None
     assert (job.state, job.error.code) == ("failed", "timeout")
@@ -28,7 +28,7 @@ def dead_job(client: Client) -> tuple[Job, DeadLetter]:
 
 
 def welip(up: Up, *arguments: str, code: int = 0) -> Any:
-    """`welip dead ARGUMENTS --json`."""
+    """Run `welip dead ARGUMENTS --json`; returns its output."""
     done = cli("--url", up.url, "dead", *arguments, "--json")
     assert done.returncode == code, (done.stdout, done.stderr)
     return json.loads(done.stdout) if done.stdout else done.stderr

@@ -24,7 +24,7 @@ NOOP = {"kind": "noop", "input": {}}
 async def forwarding(
     port: int, connect: Callable[[], Awaitable[tuple[StreamReader, StreamWriter]]]
 ) -> AsyncIterator[None]:
-    """While this lasts, something answers on `port`: it is passed on to what `connect` reaches."""
+    """Listen on `port` until the block ends, and pass connections on to what `connect` reaches."""
     open_ones: set[StreamWriter] = set()
 
     async def pump(reader: StreamReader, writer: StreamWriter) -> None:
@@ -51,7 +51,7 @@ async def forwarding(
 
 
 def socket_of(url: str) -> tuple[str, str]:
-    """The Unix socket of a PostgreSQL and the name of the database, from its URL."""
+    """The Unix socket and the database name in a PostgreSQL URL."""
     found = re.search(r"/([^/?]+)\?host=([^&]+)", url)
     assert found is not None, url
     return f"{found[2]}/.s.PGSQL.5432", found[1]
@@ -98,7 +98,7 @@ async def test_without_postgres_the_gateway_says_so_and_is_ready_when_it_comes(
                 assert (await http.get("/metrics")).status_code == 200
 
             await refused()
-            for _ in range(2):  # it comes, goes in mid-life, and comes again
+            for _ in range(2):  # it comes, goes away in the middle, and comes again
                 async with forwarding(port, lambda: asyncio.open_unix_connection(socket)):
                     await until(lambda: answers(200), "ready")
                     accepted = await http.post("/v1/jobs", json=NOOP)

@@ -23,7 +23,7 @@ from tests.e2e.test_jobs_api import problem
 CORPORA: Final = ("tsv", "csv", "jsonl", "parquet")
 HEADED: Final = frozenset({"md", "html", "pdf", "docx", "hwp", "hwpx"})
 SMALL: Final = {"chunking": {"max_chars": 100, "overlap_sentences": 0}}
-"""Of the samples every section is a chunk of its own then."""
+"""With these settings, every section of the samples is a chunk of its own."""
 
 SENTENCE: Final = "끝없이 이어지는 하나의 문장은 " * 24_000
 NO_ENCODER: Final = {"WELIP_WORKER_DRAIN": "0.5"}
@@ -31,7 +31,7 @@ NO_ENCODER: Final = {"WELIP_WORKER_DRAIN": "0.5"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The samples, and one file that is none."""
+    """The samples, and one file that is not a document."""
     made = tmp_path_factory.mktemp("folder")
     sample_files(made)
     (made / "그림.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -56,7 +56,7 @@ def by_command(up: Up, client: Client, folder: Path, tmp_path_factory: pytest.Te
 
 @pytest.fixture(scope="module")
 def by_http(http: httpx.Client, client: Client, folder: Path) -> Iterator[str]:
-    """The folder, indexed by requests as they stand in the contract."""
+    """The folder, indexed by requests that are written out as in the contract."""
     documents = []
     for kind in SAMPLES:
         path = next(folder.glob(f"{kind}.*"))
@@ -82,7 +82,7 @@ def _submitted(http: httpx.Client, **given: Any) -> dict[str, Any]:
 
 
 def document_of(kind: str) -> str:
-    """The id of the document that holds a sample's answer: a file's name, or the second row of a corpus."""
+    """The id of the document that holds a sample's answer: a file name, or the second row of a corpus."""
     if kind in CORPORA:
         return f"{SAMPLES[kind].title[:3]}-2"
     return f"{kind}.{kind.partition('-')[0]}"
@@ -162,7 +162,7 @@ def test_a_top_k_out_of_range_is_refused(http: httpx.Client, by_http: str, top_k
 
 
 def hostile_files(folder: Path) -> dict[str, Path]:
-    """Files that no document can be made of, by the code they are refused with; several of one code by `code/name`."""
+    """Files that cannot become documents, by the code of their refusal; `code/name` where a code has several."""
     write_pdf(folder / "locked.pdf", SAMPLES["pdf"], password="secret")
     picture = pdf_canvas(folder / "picture.pdf")
     picture.rect(60, 60, 200, 200, fill=1)
@@ -206,7 +206,7 @@ STRANGE: Final[Mapping[str, tuple[str, str]]] = {
 
 @pytest.fixture(scope="module")
 def mixed(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, Any]]]:
-    """One job of good, strange and hostile documents: the collection, and the job's result."""
+    """One job with good, strange and hostile documents: the collection, and the job's result."""
     folder = tmp_path_factory.mktemp("hostile")
     files = sample_files(folder / "good")
     disguised = {"hwp-as-pdf": (files["hwp"], "보고서.pdf"), "pdf-as-text": (files["pdf"], "읽어보기.txt")}
@@ -256,7 +256,7 @@ def test_the_documents_around_a_refused_one_are_found(client: Client, mixed: tup
 
 @pytest.fixture(scope="module")
 def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """A stack without an embedding model, on the data of one that had it: the collection `dense` was embedded."""
+    """A stack without an embedding model, on the data of one that embedded the collection `dense` with it."""
     data = tmp_path_factory.mktemp("moved") / "data"
 
     def embed(url: str) -> None:

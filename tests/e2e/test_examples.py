@@ -1,4 +1,4 @@
-"""The programs of examples/, of the tutorial and of the READMEs run as they stand, against a real stack."""
+"""The programs in examples/, the tutorial and the READMEs run unchanged against a real stack."""
 
 import re
 import subprocess
@@ -17,13 +17,13 @@ WITHIN_S = 120
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """The stack, allowed to send webhooks to this machine."""
+    """A stack that may send webhooks to this machine."""
     with Up(tmp_path_factory.mktemp("examples") / "data", WELIP_WEBHOOK_ALLOW="127.0.0.1") as running:
         yield running
 
 
 def run(stack: Up, *command: str | Path) -> str:
-    """What `python COMMAND` prints."""
+    """The output of `python COMMAND`."""
     settings = {**environment(WELIP_URL=stack.url), "PYTHONPATH": ""}
     done = subprocess.run(
         [sys.executable, *command], env=settings, capture_output=True, text=True, check=False, timeout=WITHIN_S

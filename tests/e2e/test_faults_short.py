@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 @pytest.fixture(scope="module")
 async def grounds() -> AsyncIterator[Grounds]:
     skip_unless_kafka()
-    # Not under pytest's folder: where root tests, Postgres runs as another user, whom the next session would lock out.
+    # Not under pytest's folder: when root runs tests, Postgres runs as another user, whom the next session would lock
+    # out.
     with TemporaryDirectory(prefix="welip-faults-", ignore_cleanup_errors=True) as folder:
         async with Grounds(Path(folder)) as running:
             yield running

@@ -21,7 +21,7 @@ TAIL = b"\r\n--b--\r\n"
 
 
 def stored(up: Up) -> tuple[list[Path], list[str]]:
-    """What lies in object storage, and what the listing shows."""
+    """The files in object storage, and the ids in the listing."""
     blobs = [path for path in (up.data / "blobs").rglob("*") if path.is_file() and "/files/" in str(path)]
     incoming = list((up.data / "blobs" / "incoming").iterdir())
     with up.client() as client:
@@ -30,7 +30,7 @@ def stored(up: Up) -> tuple[list[Path], list[str]]:
 
 @pytest.fixture
 def nothing_stored(up: Up) -> Iterator[None]:
-    """Holds that the test leaves neither bytes nor a file behind."""
+    """Check that the test leaves neither bytes nor a file behind."""
     before = stored(up)
     yield
     until(lambda: stored(up) == before, "nothing was stored")
@@ -205,4 +205,4 @@ class TestRefusedUploads:
             connection.sendall(head.encode() + b"\r\n" + sent)
             if len(sent) > 1024 * 1024:
                 until(lambda: any((up.data / "blobs" / "incoming").iterdir()), "the upload has begun")
-        assert http.get("/healthz").status_code == 200  # that it logged no defect is seen when the stack ends
+        assert http.get("/healthz").status_code == 200  # a logged defect would show when the stack ends

@@ -1,6 +1,6 @@
 """A document that freezes its reader: searches continue, and cancelling its job ends the work.
 
-Every text that froze a reader was one that nobody had thought of. So the reader is frozen from outside, by SIGSTOP.
+Every text that ever froze a reader was one that nobody had foreseen, so the reader is frozen from outside, by SIGSTOP.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.e2e.processes import Up, until
 from tests.freezing import freeze, thaw
 
 KINDS = ["welip-parse-i", "welip-analyse-i"]
-"""How processes are called that read the documents of interactive jobs; the kernel keeps 15 characters."""
+"""The names of processes that read the documents of interactive jobs; the kernel keeps 15 characters."""
 
 
 def submitted(http: httpx.Client, collection: str, document: str, **fields: Any) -> str:
@@ -52,7 +52,7 @@ def gone(processes: list[psutil.Process]) -> bool:
 def frozen(
     request: pytest.FixtureRequest, up: Up, http: httpx.Client, collection: str
 ) -> Iterator[list[psutil.Process]]:
-    """Every process of a kind that waits for its next document."""
+    """Freeze every process of one kind while it waits for its next document."""
     assert ended(http, submitted(http, collection, "first"))["state"] == "succeeded"
     processes = readers(up, request.param)
     assert processes

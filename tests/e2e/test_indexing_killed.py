@@ -1,4 +1,4 @@
-"""The worker is killed again and again while it indexes and rebuilds: each document is found once, and nothing else."""
+"""The worker is killed again and again while it indexes and rebuilds; each document is found once, and nothing else."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from schemas.retrieval import IndexName
 from tests.e2e.processes import Up, until
 
 QUICK: Final = {
-    # Here it is the test that kills, again and again: no part of the work is to be taken for the killer.
+    # Here the test itself kills, again and again, so no part of the work must be taken for the killer.
     "WELIP_RESCUE_PROOF": "1000",
     "WELIP_WORKER_LEASE": "2",
     "WELIP_WORKER_HEARTBEAT": "0.4",
@@ -49,14 +49,14 @@ def submit_corpus(client: Client, numbers: range, edition: int) -> str:
 
 
 def kill_at_random(up: Up, client: Client, jobs: list[str], rng: random.Random, answers: list[int]) -> int:
-    """Kill the worker at moments of its work, `KILLS` times or until the jobs have ended; how often."""
+    """Kill the worker at random moments, `KILLS` times or until the jobs have ended; returns how often."""
     killed: set[int] = set()
     for kills in range(KILLS):
         until(lambda: up.child("consumers").pid not in killed, "the worker is started again")
         worker = up.child("consumers")
         before, loading = answers[0], rng.random() < 0.25
         if not loading:
-            # One that answers is at work, on quick and on slow machines.
+            # A worker that answers is at work, on fast and on slow machines.
             until(lambda before=before: answers[0] > before or ended(client, jobs), "it is at work", within_s=60)
         began, pause = time.monotonic(), rng.uniform(0.3, 2.0) if loading else rng.uniform(0.0, 0.6)
         while time.monotonic() - began < pause and not ended(client, jobs):
@@ -74,7 +74,7 @@ def ended(client: Client, jobs: list[str]) -> bool:
 
 @contextmanager
 def asking(up: Up) -> Iterator[list[int]]:
-    """Searches all the time for what nobody changes, and counts the answers; each must have found it, once."""
+    """Search all the time for what nobody changes, and count the answers; each must have found it exactly once."""
     stop, wrong, answers = threading.Event(), [], [0]
 
     def ask() -> None:
@@ -83,7 +83,7 @@ def asking(up: Up) -> Iterator[list[int]]:
                 try:
                     hits = client.search("ko", "움직이지 않는 닻", top_k=3, filter={"n": -1})
                 except WelipError:
-                    continue  # no worker lives at the moment
+                    continue  # no worker is alive at the moment
                 answers[0] += 1
                 if [hit.document_id for hit in hits] != ["anchor"]:
                     wrong.append(hits)
@@ -110,7 +110,7 @@ def test_a_killed_worker_leaves_neither_gaps_nor_duplicates_nor_orphans(tmp_path
 
             rebuild = submit(client, settings={"chunking": {"max_chars": 120}})
             second = submit_corpus(client, range(100, 300), 2)
-            # Not of those that the other job writes: which of the two is planned later is anybody's guess.
+            # Only documents that the other job does not write: which of the two is planned later is not known.
             gone = rng.sample(range(300, DOCUMENTS), 50)
             deletion = submit(client, delete=[f"d{number}" for number in gone])
             wanted |= dict.fromkeys(range(100, 300), 2)
@@ -118,7 +118,7 @@ def test_a_killed_worker_leaves_neither_gaps_nor_duplicates_nor_orphans(tmp_path
             kills += kill_at_random(up, client, [rebuild, second, deletion], rng, answers)
             states = {job: client.wait(job, timeout=180) for job in (rebuild, second, deletion)}
             assert {job.state for job in states.values()} == {"succeeded"}, states
-        # Up to ten; a quick machine may be done before, however much there is to do.
+        # Up to ten; a fast machine may finish earlier, however much there is to do.
         assert kills >= 2, "the jobs were over before the worker was killed"
         assert answers[0] > 20, "hardly anything could be asked"
 

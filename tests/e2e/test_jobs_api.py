@@ -1,4 +1,4 @@
-"""`/v1/jobs` as the contract has it: submitting, looking, listing, cancelling, following, results."""
+"""`/v1/jobs` as the contract describes it: submitting, reading, listing, cancelling, following, results."""
 
 import asyncio
 import json
@@ -95,7 +95,7 @@ class TestSubmitting:
         assert sorted(answer.status_code for answer in answers) == [200] * 19 + [202]
 
     def test_a_job_nobody_takes_in_time_expires(self, http: httpx.Client) -> None:
-        # It expires before any message can reach a worker.
+        # It expires before a message can reach a worker.
         job = submit(http, {**NOOP, "expires_in_s": 0.000001})
         assert (job["state"], job["error"]["code"], job["error"]["retryable"]) == ("failed", "expired", False)
 
@@ -150,7 +150,7 @@ class TestCancelling:
 
 
 def follow(http: httpx.Client, job: Json, last: int | None = None, **params: int) -> Iterator[Json]:
-    """The events' bodies, each checked against the line that names its id and type."""
+    """The bodies of the events, each checked against the line that names its id and type."""
     headers = {} if last is None else {"Last-Event-ID": str(last)}
     with connect_sse(http, "GET", job["links"]["events"], headers=headers, params=params) as source:
         assert source.response.status_code == 200
@@ -223,7 +223,7 @@ class TestResults:
         assert problem(http.get(job["links"]["result"])) == (409, "job_failed", "id")
 
     def test_a_large_result_is_a_file_served_in_ranges(self, http: httpx.Client, client: Client) -> None:
-        # 900 refusals, each about 150 bytes of JSON.
+        # 900 refusals of about 150 bytes of JSON each.
         missing = [{"id": f"missing-{n}", "file": "file_" + "0" * 32} for n in range(900)]
         job = submit(http, {"kind": "indexing", "input": {"collection": "results", "documents": missing}})
         assert job["state"] == "succeeded"

@@ -1,4 +1,4 @@
-"""OpenAI's own client, as it comes from PyPI, against `/v1/files`: what works there works here."""
+"""OpenAI's own client from PyPI against `/v1/files`: what works there works here."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ MISSING = f"file_{uuid4().hex}"
 
 @pytest.fixture(scope="module")
 def official(up: Up) -> Iterator[openai.OpenAI]:
-    """No setting but the address and a key."""
+    """The client with no settings but the address and a key."""
     with openai.OpenAI(base_url=f"{up.url}/v1", api_key="any", max_retries=2) as client:
         yield client
 

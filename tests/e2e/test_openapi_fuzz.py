@@ -1,6 +1,6 @@
-"""Requests generated from the gateway's own OpenAPI document, as two tenants: every answer is one it documents.
+"""Requests generated from the gateway's own OpenAPI document, as two tenants: every response is a documented one.
 
-New routes are found in the document. `make fuzz` sends many more requests, and others each time.
+New routes are found through the document. `make fuzz` sends many more requests, and different ones each time.
 """
 
 import asyncio

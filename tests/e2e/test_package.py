@@ -28,7 +28,7 @@ class Environment(NamedTuple):
         return self.folder / "bin" / "python"
 
     def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
-        """`python COMMAND`, from a folder that has nothing to do with the source."""
+        """Run `python COMMAND` in a folder that is unrelated to the source."""
         settings = {name: value for name, value in os.environ.items() if not name.startswith(("WELIP_", "PYTHON"))}
         return subprocess.run(
             [self.python, *command], cwd=self.folder, env=settings, capture_output=True, text=True, check=False
@@ -39,7 +39,7 @@ class Environment(NamedTuple):
 
 
 def pip(python: str | Path, *arguments: str | Path) -> None:
-    """`pip ARGUMENTS`. Skips the test where the packages cannot be had."""
+    """Run `pip ARGUMENTS`. Skips the test when the packages cannot be downloaded."""
     command = [python, "-m", "pip", "--disable-pip-version-check", "--retries", "1", *arguments]
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=False, timeout=INSTALLS_WITHIN_S
@@ -131,7 +131,7 @@ PROGRAMS = {
 
 @pytest.fixture(scope="module")
 def complaints(client_alone: Environment, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What a type checker says of all programs, without our settings."""
+    """A type checker's output for all programs, without our settings."""
     folder = tmp_path_factory.mktemp("programs")
     for name, (program, _) in PROGRAMS.items():
         (folder / f"{name}.py").write_text(program)
@@ -148,7 +148,7 @@ def test_a_type_checker_sees_the_types(complaints: str, name: str) -> None:
 
 
 def test_a_type_checker_finds_nothing_in_the_examples(complaints: str) -> None:
-    # The client's environment has no `standardwebhooks`: what is missing is nothing against a program.
+    # The client's environment lacks `standardwebhooks`; a missing package is not held against a program.
     found = [line for line in complaints.splitlines() if line.startswith("examples/") and "[import" not in line]
     assert not [line for line in found if ": error:" in line]
 

@@ -1,4 +1,4 @@
-"""The same stack on real outside parts: Apache Kafka and MinIO in place of the embedded broker and the folder."""
+"""The same stack on real outside parts: Apache Kafka and MinIO instead of the embedded broker and the folder."""
 
 from collections.abc import Iterator
 from pathlib import Path

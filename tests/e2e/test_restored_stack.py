@@ -1,4 +1,4 @@
-"""Backup and restore as `docs/operating.md` tells it, with the programs that operators use."""
+"""Backup and restore as `docs/operating.md` describes them, with the programs that operators use."""
 
 import importlib.util
 import shutil
@@ -27,7 +27,7 @@ def index(client: Client, documents: dict[str, str]) -> None:
 
 
 def first_of(client: Client, question: str) -> str:
-    """The best hit's text."""
+    """The text of the best hit."""
     return client.search("ko", question, top_k=1)[0].text
 
 
@@ -65,7 +65,7 @@ def test_an_older_postgres_beside_a_newer_index_loses_nothing_without_a_word(tmp
         reasons = [client.job(job.id).metadata.get("reason") for job in client.iterate_jobs(kind="indexing")]
         assert "index_newer" in reasons
 
-        # The same once more, and nobody stops the stack.
+        # The same once more, without stopping the stack.
         dump(up, file)
         index(client, {"d8": "등대 8호는 무너졌다."})
         before = client.collection("ko").generation

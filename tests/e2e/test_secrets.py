@@ -1,4 +1,4 @@
-"""No secret reaches a log or an answer: gateway and worker talk as much as they can, and every secret is looked for."""
+"""No secret reaches a log or a response: gateway and worker log as much as they can, and every secret is looked for."""
 
 import json
 import signal
@@ -25,7 +25,7 @@ QUESTION = "한라산의 비밀번호는 무엇인가요?"
 
 @pytest.fixture
 async def database_with_password(database_url: str) -> AsyncIterator[str]:
-    """The test's database as a user with a password; it is asked for over TCP only, but is in the URL all the same."""
+    """The test's database as a user with a password; only TCP asks for the password, but the URL contains it anyway."""
     role = f"loud_{uuid4().hex}"
     await execute(database_url, f"CREATE ROLE {role} LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
     parts = urlsplit(database_url)
@@ -35,7 +35,7 @@ async def database_with_password(database_url: str) -> AsyncIterator[str]:
 
 
 def looked_for(*keys: str) -> set[str]:
-    """The secrets, and what they look like in URLs and headers."""
+    """The secrets, and their forms in URLs and headers."""
     plain = {*S3.values(), PASSWORD, GENERATOR, INDEX, *keys}
     return plain | {quote(one, safe="") for one in plain} | {b64encode(one.encode()).decode() for one in plain}
 
@@ -53,7 +53,7 @@ def test_no_secret_reaches_a_log_or_an_answer(
         "WELIP_INDEX_URL": f"edge://{tmp_path}/index",
         "WELIP_INDEX_API_KEY": INDEX,
         "WELIP_GENERATOR": "openai",
-        "WELIP_GENERATOR_URL": "http://127.0.0.1:9/v1",  # nobody listens: the errors are what is looked at
+        "WELIP_GENERATOR_URL": "http://127.0.0.1:9/v1",  # nobody listens, because the errors are what is examined
         "WELIP_GENERATOR_API_KEY": GENERATOR,
         "WELIP_LOG_LEVEL": "debug",
         "WELIP_WORKER_WARM": "false",

@@ -1,4 +1,4 @@
-"""A tenant's limit holds for what its jobs store: a small file that unpacks to a large corpus fills no disk."""
+"""A tenant's limit applies to what its jobs store: a small file that unpacks to a large corpus fills no disk."""
 
 import io
 import os
@@ -36,7 +36,7 @@ def client(limited: Up) -> Iterator[Client]:
 
 
 def corpus(rows: int) -> bytes:
-    """A table of so many texts of 10,000 letters, small when packed."""
+    """A table with this many texts of 10,000 letters, small when compressed."""
     texts = [f"{number}번 문서다. " + "가나다라 마바사다. " * 900 for number in range(rows)]
     packed = io.BytesIO()
     table = pa.table({"text": pa.array(texts)})
@@ -45,7 +45,7 @@ def corpus(rows: int) -> bytes:
 
 
 def stored(up: Up, below: str = "") -> int:
-    """Bytes in object storage, those that are being written too."""
+    """Bytes in object storage, including those still being written."""
     total = 0
     for folder, _, names in os.walk(up.data / "blobs"):
         for name in names if below in f"{folder}/" else ():

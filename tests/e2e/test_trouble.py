@@ -1,4 +1,4 @@
-"""Processes die, are stopped and start again: what was accepted is done, and nothing is left running."""
+"""Processes die, are stopped and start again: accepted work gets done, and nothing is left running."""
 
 import signal
 from pathlib import Path
@@ -21,7 +21,7 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder, on which each test starts a new stack."""
+    """The folder on which each test starts a new stack."""
     return tmp_path_factory.mktemp("trouble") / "data"
 
 
@@ -30,7 +30,7 @@ def submit(client: Client, count: int, **input: float) -> list[str]:
 
 
 def all_succeed(client: Client, ids: list[str], *, attempts: int = 1) -> None:
-    """Every job ends as succeeded, none with more than `attempts`."""
+    """Check that every job succeeds, none with more than `attempts`."""
     for id in ids:
         job = client.wait(id, timeout=40)
         assert job.state == "succeeded", job.error
@@ -38,7 +38,7 @@ def all_succeed(client: Client, ids: list[str], *, attempts: int = 1) -> None:
 
 
 def gone(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Waits until these have ended; those that have not."""
+    """Wait until these processes have ended; returns those that have not."""
     _, alive = psutil.wait_procs(processes, timeout=15)
     return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 

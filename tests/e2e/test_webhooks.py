@@ -1,4 +1,4 @@
-"""From a job's end to its receivers: signed so that a library we did not write believes it, replayed, and dropped."""
+"""From a job's end to its receivers: signed so that a library we did not write accepts it, replayed, and dropped."""
 
 import asyncio
 import json
@@ -29,20 +29,20 @@ def database_of_stack(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def hooked(database_of_stack: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """The stack, allowed to send to receivers on loopback. No process of it ever logs a secret."""
+    """A stack that may send to receivers on loopback. None of its processes may log a secret."""
     data = tmp_path_factory.mktemp("hooked") / "data"
     settings = {"WELIP_AUTH": "on", "WELIP_WEBHOOK_ALLOW": "127.0.0.1", "WELIP_WEBHOOK_POLL": "0.1"}
     with Up(data, "--postgres", database_of_stack, **settings) as running:
         yield running
         logs = "".join(log.read_text() for log in (running.data / "logs").iterdir()) + running.log
         assert "whsec_" not in logs
-        assert "of-the-receiver" not in logs  # receivers' addresses may hold secrets of theirs
+        assert "of-the-receiver" not in logs  # receivers' URLs may hold secrets
         assert ".defect" not in logs
 
 
 @pytest.fixture
 async def client(hooked: Up, database_of_stack: str) -> AsyncIterator[AsyncClient]:
-    """A tenant of this test's own."""
+    """A tenant for this test alone."""
     key = await asyncio.to_thread(create_key, database_of_stack, f"tenant-{uuid4().hex}", "")
     async with AsyncClient(hooked.url, key) as connected:
         yield connected
@@ -55,12 +55,12 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 async def came(receiver: Receiver, count: int) -> list[Request]:
-    """As soon as so many requests have come; a stack that has just started on a busy machine takes its time."""
+    """The requests, as soon as `count` have come; a stack that just started on a busy machine takes a while."""
     return await receiver.until(count, within_s=PATIENCE_S)
 
 
 async def ended(client: AsyncClient, id: str) -> LoggedDelivery:
-    """The delivery once it is over."""
+    """The delivery, once it is over."""
     async with asyncio.timeout(PATIENCE_S):
         while (found := await client.webhooks.delivery(id)).state == "pending":
             await asyncio.sleep(0.03)
@@ -105,7 +105,7 @@ async def test_a_job_s_end_reaches_the_endpoint_and_the_job_s_own_receiver(
         await client.cancel(cancelled.id)
         last = (await came(own, 2))[1].verified(secret)
         assert (last["type"], last["data"]["id"]) == ("job.cancelled", cancelled.id)
-        assert len(receiver.requests) == 1  # it asked for successes alone
+        assert len(receiver.requests) == 1  # it asked only for successes
 
 
 async def test_while_secrets_overlap_receivers_with_either_believe_and_then_only_with_the_new_one(

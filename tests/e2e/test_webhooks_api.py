@@ -1,4 +1,4 @@
-"""`/v1/webhooks` as its owners use it: endpoints, secrets that are shown once, the delivery log, and wrong requests."""
+"""`/v1/webhooks` as its owners use it: endpoints, secrets that are shown once, the delivery log, and bad requests."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ def database_of_gateway(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def gateway(database_of_gateway: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway alone: nothing is sent and no job runs. Whatever it logs, it logs no secret."""
+    """A gateway alone: nothing is sent and no job runs. It must not log a secret."""
     folder = tmp_path_factory.mktemp("gateway")
     settings = {
         "WELIP_AUTH": "on",
@@ -58,7 +58,7 @@ def gateway(database_of_gateway: str, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def key(database_of_gateway: str) -> str:
-    """The key of a tenant of this test's own."""
+    """The key of a tenant for this test alone."""
     return create_key(database_of_gateway, f"tenant-{uuid4().hex}", "")
 
 
@@ -183,10 +183,10 @@ def test_a_receiver_that_cannot_be_is_refused_with_its_field(http: httpx.Client,
     assert http.get("/v1/jobs").json()["data"] == []
     for method, path in (("POST", "/v1/webhooks"), ("PATCH", f"/v1/webhooks/{add(http)['id']}")):
         if field == "webhook.events" and hook["events"]:
-            continue  # endpoints are told of batches too
+            continue  # endpoints also hear of batches
         answer = http.request(method, path, json=hook)
         if method == "PATCH" and not hook:
-            continue  # it changes nothing
+            continue  # an empty change
         assert problem(answer)[::2] == (422, field.removeprefix("webhook.")), (method, answer.text)
 
 
@@ -261,7 +261,7 @@ def test_what_is_not_there_is_named_as_missing(http: httpx.Client) -> None:
         (f"/v1/webhooks/wh_{NOBODY}/deliveries", "webhook_not_found"),
         (f"/v1/webhooks/deliveries/evt_{NOBODY}", "delivery_not_found"),
         ("/v1/webhooks/nonsense", "not_found"),
-        ("/v1/webhooks/secret", "not_found"),  # there is nothing to look at: it is shown when it is made
+        ("/v1/webhooks/secret", "not_found"),  # it cannot be read: it is shown only when it is made
     ):
         assert problem(http.get(path))[:2] == (404, code)
 

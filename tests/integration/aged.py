@@ -1,4 +1,4 @@
-"""Makes what ended long ago: time is moved by making ids of the past and setting the times of rows back."""
+"""Makes things that ended long ago: ids are made in the past, and the times in rows are set back."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,14 +13,14 @@ from tests.integration.jobs import Jobs, record_file
 
 
 def id_of(days: float) -> UUID:
-    """An id as if made so many days ago."""
+    """An id as it would have been made this many days ago."""
     fresh = uuids.uuid7()
     then = int((datetime.now(UTC) - timedelta(days=days)).timestamp() * 1000)
     return UUID(int=(then << 80) | (fresh.int & ((1 << 80) - 1)))
 
 
 class Past:
-    """Jobs and files of one database, made days ago."""
+    """Jobs and files of one database that were made days ago."""
 
     def __init__(self, jobs: Jobs, blobs: FolderBlobs) -> None:
         self.jobs = jobs
@@ -34,7 +34,7 @@ class Past:
         ended: float | None = None,
         **changes: Any,
     ) -> UUID:
-        """A job made `days` ago that ended `ended` days ago, or as long ago; with state None it is still queued."""
+        """A job made `days` ago that ended `ended` days ago, by default as long ago; with state None, still queued."""
         [job_id] = await self.jobs.submit(id=id_of(days), **changes)
         if state is not None:
             await self.jobs.end(job_id, state)
@@ -42,13 +42,13 @@ class Past:
         return job_id
 
     async def back(self, job_id: UUID, days: float) -> None:
-        """Let a job have ended so many days ago."""
+        """Make a job look as if it had ended this many days ago."""
         await self.jobs.fetch(
             "UPDATE job SET finished_at = now() - make_interval(secs => $2 * 86400) WHERE id = $1", job_id, days
         )
 
     async def tree(self, children: int, days: float = 40) -> tuple[UUID, list[UUID]]:
-        """A parent that ended, and its children, ended too."""
+        """A parent and its children, all of which have ended."""
         parent = id_of(days)
         await self.jobs.submit(id=parent)
         [row] = await self.jobs.claim(parent)
@@ -62,7 +62,7 @@ class Past:
         return parent, below
 
     async def result(self, job_id: UUID, *, epoch: int = 1, tenant: str = "default", row: bool = True) -> UUID:
-        """A result file of a job; without `row`, what a failed try left: bytes that nobody names."""
+        """A result file of a job; without `row`, what a failed try leaves: bytes that nothing names."""
         file_id = id_of(40)
         blob = f"{tenant}/jobs/{job_id.hex}/{epoch}/{file_id.hex}/result.json"
         await self.blobs.put(blob, b"{}")
@@ -98,9 +98,9 @@ class Past:
             )
 
     async def left(self, table: str = "job") -> set[UUID]:
-        """The ids of the rows that are there."""
+        """The ids of the remaining rows."""
         return {row["id"] for row in await self.jobs.fetch(f"SELECT id FROM {table}")}
 
     async def folders(self, tenant: str = "default", of: str = "jobs") -> list[str]:
-        """What lies in object storage under a tenant's folder."""
+        """The folders in object storage under a tenant's folder."""
         return [name async for name in self.blobs.names(f"{tenant}/{of}")]

@@ -1,4 +1,4 @@
-"""Fixtures of the tests against real servers."""
+"""Fixtures for tests against real servers."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -13,13 +13,13 @@ from tests.integration.trial import trial_kind
 
 @pytest.fixture
 def jobs(database: Database) -> Jobs:
-    """Jobs in Postgres, moved by hand: no broker, no worker."""
+    """Jobs in Postgres that are moved by hand, without broker or worker."""
     return Jobs(database)
 
 
 @pytest.fixture
 def trial(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A kind of work whose one stage does what its input says."""
+    """A kind of work whose single stage does what its input says."""
     yield from trial_kind(monkeypatch)
 
 
@@ -27,6 +27,6 @@ def trial(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 async def house(
     trial: None, database: Database, postgres: PostgresSettings, kafka: KafkaSettings
 ) -> AsyncIterator[House]:
-    """Relay and rescuer at work, and workers at will, in this process."""
+    """A running relay and rescuer, and workers on demand, in this process."""
     async with House(database, postgres, kafka) as made:
         yield made

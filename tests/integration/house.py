@@ -1,4 +1,4 @@
-"""The whole of WeLIP but its HTTP side in one process: relay, rescuer and workers with short leases, killable."""
+"""WeLIP without its HTTP side in one process: relay, rescuer, and workers with short leases that can be killed."""
 
 import asyncio
 from collections.abc import Sequence
@@ -37,12 +37,12 @@ RESCUE = RescueSettings(every=timedelta(milliseconds=100), unclaimed=timedelta(s
 
 
 def tried_routes(*lanes: Lane) -> list[Route]:
-    """The topics that tests use: fewer consumers, faster starts."""
+    """The topics that tests use: fewer consumers start faster."""
     return [route for route in routes() if route.kind in ("noop", "trial", "formerly") and route.lane in lanes]
 
 
 class Worker:
-    """What `consumers/app.py` wires, with what tests must reach into."""
+    """What `consumers/app.py` wires up, with access to the parts that tests need."""
 
     def __init__(self, database: Database, postgres: PostgresSettings, kafka: KafkaSettings, name: str, **given: Any):
         settings = WorkerSettings(**given, lease=timedelta(seconds=LEASE_S), heartbeat=timedelta(seconds=HEARTBEAT_S))
@@ -77,7 +77,7 @@ class Worker:
         return self
 
     async def stop(self, drain_s: float = 0.0) -> None:
-        """As SIGTERM does."""
+        """Stop as on SIGTERM."""
         if self._running is None:
             return
         self._running.cancel()
@@ -85,7 +85,7 @@ class Worker:
         await self._end()
 
     async def die(self) -> None:
-        """As a power cut does to the jobs: nothing more is recorded and no lease is renewed."""
+        """Die as in a power cut: from now on nothing is recorded and no lease is renewed."""
         self._heartbeat.stop()
         tries = list(self.consumers._tries)
         for task in tries:
@@ -105,7 +105,7 @@ class Worker:
 
 
 class House:
-    """`async with`: starts relay and rescuer; ends them and every worker."""
+    """An async context manager that starts relay and rescuer, and in the end stops them and every worker."""
 
     def __init__(self, database: Database, postgres: PostgresSettings, kafka: KafkaSettings) -> None:
         self.database = database
@@ -127,7 +127,7 @@ class House:
         await self._exits.aclose()
 
     async def worker(self, concurrency: int = 16, **settings: Any) -> Worker:
-        """One more worker, consuming."""
+        """Start another worker, which consumes."""
         name = f"worker-{next(self._names)}"
         worker = Worker(self.database, self.postgres, self.kafka, name, concurrency=concurrency, **settings)
         self._exits.push_async_callback(worker.stop)
@@ -142,7 +142,7 @@ class House:
     async def until(
         self, ids: Sequence[UUID], states: frozenset[str] | set[str] = TERMINAL, *, within_s: float = 30
     ) -> list[asyncpg.Record]:
-        """The rows of the jobs as soon as all are in one of `states`; fails with what they are at the deadline."""
+        """The rows of the jobs as soon as all are in one of `states`; fails with their states at the deadline."""
         rows: list[asyncpg.Record] = []
         try:
             async with asyncio.timeout(within_s):

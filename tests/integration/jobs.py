@@ -1,4 +1,4 @@
-"""Moves jobs by hand with the statements that gateway and workers use, and looks at the results."""
+"""Moves jobs by hand with the statements that gateway and workers use, and reads the results."""
 
 import asyncio
 import json
@@ -34,12 +34,12 @@ def new_job(**changes: Any) -> NewJob:
 
 
 def new_child(*, key: str, **changes: Any) -> NewJob:
-    """A no-op that a fan-out makes."""
+    """A no-op as a child of a fan-out."""
     return new_job(key=key, **changes)
 
 
 async def record_file(connection: Any, new: NewFile) -> None:
-    """A file as an upload leaves it, without its bytes."""
+    """Record a file as an upload does, but without its bytes."""
     await files.expect(connection, new.blob)
     assert await files.add_expected(connection, new) is not None
 
@@ -60,14 +60,14 @@ class Jobs:
         return [job.id for job in new]
 
     async def claim(self, *ids: UUID, lease_s: float = 60, worker: str = "w") -> list[Claimed]:
-        """Claim as a worker would whose summons are fresh."""
+        """Claim jobs like a worker with fresh summonses."""
         rows = await self.rows(ids)
         async with self.database.connection() as connection:
             summons = [(row["id"], row["epoch"], row["stage"]) for row in rows]
             return await claim.claim(connection, summons, worker=worker, lease_s=lease_s)
 
     async def running(self, *, lease_s: float = 60, **changes: Any) -> tuple[UUID, int]:
-        """A new job that is running: its id and epoch."""
+        """A new running job; returns its id and epoch."""
         [job_id] = await self.submit(**changes)
         [row] = await self.claim(job_id, lease_s=lease_s)
         return job_id, row.epoch
@@ -82,7 +82,7 @@ class Jobs:
     async def fan_out(
         self, job_id: UUID, epoch: int, count: int, *, then: str = "run", worker: str = "w", **child: Any
     ) -> list[UUID]:
-        """Make children; empty when the fence failed."""
+        """Make children; returns none when the fence fails."""
         children = [new_child(key=str(n), input=json.dumps({"steps": n % 100 + 1}), **child) for n in range(count)]
         async with self.database.unit_of_work() as connection:
             held = await moves.fan_out(
@@ -123,17 +123,17 @@ class Jobs:
         return {row["state"] for row in await self.rows(ids)}
 
     async def messages(self, job_id: UUID) -> list[tuple[str, int]]:
-        """What the outbox holds for a job: stage and epoch."""
+        """A job's messages in the outbox, as (stage, epoch)."""
         rows = await self.fetch("SELECT stage, epoch FROM outbox WHERE job_id = $1 ORDER BY id", job_id)
         return [(row["stage"], row["epoch"]) for row in rows]
 
     async def history(self, job_id: UUID) -> list[str]:
-        """The states a job's events tell, in their order."""
+        """The states in a job's events, in order."""
         rows = await self.fetch("SELECT data FROM job_event WHERE job_id = $1 AND type = 'state' ORDER BY id", job_id)
         return [json.loads(row["data"])["state"] for row in rows]
 
     async def until_blocked(self, sessions: int, statement: str = "") -> None:
-        """Until so many sessions of this database wait for a lock, in a statement that holds these words."""
+        """Wait until this many sessions of the database wait for a lock in a statement that contains `statement`."""
         waiting = (
             "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
             " AND strpos(query, $1) > 0"

@@ -16,7 +16,7 @@ from tests.integration.life_model import IDS, NOBODY, Summons, Try, World
 
 S = JobState
 Answer = tuple[Any, IDS]
-"""What was answered, and the parents that whoever asked must wake."""
+"""The answer, and the parents that the caller must wake."""
 
 HOUR_S: Final = 3600.0
 PAGE: Final = 100
@@ -24,7 +24,7 @@ OUTCOMES: Final = ("next", "done", "retry", "retry later", "snooze", "give back"
 
 
 class Act(Protocol):
-    """`skips`: it passes over rows that others hold, so among others it may do less than alone."""
+    """`skips`: the act passes over rows that others hold, so beside others it may do less than alone."""
 
     skips: ClassVar[bool]
 
@@ -107,7 +107,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Finish:
-    """The ends of tries of one worker."""
+    """The ends of one worker's tries."""
 
     moves: tuple[Move, ...]
     worker: str
@@ -183,7 +183,7 @@ class Resume:
 
 @dataclass(frozen=True)
 class Rescue:
-    """One of the rescuer's statements by itself."""
+    """One of the rescuer's statements."""
 
     step: str
     skips: ClassVar[bool] = True
@@ -221,7 +221,7 @@ STEPS: Final = ("queue_due", "end_leases", "end_expired", "summon_again")
 
 
 def move(one: Try, outcome: str) -> Move:
-    """What the executor makes of an outcome."""
+    """What the executor turns an outcome into."""
     id, epoch, _, attempt, max_attempts = one
     error = '{"code": "dependency_unavailable"}'
     match outcome:

@@ -1,4 +1,4 @@
-"""The life of jobs by the book (docs/lifecycle.md), in plain Python: predicts what each statement must do to them."""
+"""A plain Python model of the life of jobs (docs/lifecycle.md): predicts what each statement must do to them."""
 
 import json
 from collections import Counter
@@ -18,7 +18,7 @@ NOBODY: Final[IDS] = frozenset()
 
 
 class Summons(NamedTuple):
-    """A message, as far as a claim reads it."""
+    """The part of a message that a claim reads."""
 
     job: UUID
     epoch: int
@@ -26,7 +26,7 @@ class Summons(NamedTuple):
 
 
 class Try(NamedTuple):
-    """What a worker knows of a job it claimed."""
+    """What a worker knows about a job that it has claimed."""
 
     job: UUID
     epoch: int
@@ -84,12 +84,12 @@ class Life:
         return self.deaths >= 2 and self.live and not self.waiting
 
     def let(self, timer: str) -> None:
-        """What time brings (`World.timers`)."""
+        """Let a timer run out (`World.timers`)."""
         setattr(self, timer, True)
         self.queued_long |= timer == "silent"
 
     def go_on(self, stage: str, carry: str | None) -> None:
-        """To another stage, which has seen no deaths yet."""
+        """Go to another stage, which has not seen any deaths yet."""
         self.stage, self.carry = stage, carry
         self.deaths = self.suspicion = 0
 
@@ -109,9 +109,9 @@ class Life:
 
 
 class World:
-    """Every job, and what waits in the outbox. Each method does what the query of its name must do, and answers so.
+    """All jobs, and the messages in the outbox. Each method predicts the effect and answer of the query of its name.
 
-    `skip`: rows that a statement passes over because another statement holds them.
+    `skip` names rows that a statement passes over because another statement holds them.
     """
 
     def __init__(self) -> None:
@@ -128,7 +128,7 @@ class World:
         return [job for job in self.jobs.values() if job.parent == parent]
 
     def shown(self) -> dict[str, Any]:
-        """What must be found in the tables."""
+        """What the tables must contain."""
         ended = [job for job in self.jobs.values() if job.hooked and job.parent is None and not job.live]
         return {
             "jobs": {job.id: job.row() for job in self.jobs.values()},
@@ -242,7 +242,7 @@ class World:
         return True, frozenset(parents - {job.id for job in touched})
 
     def queue_due(self, skip: IDS = NOBODY) -> int:
-        """No worker is known to live here, so one suspect at a time goes; it runs no longer than it did before."""
+        """Queue due jobs. No worker is known to live, so one suspect at a time goes; it runs no longer than before."""
         suspects = [job for job in self.live() if job.suspect]
         away = any(job.leased or (job.state is S.QUEUED and not job.queued_long) for job in suspects)
         line = sorted((job for job in suspects if job.due), key=lambda job: job.id)[: 0 if away else 1]
@@ -294,7 +294,7 @@ class World:
             self.resume_parents(list(self.jobs))
 
     def timers(self) -> list[tuple[UUID, str]]:
-        """What time may bring: a job's id with the flag to set."""
+        """What may happen as time passes: a job's id with the flag to set."""
         found = []
         for job in self.live():
             found += [(job.id, "lease_over")] if job.leased else []

@@ -1,4 +1,4 @@
-"""What the tables hold of lives, and the hands that move them: the asynchronous half of the test of the life cycle."""
+"""Reads and changes the tables of jobs: the asynchronous half of the test of the life cycle."""
 
 import asyncio
 from collections import Counter
@@ -31,7 +31,7 @@ TIME: Final = {
     "expired": "UPDATE job SET expires_at = now() - interval '1 s' WHERE id = $1",
     "silent": "UPDATE job SET due_at = now() - interval '1 h', summoned_at = now() - interval '1 h' WHERE id = $1",
 }
-# The rescuer's pause before another try is random, from nothing on: the model wants to say when it is over. And no
+# The rescuer's pause before another try is random and may be zero, but the model decides when it is over. Also, no
 # suspect outruns its last death here.
 HOLD_BACK: Final = """
 UPDATE job SET due_at = now() + interval '1 h', died_after = CASE WHEN deaths > 0 THEN interval '1 day' END
@@ -40,7 +40,7 @@ WHERE id = ANY($1) AND state = 'retry_wait'
 
 
 class Tables:
-    """The tables, empty at first, of one machine after the other."""
+    """The tables, which each state machine finds empty."""
 
     def __init__(self, jobs: Jobs) -> None:
         self.jobs = jobs
@@ -52,7 +52,7 @@ class Tables:
         await self.look()
 
     async def look(self) -> dict[str, Any]:
-        """As `World.shown`. New events are those with larger ids: one that came late would be missed, and missing."""
+        """The same as `World.shown`. New events have larger ids, so one that comes late is missed, and noticed."""
         async with self.jobs.database.connection() as connection:
             for row in await connection.fetch(EVENTS, self.last_event):
                 self.told.setdefault(row["job_id"], []).append(row["told"])
@@ -69,7 +69,7 @@ class Tables:
         }
 
     async def whole_history(self) -> dict[UUID, list[str]]:
-        """Every event from the first on, in the order of their ids."""
+        """All events from the first on, in the order of their ids."""
         self.told, self.last_event = {}, 0
         await self.look()
         return self.told
@@ -82,7 +82,7 @@ class Tables:
         await self.jobs.fetch(HOLD_BACK, ids)
 
     async def relay(self, limit: int, *, dies: bool) -> list[Summons]:
-        """Take messages; `dies`: before the commit."""
+        """Take messages as a relay does; with `dies`, it dies before the commit."""
         async with self.jobs.database.connection() as connection:
             transaction = connection.transaction()
             await transaction.start()
@@ -91,7 +91,7 @@ class Tables:
         return [Summons(row["job_id"], row["epoch"], row["stage"]) for row in taken]
 
     async def at_once(self, acts: Sequence[Act], *, behind: bool) -> list[Answer]:
-        """The answers of acts that run side by side. `behind`: they begin while every row is held by someone else."""
+        """The answers of acts that run side by side; with `behind` they start while someone else holds every row."""
         if not behind:
             return await asyncio.gather(*(act.do(self.jobs) for act in acts))
         async with self.jobs.database.unit_of_work() as connection, asyncio.timeout(20):
@@ -102,7 +102,7 @@ class Tables:
         return await asyncio.gather(*tasks)
 
     async def seen_by(self, tenant: str, job: Life) -> dict[str, Any]:
-        """What a tenant is shown who asks for its jobs, and for this job in every way there is."""
+        """What a tenant sees of its jobs, and of this job in every way of asking for it."""
         async with self.jobs.database.connection() as connection:
             page = partial(listing.jobs, connection, tenant, kind=None, state=None, after=None, limit=1000)
             keyed = None if job.key is None else await submit.find_idempotent(connection, tenant, job.key)
@@ -115,7 +115,7 @@ class Tables:
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """What is in the tables and is not by the book."""
+    """Where the tables differ from the model."""
     rows, books = found["jobs"], wanted["jobs"]
     said = [] if rows.keys() == books.keys() else [f"jobs: {sorted(rows)}, not {sorted(books)}"]
     others = [what for what in found if what != "jobs" and found[what] != wanted[what]]

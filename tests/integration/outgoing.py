@@ -1,4 +1,4 @@
-"""Endpoints, deliveries and deliverers over a database of the test's own."""
+"""Endpoints, deliveries and deliverers on a test's own database."""
 
 import asyncio
 import json
@@ -52,29 +52,29 @@ class Outgoing:
         return made
 
     async def tenants_secret(self) -> str:
-        """A fresh secret of tenant `default`, for jobs' own receivers."""
+        """A new secret of tenant `default`, for jobs' own receivers."""
         made = new_secret()
         await self.jobs.fetch("UPDATE tenant SET webhook_secret = $1 WHERE id = 'default'", made)
         return made
 
     async def end_a_job(self, **changes: Any) -> UUID:
-        """A job that has ended: its receivers are to be told."""
+        """A job that has ended, so that its receivers are to be told."""
         [job_id] = await self.jobs.submit(**changes)
         await self.jobs.end(job_id)
         return job_id
 
     async def end_a_job_told_to(self, url: str) -> UUID:
-        """One with a receiver of its own."""
+        """A job that has ended and names its own receiver."""
         return await self.end_a_job(
             webhook=json.dumps({"url": url, "origin": origin_of(url), "events": ["job.succeeded"]})
         )
 
     async def many(self, endpoint: UUID, count: int) -> None:
-        """Due deliveries, without the jobs."""
+        """Due deliveries without their jobs."""
         await self.jobs.fetch(MANY, endpoint, count)
 
     async def rows(self, where: str = "true", *arguments: object) -> list[asyncpg.Record]:
-        """Deliveries, the oldest first."""
+        """The deliveries, oldest first."""
         return await self.jobs.fetch(f"SELECT * FROM webhook_delivery WHERE {where} ORDER BY id", *arguments)
 
     async def row(self, id: str) -> asyncpg.Record:
@@ -83,7 +83,7 @@ class Outgoing:
         return found
 
     async def log(self, id: str) -> list[asyncpg.Record]:
-        """Its attempts."""
+        """The attempts of a delivery."""
         return await self.jobs.fetch(
             "SELECT * FROM webhook_attempt WHERE delivery = $1 ORDER BY attempt", parsed("evt", id)
         )
@@ -93,13 +93,13 @@ class Outgoing:
         return found
 
     async def hasten(self, where: str = "true", *arguments: object) -> None:
-        """What waits is due now."""
+        """Make waiting deliveries due now."""
         await self.jobs.fetch(
             f"UPDATE webhook_delivery SET due_at = now() WHERE state = 'pending' AND {where}", *arguments
         )
 
     async def until(self, met: Callable[[], Awaitable[bool]], *, within_s: float = 10) -> None:
-        """As soon as the condition is met."""
+        """Wait until the condition is met."""
         try:
             async with asyncio.timeout(within_s):
                 while not await met():
@@ -109,7 +109,7 @@ class Outgoing:
             raise AssertionError(f"not met after {within_s:g} s: {states[:20]}") from None
 
     async def until_state(self, state: str, count: int, *, within_s: float = 10) -> list[asyncpg.Record]:
-        """As soon as so many deliveries are in the state."""
+        """Wait until this many deliveries are in the state; returns them."""
 
         async def met() -> bool:
             return len(await self.rows("state = $1", state)) == count
@@ -119,7 +119,7 @@ class Outgoing:
 
     @asynccontextmanager
     async def deliverer(self, sender: Sender | None = None, **changes: Any) -> AsyncIterator[Deliverer]:
-        """One at work; at the end it drains. `changes`: of its settings."""
+        """A running deliverer, which drains in the end. `changes` replace its settings."""
         made = Deliverer(self.database, SETTINGS.model_copy(update=changes), sender=sender)
         running = asyncio.create_task(made.run())
         try:

@@ -1,6 +1,6 @@
-"""Indexing jobs a step at a time: every call of catalogue and index waits until the test lets it go, kills or loses it.
+"""Runs indexing jobs step by step: every call of catalogue and index waits until the test admits, kills or loses it.
 
-The catalogue is the real one. The index is in memory, so that everything in it can be looked at after each step.
+The catalogue is the real one. The index is in memory, so that all of it can be inspected after each step.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ TENANT = "default"
 NAME = "c"
 S = JobState
 UNGATED = {"search", "current", "hold", "ensure"}
-"""`ensure` runs while its collection is held: a test that stopped there would stop the others at the lock."""
+"""`ensure` runs while its collection is locked: if a test stopped there, the others would wait at that lock."""
 
 
 class Killed(BaseException):
-    """The worker of a try is killed."""
+    """Kills the worker of a try."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Gate:
 
 
 class Stepped:
-    """A port of which every call waits at the gate first."""
+    """A port whose every call first waits at the gate."""
 
     def __init__(self, port: Any, gate: Gate) -> None:
         self._port = port
@@ -77,7 +77,7 @@ class Stepped:
 
 @dataclass
 class Try:
-    """A try of a stage. `lost`: another worker has the job by now, and this one does not know it yet."""
+    """A try of a stage. `lost`: another worker has the job by now, but this try does not know it yet."""
 
     job: StageJob[Any, Any]
     gate: Gate
@@ -95,7 +95,7 @@ class Ended:
 
 
 class Conductor:
-    """Jobs of one collection. `tries` stand at a gate each; `ended` are those that were submitted and are over."""
+    """The jobs of one collection. Each of `tries` waits at a gate; `ended` holds submitted jobs that are over."""
 
     def __init__(self, database: Database) -> None:
         self.world = World()
@@ -110,7 +110,7 @@ class Conductor:
         self._then: dict[UUID, tuple[StageJob[Any, Any], FanOut]] = {}
 
     async def results(self, job_id: UUID, round: int | None = None) -> AsyncIterator[ChildSummary]:
-        """What stages ask for: the children of a fan-out. A lost try may meet those that live."""
+        """The children of a fan-out, for stages that ask. A lost try may see children that still live."""
         children = self._children.get(job_id, [])
         last = max((summary.round for summary in children), default=1)
         for summary in children:
@@ -118,7 +118,7 @@ class Conductor:
                 yield summary
 
     async def submit(self, **request: Any) -> UUID:
-        """A job at its first gate."""
+        """Submit a job and run it to its first gate."""
         given = IndexingInput.model_validate({"collection": NAME, **request})
         [job_id] = await self.jobs.submit(kind="indexing", stage="plan", input=given.model_dump_json())
         self.requests[job_id] = given
@@ -130,30 +130,30 @@ class Conductor:
         return job_id
 
     async def run(self, **request: Any) -> Ended:
-        """A job from its submission to its end, nothing else moving."""
+        """Run a job from its submission to its end, while nothing else moves."""
         job_id = await self.submit(**request)
         while (one := self.at(job_id)) is not None:
             await self.let_go(one)
         return self.ended[job_id]
 
     async def let_go(self, one: Try) -> None:
-        """One step of a try, to its next gate or its end."""
+        """Let a try do one step, to its next gate or its end."""
         one.gate.waiting.clear()
         one.gate.go.set()
         await self._until_waiting(one)
 
     async def kill(self, one: Try) -> None:
-        """Kill a try before its next step; the job's next try stands at its first gate."""
+        """Kill a try before its next step; the job's next try waits at its first gate."""
         one.gate.killed = True
         await self.let_go(one)
 
     async def lose(self, one: Try) -> None:
-        """Give the job to another worker while this try goes on, and writes what it writes."""
+        """Give the job to another worker while this try continues to run and write."""
         one.lost = True
         await self._start(self._again(one.job), one.parent)
 
     async def cancel(self, job_id: UUID) -> None:
-        """Cancel a submitted job: its tries and those of its children end where they stand."""
+        """Cancel a submitted job: its tries and those of its children end where they are."""
         await self.jobs.fetch("UPDATE job SET state = 'cancelled' WHERE id = $1", job_id)
         self.ended[job_id] = Ended()
         for one in [one for one in self.tries if job_id in (one.job.id, one.parent)]:
@@ -161,18 +161,18 @@ class Conductor:
             await self.kill(one)
 
     async def cancel_child(self, one: Try) -> None:
-        """Cancel a child by itself, where it stands; its parent goes on."""
+        """Cancel a single child where it is; its parent continues."""
         one.lost = True
         await self.kill(one)
         await self._over(one, Ended())
 
     def at(self, job_id: UUID) -> Try | None:
-        """The try of a submitted job or of its children that is not lost."""
+        """The try of a submitted job or its children that is not lost."""
         family = (one for one in self.tries if job_id in (one.job.id, one.parent) and not one.lost)
         return next(family, None)
 
     async def check(self) -> None:
-        """What the catalogue says is in the index that is searched, whole, at every moment."""
+        """Check that the searched index holds, whole, what the catalogue says, at this moment."""
         rows = await self.jobs.fetch(
             f"SELECT c.generation, d.id, d.content_hash, d.written, {CHUNKS} AS chunks FROM collection c"
             " JOIN document d ON d.collection = c.name AND d.tenant = c.tenant WHERE NOT d.deleted"
@@ -184,7 +184,7 @@ class Conductor:
             assert found == row["chunks"] > 0, f"a gap: {found} of {row['chunks']} chunks of {row['id']}"
 
     async def texts(self) -> dict[str, str]:
-        """Each document as it is found now that all is over; fails where anything else has been left."""
+        """Each document as searches find it after everything has ended; fails when anything else is left."""
         await self.check()
         rows = await self.jobs.fetch("SELECT generation, building FROM collection")
         generations = {row["generation"] for row in rows}

@@ -1,4 +1,4 @@
-"""Owners change their minds, at any moment of a job's life."""
+"""Owners cancel their jobs at any moment of a job's life."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A worker takes a job under a lease and keeps it by heartbeats; its epoch fences off every worker before it."""
+"""A worker takes a job under a lease and keeps it by heartbeats; its epoch fences off all earlier workers."""
 
 import asyncio
 from datetime import timedelta

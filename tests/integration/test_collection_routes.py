@@ -28,7 +28,7 @@ K1 = {"sparse": {"k1": 0.9}}
 
 @pytest.fixture
 async def http(postgres: PostgresSettings, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """The gateway without agents; one tenant may submit three times, then hardly."""
+    """The gateway without agents; a tenant may submit three times, and after that hardly at all."""
     app = create_app(
         gateway=GatewaySettings.model_validate({"WELIP_AUTH": "off", "agents": False}),
         postgres=postgres,

@@ -1,4 +1,4 @@
-"""Connections on which too little happens are closed: nobody holds one forever. A real uvicorn, raw sockets."""
+"""Connections with too little traffic are closed, so nobody can hold one forever. Real uvicorn, raw sockets."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ DEADLINE_S = 20
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limits, so short that a test may wait for them."""
+    """The limits, short enough for a test to wait for them."""
     for name, value in {
         "HEAD_WITHIN_S": 0.3,
         "BODY_GRACE_S": 0.3,
@@ -68,7 +68,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def told(port: int, *sent: bytes) -> bytes:
-    """All that is answered to these pieces until the server closes the connection."""
+    """Send these pieces; returns everything that comes back until the server closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         for piece in sent:

@@ -1,4 +1,4 @@
-"""Dead letters in Postgres: who sees them, what requeuing one makes, and that two who requeue make one job."""
+"""Dead letters in Postgres: who sees them, what requeuing one makes, and that two requeues make one job."""
 
 import asyncio
 import hashlib
@@ -23,7 +23,7 @@ FIRST = {kind.name: kind.first_stage for kind in KINDS.values()}
 
 
 async def die(jobs: Jobs, job_id: UUID) -> UUID:
-    """End a queued job for want of attempts; its letter."""
+    """End a queued job as out of attempts; returns its letter."""
     [row] = await jobs.claim(job_id)
     moved = await jobs.finish(job_id, row.epoch, S.FAILED, error=ERROR, code="engine_overloaded", dead=True)
     assert moved is not None
@@ -58,7 +58,7 @@ async def seen(
 
 
 async def marks(jobs: Jobs) -> dict[UUID, UUID | None]:
-    """What each letter was requeued as."""
+    """The job as which each letter was requeued."""
     return {row["id"]: row["requeued_as"] for row in await jobs.fetch("SELECT id, requeued_as FROM dead_letter")}
 
 

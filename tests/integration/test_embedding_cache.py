@@ -1,4 +1,4 @@
-"""No text is embedded twice while its vector is kept, and a cache that fails costs nothing but time."""
+"""No text is embedded twice while its vector is kept, and a cache that fails costs only time."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from schemas.retrieval import Embedding, SparseVector
 
 
 class CountingModel:
-    """Vectors from the letters of a text, exact in 32 bits; counts what it embedded."""
+    """Makes vectors from the letters of a text, exact in 32 bits; counts what it embedded."""
 
     learned = True
     dimension = 3
@@ -125,7 +125,7 @@ async def test_jobs_that_keep_the_same_texts_at_once_do_not_disturb_each_other(d
 
 
 class BrokenCache:
-    """Fails, or never answers."""
+    """A cache that fails, or never answers."""
 
     def __init__(self, error: Exception | None) -> None:
         self.error = error
@@ -163,7 +163,7 @@ async def test_what_nobody_asks_for_goes_and_what_is_used_stays(database: Databa
     texts = [f"글 {n}" for n in range(25)]
     await embedder(model, cache).embed_documents(texts)
     await age(database, 29)
-    await embedder(model, cache).embed_documents(texts[:5])  # used: their time begins anew
+    await embedder(model, cache).embed_documents(texts[:5])  # used, so their time starts again
     await age(database, 31, "d: 글 24")
     keep = Retention(database, FolderBlobs(tmp_path), RetentionSettings(batch=7))
     assert await keep.round() == {"embeddings": 1}

@@ -1,4 +1,4 @@
-"""What follows from a job's end is written in the statement that ends it: deliveries for receivers, dead letters."""
+"""The statement that ends a job also writes what follows: deliveries for receivers, dead letters."""
 
 import json
 from dataclasses import replace
@@ -33,7 +33,7 @@ async def endpoint(
 
 
 async def deliveries(jobs: Jobs) -> list[tuple[str, str]]:
-    """Destination and type of each."""
+    """The destination and type of each delivery."""
     rows = await jobs.fetch("SELECT destination, type FROM webhook_delivery ORDER BY destination, type")
     return [(row["destination"], row["type"]) for row in rows]
 
@@ -140,7 +140,7 @@ async def test_any_other_end_leaves_none(jobs: Jobs, end: object) -> None:
 
 
 async def test_a_worker_of_another_name_cannot_write_under_the_same_epoch(jobs: Jobs) -> None:
-    """A failover to a replica that lags may undo a claim: the next one has the same epoch."""
+    """A failover to a lagging replica may undo a claim, after which the next claim has the same epoch."""
     [job_id] = await jobs.submit()
     await jobs.claim(job_id, worker="before")
     await jobs.fetch("UPDATE job SET state = 'queued', epoch = 0, attempt = 0, worker = NULL WHERE id = $1", job_id)

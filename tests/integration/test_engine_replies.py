@@ -42,7 +42,7 @@ class Answering:
         self.executor = Executor(database, completions, HeldJobs(), ports, Transcripts(database))
 
     async def ask(self) -> asyncpg.Record:
-        """A question that comes to its last stage, and one try of it; the row after that."""
+        """Bring a question to its last stage and run one try of it; returns the row after that."""
         found = Found(passages=[Passage("d", "c", None, TEXT, 0, len(TEXT), 1.0)], timings_ms={})
         [job_id] = await self.jobs.submit(
             kind="inference",

@@ -1,4 +1,4 @@
-"""What each outcome of a stage does to its job, on Postgres; the executor alone decides it."""
+"""What each outcome of a stage does to its job, on Postgres; only the executor decides that."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ S = JobState
 
 
 class Bench:
-    """Claims jobs and runs their tries, as a worker does that has been summoned."""
+    """Claims jobs and runs their tries, as a summoned worker does."""
 
     def __init__(self, database: Database) -> None:
         self.jobs = Jobs(database)
@@ -52,7 +52,7 @@ class Bench:
         return asyncio.create_task(Try(self.executor, row, time.monotonic() + 60).run(lambda: None))
 
     async def run(self, job_id: UUID) -> asyncpg.Record:
-        """One try; the row after it."""
+        """Run one try; returns the row after it."""
         await (await self.begin(job_id))
         return await self.jobs.row(job_id)
 

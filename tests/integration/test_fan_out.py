@@ -169,7 +169,7 @@ async def test_the_rescuer_resumes_the_parent_of_a_child_it_fails(jobs: Jobs) ->
     [child] = await jobs.fan_out(root, epoch, 1, max_attempts=1)
     await jobs.claim(child, lease_s=-1)
     rescuer = Rescuer(jobs.database, RESCUE, lambda: None)
-    rescuer._sweeps = 1  # no sweep over waiting parents in this round
+    rescuer._sweeps = 1  # waiting parents are not swept in this round
     await rescuer.sweep()
     assert await jobs.states([child]) == {"failed"}
     assert (await jobs.row(root))["state"] == "queued"

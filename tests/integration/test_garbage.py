@@ -1,4 +1,4 @@
-"""What a job that did not succeed has written goes within seconds, whoever ended it; what was published stays."""
+"""What an unsuccessful job has written is removed within seconds, whoever ended it; what was published stays."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,7 +21,7 @@ S = JobState
 
 
 class Desk:
-    """Jobs that have written, and what is left of it."""
+    """Jobs that have written something, and what is left of it."""
 
     def __init__(self, jobs: Jobs, blobs: FolderBlobs) -> None:
         self.jobs = jobs
@@ -35,7 +35,7 @@ class Desk:
         return [name async for name in self.blobs.names("default/jobs")]
 
     async def collect(self) -> int:
-        """As soon as it is due."""
+        """Collect garbage as soon as it is due."""
         await self.jobs.fetch("UPDATE blob_garbage SET due_at = now() WHERE due_at <= now() + interval '5 seconds'")
         return await self.garbage.collect()
 

@@ -1,4 +1,4 @@
-"""The heartbeat's thread keeps leases, passes on what Postgres answers, and outlives whatever goes wrong."""
+"""The heartbeat's thread keeps leases, passes on what Postgres answers, and survives whatever goes wrong."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +21,7 @@ SETTINGS = WorkerSettings(lease=timedelta(seconds=LEASE_S), heartbeat=timedelta(
 
 
 class Holder:
-    """Holds jobs and notes why it is told to abort them."""
+    """Holds jobs and records why it is told to abort them."""
 
     def __init__(self) -> None:
         self.held = HeldJobs()

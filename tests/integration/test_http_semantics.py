@@ -1,4 +1,4 @@
-"""What RFC 9110 promises of every resource: HEAD, conditions, and no redirect to wherever a request points."""
+"""What RFC 9110 promises for every resource: HEAD, conditional requests, and no redirect to where a request points."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

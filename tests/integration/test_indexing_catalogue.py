@@ -1,4 +1,4 @@
-"""The catalogue on the real PostgreSQL: versions, the texts that documents name, and what outlives them."""
+"""The catalogue on real PostgreSQL: versions, the texts that documents name, and what outlives them."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,7 @@ class Desk:
         )
 
     async def write(self, version: int, blob: str, *names: str) -> set[str]:
-        """Record documents of one blob; the names of those that hold."""
+        """Record documents of one blob; returns the names of those that are now current."""
         return set((await self.recorded(version, blob, *names)).changed)
 
     async def recorded(self, version: int, blob: str, *names: str, expect: bool = True) -> Recorded:
@@ -52,7 +52,7 @@ class Desk:
         return recorded
 
     async def garbage(self) -> set[str]:
-        """Blobs that are to be deleted now."""
+        """The blobs that are due to be deleted now."""
         return {row["blob"] for row in await self.jobs.fetch("SELECT blob FROM blob_garbage WHERE due_at <= now()")}
 
     async def drop(self) -> None:
@@ -78,7 +78,7 @@ async def test_a_job_keeps_its_version_until_the_collection_is_another(desk: Des
 
 
 async def test_a_plan_that_broke_off_is_given_the_version_it_drew(desk: Desk) -> None:
-    """The version lies where a stage finds what was handed on to it: in the job's row."""
+    """The version is in the job's row, where a stage finds what was handed on to it."""
     given = IndexingInput(collection="c", delete=["a"]).model_dump_json()
     [job] = await desk.jobs.submit(kind="indexing", stage="plan", input=given)
     [row] = await desk.jobs.claim(job)

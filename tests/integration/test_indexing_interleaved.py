@@ -11,7 +11,7 @@ from tests.integration.stepping import Conductor
 
 OLD, FIRST, SECOND = "옛 글이다. 둘째 문장.", "처음 글이다. 둘째 문장.", "나중 글이다. 셋째 문장."
 SEEDS = 40
-"""Orders that are tried; 500 were, when this was written."""
+"""How many orders are tried; 500 were when this test was written."""
 CHUNKS = {"chunking": {"max_chars": 50, "overlap_sentences": 0}}
 
 
@@ -20,11 +20,11 @@ def write(text: str, name: str = "x") -> dict[str, Any]:
 
 
 SEEN_FROM_OUTSIDE = {"documents", "touch", "upsert", "record", "forget", "prune", "drop", "leftovers", "outcome"}
-"""The steps whose order between two jobs matters: those before one of them go with it."""
+"""The steps whose order between two jobs matters; steps before one of them are taken together with it."""
 
 
 async def step(conductor: Conductor, job: Any) -> None:
-    """One step of the job that others may notice."""
+    """Let the job take one step that others may notice."""
     while (one := conductor.at(job)) is not None:
         name = one.gate.step
         await conductor.let_go(one)
@@ -34,7 +34,7 @@ async def step(conductor: Conductor, job: Any) -> None:
 
 
 async def steps_of(database: Database, before: dict[str, Any] | None, request: dict[str, Any]) -> int:
-    """How many such steps a job has, alone."""
+    """How many such steps a job takes alone."""
     conductor = Conductor(database)
     if before:
         await conductor.run(**before)
@@ -64,14 +64,14 @@ async def steps_of(database: Database, before: dict[str, Any] | None, request: d
 async def test_of_two_jobs_the_one_planned_later_wins_in_every_order(
     database: Database, before: Any, first: Any, second: Any, after: dict[str, str] | None
 ) -> None:
-    # One too many: a job that has to begin again has more steps than alone; what is left over runs after the others.
+    # One too many: a job that must start again takes more steps than alone; leftover steps run after the others.
     lengths = [await steps_of(database, before, request) for request in (first, second)]
     for turns in combinations(range(sum(lengths)), lengths[0]):
         conductor = Conductor(database)
         if before:
             await conductor.run(**before)
         one, two = await conductor.submit(**first), await conductor.submit(**second)
-        for job in (one, two):  # planned in this order
+        for job in (one, two):  # in the order in which they were planned
             while (at := conductor.at(job)) is not None and at.gate.step == "begin":
                 await conductor.let_go(at)
         for turn in range(sum(lengths)):
@@ -89,7 +89,7 @@ def some_request(rng: random.Random, number: int) -> dict[str, Any]:
     names = rng.sample("abcd", rng.randint(1, 3))
     match rng.choices(["write", "delete", "both", "rebuild", "settings"], [6, 2, 1, 1, 1])[0]:
         case "write":
-            # A few texts only, so that the same one comes again.
+            # Only a few texts, so that the same one comes again.
             return {
                 "documents": [
                     {"id": name, "text": f"{rng.randint(1, 3)}번 글이다. " * rng.randint(1, 9)} for name in names
@@ -109,7 +109,7 @@ def some_request(rng: random.Random, number: int) -> dict[str, Any]:
 
 
 async def wanted(conductor: Conductor) -> dict[str, str]:
-    """What the jobs come to when each is done at once, in the order in which they were planned."""
+    """The result when each job is done at once, in the order in which they were planned."""
     rows = await conductor.jobs.fetch(
         "SELECT id, (carry ->> 'version')::bigint AS version FROM job WHERE id = ANY($1::uuid[]) ORDER BY version",
         list(conductor.requests),

@@ -1,4 +1,4 @@
-"""A collection is reindexed while others carry on: writers, other rebuilds, and its owner who drops it."""
+"""A collection is rebuilt while others carry on: writers, other rebuilds, and an owner who drops it."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def documents(names: str, text: str = "글이다.") -> dict[str, Any]:
 
 
 async def until_at(conductor: Conductor, job: Any, *steps: str) -> None:
-    """Let a job go on until its next step is one of these."""
+    """Let a job run until its next step is one of these."""
     while (one := conductor.at(job)) is not None and one.gate.step not in steps:
         await conductor.let_go(one)
     assert conductor.at(job) is not None, f"the job ended before {steps}"

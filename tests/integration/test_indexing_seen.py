@@ -1,4 +1,4 @@
-"""What a search shows while the document it is about is replaced or deleted under its hands."""
+"""What a search shows of a document that is replaced or deleted while the search runs."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from tests.unit.ports_in_memory import MemoryIndex
 
 @dataclass
 class Overtaken:
-    """An index with `meanwhile` happening once, between its first answer and whatever its caller does with that."""
+    """An index during which `meanwhile` happens once, between its first answer and what its caller does with it."""
 
     index: MemoryIndex
     meanwhile: Callable[[], Awaitable[Any]] | None

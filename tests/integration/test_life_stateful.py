@@ -1,6 +1,6 @@
-"""Whatever happens to jobs, in whatever order and at once: the tables hold what the book says, and every job ends.
+"""Whatever happens to jobs, in any order and at once: the tables agree with the model, and every job ends.
 
-`--hypothesis-profile=long` looks for longer, elsewhere each time, and makes what it finds short.
+`--hypothesis-profile=long` searches for longer, in a different place each time, and shrinks what it finds.
 """
 
 import asyncio
@@ -32,13 +32,13 @@ S = JobState
 Moves = Counter[tuple[S, S]]
 
 LONG: Final = settings.get_current_profile_name() == "long"
-# What fails is said at once, as it was found: making it shorter takes minutes, which only a long look has.
+# A failure is reported at once, as it was found: shrinking takes minutes, for which only a long search has time.
 SHORT: Final = settings(max_examples=64, stateful_step_count=40, derandomize=True, phases=[Phase.generate])
 PROFILE: Final = settings(
     settings.default if LONG else SHORT, deadline=None, print_blob=True, suppress_health_check=list(HealthCheck)
 )
 
-# Only the time that the model lets pass makes a job silent.
+# A job becomes silent only when the model lets time pass.
 PATIENT: Final = RESCUE.model_copy(update={"unclaimed": timedelta(minutes=1)})
 TENANTS: Final = ("a", "b")
 WORKERS: Final = ("first", "second")
@@ -51,7 +51,7 @@ RACERS: Final = (
     *["rescue", "heartbeat", "progress", "resume", "submit"],
 )
 
-# Two statements at once may come out either way, so nothing is drawn from the state: a number is, and picks from it.
+# Two concurrent statements may come out either way, so nothing is drawn from the state: a drawn number picks from it.
 PICK: Final = st.integers(0, 2**16)
 PICKS: Final = st.lists(PICK, min_size=1, max_size=3)
 TENANT: Final = st.sampled_from(TENANTS)
@@ -68,18 +68,18 @@ def subsets(ids: Sequence[UUID]) -> Iterable[IDS]:
 
 
 def states(told: list[str]) -> list[S]:
-    """A history without what changes no state."""
+    """A history without events that change no state."""
     return [S.QUEUED, *(S(one) for one in told if one not in ("stage", "progress"))]
 
 
 def ends(ended: Iterable[tuple[Try, str]]) -> acts.Finish:
-    """What one worker records at once: the end of each of its tries, once."""
+    """What one worker records at once: the end of each of its tries, each once."""
     moves = {one[:2]: (one.worker, move(one, outcome)) for one, outcome in ended}
     return acts.Finish(tuple(move for _, move in moves.values()), next(iter(moves.values()))[0])
 
 
 class Lives(RuleBasedStateMachine):
-    """A few jobs of two tenants and all that can happen to them; `seen` counts the moves that happened."""
+    """A few jobs of two tenants and everything that can happen to them; `seen` counts the moves that happened."""
 
     def __init__(self, run: Callable[[Coroutine[Any, Any, Any]], Any], jobs: Jobs, seen: Moves) -> None:
         super().__init__()
@@ -97,10 +97,10 @@ class Lives(RuleBasedStateMachine):
         self.ids = 0
         run(self.tables.clear())
 
-    # What there is to pick from: what matters now more often than what is over.
+    # What can be picked: what matters now is picked more often than what is over.
 
     def jobs(self) -> list[UUID]:
-        """New ones when none is live."""
+        """Submits new ones when none is live."""
         if not self.world.live():
             self.step(self._submission(TENANTS[0], 2, None))
         live = self.world.live()
@@ -108,7 +108,7 @@ class Lives(RuleBasedStateMachine):
         return between * 6 + [job.id for job in live] * 3 + list(self.world.jobs)
 
     def some_tries(self) -> list[Try]:
-        """All of them are claimed when no worker holds any."""
+        """All jobs are claimed first when no worker holds any."""
         if not self.holding():
             self.jobs()
             self.relay(limit=100, dies=False)
@@ -150,7 +150,7 @@ class Lives(RuleBasedStateMachine):
     # What happens
 
     def step(self, act: Act, *, wake: bool = True) -> None:
-        """Do it, compare the answers, and go on as whoever asked does."""
+        """Do an act, compare the answers, and continue as its caller would."""
         self.sound = False
         answer = self.run(act.do(self.tables.jobs))
         assert answer == act.predict(self.world)
@@ -180,7 +180,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 20), dies=st.booleans())
     def relay(self, limit: int, dies: bool) -> None:
-        """Publish; a relay that dies before its commit has published all the same."""
+        """Publish messages; a relay that dies before its commit has published them all the same."""
         self.sound = False
         taken = self.run(self.tables.relay(limit, dies=dies))
         assert len(taken) == min(limit, self.world.outbox.total())
@@ -191,7 +191,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule()
     def lose_every_message(self) -> None:
-        """The broker forgets, and whoever starts it says so."""
+        """The broker forgets its messages, and whoever starts it again reports that."""
         self.sound = False
         self.kafka.clear()
         self.run(self.rescuer.summon_all())
@@ -230,7 +230,7 @@ class Lives(RuleBasedStateMachine):
     @rule(numbers=PICKS)
     def time_passes(self, numbers: list[int]) -> None:
         self.jobs()
-        if timers := self.world.timers():  # a parent that nobody woke waits without any
+        if timers := self.world.timers():  # a parent that nobody woke waits without any timer
             self._pass_time([pick(timers, number) for number in numbers])
 
     def _pass_time(self, timers: list[tuple[UUID, str]]) -> None:
@@ -241,7 +241,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(another=st.sampled_from([False, False, False, True]))
     def sweep(self, another: bool) -> None:
-        """The rescuer's round; `another` has just become the leader."""
+        """A round of the rescuer; with `another`, one that has just become the leader."""
         self.sound = False
         if another:
             self.rescuer, self.sweeps = Rescuer(self.tables.jobs.database, PATIENT, lambda: None), 0
@@ -255,7 +255,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(number=PICK)
     def owners_look(self, number: int) -> None:
-        """A tenant sees all of its jobs, and nothing of another's."""
+        """A tenant sees all of its own jobs, and nothing of another's."""
         job = self.world.jobs[pick(self.jobs(), number)]
         for tenant in TENANTS:
             mine = job.tenant == tenant
@@ -275,7 +275,7 @@ class Lives(RuleBasedStateMachine):
         behind=st.booleans(),
     )
     def race(self, number: int, drawn: list[tuple[str, int, str, str]], behind: bool) -> None:
-        """Several acts on one family of jobs come out as if one had followed the other."""
+        """Several concurrent acts on one family of jobs have the result of some order of them."""
         family = self._family(pick(self.jobs(), number))
         racing = [self._act(family, *one) for one in drawn]
         self.sound = False
@@ -313,7 +313,7 @@ class Lives(RuleBasedStateMachine):
         return self._submission(TENANTS[0], 1, pick(["k", "l", "m"], number))
 
     def _orders(self, racing: Sequence[Act], answers: Sequence[Answer]) -> Iterable[World]:
-        """The worlds in which these acts, one after the other, answer so."""
+        """The worlds in which these acts, one after the other, give these answers."""
         skips = [subsets(self._moved_by(act)) if act.skips else [NOBODY] for act in racing]
         for skipped, order in product(product(*skips), permutations(range(len(racing)))):
             world = self.world.copy()
@@ -325,7 +325,7 @@ class Lives(RuleBasedStateMachine):
         act.predict(world)
         return [id for id, job in self.world.jobs.items() if job != world.jobs[id]]
 
-    # What holds after every step, and at last
+    # What holds after every step, and in the end
 
     @invariant()
     def the_book_is_kept(self) -> None:
@@ -354,7 +354,7 @@ class Lives(RuleBasedStateMachine):
         self.sound = True
 
     def teardown(self) -> None:
-        """When time passes, rescuers rescue and workers work, every job ends: once."""
+        """When time passes, rescuers rescue and workers work, every job ends, once."""
         if not self.sound:
             return
         for _ in range(30):
@@ -386,6 +386,6 @@ def test_every_life_is_legal_and_every_legal_move_happens(postgres: PostgresSett
             runner.run(database.close())
     legal = {(old, new) for old, ways in MOVES.items() for new in ways}
     assert set(seen) <= legal
-    # What is drawn depends on the modules that are loaded, so the rarest move may be missing: one that waits for its
-    # next try and expires (`tests/integration/test_rescue.py` holds that one by itself).
+    # What is drawn depends on the loaded modules, so the rarest move may be missing: expiry while a job waits for its
+    # next try (`tests/integration/test_rescue.py` tests that one by itself).
     assert legal - set(seen) <= {(S.RETRY_WAIT, S.FAILED)}

@@ -1,4 +1,4 @@
-"""A tenant over its limits learns so, and when to retry; other tenants do not notice."""
+"""A tenant over its limits is told so, and when to retry; other tenants do not notice."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ TENANTS = ("ours", "theirs")
 async def serving(
     database: Database, postgres: PostgresSettings, folder: Path, limit: LimitSettings, *, new_keys: bool = True
 ) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
-    """A gateway with these limits; a client of each tenant, whose key is the tenant's name."""
+    """A gateway with these limits, and a client for each tenant; the key is the tenant's name."""
     app = create_app(
         gateway=GatewaySettings.model_validate({"WELIP_AUTH": "on", "agents": False}),
         postgres=postgres,
@@ -65,7 +65,7 @@ async def serving(
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str, str]:
-    """Status, code and Retry-After of a problem."""
+    """The status, code and Retry-After of a problem."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     problem = answer.json()
     assert problem["remedy"]
@@ -140,7 +140,7 @@ async def test_uploads_end_where_the_room_ends(jobs: Jobs, postgres: PostgresSet
     assert sorted(row["bytes"] for row in await jobs.fetch("SELECT bytes FROM file")) == [100, 900, 900]
     stored = [path for path in (tmp_path / "objects").rglob("*") if path.is_file()]
     assert len(stored) == 3
-    # A refused upload leaves a note and no bytes; what retention finds under it is nothing.
+    # A refused upload leaves a note but no bytes, so retention finds nothing under it.
     left = [row["blob"] for row in await jobs.fetch("SELECT blob FROM blob_garbage")]
     assert not set(left) & {row["blob"] for row in await jobs.fetch("SELECT blob FROM file")}
 
@@ -179,7 +179,7 @@ async def test_uploads_at_once_do_not_find_the_same_room(
         assert len(accepted) <= 2
         kept = await jobs.fetch("SELECT bytes FROM file")
         assert [row["bytes"] for row in kept] == [901] * len(accepted)
-        # What the refused ones had reserved is free again.
+        # The room that the refused ones had reserved is free again.
         room = 2000 - 901 * len(accepted)
         file = {"file": ("f", b"x" * room)}
         assert (await served[0]["ours"].post("/v1/files", files=file)).status_code == 200

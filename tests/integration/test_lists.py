@@ -1,4 +1,4 @@
-"""Lists: correct for every filter, bounded in what they read and return, and read in turns."""
+"""Lists are correct for every filter, bounded in what they read and return, and read in turns."""
 
 import asyncio
 import itertools
@@ -27,7 +27,7 @@ from tests.integration.whole_catalogue import PostgresCatalogue
 
 FILTERS = list(itertools.product([None, "noop", "indexing"], [None, "succeeded", "failed", "running"], [False, True]))
 BLOCKS = 400
-"""Of 8 KiB, that a page of 21 may touch among 40,000 jobs of which the filter leaves almost nothing."""
+"""How many 8 KiB blocks a page of 21 may touch among 40,000 jobs of which the filter leaves almost nothing."""
 
 EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)"
 FILL = """

@@ -1,4 +1,4 @@
-"""What lives but does not work is noticed, and what is busy, idle or waits for others is left alone."""
+"""What is alive but does not work is noticed; what is busy, idle or waiting for others is left alone."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -39,7 +39,7 @@ async def running(watch: ConsumerWatch) -> AsyncIterator["asyncio.Task[None]"]:
 
 
 async def looked(watch: ConsumerWatch, task: "asyncio.Task[None]", more: int = 2 * TIMES) -> None:
-    """Until Kafka was asked so many times more: twice as often as it takes to notice what is stuck."""
+    """Wait until Kafka was asked `more` times: by default twice as often as it takes to notice what is stuck."""
     wanted = watch.looks + more
     await until(lambda: watch.looks >= wanted or task.done(), f"{more} more looks")
     if task.done():
@@ -47,7 +47,7 @@ async def looked(watch: ConsumerWatch, task: "asyncio.Task[None]", more: int = 2
 
 
 async def noticed(house: House, task: "asyncio.Task[None]") -> None:
-    """Until the watch says so. Jobs keep coming: the first may still be brought by a fetch under way."""
+    """Wait until the watch reports it. Jobs keep coming, because a fetch under way may still bring the first ones."""
     async with asyncio.timeout(20 * STUCK_S):
         while not task.done():
             await house.submit()
@@ -66,7 +66,7 @@ async def until(found: Callable[[], object], what: str, *, within_s: float = 30)
 
 
 def stale() -> Summons:
-    """A summons to a job that does not exist."""
+    """A summons for a job that does not exist."""
     return Summons(job_id=uuids.uuid7(), kind="noop", stage="run", epoch=0, lane=Lane.INTERACTIVE)
 
 

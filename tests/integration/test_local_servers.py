@@ -1,4 +1,4 @@
-"""The servers that WeLIP starts itself: they keep what they were given, survive a kill, and explain failures."""
+"""The servers that WeLIP starts itself: they keep their data, survive a kill, and explain failures."""
 
 import asyncio
 import os
@@ -140,7 +140,7 @@ class TestMinio:
 
 
 async def run_until_interrupted(module: str, data: Path, port: int, last_line: bytes) -> list[str]:
-    """Start the command, read until `last_line`, send Ctrl-C; what it printed. The server must be gone with it."""
+    """Start the command, read until `last_line`, send Ctrl-C; returns its output. The server must be gone with it."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, "--data", str(data), "--port", str(port)), stdout=asyncio.subprocess.PIPE
     )

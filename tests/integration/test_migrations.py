@@ -1,4 +1,4 @@
-"""The migrations make the tables that the code describes, together or alone, there and back."""
+"""The migrations make the tables that the code describes: all at once, one at a time, and back again."""
 
 import asyncio
 from collections.abc import Callable

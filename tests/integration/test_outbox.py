@@ -66,7 +66,7 @@ async def test_a_relay_that_dies_between_publish_and_commit_leaves_the_messages(
 
 
 class _KilledAfterPublish(Relay):
-    """Its sessions end, as those of a killed process do, when the messages are out and the commit is not."""
+    """A relay whose sessions end, like a killed process's, after its messages are out but before its commit."""
 
     jobs: Jobs
     published = 0

@@ -1,4 +1,4 @@
-"""The statements of the hot path find their rows by id, however full the table and whatever its statistics say."""
+"""The statements on the hot path find their rows by id, however full the table and whatever its statistics say."""
 
 from typing import Any
 from uuid import uuid4
@@ -39,7 +39,7 @@ async def test_a_full_table_and_old_statistics_do_not_lead_to_a_scan(
 ) -> None:
     async with database.connection() as connection:
         await connection.execute(FINISHED)
-        await connection.execute("ANALYZE job")  # which sees neither queued nor running jobs
+        await connection.execute("ANALYZE job")  # it sees neither queued nor running jobs
         await connection.execute(QUEUED)
         await connection.execute(RUNNING)
         plan = "\n".join(row["QUERY PLAN"] for row in await connection.fetch(f"EXPLAIN {statement}", *arguments))

@@ -1,4 +1,4 @@
-"""Owners look: what they see is theirs, in order, and counted right."""
+"""Owners look at jobs: what they see is theirs, in order, and counted right."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -118,7 +118,7 @@ async def test_queues_and_running_jobs_are_counted_by_topic(jobs: Jobs) -> None:
     await jobs.submit(3)
     await jobs.submit(lane="bulk")
     await jobs.running()
-    await jobs.parent(1)  # waits without a worker: it is not running anywhere, its child is queued
+    await jobs.parent(1)  # it waits without a worker, so it does not count as running; its child is queued
     await jobs.fetch("UPDATE job SET due_at = now() - interval '9 s' WHERE lane = 'bulk'")
 
     def counts(rows: list[asyncpg.Record]) -> dict[tuple[str, str, str], int]:

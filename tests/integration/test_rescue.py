@@ -27,7 +27,7 @@ def rescuer(jobs: Jobs) -> Rescuer:
 
 
 async def age(jobs: Jobs, job_id: UUID, *, due_s: float, summoned_s: float) -> None:
-    """Let a job have been queued and summoned so many seconds ago."""
+    """Make a job look as if it had been queued and summoned this many seconds ago."""
     await jobs.fetch(
         "UPDATE job SET due_at = now() - make_interval(secs => $2), summoned_at = now() - make_interval(secs => $3)"
         " WHERE id = $1",
@@ -74,19 +74,19 @@ async def test_the_leases_of_a_worker_without_a_session_end_at_once(jobs: Jobs) 
 async def test_a_worker_that_comes_back_in_time_keeps_its_jobs(jobs: Jobs) -> None:
     rescuer = Rescuer(jobs.database, RESCUE.model_copy(update={"gone": timedelta(seconds=0.2)}), lambda: None)
     job_id, _ = await jobs.running()
-    assert await rescuer.sweep() == 0  # it is missed from now on
+    assert await rescuer.sweep() == 0  # the absence counts from now on
     async with jobs.database.connection() as session:
         await claim.attend(session, "w")
         began = monotonic()
         while monotonic() < began + 0.4:
             assert await rescuer.sweep() == 0
         await session.execute("SELECT pg_advisory_unlock_all()")
-    assert await rescuer.sweep() == 0  # and anew from now on
+    assert await rescuer.sweep() == 0  # and now from the start again
     assert (await jobs.row(job_id))["state"] == "running"
 
 
 async def test_a_rescuer_that_was_cut_off_forgets_who_was_absent(jobs: Jobs, postgres: PostgresSettings) -> None:
-    """What cut it off may have ended the sessions of living workers."""
+    """What cut it off may also have ended the sessions of living workers."""
     cut_off = Database(postgres, application="rescuer")
     rescuer = Rescuer(cut_off, RESCUE.model_copy(update={"gone": timedelta(seconds=0.2)}), lambda: None)
     await cut_off.open()

@@ -1,4 +1,4 @@
-"""One of Postgres and the index is restored without the other: it is found out, and nothing is lost without a word."""
+"""When Postgres or the index is restored without the other, this is noticed, and nothing is lost silently."""
 
 import importlib.util
 import subprocess
@@ -37,7 +37,7 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
 
 
 class Backup:
-    """A dump of the database, as operators make it."""
+    """A dump of the database, made the way operators make it."""
 
     def __init__(self, url: str, file: Path) -> None:
         self._url = url
@@ -48,12 +48,12 @@ class Backup:
         self._load("--clean", "--if-exists")
 
     def empty(self) -> None:
-        """What a restore into an empty database begins with."""
+        """Empty the database, as before a restore."""
         drop = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
         subprocess.run([BIN / "psql", "-qX", "-d", self._url, "-c", drop], check=True, capture_output=True)
 
     def load(self, section: str) -> None:
-        """Into the emptied database: `pre-data`, then `data`, then `post-data`."""
+        """Load a section into the emptied database: `pre-data`, then `data`, then `post-data`."""
         self._load("--section", section)
 
     def _load(self, *options: str) -> None:
@@ -73,7 +73,7 @@ async def conductor(database: Database) -> Conductor:
 
 
 async def look(conductor: Conductor) -> None:
-    """What a worker does when it starts."""
+    """Do what a worker does when it starts."""
     await RestoreWatch(conductor.catalogue, conductor.world.index).look()
 
 
@@ -82,7 +82,7 @@ async def doubt(conductor: Conductor) -> Doubt | None:
 
 
 async def rebuilds(conductor: Conductor) -> int:
-    """How many were submitted that nobody asked for."""
+    """How many rebuilds were submitted that nobody asked for."""
     rows = await conductor.jobs.fetch("SELECT input FROM job WHERE metadata ->> 'reason' LIKE 'index_%'")
     return len(rows)
 
@@ -95,7 +95,7 @@ async def test_a_restored_catalogue_finds_the_index_newer_and_rebuilds_it(
     for change in CHANGES[later]:
         await conductor.run(**change)
     backup.restore()
-    for _ in range(2):  # the second start finds what is known
+    for _ in range(2):  # the second start finds what is already known
         await look(conductor)
         assert await doubt(conductor) in {Doubt.NEWER, Doubt.MISSING}
         assert await rebuilds(conductor) == 1

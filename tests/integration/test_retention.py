@@ -1,4 +1,4 @@
-"""What ended long enough ago is removed, in small batches; nothing that anybody still needs is."""
+"""What ended long enough ago is removed, in small batches; what anybody still needs stays."""
 
 import asyncio
 import json
@@ -325,7 +325,7 @@ async def test_submissions_and_claims_go_on_while_much_is_removed(
 
 
 class Counted:
-    """How many ids each stretch was asked to begin after."""
+    """Counts the jobs that retention reads."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.read = 0

@@ -1,4 +1,4 @@
-"""Removing reads stretches by index, however full the tables and whatever their statistics say."""
+"""Retention reads stretches by index, however full the tables and whatever their statistics say."""
 
 from datetime import timedelta
 from typing import Any
@@ -44,7 +44,7 @@ async def test_no_statement_reads_a_whole_table(database: Database) -> None:
     }
     async with database.connection() as connection:
         for table in ("job", "job_event", "file", "dead_letter", "webhook_delivery"):
-            # Autovacuum would change the statistics at a moment of its own.
+            # Otherwise autovacuum would change the statistics at some moment.
             await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
         await connection.execute(MANY_ROWS)
         await connection.execute("ANALYZE")

@@ -1,4 +1,4 @@
-"""What a deployment is protected from without anybody having set anything."""
+"""What protects a deployment in which nobody has configured anything."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -163,7 +163,7 @@ async def test_a_file_s_name_is_never_a_path(postgres: PostgresSettings, tmp_pat
 
 
 def folders(root: Path) -> set[str]:
-    """The folders below `root` that hold files."""
+    """The folders below `root` that contain files."""
     return {path.parent.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
 
 

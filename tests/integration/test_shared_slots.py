@@ -1,4 +1,4 @@
-"""A worker whose lanes share one slot runs one job at a time, and interactive work that waits goes first."""
+"""A worker whose lanes share one slot runs one job at a time, and waiting interactive work goes first."""
 
 import json
 from datetime import timedelta
@@ -17,7 +17,7 @@ async def test_one_job_at_a_time_and_interactive_before_bulk(house: House) -> No
     assert {row["state"] for row in rows} == {"succeeded"}
     order = sorted(rows, key=lambda row: row["started_at"])
     for one, following in pairwise(order):
-        # The slot is free from the end of the stage, a moment before that is recorded. A tenth is for the clocks.
+        # The slot is free when the stage ends, a moment before that is recorded. A tenth is for the clocks.
         sleeps = timedelta(seconds=json.loads(one["input"])["sleep_s"])
         assert following["started_at"] >= one["started_at"] + 0.9 * sleeps, "two at once"
     assert order[0]["id"] == first

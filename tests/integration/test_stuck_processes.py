@@ -117,7 +117,7 @@ Start = Callable[[str], Awaitable[Python]]
 
 @pytest.fixture
 async def python(tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts Python on a text, with the environment of this process; ends what is left."""
+    """Starts Python on a program text, with this process's environment; in the end kills what is left."""
     started: list[Python] = []
 
     async def start(text: str) -> Python:
@@ -144,7 +144,7 @@ async def python(tmp_path: Path) -> AsyncIterator[Start]:
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, postgres: PostgresSettings, kafka: KafkaSettings) -> None:
-    """What worker processes read: this test's servers, and short times."""
+    """The settings of worker processes: this test's servers, and short times."""
     chosen = {
         "WELIP_POSTGRES_URL": postgres.url.get_secret_value(),
         "WELIP_KAFKA_URL": kafka.url,
@@ -161,7 +161,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, postgres: Postgres
 
 
 def stale() -> Summons:
-    """A summons to a job that does not exist."""
+    """A summons for a job that does not exist."""
     return Summons(job_id=uuids.uuid7(), kind="noop", stage="run", epoch=0, lane=Lane.INTERACTIVE)
 
 

@@ -1,4 +1,4 @@
-"""A job comes in: row and message in one statement, and once for each idempotency key."""
+"""A job comes in: its row and message in one statement, and once for each idempotency key."""
 
 import asyncio
 from datetime import timedelta

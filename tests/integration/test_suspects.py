@@ -19,7 +19,7 @@ PATIENT = RESCUE.model_copy(update={"unclaimed": timedelta(minutes=1)})
 
 
 class Deaths:
-    """Jobs by hand, with workers that die; every wait is over at once."""
+    """Jobs moved by hand, with workers that die; every wait is over at once."""
 
     def __init__(self, jobs: Jobs) -> None:
         self.jobs = jobs
@@ -37,7 +37,7 @@ class Deaths:
         return lost
 
     async def run_for(self, seconds: float, worker: str = "w") -> None:
-        """So long ago this worker claimed its jobs; it renewed their leases, of a minute, just now."""
+        """Make it look as if the worker claimed its jobs `seconds` ago, and just renewed their leases by a minute."""
         await self.jobs.fetch(
             "UPDATE job SET claimed_at = now() - make_interval(secs => $1), lease_until = now() + interval '1 min'"
             " WHERE worker = $2",
@@ -46,7 +46,7 @@ class Deaths:
         )
 
     async def suspects(self, count: int) -> list[UUID]:
-        """Jobs in `retry_wait` that two workers have died of, or beside."""
+        """Jobs in `retry_wait` that were running when two workers died."""
         ids = await self.jobs.submit(count)
         for number in range(deaths.DEATHS_OF_A_SUSPECT):
             await self.claim(*ids)
@@ -56,14 +56,14 @@ class Deaths:
         return ids
 
     async def let_go(self) -> list[UUID]:
-        """Those that a sweep queues."""
+        """The jobs that a sweep queues."""
         before = {row["id"] for row in await self.jobs.fetch("SELECT id FROM job WHERE state = 'queued'")}
         await self.rescuer.sweep()
         rows = await self.jobs.fetch("SELECT id FROM job WHERE state = 'queued' ORDER BY id")
         return [row["id"] for row in rows if row["id"] not in before]
 
     async def counts(self, *ids: UUID) -> list[tuple[str, int, int, int]]:
-        """State, attempt, deaths and suspicion."""
+        """The state, attempt, deaths and suspicion of each job."""
         rows = {row["id"]: row for row in await self.jobs.rows(ids)}
         return [(r["state"], r["attempt"], r["deaths"], r["suspicion"]) for r in (rows[id] for id in ids)]
 
@@ -132,7 +132,7 @@ async def test_one_suspect_fewer_goes_than_workers_live_and_fewer_the_more_is_ag
         await life.jobs.fetch("UPDATE job SET suspicion = 3 WHERE id = $1", ids[3])
         await life.jobs.finish(ids[0], 3, S.SUCCEEDED)
         await life.jobs.finish(ids[1], 3, S.SUCCEEDED)
-        assert await life.let_go() == []  # with so much against one, it waits until no other suspect is under way
+        assert await life.let_go() == []  # with so much against it, it waits until no other suspect is under way
         await life.jobs.finish(ids[2], 3, S.SUCCEEDED)
         assert await life.let_go() == [ids[3]]
 
@@ -202,7 +202,7 @@ async def test_workers_that_die_at_once_are_judged_each_by_itself(life: Deaths) 
 
 
 async def test_what_a_silent_worker_ran_is_judged_together(life: Deaths) -> None:
-    """It claimed one after its last heartbeat: that lease ends a little later."""
+    """It claimed one after its last heartbeat, so that lease ends a little later."""
     early, late = await life.jobs.submit(2)
     await life.claim(early, late)
     lease = "UPDATE job SET lease_until = now() + make_interval(secs => $2) WHERE id = $1"

@@ -1,4 +1,4 @@
-"""Everything that touches the same rows at the same time: no deadlock, nothing lost, nothing twice."""
+"""Everything that touches the same rows at the same time: no deadlock, nothing lost, nothing done twice."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ async def test_heartbeats_completions_cancellations_and_rescues_of_the_same_jobs
     rescuer = Rescuer(jobs.database, RESCUE, lambda: None)
 
     def some(size: int) -> list[tuple[UUID, int]]:
-        return dice.sample(held, size)  # in no order: the statements must bring their own
+        return dice.sample(held, size)  # unordered: the statements must order them themselves
 
     async def beat() -> None:
         await jobs.heartbeat(*some(200), lease_s=dice.choice([-1, 60]))
@@ -64,7 +64,7 @@ async def test_a_tree_that_is_cancelled_while_a_sweep_ends_its_children_does_not
     async def end_leases_then_let_the_owner_cancel(connection: "Connection", limit: int, **how: Any) -> deaths.Lost:
         ended = await end_leases(connection, limit, **how)
         cancelling.append(asyncio.create_task(jobs.cancel(root)))
-        await jobs.until_blocked(1)  # it holds the parent now and waits for the children that this sweep holds
+        await jobs.until_blocked(1)  # it now holds the parent and waits for the children that this sweep holds
         return ended
 
     monkeypatch.setattr(deaths, "end_leases", end_leases_then_let_the_owner_cancel)

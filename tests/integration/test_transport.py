@@ -1,4 +1,4 @@
-"""A submitted job reaches its end over relay, topic and worker, on either broker, whatever happens on the way."""
+"""A submitted job reaches its end through relay, topic and worker, on either broker, whatever happens on the way."""
 
 import asyncio
 import json
@@ -100,7 +100,7 @@ async def test_the_jobs_of_a_worker_that_dies_are_finished_by_another(house: Hou
     await house.worker()
     rows = await house.until(ids)
     assert {row["state"] for row in rows} == {"succeeded"}
-    # A second claim, and no second attempt: the death is not theirs.
+    # A second claim but no second attempt: the death is not charged to them.
     assert {(row["epoch"], row["attempt"]) for row in rows} == {(2, 1)}
 
 
@@ -141,7 +141,7 @@ async def test_a_stopping_worker_lets_short_jobs_finish(house: House) -> None:
 async def test_a_stage_that_blocks_the_loop_for_longer_than_a_lease_keeps_its_job(house: House) -> None:
     await house.worker()
     [job_id] = await house.submit(kind="trial", stage="act", input=json.dumps({"block_s": LEASE_S * 1.6}))
-    # In a thread of its own: the stage stands still, and with it everything else in this loop.
+    # In a separate thread: the stage blocks this loop, and everything else in it.
     seen = await asyncio.to_thread(lambda: asyncio.run(_leases(house, job_id)))
     [row] = await house.until([job_id])
     assert (row["state"], row["epoch"]) == ("succeeded", 1)
@@ -150,7 +150,7 @@ async def test_a_stage_that_blocks_the_loop_for_longer_than_a_lease_keeps_its_jo
 
 
 async def _leases(house: House, job_id: UUID) -> dict[float, float]:
-    """Seconds left of the job's lease by seconds since it began, looked at until the job ends."""
+    """The seconds left on the job's lease, by seconds since the start, watched until the job ends."""
     connection = await asyncpg.connect(house.postgres.url.get_secret_value())
     look = """
         SELECT state, extract(epoch FROM now() - started_at)::float8 AS ran,
@@ -189,7 +189,7 @@ async def test_a_fan_out_ends_with_the_sum_of_its_children(house: House) -> None
 
 @pytest.fixture
 def renamed(trial: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kind was called `formerly` and its stage `go`, before this version."""
+    """Before this version the kind was called `formerly` and its stage `go`."""
     stages = {**TRIAL.stages, "act": replace(TRIAL.stages["act"], aliases=frozenset({"go"}))}
     monkeypatch.setitem(KINDS, "trial", replace(TRIAL, stages=stages, aliases=frozenset({"formerly"})))  # type: ignore[arg-type]
 
@@ -197,7 +197,7 @@ def renamed(trial: None, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_rows_and_messages_of_former_names_still_run(renamed: None, house: House) -> None:
     old = {"kind": "formerly", "stage": "go"}
     [by_message] = await house.jobs.submit(**old)
-    await house.jobs.fetch("DELETE FROM outbox")  # its message is on the old topic already
+    await house.jobs.fetch("DELETE FROM outbox")  # its message is already on the old topic
     summons = Summons(job_id=by_message, epoch=0, lane=Lane.INTERACTIVE, **old)
     await house.broker.connect()
     await house.broker.publish(summons.model_dump_json().encode(), topic=topic_name(**old, lane="interactive"))

@@ -45,7 +45,7 @@ async def letters(house: House, *payloads: bytes) -> list[asyncpg.Record]:
 
 
 async def kept(house: House, *payloads: bytes) -> list[asyncpg.Record]:
-    """Their letters, as soon as there are as many."""
+    """The letters of these payloads, as soon as all are there."""
 
     async def all_there() -> bool:
         return len(await letters(house, *payloads)) >= len(payloads)
@@ -55,7 +55,7 @@ async def kept(house: House, *payloads: bytes) -> list[asyncpg.Record]:
 
 
 async def committed(kafka: KafkaSettings) -> dict[int, int]:
-    """The next offset of each partition that the topic's group reads."""
+    """The next offset that the topic's group reads in each partition."""
     group = "welip.interactive" if kafka.embedded else TOPIC
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.url, group_id=group, enable_auto_commit=False)
     await consumer.start()

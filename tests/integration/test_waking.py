@@ -1,4 +1,4 @@
-"""What is written to the outbox leaves at once when its writer wakes the relay, whatever the relay's poll is."""
+"""What is written to the outbox leaves at once when its writer wakes the relay, however rarely that polls."""
 
 import asyncio
 from datetime import timedelta
@@ -23,7 +23,7 @@ async def test_a_woken_relay_does_not_wait_for_its_poll(
     running = asyncio.create_task(relay.run())
     try:
         async with asyncio.timeout(20):
-            for _ in range(3):  # each time the relay has gone back to sleep for an hour
+            for _ in range(3):  # each time, the relay has gone back to sleep for an hour
                 await jobs.submit(1)
                 relay.wake()
                 while await jobs.fetch("SELECT id FROM outbox"):

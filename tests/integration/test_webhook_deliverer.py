@@ -1,4 +1,4 @@
-"""Deliveries reach their receivers, whatever those do; what fails is tried again, under the same id, or given up."""
+"""Deliveries reach their receivers, whatever those do; a failed one is retried under the same id, or given up."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ def outgoing(database: Database) -> Outgoing:
 
 
 async def claim(outgoing: Outgoing, limit: int = 10) -> list[str]:
-    """Take what is due, as a deliverer that dies then; the ids."""
+    """Claim what is due, as a deliverer does that dies after it; returns the ids."""
     async with outgoing.database.connection() as connection:
         rows = await deliveries.claim(connection, rooms={}, room=4, limit=limit, lease_s=LEASE_S)
     return [f"evt_{row['id'].hex}" for row in rows]
@@ -328,7 +328,7 @@ async def test_one_that_fails_is_probed_one_at_a_time(outgoing: Outgoing) -> Non
 
 
 async def test_a_destination_with_much_waiting_is_served_a_few_at_a_time(outgoing: Outgoing) -> None:
-    """And the newest, of another destination, does not wait behind the oldest."""
+    """And the newest delivery, to another destination, does not wait behind the oldest."""
     deep, fresh = await outgoing.endpoint("http://127.0.0.1:1/"), await outgoing.endpoint("http://127.0.0.1:2/")
     await outgoing.many(deep, 1000)
     await outgoing.many(fresh, 1)
@@ -350,7 +350,7 @@ async def test_a_destination_with_much_waiting_is_served_a_few_at_a_time(outgoin
 async def test_taking_does_not_depend_on_how_much_waits(outgoing: Outgoing) -> None:
     endpoints = [await outgoing.endpoint("http://127.0.0.1:1/") for _ in range(3)]
     async with outgoing.database.connection() as connection:
-        await connection.execute("ANALYZE webhook_delivery")  # which is empty now
+        await connection.execute("ANALYZE webhook_delivery")  # the table is empty now
         await outgoing.many(endpoints[0], 50_000)
         for endpoint in endpoints[1:]:
             await outgoing.many(endpoint, 1)
@@ -381,7 +381,7 @@ async def test_what_a_deliverer_took_and_never_recorded_is_sent_again(outgoing: 
         async with outgoing.deliverer():
             await outgoing.many(await outgoing.endpoint(receiver.url), 1)
             await receiver.until(1)
-            assert id not in receiver.ids  # the lease lasts
+            assert id not in receiver.ids  # the lease still holds
             await outgoing.hasten()
             await receiver.until(2)
             await outgoing.until_state("delivered", 2)
@@ -392,7 +392,7 @@ async def test_what_a_deliverer_took_and_never_recorded_is_sent_again(outgoing: 
 async def test_killed_between_the_request_and_its_record_it_is_sent_again_with_the_same_id(
     outgoing: Outgoing, postgres: PostgresSettings
 ) -> None:
-    """With a process of the pool `webhook`, which is given neither Kafka nor storage."""
+    """With a process of the pool `webhook`, which gets neither Kafka nor storage."""
     environment = os.environ | {
         "WELIP_POSTGRES_URL": postgres.url.get_secret_value(),
         "WELIP_KAFKA_URL": "127.0.0.1:1",
@@ -461,7 +461,7 @@ async def test_a_record_that_comes_too_late_changes_nothing_but_is_logged(outgoi
 
 
 async def test_a_replay_while_an_attempt_is_under_way_is_not_ended_by_it(outgoing: Outgoing) -> None:
-    """A replay counts attempts from the beginning: the lease is the fence, not the number."""
+    """A replay starts counting attempts anew, so the lease is the fence, not the number."""
     await outgoing.endpoint("http://127.0.0.1:1/")
     await outgoing.end_a_job()
     async with outgoing.database.connection() as connection:
@@ -497,7 +497,7 @@ async def test_a_stop_lets_attempts_under_way_end_and_be_recorded(outgoing: Outg
 
 
 async def test_while_postgres_refuses_the_deliverer_tries_on(outgoing: Outgoing, postgres: PostgresSettings) -> None:
-    """Its connections are cut again and again; what it sends meanwhile is recorded in the end, and nothing is lost."""
+    """Its connections are cut again and again; in the end what it sent is recorded, and nothing is lost."""
     mine = Outgoing(Database(postgres, application="cut"))
     await mine.database.open()
     cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cut'"
@@ -511,7 +511,7 @@ async def test_while_postgres_refuses_the_deliverer_tries_on(outgoing: Outgoing,
                 await outgoing.jobs.fetch(cut)
 
             async def all_told() -> bool:
-                await outgoing.hasten()  # what was taken by a statement whose answer was cut off waits for its lease
+                await outgoing.hasten()  # what a statement took whose answer was cut off waits for its lease to end
                 return len(await outgoing.rows("state = 'delivered'")) == 100
 
             await outgoing.until(all_told, within_s=30)

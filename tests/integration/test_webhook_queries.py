@@ -1,4 +1,4 @@
-"""Owners manage webhooks in Postgres: each tenant its own, secrets that overlap, deliveries that are sent again."""
+"""Owners manage webhooks in Postgres: each tenant its own, secrets overlap, deliveries are resent."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ async def secrets(jobs: Jobs, endpoint: UUID) -> asyncpg.Record:
 
 
 async def deliver(jobs: Jobs, endpoint: UUID | None, state: str = "failed", **fields: Any) -> UUID:
-    """A delivery of tenant `ours` that had three attempts."""
+    """A delivery of tenant `ours` that has had three attempts."""
     [row] = await jobs.fetch(
         "INSERT INTO webhook_delivery (tenant, endpoint, url, destination, type, data, state, attempts, due_at,"
         " created_at, ended_at) VALUES ('ours', $1, $2, $3, 'job.failed', '{}', $4, 3, now() + interval '1 h', $5,"
@@ -58,7 +58,7 @@ async def deliver(jobs: Jobs, endpoint: UUID | None, state: str = "failed", **fi
 
 
 async def standing(jobs: Jobs, delivery: UUID) -> tuple[str, int, bool, bool]:
-    """State, attempts, whether it is due, and whether it has ended."""
+    """The state, the attempts, whether it is due, and whether it has ended."""
     [row] = await jobs.fetch(
         "SELECT state, attempts, due_at <= clock_timestamp() AS due, ended_at IS NOT NULL AS ended"
         " FROM webhook_delivery WHERE id = $1",

@@ -1,4 +1,4 @@
-"""One attempt against a real receiver: what is sent, what is understood of the answer, and where it never goes."""
+"""One attempt against a real receiver: what is sent, how the answer is read, and where it never goes."""
 
 import asyncio
 import gzip
@@ -27,7 +27,7 @@ BODY = b'{"type":"job.succeeded"}'
 
 @pytest.fixture
 async def sender() -> AsyncIterator[Sender]:
-    """May send to 127.0.0.1."""
+    """A sender that may send to 127.0.0.1."""
     made = Sender(LOOPBACK)
     yield made
     await made.close()
@@ -38,7 +38,7 @@ async def send(sender: Sender, url: str) -> Answer:
 
 
 class Names:
-    """A resolver that gives one answer after the other, the last one for ever."""
+    """A resolver that gives one answer after the other, then repeats the last one."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.asked: list[str] = []
@@ -169,7 +169,7 @@ async def test_a_url_that_is_not_allowed_any_more_is_not_sent_to() -> None:
     assert answer.error.startswith("url_refused")
 
 
-# ---- names: what they lead to is checked when it is connected to ----
+# ---- names: what they resolve to is checked on connecting ----
 
 NAMED = WebhookSettings(allow="127.0.0.1", insecure_http=True, timeout=timedelta(seconds=3))
 
@@ -187,7 +187,7 @@ async def test_a_name_that_leads_inside_is_refused() -> None:
 
 
 async def test_a_name_that_leads_elsewhere_after_the_check_gains_nothing() -> None:
-    """Rebinding: the address that was checked is the one that is connected to; the name is not asked for again."""
+    """Rebinding: the connection goes to the checked address, and the name is not resolved again."""
     async with Receiver(ok) as receiver, Receiver(ok, host="127.0.0.2", port=receiver.port) as inside:
         names = Names(["127.0.0.1"], ["127.0.0.2"])
         sender = Sender(NAMED, resolve=names)
@@ -225,7 +225,7 @@ async def test_the_next_address_is_tried_when_one_does_not_listen() -> None:
 
 
 async def test_the_systems_resolver_is_asked_and_its_answer_checked() -> None:
-    """`localhost` is a name that every machine resolves to an address that no webhook may go to."""
+    """Every machine resolves `localhost` to an address that no webhook may reach."""
     async with Receiver(ok) as receiver:
         url = f"http://localhost:{receiver.port}/"
         allowing = Sender(WebhookSettings(allow="localhost"))
@@ -238,7 +238,7 @@ async def test_the_systems_resolver_is_asked_and_its_answer_checked() -> None:
 
 
 async def test_a_tenant_cannot_tell_a_name_that_leads_inside_from_one_that_does_not_exist() -> None:
-    """Neither by the error nor by the time that it took."""
+    """Neither from the error nor from the time that it took."""
 
     async def names(host: str, port: int) -> Sequence[str]:
         if host == "db.internal":
@@ -272,12 +272,12 @@ async def test_a_name_server_that_hangs_holds_up_nobody_else() -> None:
     await sender.close()
 
 
-# ---- TLS: the name is proved although an address is connected to ----
+# ---- TLS: the name is proved although the connection goes to an address ----
 
 
 @pytest.fixture
 def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
-    """A certificate authority that this process trusts, as an operator makes it do."""
+    """A certificate authority that this process trusts, as if an operator had set it up."""
     made = trustme.CA()
     made.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
@@ -285,7 +285,7 @@ def authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
 
 
 def serving(authority: trustme.CA, name: str) -> tuple[ssl.SSLContext, list[str | None]]:
-    """A server's context for a certificate of `name`, and the names that clients ask it for."""
+    """A server's TLS context with a certificate for `name`, and the names that clients ask it for."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name).configure_cert(context)
     asked: list[str | None] = []

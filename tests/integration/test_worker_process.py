@@ -19,7 +19,7 @@ Start = Callable[..., "asyncio.Future[asyncio.subprocess.Process]"]
 
 @pytest.fixture
 async def workers(tmp_path: Path, postgres: PostgresSettings, kafka: KafkaSettings) -> AsyncIterator[Start]:
-    """Starts worker processes of a pool, with an index each; ends those that are left."""
+    """Starts worker processes of a pool, each with its own index; in the end kills those that are left."""
     started: list[asyncio.subprocess.Process] = []
     environment = os.environ | {
         "WELIP_POSTGRES_URL": postgres.url.get_secret_value(),
@@ -95,7 +95,7 @@ async def test_one_embedded_index_serves_a_worker_that_searches_beside_one_that_
     index = {"WELIP_INDEX_URL": f"edge://{tmp_path}/index"}
     beside = [await workers("cpu", **index), await workers("gpu", **index)]
     async with asyncio.timeout(60):
-        # A worker's sessions begin when its ports are open.
+        # A worker's sessions start when its ports are open.
         while len(await house.jobs.fetch(WORKERS)) < 2:
             assert [process.returncode for process in beside] == [None, None]
             await asyncio.sleep(0.1)

@@ -52,7 +52,7 @@ async def act(job: StageJob[TrialInput, None], ports: Ports) -> Outcome:
             return Done({"text": "x" * count})
         case {"children": int(count)}:
             parts = [Child("trial", {"fail": n == 0 and count > 1}, key=f"n{n}") for n in range(count)]
-            return FanOut(parts, "sum", Made(made=count), lane=job.lane)  # tests read the topics of one lane
+            return FanOut(parts, "sum", Made(made=count), lane=job.lane)  # tests read the topics of a single lane
         case {"fan_out": list(parts), **more}:
             return FanOut([Child(**part) for part in parts], more.get("then", "sum"), more.get("carry", {"made": 0}))
         case {"fail": True}:
@@ -86,7 +86,7 @@ async def add_up(job: StageJob[TrialInput, Made], ports: Ports) -> Outcome:
 
 
 def trial_kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the registries know the kind, for as long as a test lasts."""
+    """Register the kind while a test runs."""
     stages = {"act": act, "sum": add_up}
     for name, run in stages.items():
         module = ModuleType(f"consumers.stages.trial.{name}")

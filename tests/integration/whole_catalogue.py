@@ -1,4 +1,4 @@
-"""All that stages may ask of the catalogue in Postgres, for tests that read, write and rebuild."""
+"""Everything that stages may ask of the catalogue in Postgres, for tests that read, write and rebuild."""
 
 from infra.postgres.catalogue.doubts import PostgresDoubts
 from infra.postgres.catalogue.reader import PostgresCatalogueReader
@@ -8,7 +8,7 @@ from infra.postgres.database import Database
 
 
 class PostgresCatalogue(PostgresCatalogueReader, PostgresCatalogueWriter, PostgresRebuildCatalogue, PostgresDoubts):
-    """Its four parts as one."""
+    """The four parts of the catalogue in one."""
 
     def __init__(self, database: Database) -> None:
         PostgresDoubts.__init__(self, database)
