@@ -330,7 +330,7 @@ class TestMinio:
             MinioBlobs(url, "a", "b", "bucket")
 
     @pytest.mark.parametrize("bucket", ["", "x", "Upper", "with space", "a/b", "192.168.0.1"])
-    def test_a_bucket_name_that_is_none_is_refused(self, bucket: str) -> None:
+    def test_an_invalid_bucket_name_is_refused(self, bucket: str) -> None:
         with pytest.raises(InvalidInput):
             MinioBlobs("http://127.0.0.1:9000", "a", "b", bucket)
 

@@ -88,7 +88,7 @@ async def test_a_stream_ends_before_the_limit_is_passed_and_gives_its_room_back(
     assert await desk.taken() == 1000
 
 
-async def test_many_that_write_at_once_do_not_find_the_same_room(desk: Desk) -> None:
+async def test_concurrent_writers_do_not_take_the_same_room(desk: Desk) -> None:
     found = await asyncio.gather(
         *(desk.counted.put_stream(f"t/jobs/{number}/1/points", pieces(10)) for number in range(20)),
         return_exceptions=True,

@@ -229,7 +229,7 @@ class TestDocx:
         parsed = read(tmp_path / "a.docx")
         assert [(heading.level, heading.text) for heading in parsed.headings] == [(2, "하나"), (2, "둘"), (3, "셋")]
 
-    def test_merged_cells_are_said_in_each_row_once(self, tmp_path: Path) -> None:
+    def test_merged_cells_appear_once_in_each_row(self, tmp_path: Path) -> None:
         document = docx.Document()
         table = document.add_table(3, 3)
         for number, row in enumerate(table.rows):
@@ -386,7 +386,7 @@ class TestHangul:
         ]
 
     @pytest.mark.parametrize("ending", ["hwp", "hwpx"])
-    def test_merged_cells_are_said_in_each_row_once(self, tmp_path: Path, ending: str) -> None:
+    def test_merged_cells_appear_once_in_each_row(self, tmp_path: Path, ending: str) -> None:
         document = HwpxDocument.new()
         table = document.add_table(3, 3)
         for row in range(3):
@@ -481,7 +481,7 @@ class TestHangul:
         (tmp_path / "a.hwp").write_bytes(distributed(files["hwp"].read_bytes()))
         assert read(tmp_path / "a.hwp") == read(files["hwp"])
 
-    def test_a_distribution_document_that_cannot_be_opened_is_said(
+    def test_a_distribution_document_that_cannot_be_opened_is_refused(
         self, tmp_path: Path, files: dict[str, Path]
     ) -> None:
         (tmp_path / "a.hwp").write_bytes(distributed(files["hwp"].read_bytes(), tag=99))
@@ -689,7 +689,7 @@ class TestMarkdownAndHtml:
         )
         assert (parsed.title, parsed.text) == ("문서 & 제목", "머리\n\n하나\n둘 셋\n\n가 | 나")
 
-    def test_a_cell_that_spans_rows_is_said_in_each(self) -> None:
+    def test_a_cell_that_spans_rows_appears_in_each(self) -> None:
         page = (
             "<table><tr><th>구분<th colspan=2>금액<tr><td rowspan=2>세입<td>당초<td>1"
             "<tr><td>추경<td>2<tr><td>세출<td>당초<td rowspan=2>3<tr><td>이월<td>추경</table>"
@@ -787,7 +787,7 @@ class TestMarkdownAndHtml:
     @pytest.mark.parametrize(
         "title", ["Untitled", "문서1", "제목 없음", "Microsoft Word - 보고서.doc", "보고서.hwp", " "]
     )
-    def test_a_title_that_a_program_made_up_is_none(self, title: str) -> None:
+    def test_a_title_set_by_a_program_does_not_count(self, title: str) -> None:
         assert parse(f"<title>{title}</title>글", "html").title is None
 
     def test_a_named_format_overrides_the_file_name(self) -> None:
@@ -799,7 +799,7 @@ class TestMarkdownAndHtml:
 
 
 class TestDraft:
-    def test_a_long_cell_that_spans_rows_is_said_once(self) -> None:
+    def test_a_long_cell_that_spans_rows_appears_once(self) -> None:
         long = "가" * 300
         assert table_text([Cell(0, 0, long, rows=2), Cell(0, 1, "나"), Cell(1, 1, "다")]) == f"{long} | 나\n다"
 
@@ -807,7 +807,7 @@ class TestDraft:
         cells = [Cell(0, 0, "가"), Cell(0, 1, ""), Cell(0, 2, "나"), Cell(1, 0, " "), Cell(2, 0, "다"), Cell(2, 1, "")]
         assert table_text(cells) == "가 |  | 나\n다"
 
-    def test_what_is_too_long_for_a_heading_is_none(self) -> None:
+    def test_text_too_long_for_a_heading_is_not_one(self) -> None:
         draft = Draft(MAX_CHARS)
         draft.add("가" * 201, level=1)
         assert list(draft.finished().headings) == []

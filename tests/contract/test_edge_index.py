@@ -230,7 +230,7 @@ class TestCrashes:
         assert os.listdir(tmp_path) == [".lock"]
         await index.close()
 
-    async def test_of_two_shards_in_a_folder_the_description_says_which_one_counts(self, tmp_path: Path) -> None:
+    async def test_the_description_says_which_of_two_shards_in_a_folder_counts(self, tmp_path: Path) -> None:
         """A swap was killed before or after it wrote its description."""
         index = EdgeIndex(tmp_path)
         await index.ensure(KO, dimension=None)
@@ -305,7 +305,7 @@ class TestGrowth:
         assert (len(written["sparse_vectors"]), written["id_tracker_memory"]) == (2, "cached")
 
     @pytest.mark.parametrize(("optimised", "due"), [(0, 500), (40_000, 20_000), (5_000_000, 50_000)])
-    def test_what_lies_in_memory_until_then_is_limited(self, optimised: int, due: int) -> None:
+    def test_what_stays_in_memory_until_then_is_limited(self, optimised: int, due: int) -> None:
         described = shard.Description("t", "c", 1, None, False, "shard", optimised)
         for written in (due - 1, due):
             assert shard.Shard(None, Path(), described, written, set()).due is (written == due)  # type: ignore[arg-type]

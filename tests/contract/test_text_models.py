@@ -338,7 +338,7 @@ class TestTrouble:
         assert lowest <= caught.value.retry_after.total_seconds() <= highest
 
     @pytest.mark.parametrize("told", ["soon", "nan", "inf", ""])
-    async def test_words_in_place_of_a_time_are_no_time(self, chat: EngineServer, told: str) -> None:
+    async def test_a_retry_time_that_cannot_be_read_is_ignored(self, chat: EngineServer, told: str) -> None:
         chat.reply = chat.refuses(429, "{}", retry_after=told)
         with pytest.raises(EngineOverloaded) as caught:
             await complete(chat)

@@ -116,7 +116,7 @@ def test_every_wrong_field_is_listed(http: httpx.Client) -> None:
     assert found >= {"input.documents[0].id", "input.documents[1].text", "input.chunking.max_chars"}
 
 
-def test_what_is_known_is_named_in_the_message(http: httpx.Client) -> None:
+def test_the_message_names_what_is_allowed(http: httpx.Client) -> None:
     assert "'noop'" in http.post("/v1/jobs", json={"kind": "cooking", "input": {}}).json()["detail"]
     assert "`rebuild`" in http.post("/v1/jobs", json=indexing()).json()["detail"]
 

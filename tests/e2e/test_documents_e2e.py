@@ -275,7 +275,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         yield running
 
 
-def test_a_collection_whose_encoder_is_not_here_is_said(moved: Up) -> None:
+def test_a_collection_whose_encoder_is_missing_is_reported(moved: Up) -> None:
     with moved.client() as connected:
         with pytest.raises(JobFailed) as failed:
             connected.ask("dense", "고래는 포유류인가요?")

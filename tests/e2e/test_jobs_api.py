@@ -190,7 +190,7 @@ class TestFollowing:
         assert list(follow(http, job, after=-1)) == whole
 
     @pytest.mark.parametrize("last", ["nonsense", "-5", "9" * 5000, "²"])
-    def test_a_last_event_id_that_is_none_of_ours_starts_anew(self, http: httpx.Client, last: str) -> None:
+    def test_an_unknown_last_event_id_starts_from_the_beginning(self, http: httpx.Client, last: str) -> None:
         job = submit(http)
         with connect_sse(http, "GET", job["links"]["events"], headers={"Last-Event-ID": last.encode("latin-1")}) as s:  # type: ignore[dict-item]
             assert [sse.id for sse in s.iter_sse()][:1] == ["0"]

@@ -45,7 +45,7 @@ def test_questions_are_answered_through_kafka_and_minio(real: Up) -> None:
             assert answer.citations[0].document_id == question["document_id"]
 
 
-def test_an_uploaded_file_lies_in_minio_and_comes_back(real: Up, tmp_path: Path) -> None:
+def test_an_uploaded_file_is_stored_in_minio_and_can_be_downloaded(real: Up, tmp_path: Path) -> None:
     text = tmp_path / "글.txt"
     text.write_text("한라산은 제주도에 있다. " * 200_000, encoding="utf-8")
     with real.client(timeout=60) as client:

@@ -127,7 +127,7 @@ def test_a_second_stack_on_the_folder_says_so_and_leaves_the_first_alone(data: P
         assert up.postgres() is not None
 
 
-def test_a_taken_port_is_said_and_nothing_is_left(data: Path, tmp_path: Path) -> None:
+def test_a_taken_port_is_reported_and_nothing_is_left_running(data: Path, tmp_path: Path) -> None:
     with Up(data, **QUICK) as up:
         port = up.url.rpartition(":")[2]
         second = cli("up", "--data", str(tmp_path / "other"), "--port", port, within_s=90)

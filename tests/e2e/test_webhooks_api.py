@@ -174,7 +174,7 @@ def test_the_receiver_is_part_of_what_an_idempotency_key_stands_for(http: httpx.
         ({"url": URL, "secret": "whsec_x"}, "webhook.secret"),
     ],
 )
-def test_a_receiver_that_cannot_be_is_refused_with_its_field(http: httpx.Client, hook: Json, field: str) -> None:
+def test_an_invalid_receiver_is_refused_with_its_field(http: httpx.Client, hook: Json, field: str) -> None:
     http.post("/v1/webhooks/secret")
     answer = http.post("/v1/jobs", json={**NOOP, "webhook": hook})
     status, _, found = problem(answer)

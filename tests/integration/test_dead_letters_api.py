@@ -235,7 +235,7 @@ async def test_the_bytes_of_a_message_are_shown(
 
 
 @pytest.mark.parametrize("tenant", ["ops", "someone"])
-async def test_a_message_that_can_be_read_now_summons_its_job(jobs: Jobs, api: Api, tenant: str) -> None:
+async def test_a_message_that_has_become_readable_summons_its_job(jobs: Jobs, api: Api, tenant: str) -> None:
     """Another tenant's job is not shown, not even to an operator."""
     job = new_job(tenant=tenant)
     await jobs.make(job)

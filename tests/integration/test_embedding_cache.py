@@ -158,7 +158,7 @@ async def test_a_table_that_is_missing_does_not_fail_the_work(database: Database
     assert len(await embedder(model, PostgresEmbeddingCache(database)).embed_documents(["가"])) == 1
 
 
-async def test_what_nobody_asks_for_goes_and_what_is_used_stays(database: Database, tmp_path: Path) -> None:
+async def test_unused_vectors_are_removed_and_used_ones_stay(database: Database, tmp_path: Path) -> None:
     model, cache = CountingModel(), PostgresEmbeddingCache(database)
     texts = [f"글 {n}" for n in range(25)]
     await embedder(model, cache).embed_documents(texts)

@@ -110,7 +110,7 @@ async def test_an_engine_without_capacity_rests_the_topic_and_costs_no_attempt(a
     assert answering.rests
 
 
-async def test_the_result_tells_of_a_cut_answer_and_of_dropped_citations(answering: Answering) -> None:
+async def test_the_result_reports_a_cut_answer_and_dropped_citations(answering: Answering) -> None:
     answering.engine.reply = EngineServer.says("높이는 1,947미터 [1][7] 그리고", "length")
     result = json.loads((await answering.ask())["result"])
     assert (result["finish_reason"], result["citations_dropped"], len(result["citations"])) == ("length", 1, 1)

@@ -294,7 +294,7 @@ async def test_an_end_is_recorded_although_its_session_is_cut(bench: Bench, data
         ({"kind": "noop", "input": {}, "key": ""}, "child_key_invalid"),
     ],
 )
-async def test_a_child_that_may_not_be_fails_its_parent_by_name(bench: Bench, child: Any, refused: str) -> None:
+async def test_a_child_that_is_not_allowed_fails_its_parent_by_name(bench: Bench, child: Any, refused: str) -> None:
     row = await bench.run(await bench.submit(fan_out=[{"kind": "noop", "input": {}, "key": "b"}, child]))
     assert (row["state"], code(row), row["rounds"]) == ("failed", refused, 0)
     assert len(await bench.jobs.fetch("SELECT id FROM job")) == 1

@@ -41,7 +41,7 @@ async def test_a_waiting_parent_is_out_of_reach_of_its_old_worker(jobs: Jobs) ->
     assert await jobs.finish(root, epoch + 1, S.SUCCEEDED) is None
 
 
-async def test_the_parent_goes_on_when_the_last_child_has_ended(jobs: Jobs) -> None:
+async def test_the_parent_continues_when_the_last_child_has_ended(jobs: Jobs) -> None:
     root, [first, second] = await jobs.parent(2)
     await jobs.end(first)
     assert await jobs.resume(root) == 0

@@ -1,4 +1,4 @@
-"""Readers of a text lose and double nothing over a gateway that is gone; who asked for it stops the job by leaving."""
+"""When a gateway goes away, readers of a text miss and repeat nothing; a reader may stop the job by leaving."""
 
 import asyncio
 import contextlib
@@ -32,20 +32,20 @@ PIECES = [f"{number} " for number in range(300)]
 
 
 class Gateway:
-    """A gateway that listens on a port of its own."""
+    """A gateway that listens on its own port."""
 
     def __init__(self, server: uvicorn.Server) -> None:
         self._server = server
         self.port = server.servers[0].sockets[0].getsockname()[1]
 
     def vanish(self) -> None:
-        """Cut all connections without a word, as a killed process does."""
+        """Cut all connections without notice, as when a process is killed."""
         for connection in list(self._server.server_state.connections):
             connection.transport.abort()
         self.stop()
 
     def stop(self) -> None:
-        """As on SIGTERM."""
+        """Stop as on SIGTERM."""
         self._server.should_exit = True
 
 
@@ -74,7 +74,7 @@ async def gateway(postgres: PostgresSettings, folder: Path) -> AsyncIterator[Gat
 
 
 class Balanced(httpx.AsyncHTTPTransport):
-    """Sends each request to the gateway that is `live` now."""
+    """Sends each request to the gateway that is currently `live`."""
 
     live: Gateway
 
@@ -120,7 +120,7 @@ async def test_a_text_is_read_on_from_another_gateway(jobs: Jobs, database: Data
         assert stream.job is not None
         assert stream.job.state is JobState.SUCCEEDED
 
-        # And after the job: from its beginning, or from an event on.
+        # And after the job has ended: from the beginning, or from a given event.
         again = client.stream(shown("job", row.id))
         assert "".join([piece async for piece in again]) == "".join(PIECES)
         events = [event async for event in client.events(shown("job", row.id))]

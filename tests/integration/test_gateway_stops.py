@@ -1,4 +1,4 @@
-"""A gateway that has stopped holds nothing: other gateways may follow in the same process."""
+"""A gateway that has stopped holds nothing, so other gateways may follow in the same process."""
 
 import socket
 import threading
@@ -23,7 +23,7 @@ def uploading() -> set[str]:
 
 async def test_the_threads_of_object_storage_end(postgres: PostgresSettings) -> None:
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # and does not listen
+        closed.bind(("127.0.0.1", 0))  # without listening
         url = f"s3+http://127.0.0.1:{closed.getsockname()[1]}/bucket"
         app = create_app(
             gateway=GatewaySettings.model_validate({"WELIP_AUTH": "off", "agents": False}),

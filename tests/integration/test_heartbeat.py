@@ -76,7 +76,7 @@ async def test_it_tells_of_cancelled_and_of_lost_jobs(jobs: Jobs, holder: Holder
     assert holder.aborted == {cancelled[0]: Abort.CANCELLED, lost[0]: Abort.LEASE_LOST}
 
 
-async def test_it_outlives_an_error_that_nobody_foresaw(jobs: Jobs, holder: Holder, beating: Heartbeat) -> None:
+async def test_it_survives_an_unexpected_error(jobs: Jobs, holder: Holder, beating: Heartbeat) -> None:
     job_id, epoch = await jobs.running(lease_s=LEASE_S)
     held = holder.hold(job_id, epoch)
     with capture_logs() as logs:

@@ -130,7 +130,9 @@ async def wanted(conductor: Conductor) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-async def test_whatever_is_killed_or_lost_nothing_is_missing_twice_or_left_over(database: Database, seed: int) -> None:
+async def test_nothing_is_missing_doubled_or_left_over_whatever_is_killed_or_lost(
+    database: Database, seed: int
+) -> None:
     rng = random.Random(seed)
     conductor = Conductor(database)
     await conductor.run(documents=[{"id": name, "text": f"{name} 글이다."} for name in "abcd"], **CHUNKS)

@@ -146,7 +146,7 @@ async def test_uploads_end_where_the_room_ends(jobs: Jobs, postgres: PostgresSet
 
 
 @pytest.mark.parametrize("gateways", [1, 2])
-async def test_uploads_at_once_do_not_find_the_same_room(
+async def test_concurrent_uploads_do_not_take_the_same_room(
     jobs: Jobs, postgres: PostgresSettings, tmp_path: Path, gateways: int
 ) -> None:
     at_once = 12

@@ -216,7 +216,7 @@ async def test_files_are_listed_both_ways_and_by_what_they_are_for(jobs: Jobs) -
         assert await listed(after=made[2], limit=1) == [1]
 
 
-async def test_a_file_that_has_expired_is_there_for_nobody(jobs: Jobs, tmp_path: Path) -> None:
+async def test_an_expired_file_is_visible_to_nobody(jobs: Jobs, tmp_path: Path) -> None:
     gone, there = uuids.uuid7(), uuids.uuid7()
     async with jobs.database.connection() as connection:
         await record_file(connection, _file(gone, lives_s=-1.0))

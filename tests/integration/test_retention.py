@@ -259,7 +259,7 @@ async def test_an_upload_that_broke_off_is_deleted_a_day_later_and_its_row_never
     assert [row["blob"] for row in await past.jobs.fetch("SELECT blob FROM file")] == [slow]
 
 
-async def test_files_go_when_their_owner_said_whoever_names_them(past: Past, retention: Retention) -> None:
+async def test_files_expire_when_their_owner_said_even_if_jobs_name_them(past: Past, retention: Retention) -> None:
     expired, named, living = [await past.upload(1) for _ in range(3)]
     await past.jobs.submit(input=json.dumps({"documents": [{"id": "d", "file": f"file_{named.hex}"}]}))
     await past.jobs.fetch("UPDATE file SET expires_at = now() WHERE id = ANY($1)", [expired, named])
@@ -269,7 +269,7 @@ async def test_files_go_when_their_owner_said_whoever_names_them(past: Past, ret
     assert await past.left("file") == {living}
 
 
-async def test_two_that_remove_at_once_do_not_disturb_each_other(
+async def test_two_processes_that_remove_at_once_do_not_disturb_each_other(
     past: Past, database: Database, blobs: FolderBlobs
 ) -> None:
     for _ in range(20):

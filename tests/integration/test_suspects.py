@@ -73,7 +73,7 @@ def life(jobs: Jobs) -> Deaths:
     return Deaths(jobs)
 
 
-async def test_deaths_cost_no_attempts_however_many_there_are(life: Deaths) -> None:
+async def test_deaths_cost_no_attempts_however_many(life: Deaths) -> None:
     ids = await life.jobs.submit(2, max_attempts=2)
     for number in range(1, 6):
         await life.claim(*ids)
@@ -82,7 +82,7 @@ async def test_deaths_cost_no_attempts_however_many_there_are(life: Deaths) -> N
         await life.jobs.fetch("UPDATE job SET state = 'queued'")
 
 
-async def test_after_a_first_death_all_go_on_at_once(life: Deaths) -> None:
+async def test_after_a_first_death_all_jobs_continue_at_once(life: Deaths) -> None:
     ids = await life.jobs.submit(20)
     await life.claim(*ids)
     await life.die()

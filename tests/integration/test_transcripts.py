@@ -63,14 +63,14 @@ class Generating:
         return asyncio.create_task(Try(self.executor, row, time.monotonic() + 60).run(lambda: None))
 
     async def told(self, job_id: UUID) -> list[tuple[str, Any]]:
-        """The job's events but for `running`."""
+        """The job's events except `running`."""
         rows = await self.jobs.fetch("SELECT type, data FROM job_event WHERE job_id = $1 ORDER BY id", job_id)
         found = [(row["type"], json.loads(row["data"])) for row in rows]
         return [(type, data) for type, data in found if data.get("state") != "running"]
 
 
 class Endless:
-    """An engine that writes on until its client is gone; `whole`: it thinks instead, before a single answer."""
+    """An engine that writes until its client is gone; with `whole`, it thinks that long before a whole answer."""
 
     def __init__(self, *, whole: bool = False) -> None:
         self._whole = whole
@@ -108,7 +108,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 def text_of(events: Sequence[tuple[str, Any]]) -> str:
-    """The text as a reader has it at the end; the pieces of each text are numbered without a gap."""
+    """The text as a reader has it in the end; checks that the pieces of each text are numbered without gaps."""
     text = ""
     number = 0
     for type, data in events:
@@ -147,7 +147,7 @@ async def test_nothing_is_streamed_unasked(generating: Generating) -> None:
     "pieces",
     [
         ("<think>속으로 ", "생각한다</think>", "1,947미터"),
-        ("속으로 생각한다 ", "끝 </think>", "1,947미터"),  # thoughts that nothing announced: told again without them
+        ("속으로 생각한다 ", "끝 </think>", "1,947미터"),  # unannounced thoughts: the text is told again without them
     ],
 )
 async def test_a_reader_ends_with_the_text_that_holds_without_thoughts(
@@ -160,7 +160,7 @@ async def test_a_reader_ends_with_the_text_that_holds_without_thoughts(
 
 
 async def test_the_next_try_begins_a_new_text(generating: Generating) -> None:
-    generating.engine.reply = EngineServer.sends({"choices": [{"delta": {"content": "높이는 "}}]})  # and breaks off
+    generating.engine.reply = EngineServer.sends({"choices": [{"delta": {"content": "높이는 "}}]})  # then breaks off
     job_id = await generating.submit()
     await (await generating.begin(job_id))
     assert (await generating.jobs.row(job_id))["state"] == "retry_wait"

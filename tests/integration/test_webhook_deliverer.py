@@ -389,7 +389,7 @@ async def test_what_a_deliverer_took_and_never_recorded_is_sent_again(outgoing: 
     assert (await outgoing.row(id))["attempts"] == 2
 
 
-async def test_killed_between_the_request_and_its_record_it_is_sent_again_with_the_same_id(
+async def test_a_kill_between_the_request_and_its_record_resends_under_the_same_id(
     outgoing: Outgoing, postgres: PostgresSettings
 ) -> None:
     """With a process of the pool `webhook`, which gets neither Kafka nor storage."""
@@ -496,7 +496,9 @@ async def test_a_stop_lets_attempts_under_way_end_and_be_recorded(outgoing: Outg
     assert row["state"] == "delivered"
 
 
-async def test_while_postgres_refuses_the_deliverer_tries_on(outgoing: Outgoing, postgres: PostgresSettings) -> None:
+async def test_the_deliverer_keeps_trying_while_postgres_refuses(
+    outgoing: Outgoing, postgres: PostgresSettings
+) -> None:
     """Its connections are cut again and again; in the end what it sent is recorded, and nothing is lost."""
     mine = Outgoing(Database(postgres, application="cut"))
     await mine.database.open()

@@ -307,7 +307,7 @@ async def test_tls_asks_for_the_name_and_verifies_it(authority: trustme.CA) -> N
     assert len(receiver.requests) == 1
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
+async def test_an_untrusted_certificate_is_refused() -> None:
     context, _ = serving(trustme.CA(), "r.example")
     sender = Sender(LOOPBACK, resolve=Names(["127.0.0.1"]))
     async with Receiver(ok, tls=context) as receiver:

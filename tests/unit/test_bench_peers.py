@@ -58,7 +58,7 @@ def test_half_a_line_is_read_when_its_other_half_has_come(kept):
     assert kept.done == {"job": 11.5}
 
 
-def test_waiting_says_how_many_jobs_are_undone(kept):
+def test_waiting_says_how_many_jobs_are_unfinished(kept):
     notes.started("a")
     notes.done("a")
     notes.started("b")
@@ -123,7 +123,7 @@ def test_a_killed_worker_leaves_no_process_behind():
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
-def test_recovery_counts_what_is_undone_and_what_ended_twice(kept, tmp_path):
+def test_recovery_counts_unfinished_jobs_and_those_that_ended_twice(kept, tmp_path):
     peer = Peer(SYSTEMS[0], Path(sys.executable), PostgresStore("postgresql:///", "peer"), tmp_path)
     (kept.folder / "1.notes").write_text("s 1.0 a\nd 2.0 a\nd 3.0 a\ns 1.5 b\n")
     patient = Patient(peer, [], kept, [], {"a": time.time(), "b": time.time()}, killed=True)

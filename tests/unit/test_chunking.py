@@ -96,7 +96,7 @@ def test_a_section_begins_a_chunk_and_nothing_reaches_back_over_it() -> None:
     assert cut([20, 10, 5, 20, 20], (2, 1), overlap_sentences=3) == [[0, 1], [2, 3, 4]]
 
 
-def test_a_little_is_not_left_alone_before_a_section() -> None:
+def test_a_short_rest_is_not_left_alone_before_a_section() -> None:
     assert cut([15, 5, 20], (1, 2)) == [[0, 1, 2]]
 
 

@@ -39,7 +39,7 @@ def test_every_form_is_a_citation(written: str, read: str, order: list[int]) -> 
         ("높다 【12】.", "높다.", 1),
     ],
 )
-def test_numbers_of_no_passage_are_dropped_and_counted(written: str, read: str, dropped: int) -> None:
+def test_citations_of_unknown_passages_are_dropped_and_counted(written: str, read: str, dropped: int) -> None:
     found = cited(written, 4)
     assert (found.text, found.dropped) == (read, dropped)
 

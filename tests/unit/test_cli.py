@@ -555,7 +555,7 @@ def test_an_answer_is_printed_while_it_is_written_with_the_numbers_it_was_writte
     assert "give one of them" in welip("ask", "수도는?", "--stream", "--json", code=2).stderr
 
 
-def test_an_answer_that_begins_again_is_said_to(peer: Peer) -> None:
+def test_an_answer_that_begins_again_is_reported(peer: Peer) -> None:
     peer.answers["GET", f"/v1/jobs/{job_id(0)}/events"] = told(
         BEGINS, token("부산"), BEGINS, token("서울"), token("입니다"), SUCCEEDED
     )

@@ -236,7 +236,7 @@ async def test_an_unreachable_server_is_tried_again_then_reported_with_a_remedy(
     assert "welip up" in str(caught.value.remedy)
 
 
-async def test_an_answer_of_somebody_else_is_named_as_such(call: Caller, script: Script) -> None:
+async def test_an_answer_from_another_server_is_reported_as_such(call: Caller, script: Script) -> None:
     script.answers = [lambda _: httpx.Response(200, html="<h1>Welcome to nginx!</h1>")]
     with pytest.raises(UnexpectedAnswer, match="nginx"):
         await call("job", ID)

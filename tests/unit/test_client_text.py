@@ -56,7 +56,7 @@ def test_the_same_text_again_is_given_from_where_it_goes_on(again: Sequence[str]
 
 
 @pytest.mark.parametrize("again", [["한국의", " 산"], ["한", "국의 산"], ["한"]])
-def test_another_text_is_said_to_begin_again(again: Sequence[str]) -> None:
+def test_another_text_is_reported_to_begin_again(again: Sequence[str]) -> None:
     told: list[str] = []
     given, text = read(BEGIN, "한라", BEGIN, *again, END, on_restart=lambda: told.append("again"))
     assert told == ["again"]

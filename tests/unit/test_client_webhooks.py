@@ -226,7 +226,7 @@ def test_a_new_secret_alone_is_on_stdout(peer: Peer) -> None:
         assert json.loads(welip(*args, "--json").stdout) == SECRET
 
 
-def test_endpoints_are_told_with_how_they_stand(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endpoints_are_printed_with_their_state(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     long_ago = (datetime.now(UTC) - timedelta(days=3, minutes=1)).isoformat()
     for fields, says in (
         ({}, "enabled"),

@@ -66,7 +66,7 @@ def test_korean_may_come_late() -> None:
         " id , text \n1,한라산\n",
     ],
 )
-def test_what_stands_above_the_header_is_no_row(data: str) -> None:
+def test_lines_above_the_header_are_not_rows(data: str) -> None:
     documents, errors = read(data.encode(), id="id")
     assert ([(one.id, one.text) for one in documents], errors) == ([("1", "한라산")], [])
 
@@ -79,7 +79,7 @@ def test_columns_are_known_in_either_unicode_form() -> None:
     assert document.metadata == {"부서": "총무팀"}
 
 
-def test_a_header_that_cannot_be_meant_is_said() -> None:
+def test_an_implausible_header_is_refused() -> None:
     assert refusal("id,text,text\nr1,본문,비고\n".encode(), id="id") == "column_repeated"
     assert refusal("제목뿐\n가\n나\n".encode()) == "column_missing"
     assert refusal(b"id,name\n1,2\n", id="id") == "column_missing"

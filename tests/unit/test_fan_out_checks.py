@@ -68,7 +68,7 @@ def test_a_child_of_its_own_kind_has_the_limits_of_its_parent_and_another_its_ow
         (Child("noop", {}, key="ok"), "child_key_repeated"),
     ],
 )
-def test_a_child_that_may_not_be_is_refused_by_name(step: Step, child: Child, code: str) -> None:
+def test_a_child_that_is_not_allowed_is_refused_by_name(step: Step, child: Child, code: str) -> None:
     with pytest.raises(FanOutRefused) as caught:
         wait(ROW, step, FanOut([OK, child], "run"))
     assert (caught.value.reason, caught.value.retryable) == (code, False)

@@ -91,7 +91,7 @@ def test_two_tries_at_the_same_time_are_seen_unless_one_was_frozen(site: Site, j
     assert twice(row(job, epoch=2), AGAIN, tries, site) is None
 
 
-def test_a_try_that_nobody_saw_end_runs_still(site: Site, job: UUID) -> None:
+def test_a_try_whose_end_nobody_saw_counts_as_running(site: Site, job: UUID) -> None:
     tries = [tried(job, 1, 0, None, pid=1), tried(job, 2, 5, 7, pid=2)]
     assert "at the same time" in str(twice(row(job, epoch=2), AGAIN, tries, site))
 

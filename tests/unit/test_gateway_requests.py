@@ -190,7 +190,7 @@ def test_every_error_has_a_status_that_is_documented() -> None:
     assert set("".join(kind.code for kind in found)) <= set(string.ascii_lowercase + "_")
 
 
-def test_what_a_search_fails_with_for_its_caller_s_sake_names_a_field_of_the_request() -> None:
+def test_a_search_that_fails_because_of_its_caller_names_the_field() -> None:
     stages = [*(ROOT / "consumers/stages/inference").glob("*.py"), ROOT / "consumers/stages/models.py"]
     raised = {code for path in stages for code in re.findall(r'\bcode="(\w+)"', path.read_text(encoding="utf-8"))}
     assert raised - {"model_unknown"} == set(AT_FAULT), "a search generates nothing"
@@ -204,6 +204,6 @@ def test_what_a_search_fails_with_for_its_caller_s_sake_names_a_field_of_the_req
     ("code", "retryable", "status"),
     [("expired", False, 503), ("timeout", True, 503), ("engine_overloaded", True, 503), ("engine_refused", False, 500)],
 )
-def test_what_else_a_search_fails_with_is_the_server_s(code: str, retryable: bool, status: int) -> None:
+def test_any_other_failure_of_a_search_is_the_server_s(code: str, retryable: bool, status: int) -> None:
     error = as_error({"code": code, "message": "why", "retryable": retryable})
     assert (status_of(error), error.reason, error.field) == (status, code, None)

@@ -131,7 +131,7 @@ async def test_fields_are_limited_before_and_after_the_file(late: bool) -> None:
         ("text/평문".encode(), "application/octet-stream"),
     ],
 )
-async def test_a_media_type_that_is_none_is_not_kept(given: bytes, kept: str) -> None:
+async def test_an_invalid_media_type_is_not_kept(given: bytes, kept: str) -> None:
     body = form(b"x").replace(b"text/plain", given).replace(b".txt", b".xyz")
     assert (await received(body))[1] == kept
 

@@ -20,7 +20,7 @@ def test_it_is_nfc_with_no_run_of_marks_too_long(text: str) -> None:
 
 
 @given(st.text(max_size=30))
-def test_what_no_script_passes_is_all_that_changes(text: str) -> None:
+def test_text_with_few_marks_becomes_plain_nfc(text: str) -> None:
     assert nfc(text) == normalize("NFC", text)
 
 

@@ -65,7 +65,7 @@ def test_a_question_without_a_relevant_document_is_refused():
         Places.of([["a"], ["a"]], [{"a"}, set()])
 
 
-def test_documents_stand_where_their_best_chunk_stands():
+def test_documents_rank_where_their_best_chunk_ranks():
     assert documents(["b", "a", "b", "c", "a"]) == ["b", "a", "c"]
 
 

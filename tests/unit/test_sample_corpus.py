@@ -48,7 +48,7 @@ def test_questions_are_many_and_differ() -> None:
 
 
 @pytest.mark.parametrize("question", ANSWERABLE, ids=lambda question: question["id"])
-def test_the_known_answer_stands_in_its_document(question: dict[str, Any]) -> None:
+def test_the_known_answer_is_in_its_document(question: dict[str, Any]) -> None:
     assert question["answer"] in BY_ID[question["document_id"]]["text"]
     assert question["answer"] not in question["question"]
 

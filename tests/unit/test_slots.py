@@ -87,7 +87,7 @@ async def test_lanes_that_share_slots_never_hold_more_and_interactive_goes_first
         lane.task.cancel()
 
 
-async def test_a_consumer_that_ends_while_it_looks_holds_nobody_up() -> None:
+async def test_a_consumer_that_ends_while_it_polls_holds_nobody_up() -> None:
     slots, taken = Slots(1), list[str]()
     slots.take(1)
     interactive = asyncio.create_task(slots.wait())

@@ -97,7 +97,7 @@ async def seen(world: World) -> dict[str, str]:
     return found
 
 
-async def test_documents_are_added_and_nothing_is_left_lying() -> None:
+async def test_documents_are_added_and_no_garbage_is_left() -> None:
     world = World()
     result = await index(world, documents=documents(a="하나. 둘.", b="셋."))
     assert result["documents"] == {
@@ -521,7 +521,7 @@ class TestCorpus:
             await self.texts(data, format=format)
         assert caught.value.reason == "column_missing"
 
-    async def test_a_corpus_that_is_not_there_or_not_readable(self) -> None:
+    async def test_a_missing_or_unreadable_corpus_is_refused(self) -> None:
         with pytest.raises(NotFound) as caught:
             await index(World(), corpus={"file": UNKNOWN_FILE, "format": "csv"})
         assert caught.value.reason == "file_not_found"

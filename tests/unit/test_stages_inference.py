@@ -358,7 +358,7 @@ class TestReranking:
         assert first.scores["sparse"] == 7.0
         assert set(result.timings_ms) == {"queue", "retrieve", "rerank", "total"}
 
-    async def test_it_brings_up_what_retrieval_had_below(self) -> None:
+    async def test_it_raises_what_retrieval_ranked_lower(self) -> None:
         here = Deployment(shelf(chunk("d1", "짧다", 0.9), chunk("d2", "이것은 더 긴 글이다", 0.1)), reranker=Longest())
         result = await here.ask(top_k=1)
         assert (result.answer, here.stages) == ("이것은 더 긴 글이다 [1]", ["retrieve", "rerank", "generate"])
@@ -384,7 +384,7 @@ class TestReranking:
             assert here.reranker is not None
             assert len(here.reranker.read) == read
 
-    async def test_asked_for_where_there_is_none_it_is_refused(self) -> None:
+    async def test_it_is_refused_where_there_is_none(self) -> None:
         with pytest.raises(InvalidInput, match="WELIP_RERANKER") as caught:
             await Deployment(shelf(SEOUL)).ask(rerank=True)
         assert (caught.value.reason, caught.value.field) == ("reranker_missing", "input.rerank")

@@ -43,7 +43,7 @@ UNANNOUNCED = {
 
 @pytest.mark.parametrize("form", [*ANNOUNCED, *UNANNOUNCED])
 @pytest.mark.parametrize("size", [1, 2, 5, 1000])
-def test_only_the_answer_is_said_in_whatever_pieces_it_comes(form: str, size: int) -> None:
+def test_only_the_answer_is_streamed_in_whatever_pieces_it_comes(form: str, size: int) -> None:
     text = {**ANNOUNCED, **UNANNOUNCED}[form]
     found = Spoken()
     shown = [found.feed(text[at : at + size]) for at in range(0, len(text), size)] + [found.end()]
@@ -72,7 +72,7 @@ def test_thoughts_alone_are_no_answer(text: str) -> None:
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_what_only_looks_like_thoughts_is_said(text: str, size: int) -> None:
+def test_what_only_looks_like_thoughts_stays_in_the_answer(text: str, size: int) -> None:
     found = Spoken()
     shown = [found.feed(text[at : at + size]) for at in range(0, len(text), size)] + [found.end()]
     assert "".join(shown) == found.text == text

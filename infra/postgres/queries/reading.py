@@ -1,4 +1,4 @@
-"""Owners look: jobs, lists, counts of children, events."""
+"""Owners read their jobs: single jobs, lists, counts of children, events."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -19,18 +19,18 @@ COLUMNS: Final = ", ".join(
         *("cancel_requested", "created_at", "started_at", "finished_at", "expires_at"),
     ]
 )
-"""Reads jobs: what they were made with, and their results."""
+"""The columns with which jobs are read: what they were made with, and their results."""
 
 # One job of a tenant.
 JOB: Final = f"SELECT {COLUMNS} FROM job WHERE id = $1 AND tenant = $2"
 
-# How the children of parents stand, from the index alone.
+# How many children of these parents are in each state, from the index alone.
 CHILDREN: Final = """
 SELECT parent, state, count(*) AS jobs FROM job WHERE parent = ANY($1::uuid[]) GROUP BY parent, state
 """
 
-# The children of one fan-out of a parent in the order they were made, a page at a time, for the stage that sums them
-# up; of the last fan-out where $2 is null. Children that had no keys yet are called by their ids.
+# The children of one fan-out of a parent in the order of their creation, a page at a time, for the stage that sums them
+# up; those of the last fan-out if $2 is null. Children from before there were keys have their ids as keys.
 CHILD_RESULTS: Final = """
 SELECT id, coalesce(key, id::text) AS key, kind, round, state, input, result, error FROM job
 WHERE parent = $1 AND round = coalesce($2, (SELECT greatest(p.rounds, 1) FROM job p WHERE p.id = $1))
@@ -43,8 +43,8 @@ ENDED: Final = """
 SELECT id FROM job WHERE id = ANY($1::uuid[]) AND state IN ('succeeded', 'failed', 'cancelled')
 """
 
-# The events after a place in each of these jobs, a page for each, and whether the job had ended by then. One snapshot:
-# the event that ended a job is among those read. A job that was removed has ended. What has no new event is one row.
+# The events after a place in each of these jobs, a page per job, and whether the job has ended. All in one snapshot, so
+# that the event that ended a job is among those read. A removed job counts as ended. A job without new events is a row.
 FOLLOWED: Final = """
 SELECT at.n, coalesce(job.state IN ('succeeded', 'failed', 'cancelled'), true) AS ended, e.id, e.type, e.at, e.data
 FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS at(job_id, after, n)
@@ -74,7 +74,7 @@ async def job(connection: "Connection", job_id: UUID, tenant: str) -> asyncpg.Re
 
 
 async def children(connection: "Connection", parents: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
-    """Counts by state of each parent's children; a job without children is missing."""
+    """Each parent's children, counted by state; a parent without children is missing."""
     counts: dict[UUID, dict[str, int]] = {}
     for row in await connection.fetch(CHILDREN, list(parents)):
         counts.setdefault(row["parent"], {})[row["state"]] = row["jobs"]
@@ -84,19 +84,19 @@ async def children(connection: "Connection", parents: Sequence[UUID]) -> dict[UU
 async def child_results(
     connection: "Connection", parent: UUID, round: int | None, after: UUID | None, limit: int
 ) -> list[asyncpg.Record]:
-    """A page of the children of a fan-out, of the last one by default; `input`, `result`, `error` are JSON texts."""
+    """A page of a fan-out's children, by default of the last one; `input`, `result`, `error` are JSON texts."""
     return await connection.fetch(CHILD_RESULTS, parent, round, after, limit)
 
 
 async def ended(connection: "Connection", ids: Sequence[UUID]) -> set[UUID]:
-    """Those of the jobs that are in a terminal state."""
+    """Those of the jobs that are in a final state."""
     return {row["id"] for row in await connection.fetch(ENDED, list(ids))}
 
 
 async def followed(
     connection: "Connection", places: Sequence[tuple[UUID, int]], limit: int
 ) -> list[tuple[list[asyncpg.Record], bool]]:
-    """For each `(job, after)` the events with ids above `after`, at most `limit`, and whether none can follow them."""
+    """For each `(job, after)` the events with ids above `after`, at most `limit`, and whether no more can follow."""
     found: list[tuple[list[asyncpg.Record], bool]] = [([], False) for _ in places]
     for row in await connection.fetch(FOLLOWED, [job for job, _ in places], [after for _, after in places], limit):
         events, _ = found[row["n"] - 1]
@@ -107,7 +107,7 @@ async def followed(
 
 
 async def queues(connection: "Connection") -> list[asyncpg.Record]:
-    """`jobs` queued and `age_s` of the oldest, for each kind, stage and lane that has any."""
+    """`jobs` queued and `age_s` of the oldest one, for each kind, stage and lane that has any."""
     return await connection.fetch(QUEUES)
 
 

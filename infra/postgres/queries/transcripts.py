@@ -1,4 +1,4 @@
-"""Stages write texts that owners read along: all that a worker's stages wrote, in one statement."""
+"""Stages write texts that their owners read at the same time: one statement for all of a worker's stages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from uuid import UUID
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-# Pieces of text become events of their jobs, fenced like every write of a worker. The job's row is locked before an id
-# is drawn, as every statement does that writes events: so a job's events become visible in the order of their ids, and
-# a reader that goes on after the highest id it saw misses none. Rows are locked in id order, as completions do.
+# Pieces of text become events of their jobs, fenced like every write of a worker. Like every statement that writes
+# events, it locks the job's row before it draws an id. So a job's events become visible in the order of their ids, and
+# a reader that continues after the highest id it saw misses none. Rows are locked in id order, as completions do.
 TELL: Final = """
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::json[]) WITH ORDINALITY AS g(id, epoch, type, data, n)
@@ -30,7 +30,7 @@ SELECT id, epoch, cancel_requested FROM held
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An event of a text that a try writes. `data` is a JSON text."""
+    """An event of a text that a try is writing. `data` is a JSON text."""
 
     id: UUID
     epoch: int
@@ -39,9 +39,9 @@ class Written:
 
 
 async def tell(connection: "Connection", written: Sequence[Written], *, worker: str) -> dict[tuple[UUID, int], bool]:
-    """Record events, in order; the `(id, epoch)` that the worker still holds, each with whether it is to be cancelled.
+    """Record events, in order. Returns the `(id, epoch)` that the worker still holds, with whether to cancel each.
 
-    The events of others are dropped.
+    Events of jobs that it no longer holds are dropped.
     """
     rows = await connection.fetch(
         TELL,
