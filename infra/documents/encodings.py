@@ -97,7 +97,7 @@ def _is_korean(text: str) -> bool:
     common = sum(c in COMMON_SYLLABLES for c in syllables)
     if len(syllables) * 2 >= len(letters):
         return common * 4 >= len(syllables)
-    # Korean text has Hanja only between Hangul.
+    # Mixed script: mostly Hanja, with Hangul in between.
     return len(syllables) * 8 >= len(letters) and common * 2 >= len(syllables)
 
 

@@ -17,7 +17,7 @@ from schemas.retrieval import ParsedDocument
 
 MAX_BOOKMARKS: Final = 5_000
 _HEADING_SIZE: Final = 1.15
-"""How much larger than the body's font a line must be to count as a heading, as a ratio."""
+"""A line whose font is at least this many times as large as the body's may be a heading."""
 
 _MAX_HEADING_CHARS: Final = 80
 _MAX_SHARE: Final = 0.25

@@ -19,7 +19,7 @@ _CELL_GAP: Final = 1.5
 """In font sizes: a wider gap separates table cells. Even a wide space between words stays below one."""
 
 _MAX_PITCH: Final = 2.4
-"""The distance of two lines of one paragraph, in font sizes; Korean offices set lines at 160 to 200 %."""
+"""The largest distance between two lines of one paragraph, in font sizes; Korean offices set lines at 160 to 200 %."""
 
 _ITEM: Final = re.compile(
     r"[-–•·∙○●◦□■▪◇◆※*▶①-⑳㉠-㉻]|[ㅇo] |[<\[【]|\(?(\d{1,3}|[가-하a-zA-Z])[.)] |\d{1,2}([.-]\d{1,2})+\.? "
