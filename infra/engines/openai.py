@@ -19,7 +19,8 @@ _LESSONS: Final = 5
 class OpenAITextModel:
     """Chat completions over HTTP. `base_url`: see `address`; `timeout`: seconds for each silence of the engine.
 
-    What the engine says it does not take is left out from then on, as `dialect` learns it.
+    What the engine says it does not take is left out from then on, as `dialect` learns it. When the last reply began
+    with thoughts that nothing announced, the next stream shows nothing before such thoughts end.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class OpenAITextModel:
     ) -> None:
         self._model = model
         self._dialect = dialect or Dialect(model)
+        self._thinks_first = False
         self._endpoint = Endpoint(address(base_url, "chat/completions"), api_key, timeout, headers=headers)
 
     @property
@@ -54,7 +56,7 @@ class OpenAITextModel:
     async def stream(self, messages: Sequence[Message], options: TextOptions) -> AsyncGenerator[TextDelta | Completion]:
         """The text while it is written, then the completion. Closing it closes the connection: the engine stops."""
         async with self._asked(messages, options, stream=True) as response:
-            reply = Reply()
+            reply = Reply(thinks_first=self._thinks_first)
             async with contextlib.aclosing(_pieces(response)) as pieces:
                 async for piece in pieces:
                     if text := reply.add(piece):
@@ -84,6 +86,7 @@ class OpenAITextModel:
                 return
 
     def _completion(self, reply: Reply) -> Completion:
+        self._thinks_first = reply.thought_first
         return Completion(reply.text, reply.finish_reason, self._model, reply.usage, reply.refusal, reply.tool_calls)
 
 

@@ -30,9 +30,14 @@ _TEXT: Final = ("text", "output_text")
 
 
 class Reply:
-    """Collects a reply, whole or piece by piece. `text` holds no thoughts."""
+    """Collects a reply, whole or piece by piece. `text` holds no thoughts.
 
-    def __init__(self) -> None:
+    `thinks_first`: it may begin with thoughts that nothing announces, so nothing is shown before these have ended, or
+    the reply has.
+    """
+
+    def __init__(self, *, thinks_first: bool = False) -> None:
+        self._holds_back = thinks_first
         self.finish_reason: FinishReason | None = None
         self.usage = Usage()
         self._refusal: list[str] = []
@@ -43,6 +48,11 @@ class Reply:
     def text(self) -> str:
         """The text so far."""
         return self._spoken.text
+
+    @property
+    def thought_first(self) -> bool:
+        """Whether it began with thoughts that nothing announced."""
+        return self._spoken.unannounced
 
     @property
     def refusal(self) -> str | None:
@@ -78,11 +88,14 @@ class Reply:
             self._called(called)
         if isinstance(refusal := message.get("refusal"), str):
             self._refusal.append(refusal)
-        return self._spoken.feed(self._content(message.get("content")))
+        shown = self._spoken.feed(self._content(message.get("content")))
+        self._holds_back = self._holds_back and not self._spoken.unannounced
+        return "" if self._holds_back else shown
 
     def end(self) -> str:
         """The rest that may be shown, once nothing more comes."""
-        return self._spoken.end()
+        shown = self._spoken.end()
+        return self._spoken.text if self._holds_back else shown
 
     def _called(self, pieces: list[Any]) -> None:
         """Calls, or pieces of them: a piece names its call by `index`; whole ones stand in order."""

@@ -48,6 +48,8 @@ class Spoken:
         self._said: list[str] = []
         self._thinking = False
         self._blank = ""
+        self.unannounced = False
+        """Whether the text began with thoughts that nothing announced."""
 
     @property
     def text(self) -> str:
@@ -79,6 +81,7 @@ class Spoken:
                 self._thinking = True
             elif mark["close"]:
                 if not self._thinking:
+                    self.unannounced = True
                     new.clear()
                     self._said.clear()
                     self._blank = ""

@@ -191,6 +191,17 @@ class TestStreams:
         _, end = await stream(chat)
         assert end.text == ANSWER
 
+    async def test_thoughts_that_nothing_announces_are_shown_once_and_never_again(self, chat: EngineServer) -> None:
+        async def shown(model: TextModel, *pieces: str) -> list[str]:
+            chat.reply = chat.streams(*pieces)
+            return [piece.text async for piece in model.stream(TALK, OPTIONS) if isinstance(piece, TextDelta)]
+
+        async with opened(chat) as model:
+            await shown(model, "자료 [2]를 보자.", "</think>", ANSWER)
+            assert await shown(model, "다시 보자. ", "</think>", ANSWER[:4], ANSWER[4:]) == [ANSWER[:4], ANSWER[4:]]
+            assert await shown(model, ANSWER[:4], ANSWER[4:]) == [ANSWER], "without thoughts it is shown at its end"
+            assert await shown(model, ANSWER[:4], ANSWER[4:]) == [ANSWER[:4], ANSWER[4:]]
+
     async def test_whoever_closes_a_stream_stops_the_engine(self, chat: EngineServer) -> None:
         gone = asyncio.Event()
 
