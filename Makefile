@@ -7,7 +7,7 @@ DATA ?= .welip
 KOBEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check audit format docs fuzz faults bench-jobs bench-peers bench-questions bench-retrieval kafka minio clean
+.PHONY: help demo up test check audit format docs fuzz faults bench-jobs bench-peers bench-questions bench-retrieval bench-streams kafka minio clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ bench-peers: $(VENV)/.dev ## WeLIP beside Celery, Dramatiq, Taskiq, arq, RQ, Pro
 bench-questions: $(VENV)/.dev ## index a corpus and ask questions on both brokers: KOBEST=folder with train.tsv and dev.tsv
 	@test -n "$(KOBEST)" || { echo "give the folder: make bench-questions KOBEST=path/to/kobest-boolq"; exit 2; }
 	@$(BIN)/python -m benchmarks.questions --corpus $(KOBEST)/train.tsv --questions $(KOBEST)/dev.tsv
+
+bench-streams: $(VENV)/.dev ## how late readers see 64 answers that are being written, and what a killed gateway costs them; last line JSON
+	@$(BIN)/python -m benchmarks.streams
 
 bench-retrieval: $(VENV)/.dev ## how well and how fast documents are found: DATA=folder [ARMS=...] [PARTS=...] [MODEL=...]; last line JSON
 	@test "$(origin DATA)" != file || { echo "give the folder: make bench-retrieval DATA=path/to/kobest-boolq"; exit 2; }

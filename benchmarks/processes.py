@@ -54,7 +54,7 @@ class Bench:
     def gateway(self, module: str = "gateway", **env: str) -> Iterator[subprocess.Popen[bytes]]:
         """Run a gateway, or what stands in for it; yields once it answers."""
         with self.process(module, **env) as process:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while True:
                 with contextlib.suppress(OSError), urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=2):
                     break

@@ -47,7 +47,7 @@ from schemas.lifecycle import JobState
 
 TOKEN: Final = re.compile(r"(\d{5}):(\d{16})")
 """A token's number in its answer, and when it was written in microseconds since the epoch."""
-ENDS_WITHIN_S: Final = 120.0
+ENDS_WITHIN_S: Final = 180.0
 console = Console(stderr=True)
 
 
