@@ -42,11 +42,13 @@ class EmbeddedBroker:
 class Pace:
     """How long a fetch may wait at the embedded broker: briefly while messages come, long when none do.
 
-    A short wait keeps the latency of a busy stack low; a long one keeps an idle stack off the processor. aiokafka reads
-    the value for every fetch but has no public setter; a test checks that this still works.
+    A short wait keeps the latency of a busy stack low; a long one keeps an idle stack off the processor. While fetched
+    messages wait for slots, new ones would wait behind them, and each fetch takes processor time from the work.
+    aiokafka reads the value for every fetch but has no public setter; tests check that this still works.
     """
 
     BUSY_MS: Final = 8
+    BACKLOG_MS: Final = 50
     IDLE_MS: Final = 200
     COOL_DOWN_S: Final = 2.0
 
@@ -59,4 +61,8 @@ class Pace:
         now = time.monotonic()
         if messages:
             self._last = now
-        self._fetcher._fetch_max_wait_ms = self.BUSY_MS if now - self._last < self.COOL_DOWN_S else self.IDLE_MS
+        if self._fetcher._records:  # fetched, not yet polled
+            wait = self.BACKLOG_MS
+        else:
+            wait = self.BUSY_MS if now - self._last < self.COOL_DOWN_S else self.IDLE_MS
+        self._fetcher._fetch_max_wait_ms = wait

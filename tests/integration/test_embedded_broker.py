@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from infra.kafka.embedded import EmbeddedBroker, Pace
 
@@ -57,3 +57,24 @@ async def test_a_fetch_waits_as_long_as_the_pace_says(
     idle = await fetches.pause()
     assert busy < 0.75 * Pace.IDLE_MS / 1000
     assert idle > 0.75 * Pace.IDLE_MS / 1000
+
+
+async def test_while_messages_wait_for_slots_fetches_are_few(
+    consumer: AIOKafkaConsumer, embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pace = Pace(consumer)
+    pace.saw(1)
+    async with AIOKafkaProducer(bootstrap_servers=embedded_broker.url) as producer:
+        for number in range(3):
+            await producer.send_and_wait(TOPIC, f"{number}".encode(), partition=0)
+    async with asyncio.timeout(30):
+        while not (polled := await consumer.getmany(timeout_ms=1_000, max_records=1)):
+            pass
+    pace.saw(len(polled))
+    assert await Fetches(consumer, monkeypatch).pause() > 0.75 * Pace.BACKLOG_MS / 1000
+    left = 0
+    async with asyncio.timeout(30):
+        while left < 2:
+            left += sum(map(len, (await consumer.getmany(timeout_ms=1_000)).values()))
+    pace.saw(left)
+    assert consumer._fetcher._fetch_max_wait_ms == Pace.BUSY_MS
