@@ -150,17 +150,16 @@ class Transcripts:
     async def _send(self, due: Sequence[JobTranscript]) -> None:
         try:
             written = [event for transcript in due for event in transcript.take()]
-            held = await self._told(written, worker=due[0].row.worker)
+            held = await self._told(written, worker=due[0].row.worker) if written else {}
         except DependencyUnavailable:
             self._next = time.monotonic() + AWAY_S
             for transcript in due:
                 transcript.unsure()
             return
-        except Exception as error:  # any error: a text to read along is a courtesy, the work must not fail for it
-            log.error("transcript.defect", exc_info=error, jobs=len(due))
-            held = {}
-        else:
-            STREAMED.inc(len(written))
+        except Exception as error:  # noqa: BLE001 - any error: the work must not fail for a text to read along
+            await self._send_apart(due, error)
+            return
+        STREAMED.inc(len(written))
         for transcript in due:
             cancelled = held.get((transcript.row.id, transcript.row.epoch))
             if cancelled is None:
@@ -169,6 +168,16 @@ class Transcripts:
                 transcript.abort(Abort.CANCELLED)
             if transcript not in self._unsent:
                 transcript.was_sent()
+
+    async def _send_apart(self, due: Sequence[JobTranscript], error: Exception) -> None:
+        """One by one, so that a text that cannot be sent stops no other."""
+        if len(due) == 1:
+            log.error("transcript.defect", exc_info=error, job_id=due[0].row.id.hex)
+            due[0].close()
+            return
+        for transcript in due:
+            transcript.unsure()
+            await self._send([transcript])
 
     async def _told(self, written: Sequence[Written], *, worker: str) -> dict[tuple[UUID, int], bool]:
         with STREAM_SECONDS.time():

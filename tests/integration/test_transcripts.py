@@ -20,6 +20,7 @@ from consumers.held import Abort, HeldJobs
 from consumers.stages.inference.answering import ModelAnswerer
 from consumers.transcripts import Transcripts
 from infra.engines.open import open_text_model
+from infra.models import of_settings
 from infra.postgres.database import Database
 from infra.postgres.queries import transcripts
 from infra.settings import GeneratorSettings
@@ -42,7 +43,7 @@ class Generating:
         self.jobs = Jobs(database)
         self.engine = engine
         self.held = HeldJobs()
-        self.model = open_text_model(GeneratorSettings(url=engine.url, model="m"))
+        self.model = open_text_model(of_settings(GeneratorSettings(url=engine.url, model="m")))
         ports = World().ports
         ports.answerer = ModelAnswerer(self.model)
         completions = Completions(database, lambda: None, worker="w")
@@ -240,6 +241,28 @@ async def test_a_statement_that_may_or_may_not_have_been_recorded_doubles_nothin
     events = [(row["type"], json.loads(row["data"])) for row in rows]
     assert text_of(events) == "한라산"
     assert [type for type, _ in events].count("token") == 3
+
+
+async def test_a_text_that_cannot_be_sent_stops_no_other(
+    jobs: Jobs, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = transcripts.tell
+
+    async def broken_for_one(connection: Any, written: Sequence[transcripts.Written], *, worker: str) -> Any:
+        if any("독" in event.data for event in written):
+            raise ZeroDivisionError
+        return await tell(connection, written, worker=worker)
+
+    monkeypatch.setattr(transcripts, "tell", broken_for_one)
+    shared = Transcripts(database)
+    texts = ["하나", "독", "둘"]
+    rows = [row for job in await jobs.submit(3) for row in await jobs.claim(job)]
+    await asyncio.gather(
+        *(shared.of(row, lambda why: None).settle(text) for row, text in zip(rows, texts, strict=True))
+    )
+    for row, text in zip(rows, ["하나", "", "둘"], strict=True):
+        told = await jobs.fetch("SELECT type, data FROM job_event WHERE job_id = $1 ORDER BY id", row.id)
+        assert text_of([(event["type"], json.loads(event["data"])) for event in told]) == text
 
 
 async def test_half_a_character_from_an_engine_does_not_stop_the_stream(jobs: Jobs, database: Database) -> None:
