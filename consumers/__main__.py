@@ -12,6 +12,7 @@ from consumers.bootstrap import AdapterSettings
 from consumers.liveness import ConsumerStuck
 from consumers.webhooks.process import deliver
 from infra.logging import configure_logging
+from infra.models import models_of_environment
 from infra.process import cores, limit_arenas
 from infra.settings import (
     AnalysisSettings,
@@ -43,6 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--pool", action="append", choices=[pool.value for pool in Pool], help="repeatable; default all"
     )
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME",
+        help="repeatable: serve this model and no other; without --pool, do nothing else",
+    )
     parser.add_argument("--concurrency", type=int, help="jobs at once in each lane")
     given = parser.parse_args(arguments)
     limit_arenas(cores())
@@ -51,9 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
         worker = WorkerSettings(concurrency=given.concurrency)
     configure_logging(LogSettings(), process="worker")
     configure_tracing(TracingSettings(), service="welip-worker")
-    pools = [Pool(name) for name in given.pool or list(Pool)]
+    pools = [Pool(name) for name in given.pool or ([] if given.model else list(Pool))]
     postgres, webhook = PostgresSettings(), WebhookSettings()
-    if set(pools) == {Pool.WEBHOOK}:
+    try:
+        models = models_of_environment()
+    except JobError as error:
+        log.error("worker.cannot_start", code=error.reason, error=error.message)
+        return 2
+    if set(pools) == {Pool.WEBHOOK} and not given.model:
         running = deliver(postgres=postgres, worker=worker, webhook=webhook)
     else:
         running = work(
@@ -72,7 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
                 ParserSettings(),
                 AnalysisSettings(),
                 LimitSettings(),
+                models,
             ),
+            models=given.model,
         )
     try:
         uvloop.run(running)

@@ -20,7 +20,7 @@ from consumers.heartbeat import Heartbeat
 from consumers.held import HeldJobs
 from consumers.liveness import ConsumerWatch, LoopWatch
 from consumers.stages.registry import needs_of
-from consumers.subscriptions import Consumers, subscriptions
+from consumers.subscriptions import Consumers, rooms_of, subscriptions
 from consumers.transcripts import Transcripts
 from consumers.webhooks.deliverer import Deliverer
 from infra.kafka.broker import kafka_broker
@@ -29,7 +29,8 @@ from infra.process import settle, stopped_by_signal
 from infra.settings import KafkaSettings, PostgresSettings, RelaySettings, WebhookSettings, WorkerSettings
 from producers.agents import Agents, connect_patiently
 from schemas.errors import DependencyUnavailable
-from schemas.kinds.registry import routes
+from schemas.kinds.registry import served
+from schemas.models import ModelNotFound
 from schemas.topics import Pool
 
 log = structlog.get_logger(__name__)
@@ -47,18 +48,29 @@ async def work(
     worker: WorkerSettings,
     webhook: WebhookSettings,
     adapters: AdapterSettings,
+    models: Sequence[str] | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT: then stop claiming, let stages finish for `drain`, hand the rest back.
 
-    Raises `ConsumerStuck`, or another cause, after shutting down in the same order.
+    `models`: the models that this worker serves; None: all that the stages of its pools run.
+
+    Raises `ModelNotFound` for one that is not there, and `ConsumerStuck`, or another cause, after shutting down in the
+    same order.
     """
     # Part of the fence, so no two processes may ever share one: in a container every worker is process 1.
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    consumed = [route for route in routes() if route.pool in pools]
+    known = adapters.models
+    for model in models or ():
+        if model not in known.names():
+            raise ModelNotFound(f"there is no model {model!r}; there are: {', '.join(known.names())}", field="--model")
+    consumed = served(known, pools, models)
+    serves = sorted({route.served_by for route in consumed if route.served_by is not None})
     async with AsyncExitStack() as exits:
         database = Database(postgres, application=f"welip-worker-{name}")
         exits.push_async_callback(database.close)
-        opened = await exits.enter_async_context(open_ports(needs_of(consumed), database, adapters, pools, worker=name))
+        opened = await exits.enter_async_context(
+            open_ports(needs_of(consumed), database, adapters, pools, worker=name, serves=serves)
+        )
         if worker.metrics_port is not None:
             start_http_server(worker.metrics_port, addr=worker.metrics_host)
         await database.open_patiently()
@@ -69,19 +81,21 @@ async def work(
         if opened.restore_watch is not None:
             await opened.restore_watch.look()
         held = HeldJobs()
-        heartbeat = Heartbeat(held, postgres, worker, worker_name=name)
+        heartbeat = Heartbeat(held, postgres, worker, worker_name=name, serves=serves)
         broker = kafka_broker(kafka, client_id=f"welip-worker-{name}")
         # The worker publishes what it hands on itself, woken at once. What it could not publish, the relays beside the
         # gateway find within their poll, so this one need not look often; rescue is theirs too.
         seldom = relay.model_copy(update={"poll": timedelta(seconds=1)})
-        agents = Agents(database, broker, kafka=kafka, relay=seldom, rescue=None, connected=True)
+        agents = Agents(database, broker, kafka=kafka, relay=seldom, rescue=None, connected=True, models=known)
         completions = Completions(database, agents.relay.wake, worker=name)
         transcripts = Transcripts(database)
-        executor = Executor(database, completions, held, opened.ports, transcripts, worker.outage)
+        executor = Executor(database, completions, held, opened.ports, transcripts, worker.outage, models=known)
+        rooms = rooms_of(consumed, known, worker.concurrency)
         consumers = Consumers(
             broker,
             executor,
-            subscriptions(consumed, embedded=kafka.embedded),
+            subscriptions(consumed, embedded=kafka.embedded, rooms=rooms),
+            rooms=rooms,
             kafka=kafka,
             worker=worker,
             worker_name=name,
@@ -91,13 +105,17 @@ async def work(
         loop_watch = LoopWatch(stuck_s)
         exits.callback(loop_watch.stop)
         consumer_watch = ConsumerWatch(consumers.progress, kafka, client_id=f"welip-worker-{name}", stuck_s=stuck_s)
-        await connect_patiently(broker, kafka)
+        await connect_patiently(broker, kafka, known)
         heartbeat.start()
         loop_watch.start()
         settle()
         async with agents:
             log.info(
-                "worker.started", worker=name, pools=[pool.value for pool in pools], concurrency=worker.concurrency
+                "worker.started",
+                worker=name,
+                pools=[pool.value for pool in pools],
+                models=serves,
+                concurrency=worker.concurrency,
             )
             try:
                 await stopped_by_signal(

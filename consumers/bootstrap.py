@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from consumers.restored import RestoreWatch
-from consumers.stages.ports import Answerer, ChildSummary, Deployment, Needs, Ports, TextModel
+from consumers.stages.ports import Answerer, ChildSummary, Deployment, Embedder, Needs, Ports, Served, TextModel
 from infra.analysis.answers import IsolatedAnswerer
 from infra.analysis.limits import MODULE as KIWI
 from infra.blobs.counted import CountedBlobs
@@ -19,7 +19,6 @@ from infra.engines.names import embedder_name, reranker_name
 from infra.engines.open import open_embedder, open_reranker
 from infra.files import PublishedFiles
 from infra.isolation.forks import ForkServer
-from infra.models import of_settings
 from infra.patience import patiently
 from infra.postgres.catalogue.doubts import PostgresDoubts
 from infra.postgres.catalogue.reader import PostgresCatalogueReader
@@ -39,6 +38,7 @@ from infra.settings import (
     RerankerSettings,
 )
 from schemas.errors import DependencyMissing
+from schemas.models import WITHOUT_MODELS, CollectionEmbedder, Models, ModelSpec, OpenAIModel
 from schemas.topics import Pool
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class AdapterSettings:
     parser: ParserSettings
     analysis: AnalysisSettings
     limit: LimitSettings
+    models: Models = WITHOUT_MODELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +76,18 @@ class Opened:
 
 @asynccontextmanager
 async def open_ports(
-    needs: Needs, database: Database, settings: AdapterSettings, pools: Collection[Pool], *, worker: str
+    needs: Needs,
+    database: Database,
+    settings: AdapterSettings,
+    pools: Collection[Pool],
+    *,
+    worker: str,
+    serves: Collection[str] | None = None,
 ) -> AsyncIterator[Opened]:
     """The ports in `needs`, closed in reverse order at the end; a failure to close one does not keep another open.
 
-    `worker` is the name under which files are published. Raises `DependencyMissing`, naming the group to install, and
-    `Conflict` for an embedded index in use elsewhere.
+    `serves`: the models that this process serves; None: all. `worker` is the name under which files are published.
+    Raises `DependencyMissing`, naming the group to install, and `Conflict` for an embedded index in use elsewhere.
     """
     ports = Ports(
         Deployment(embedder_name(settings.embedder), reranker_name(settings.reranker), settings.reranker.candidates)
@@ -128,25 +135,52 @@ async def open_ports(
                 from infra.documents.parser import IsolatedDocumentParser
             ports.parser = parser = IsolatedDocumentParser(settings.parser)
             exits.push_async_callback(parser.close)
-        if Ports.answerer in needs:
-            ports.answerer = answerer = _answerer(settings, kiwi)
-            exits.push_async_callback(answerer.close)
-            if isinstance(answerer, IsolatedAnswerer):
-                warm.append(answerer.warm)
-        if Ports.text_model in needs:
-            ports.text_model = text_model = _text_model(settings.generator)
-            if text_model is not None:
-                exits.push_async_callback(text_model.close)
+        models = settings.models
+        rows = [row for row in models if serves is None or row.name in serves]
+        chats: dict[str, TextModel] = {}
+        if needs & {Ports.answerers, Ports.text_models}:
+            for row in rows:
+                if row.can("chat"):
+                    from infra.engines.open import open_text_model
+
+                    chats[row.name] = chat = open_text_model(row)
+                    exits.push_async_callback(chat.close)
+        if Ports.text_models in needs:
+            ports.text_models = Served(chats, _name(models.default("chat")))
+        if Ports.answerers in needs:
+            answerers: dict[str, Answerer] = {name: _answerer(chat, settings.generator) for name, chat in chats.items()}
+            extractive = [row.name for row in rows if row.can("answers") and row.name not in chats]
+            if extractive:
+                quoting = _extractive(settings.analysis, kiwi)
+                exits.push_async_callback(quoting.close)
+                warm.append(quoting.warm)
+                answerers |= dict.fromkeys(extractive, quoting)
+            ports.answerers = Served(answerers, _name(models.default("answers")))
         # One thread for all models: they share the device.
         thread = ThreadPoolExecutor(1, thread_name_prefix="models")
         exits.callback(thread.shutdown, wait=False, cancel_futures=True)
-        if Ports.embedder in needs:
+        vectors = [row for row in rows if row.can("embeddings")] if Ports.embedders in needs else []
+        embedder: Embedder | None = None
+        if Ports.embedder in needs or any(isinstance(row, CollectionEmbedder) for row in vectors):
             # A model that runs in this process is loaded only in the pool `gpu`; one behind an address serves all.
-            here = Pool.GPU in pools or settings.embedder.engine == "openai"
+            here = Pool.GPU in pools or settings.embedder.engine == "openai" or bool(vectors)
             cache = PostgresEmbeddingCache(database)
-            ports.embedder = embedder = open_embedder(settings.embedder, cache, thread) if here else None
-            if embedder is not None:
-                exits.push_async_callback(embedder.close)
+            embedder = opened = open_embedder(settings.embedder, cache, thread) if here else None
+            if opened is not None:
+                exits.push_async_callback(opened.close)
+            if Ports.embedder in needs:
+                ports.embedder = embedder
+        if Ports.embedders in needs:
+            embedders: dict[str, Embedder] = {}
+            for row in vectors:
+                if isinstance(row, OpenAIModel):
+                    from infra.engines.open import open_vectors
+
+                    embedders[row.name] = endpoint = open_vectors(row)
+                    exits.push_async_callback(endpoint.close)
+                elif embedder is not None:
+                    embedders[row.name] = embedder
+            ports.embedders = Served(embedders, _name(models.default("embeddings")))
         if Ports.reranker in needs:
             ports.reranker = reranker = open_reranker(settings.reranker, thread)
             if reranker is not None:
@@ -170,29 +204,21 @@ def _index(settings: IndexSettings) -> "EdgeIndex | QdrantIndex":
     return QdrantIndex(settings.url, settings.api_key.get_secret_value() if settings.api_key else None)
 
 
-def _answerer(chosen: AdapterSettings, kiwi: ForkServer) -> Answerer:
-    settings = chosen.generator
-    match settings.engine:
-        case "extractive":
-            with _group("cpu", "WELIP_GENERATOR=extractive"):
-                import kiwipiepy  # noqa: F401 - missed here, not in the process that loads it
-            return IsolatedAnswerer(kiwi, chosen.analysis)
-        case "openai":
-            from consumers.stages.inference.answering import ModelAnswerer
-            from infra.engines.open import open_text_model
+def _answerer(model: TextModel, settings: GeneratorSettings) -> Answerer:
+    from consumers.stages.inference.answering import ModelAnswerer
 
-            language = None if settings.prompt == "auto" else settings.prompt
-            return ModelAnswerer(
-                open_text_model(of_settings(settings)), language=language, passage_chars=settings.passage_chars
-            )
+    language = None if settings.prompt == "auto" else settings.prompt
+    return ModelAnswerer(model, language=language, passage_chars=settings.passage_chars)
 
 
-def _text_model(settings: GeneratorSettings) -> TextModel | None:
-    if settings.engine == "extractive":
-        return None
-    from infra.engines.open import open_text_model
+def _extractive(settings: AnalysisSettings, kiwi: ForkServer) -> IsolatedAnswerer:
+    with _group("cpu", "WELIP_GENERATOR=extractive"):
+        import kiwipiepy  # noqa: F401 - missed here, not in the process that loads it
+    return IsolatedAnswerer(kiwi, settings)
 
-    return open_text_model(of_settings(settings))
+
+def _name(row: ModelSpec | None) -> str | None:
+    return None if row is None else row.name
 
 
 @contextmanager

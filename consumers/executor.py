@@ -30,6 +30,7 @@ from infra.telemetry import span
 from schemas.errors import DependencyUnavailable, InternalError, JobError, LeaseLost, StageTimeout
 from schemas.kinds.kind import Step
 from schemas.kinds.registry import topic_of
+from schemas.models import WITHOUT_MODELS, Models
 from schemas.outcomes import Cancelled, Done, Fail, FanOut, Next, Outcome, Retry, Snooze
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,7 @@ class Executor:
     outage: timedelta = timedelta(hours=1)
     """How long an outside system may be away before its outage costs attempts."""
     breakers: Breakers = field(default_factory=Breakers)
+    models: Models = WITHOUT_MODELS
 
 
 class Try:
@@ -151,7 +153,7 @@ class Try:
         return Retry(InternalError(f"{type(error).__name__} in stage {self._row.stage}; see the worker's log"))
 
     def _tell_breaker(self, outcome: Outcome) -> None:
-        topic = topic_of(self._row.kind, self._row.stage, self._row.lane)
+        topic = topic_of(self._row.kind, self._row.stage, self._row.lane, self._row.model)
         if isinstance(outcome, Retry) and isinstance(outcome.error, DependencyUnavailable):
             self._x.breakers.away(topic)
         else:
@@ -174,7 +176,7 @@ class Try:
                 return moves.onward(row, self._step, outcome)
             case FanOut():
                 assert self._step is not None
-                return wait(row, self._step, outcome)
+                return wait(row, self._step, outcome, self._x.models)
             case Done(result=result):
                 return moves.done(row, await self._result(result))
             case Retry(error=error, after=after):

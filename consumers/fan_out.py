@@ -13,7 +13,8 @@ from infra.postgres.queries.submit import NewJob
 from schemas.errors import FanOutRefused, InvalidInput
 from schemas.kinds.kind import Kind, Step
 from schemas.kinds.registry import KINDS
-from schemas.kinds.shapes import written_input
+from schemas.kinds.shapes import read_input, written_input
+from schemas.models import Models
 from schemas.outcomes import Child, FanOut
 from schemas.topics import Lane
 
@@ -37,10 +38,10 @@ class Wait:
     children: Sequence[NewJob]
 
 
-def wait(row: Claimed, step: Step, outcome: FanOut) -> Wait:
+def wait(row: Claimed, step: Step, outcome: FanOut, models: Models) -> Wait:
     """The fan-out of a job at this stage. Raises `FanOutRefused`, `StageUnknown` and `CarryInvalid`."""
     then, carry = carried(step.kind, outcome.then, outcome.carry)
-    return Wait(row.id, row.epoch, then, carry, _children(row, step.kind, outcome))
+    return Wait(row.id, row.epoch, then, carry, _children(row, step.kind, outcome, models))
 
 
 def lane_of(child: Lane | None, fan_out: Lane | None, parent: Lane, count: int) -> Lane:
@@ -48,7 +49,7 @@ def lane_of(child: Lane | None, fan_out: Lane | None, parent: Lane, count: int) 
     return child or fan_out or (parent if count <= FEW else Lane.BULK)
 
 
-def _children(row: Claimed, parent: Kind, outcome: FanOut) -> list[NewJob]:
+def _children(row: Claimed, parent: Kind, outcome: FanOut, models: Models) -> list[NewJob]:
     count, keys = len(outcome.children), set[str]()
     if count > MAX_CHILDREN:
         raise FanOutRefused(f"{count:,} children, {MAX_CHILDREN:,} are allowed", code="too_many_children")
@@ -56,6 +57,7 @@ def _children(row: Claimed, parent: Kind, outcome: FanOut) -> list[NewJob]:
     for child in outcome.children:
         _check_key(child.key, keys)
         step = _beginning(parent, child)
+        given = _input(step, child)
         own = step.kind is parent  # it does a part of what the parent's owner asked for, within the same limits
         made.append(
             NewJob(
@@ -64,7 +66,8 @@ def _children(row: Claimed, parent: Kind, outcome: FanOut) -> list[NewJob]:
                 kind=step.kind.name,
                 stage=step.name,
                 lane=lane_of(child.lane, outcome.lane, Lane(row.lane), count).value,
-                input=_input(step, child),
+                model=_model(step, child, given, models),
+                input=given,
                 max_attempts=row.max_attempts if own else step.kind.max_attempts,
                 timeout_s=row.timeout_s if own else step.kind.timeout_s,
                 traceparent=row.traceparent,
@@ -99,6 +102,16 @@ def _beginning(parent: Kind, child: Child) -> Step:
         why = f"child {child.key!r} cannot begin at stage {stage!r} of kind {kind.name!r}"
         raise FanOutRefused(why, code="child_stage_invalid")
     return Step(kind, stage)
+
+
+def _model(step: Step, child: Child, given: str, models: Models) -> str | None:
+    if step.kind.task is None:
+        return None
+    try:
+        return step.kind.model(read_input(step, given), models)
+    except InvalidInput as error:
+        why = f"the input of child {child.key!r} does not fit stage {step.label}: {error.message}"
+        raise FanOutRefused(why, code="child_input_invalid", field=error.field) from error
 
 
 def _input(step: Step, child: Child) -> str:

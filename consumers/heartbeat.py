@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
@@ -24,15 +25,25 @@ RECONNECT_S: Final = 1.0
 class Heartbeat:
     """Renews the leases of all held jobs in one statement; its answer says which were lost or are to be cancelled.
 
-    Its session also tells the rescuer that this worker lives: a killed process no longer has one.
+    Its session also tells the rescuer that this worker lives, and the gateway which models it serves: a killed process
+    no longer has one.
 
     While Postgres cannot be reached, a job whose lease is about to end by our own clock is aborted: another worker may
     get it, and two must not run it.
     """
 
-    def __init__(self, held: HeldJobs, postgres: PostgresSettings, worker: WorkerSettings, *, worker_name: str) -> None:
+    def __init__(
+        self,
+        held: HeldJobs,
+        postgres: PostgresSettings,
+        worker: WorkerSettings,
+        *,
+        worker_name: str,
+        serves: Sequence[str] = (),
+    ) -> None:
         self._held = held
         self._worker_name = worker_name
+        self._serves = serves
         self._postgres = postgres
         self._every = worker.heartbeat.total_seconds()
         self._lease = worker.lease.total_seconds()
@@ -72,7 +83,7 @@ class Heartbeat:
                         command_timeout=self._timeout,
                         server_settings={"application_name": f"welip-heartbeat-{self._worker_name}"},
                     )
-                    await claim.attend(connection, self._worker_name)
+                    await claim.attend(connection, self._worker_name, self._serves)
                 await self._beat(connection, jobs)  # of no jobs too: it tells whether the session lasts
             except AWAY as error:
                 log.warning("heartbeat.away", error=repr(error), jobs=len(jobs))

@@ -27,6 +27,7 @@ def opened(
         kind=step.kind.name,
         stage=step.name,
         lane=Lane(row.lane),
+        model=row.model,
         attempt=row.attempt,
         epoch=row.epoch,
         rounds=row.rounds,

@@ -7,8 +7,8 @@ polls and its single-message handler costs more than a whole no-op job.
 import asyncio
 import contextlib
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ from infra.postgres.queries.claim import Claimed
 from infra.settings import KafkaSettings, WorkerSettings
 from schemas.kinds.registry import Route, topic_of
 from schemas.messages import Summons
+from schemas.models import Models
 from schemas.topics import Lane
 
 if TYPE_CHECKING:
@@ -47,31 +48,51 @@ log = structlog.get_logger(__name__)
 class Subscription:
     """Topics of one lane that one consumer reads as one group.
 
-    `ahead`: those of them whose messages go before the others', because they continue started jobs.
+    `ahead`: those of them whose messages go before the others', because they continue started jobs. `model`: the one
+    that has slots of its own for them; None: they share the slots of the lane.
     """
 
     group: str
     topics: tuple[str, ...]
     lane: Lane
     ahead: frozenset[str] = frozenset()
+    model: str | None = None
 
 
-def subscriptions(routes: Iterable[Route], *, embedded: bool) -> list[Subscription]:
-    """One group a topic, so that each topic's lag scales its own workers.
+def subscriptions(routes: Iterable[Route], *, embedded: bool, rooms: Mapping[str, int]) -> list[Subscription]:
+    """One group a topic, so that each topic's lag scales its own workers. `rooms`: models with slots of their own.
 
     The embedded broker serves one worker process, where nothing scales and every consumer costs idle polls: there one
-    group a lane.
+    group a lane, and one for each lane of a model with slots of its own.
     """
-    found = list(routes)
+    grouped: dict[tuple[Lane, str | None], list[Route]] = defaultdict(list)
+    for route in routes:
+        grouped[route.lane, route.served_by if route.served_by in rooms else None].append(route)
     if not embedded:
-        return [Subscription(route.topic, (route.topic,), route.lane) for route in found]
-    lanes = {route.lane: [r for r in found if r.lane is route.lane] for route in found}
+        return [
+            Subscription(route.topic, (route.topic,), lane, model=model)
+            for (lane, model), mine in grouped.items()
+            for route in mine
+        ]
     return [
         Subscription(
-            f"welip.{lane}", tuple(r.topic for r in mine), lane, frozenset(r.topic for r in mine if not r.begins)
+            f"welip.{lane}" if model is None else f"welip.{model}.{lane}",
+            tuple(route.topic for route in mine),
+            lane,
+            frozenset(route.topic for route in mine if not route.begins),
+            model,
         )
-        for lane, mine in lanes.items()
+        for (lane, model), mine in grouped.items()
     ]
+
+
+def rooms_of(routes: Iterable[Route], models: Models, concurrency: int) -> dict[str, int]:
+    """How many jobs at once each of the models takes in each lane that has slots of its own, so that it waits for no
+    other: each of several, and one whose row says how many.
+    """
+    names = list(dict.fromkeys(route.served_by for route in routes if route.served_by is not None))
+    limits = {row.name: row.limits.at_once for row in models if row.limits.at_once is not None}
+    return {name: limits.get(name, concurrency) for name in names if len(names) > 1 or name in limits}
 
 
 def _subscriber(broker: KafkaBroker, wanted: Subscription, kafka: KafkaSettings) -> "LogicSubscriber[Any]":
@@ -99,6 +120,7 @@ class Consumers:
         kafka: KafkaSettings,
         worker: WorkerSettings,
         worker_name: str,
+        rooms: Mapping[str, int] | None = None,
     ) -> None:
         self._executor = executor
         self._kafka = kafka
@@ -107,9 +129,14 @@ class Consumers:
         shared = Slots(worker.concurrency)
         # Bulk waits for the interactive consumers' polls where it shares their slots.
         self._poll_ms = 100 if worker.shared_slots else 1_000
-        self._slots = {lane: shared if worker.shared_slots else Slots(worker.concurrency) for lane in Lane}
-        self.progress = {subscription: Progress(self._slots[subscription.lane]) for subscription in wanted}
-        self._concurrency = worker.concurrency
+        self._rooms: dict[str | None, int] = {None: worker.concurrency}
+        self._rooms.update(rooms or {})
+        self._slots = {
+            (lane, model): shared if worker.shared_slots else Slots(room)
+            for lane in Lane
+            for model, room in self._rooms.items()
+        }
+        self.progress = {one: Progress(self._slots[one.lane, one.model]) for one in wanted}
         self._under_way: Counter[str] = Counter()
         """Stages by topic."""
         self._tries: set[asyncio.Task[None]] = set()
@@ -155,7 +182,7 @@ class Consumers:
     async def _consume(self, subscription: Subscription, subscriber: "LogicSubscriber[Any]") -> None:
         consumer = subscriber.consumer
         assert consumer is not None
-        slots = self._slots[subscription.lane]
+        slots = self._slots[subscription.lane, subscription.model]
         progress = self.progress[subscription]
         offsets = _Offsets(consumer)
         pace = Pace(consumer) if self._kafka.embedded else None
@@ -195,7 +222,7 @@ class Consumers:
         """
         if subscription.ahead:
             under_way = sum(self._under_way[topic] for topic in subscription.ahead)
-            ahead_first = under_way < max(1, self._concurrency * 3 // 4)
+            ahead_first = under_way < max(1, self._rooms[subscription.model] * 3 // 4)
             first = [one for one in consumer.assignment() if (one.topic in subscription.ahead) is ahead_first]
             if first and (polled := await consumer.getmany(*first, timeout_ms=0, max_records=most)):
                 return polled  # type: ignore[no-any-return]
@@ -251,7 +278,7 @@ class Consumers:
             gauge.dec()
 
         for row in rows:
-            topic = topic_of(row.kind, row.stage, lane)
+            topic = topic_of(row.kind, row.stage, lane, row.model)
             self._under_way[topic] += 1
             gauge.inc()
             task = asyncio.create_task(Try(self._executor, row, asked + self._lease).run(partial(stage_over, topic)))

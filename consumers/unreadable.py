@@ -38,8 +38,9 @@ def read(records: "Sequence[ConsumerRecord[bytes | None, bytes | None]]") -> tup
         except ValidationError as error:
             unreadable.append(_unreadable(record, "unreadable_message", _why(error)))
             continue
-        home = topic_of(found.kind, found.stage, found.lane)
-        # A former name belongs on its own topic, which is being drained, and on that of the present name.
+        home = topic_of(found.kind, found.stage, found.lane, found.model)
+        # A former name belongs on its own topic, which is being drained, and on that of the present name; a model that
+        # is gone, on the topic without a model's name.
         if record.topic in (home, topic_name(found.kind, found.stage, found.lane)):
             summons.append(found)
         else:

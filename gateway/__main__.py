@@ -14,6 +14,7 @@ from gateway.http.connections import LimitedConnection
 from gateway.services import Services
 from infra.logging import configure_logging
 from infra.loopback import is_loopback
+from infra.models import models_of_environment
 from infra.process import end_within, settle
 from infra.settings import (
     BlobsSettings,
@@ -56,6 +57,7 @@ def main() -> int:
             retention=RetentionSettings(),
             limit=LimitSettings(),
             webhook=WebhookSettings(),
+            models=models_of_environment(),
         )
     except JobError as error:
         log.error("gateway.cannot_start", code=error.reason, error=error.message)

@@ -22,6 +22,7 @@ from gateway.jobs import routes as jobs
 from gateway.jobs.ending import Endings
 from gateway.jobs.feed import Feed
 from gateway.jobs.submit import Submitter
+from gateway.models import routes as model_routes
 from gateway.pages import routes as pages
 from gateway.services import Services
 from gateway.webhooks import deliveries, endpoints
@@ -43,6 +44,7 @@ from infra.settings import (
 )
 from producers.agents import Agents
 from producers.retention import Retention
+from schemas.models import WITHOUT_MODELS, Models
 from schemas.version import version
 
 log = structlog.get_logger(__name__)
@@ -63,6 +65,7 @@ def create_app(
     webhook: WebhookSettings,
     retention: RetentionSettings | None = None,
     limit: LimitSettings | None = None,
+    models: Models = WITHOUT_MODELS,
 ) -> FastAPI:
     """The gateway. It serves at once; until Postgres answers it says 503, until Kafka answers the outbox keeps jobs.
 
@@ -72,7 +75,7 @@ def create_app(
     broker = kafka_broker(kafka, client_id="welip-gateway")
     storage = open_blobs(blobs)
     keep = Retention(database, storage, retention) if retention is not None else None
-    agents = Agents(database, broker, kafka=kafka, relay=relay, rescue=rescue, retention=keep)
+    agents = Agents(database, broker, kafka=kafka, relay=relay, rescue=rescue, retention=keep, models=models)
     limits = Limits(database, limit or LimitSettings(rate=0, waiting=0))
     endings = Endings(database)
     feed = Feed(database)
@@ -117,7 +120,8 @@ def create_app(
         broker=broker,
         agents=agents if gateway.agents else None,
         blobs=storage,
-        submitter=Submitter(database, wake, receivers),
+        models=models,
+        submitter=Submitter(database, wake, receivers, models),
         receivers=receivers,
         endings=endings,
         feed=feed,
@@ -125,7 +129,7 @@ def create_app(
         limits=limits,
         reads=Reads(database),
     )
-    for module in (jobs, files, collections, deliveries, endpoints, dead, health, pages):
+    for module in (jobs, files, collections, model_routes, deliveries, endpoints, dead, health, pages):
         # Not `include_router`, which would match every request a second time, against a tree of routers.
         app.router.routes.extend(module.router.routes)
     pages.mount_assets(app)

@@ -18,6 +18,7 @@ from infra.blobs.s3 import MinioBlobs
 from infra.postgres.database import Database
 from infra.settings import GatewaySettings
 from producers.agents import Agents
+from schemas.models import Models
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Services:
     broker: KafkaBroker
     agents: Agents | None
     blobs: FolderBlobs | MinioBlobs
+    models: Models
     submitter: Submitter
     receivers: Receivers
     endings: Endings

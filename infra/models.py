@@ -13,8 +13,8 @@ from infra.settings import EmbedderSettings, GeneratorSettings, ModelSettings
 from schemas.errors import JobError
 from schemas.models import (
     DEFAULT,
+    WITHOUT_MODELS,
     CollectionEmbedder,
-    ExtractiveModel,
     ModelInFile,
     Models,
     ModelsFile,
@@ -28,6 +28,11 @@ class ModelsInvalid(JobError):
     """The models file cannot be read; the message names file, model and field."""
 
     code = "models_invalid"
+
+
+def models_of_environment() -> Models:
+    """The models of the deployment that this process belongs to. Raises `ModelsInvalid`."""
+    return read_models(ModelSettings(), GeneratorSettings(), EmbedderSettings())
 
 
 def read_models(settings: ModelSettings, generator: GeneratorSettings, embedder: EmbedderSettings) -> Models:
@@ -48,7 +53,7 @@ def read_models(settings: ModelSettings, generator: GeneratorSettings, embedder:
     if generator.engine == "openai":
         rows.append(of_settings(generator))
     elif not any(row.can("answers") for row in rows):
-        rows.append(ExtractiveModel(name=DEFAULT, engine="extractive"))
+        rows += WITHOUT_MODELS
     name = embedder_name(embedder)
     if name is not None and not any(row.name == DEFAULT and row.can("embeddings") for row in rows):
         rows.append(CollectionEmbedder(name=DEFAULT, embedder=name))

@@ -321,6 +321,7 @@ CONCERNS: tuple[type[BaseSettings], ...] = (
     KafkaSettings,
     BlobsSettings,
     IndexSettings,
+    ModelSettings,
     GeneratorSettings,
     EmbedderSettings,
     RerankerSettings,

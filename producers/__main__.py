@@ -9,6 +9,7 @@ import structlog
 from infra.blobs.open import open_blobs
 from infra.kafka.broker import kafka_broker
 from infra.logging import configure_logging
+from infra.models import models_of_environment
 from infra.postgres.database import Database
 from infra.process import stopped_by_signal
 from infra.settings import (
@@ -22,13 +23,15 @@ from infra.settings import (
 )
 from producers.agents import Agents
 from producers.retention import Retention
+from schemas.errors import JobError
+from schemas.models import Models
 
 log = structlog.get_logger(__name__)
 
 ENDS_WITHIN_S: Final = 30
 
 
-async def serve() -> None:
+async def serve(models: Models) -> None:
     """Run until SIGTERM or SIGINT."""
     kafka = KafkaSettings()
     database = Database(PostgresSettings(), application="welip-relay")
@@ -42,6 +45,7 @@ async def serve() -> None:
         relay=RelaySettings(),
         rescue=RescueSettings(),
         retention=Retention(database, blobs, RetentionSettings()),
+        models=models,
     )
     try:
         async with agents:
@@ -53,9 +57,14 @@ async def serve() -> None:
 
 
 def main() -> int:
-    """The process."""
+    """0 after a clean stop, 2 when the models file cannot be read."""
     configure_logging(LogSettings(), process="relay")
-    asyncio.run(serve())
+    try:
+        models = models_of_environment()
+    except JobError as error:
+        log.error("relay.cannot_start", code=error.reason, error=error.message)
+        return 2
+    asyncio.run(serve(models))
     return 0
 
 

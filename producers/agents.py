@@ -18,6 +18,7 @@ from producers.rescue import Rescuer
 from producers.retention import Retention
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import routes
+from schemas.models import WITHOUT_MODELS, Models
 
 log = structlog.get_logger(__name__)
 
@@ -42,12 +43,14 @@ class Agents:
         rescue: RescueSettings | None,
         retention: Retention | None = None,
         connected: bool = False,
+        models: Models = WITHOUT_MODELS,
     ) -> None:
         self._database = database
         self._broker = broker
         self._kafka = kafka
         self._connected = connected
-        self.relay = Relay(database, broker, relay, kafka)
+        self._models = models
+        self.relay = Relay(database, broker, relay, kafka, models)
         self.rescuer = Rescuer(database, rescue, self.relay.wake) if rescue is not None else None
         self._retention = retention
         self._tasks: list[asyncio.Task[None]] = []
@@ -91,7 +94,7 @@ class Agents:
 
     async def _relay(self) -> None:
         if not self._connected:
-            await connect_patiently(self._broker, self._kafka)
+            await connect_patiently(self._broker, self._kafka, self._models)
         await self._database.opened.wait()
         if self.rescuer is not None and self._kafka.embedded:
             await self._summon_all()
@@ -125,10 +128,10 @@ def _tell_defect(task: asyncio.Task[None]) -> None:
         log.error("agent.defect", agent=task.get_name(), exc_info=error)
 
 
-async def connect_patiently(broker: KafkaBroker, settings: KafkaSettings) -> None:
-    """Make missing topics and start the broker; keep trying, and log it, until Kafka answers."""
+async def connect_patiently(broker: KafkaBroker, settings: KafkaSettings, models: Models = WITHOUT_MODELS) -> None:
+    """Make the topics that are missing and start the broker; keep trying, and log it, until Kafka answers."""
     if not settings.embedded:
-        made = await ensure_topics_patiently(settings, [route.topic for route in routes()])
+        made = await ensure_topics_patiently(settings, [route.topic for route in routes(models)])
         if made:
             log.info("kafka.topics_made", topics=len(made))
     while True:

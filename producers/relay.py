@@ -18,6 +18,7 @@ from infra.settings import KafkaSettings, RelaySettings
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import routes, topic_of
 from schemas.messages import Summons
+from schemas.models import WITHOUT_MODELS, Models
 from schemas.topics import Lane
 
 if TYPE_CHECKING:
@@ -33,11 +34,19 @@ class Relay:
     after `poll`. A `NOTIFY` on every submit would wake relays elsewhere too, but costs 39 % of submit throughput.
     """
 
-    def __init__(self, database: Database, broker: KafkaBroker, settings: RelaySettings, kafka: KafkaSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        broker: KafkaBroker,
+        settings: RelaySettings,
+        kafka: KafkaSettings,
+        models: Models = WITHOUT_MODELS,
+    ) -> None:
         self._database = database
         self._broker = broker
         self._settings = settings
         self._kafka = kafka
+        self._topics = frozenset(route.topic for route in routes(models))
         self._woken = asyncio.Event()
         self.turned_at: float | None = None
         """When the present round began, on the monotonic clock; None before the first."""
@@ -80,12 +89,16 @@ class Relay:
                 except DependencyUnavailable:
                     # A topic may have been deleted: make it again before the next try.
                     if not self._kafka.embedded:
-                        await ensure_topics(self._kafka, (route.topic for route in routes()))
+                        await ensure_topics(self._kafka, self._topics)
                     raise
         return len(rows)
 
     async def _publish(self, rows: "list[asyncpg.Record]") -> None:
         def topic(row: "asyncpg.Record") -> str:
+            found = topic_of(row["kind"], row["stage"], row["lane"], row["model"])
+            if row["model"] is None or found in self._topics:
+                return found
+            # The model is gone: whoever reads the topic without a model's name says so.
             return topic_of(row["kind"], row["stage"], row["lane"])
 
         await asyncio.gather(

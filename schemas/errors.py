@@ -21,6 +21,7 @@ JobError
 ├── StageTimeout            the stage ran longer than `timeout_s`; retryable
 ├── FanOutRefused           a stage made invalid children; names what is wrong with the first of them
 ├── CarryInvalid            what one stage handed on does not fit the next; retryable: another version may know it
+├── ModelNotServed          this process does not run the job's model; retryable: another version may
 ├── StageUnknown            this process does not know the job's stage; retryable for the same reason
 ├── JobExpired              nobody could run it within `expires_in_s`
 ├── PortNotOpen             a stage uses a port that it did not declare; a defect of ours
@@ -182,6 +183,13 @@ class StageUnknown(JobError):
     """This process does not know the job's present or next stage; another version may."""
 
     code = "stage_unknown"
+    retryable = True
+
+
+class ModelNotServed(JobError):
+    """The worker that took the job does not run its model; it was taken out of the models file, or is not yet in it."""
+
+    code = "model_not_served"
     retryable = True
 
 

@@ -12,7 +12,8 @@ class Summons(BaseModel):
     """Asks a worker to claim a job for one stage.
 
     `epoch` is the job's fencing token when the message was written: a summons whose epoch is not the row's is stale
-    and is dropped. `traceparent` follows W3C Trace Context.
+    and is dropped. `model`: the one that does the work, if the stage runs a model. `traceparent` follows W3C Trace
+    Context.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -23,4 +24,5 @@ class Summons(BaseModel):
     stage: str
     epoch: int = Field(ge=0, lt=2**31)
     lane: Lane
+    model: str | None = None
     traceparent: str | None = None

@@ -55,6 +55,15 @@ class _Model(_Strict):
         """Whether it can do this. A model that chats also answers questions."""
         return task in self.tasks or (task == "answers" and "chat" in self.tasks)
 
+    def check_length(self, tokens: int, *, field: str) -> None:
+        """Raise `InvalidInput` when a reply may not have so many tokens, or leaves none of the context to a prompt."""
+        most = self.limits.max_tokens
+        if most is not None and tokens > most:
+            raise InvalidInput(f"the model {self.name!r} makes at most {most} tokens", field=field)
+        if self.context_length is not None and tokens >= self.context_length:
+            why = f"the model {self.name!r} has a context of {self.context_length} tokens, for prompt and reply"
+            raise InvalidInput(why, field=field)
+
 
 class Vectors(_Strict):
     """How an embedding model is asked. `dimension` asks for vectors of that length."""
@@ -220,6 +229,10 @@ class Models:
         raise ModelNotFound(
             f"the model {name!r} {f'cannot do {task!r}' if known else 'is not here'}; {can}", field=field
         )
+
+
+WITHOUT_MODELS: Final = Models((ExtractiveModel(name=DEFAULT, engine="extractive"),))
+"""A deployment that names no model: passages are quoted."""
 
 
 def colliding(names: Iterable[str]) -> tuple[str, str] | None:

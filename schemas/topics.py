@@ -24,6 +24,9 @@ class Pool(StrEnum):
     WEBHOOK = "webhook"
 
 
-def topic_name(kind: str, stage: str, lane: str) -> str:
-    """`welip.<kind>.<stage>.<lane>`; on Apache Kafka its consumer group has the same name."""
-    return f"{PREFIX}.{kind}.{stage}.{lane}"
+def topic_name(kind: str, stage: str, lane: str, model: str | None = None) -> str:
+    """`welip.<kind>.<stage>.<lane>`, or `welip.<kind>.<stage>.<model>.<lane>` where a model does the work.
+
+    On Apache Kafka its consumer group has the same name.
+    """
+    return f"{PREFIX}.{kind}.{stage}.{lane}" if model is None else f"{PREFIX}.{kind}.{stage}.{model}.{lane}"

@@ -38,8 +38,9 @@ class StageJob(Generic[In, Carry]):
 
     `input` and `carry`, from the stage before, are of the models that the registry of kinds names for this stage;
     `carry` is None where it names none. `attempt` counts the tries of this stage from 1; `epoch` is the fencing token.
-    `rounds`: how many fan-outs the job has made. A stage that was cancelled sees `asyncio.CancelledError` at its next
-    await.
+    `rounds`: how many fan-outs the job has made. `model`: the one that it runs on, by its name in the deployment; None
+    for a job of a version that knew no models, which the default runs. A stage that was cancelled sees
+    `asyncio.CancelledError` at its next await.
     """
 
     id: UUID
@@ -54,6 +55,7 @@ class StageJob(Generic[In, Carry]):
     carry: Carry
     created_at: datetime
     started_at: datetime
+    model: str | None = None
     report: Callable[[int, int, str | None], Awaitable[None]] = field(default=_silent)
     """`await job.report(done, total, message)`: live progress; cheap, at most a few writes a second reach Postgres."""
     transcript: Transcript = field(default_factory=Unread)

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from consumers.stages.context import Stage, StageJob
-from consumers.stages.ports import Needs, Ports
+from consumers.stages.ports import Needs, Port, Ports
 from schemas.kinds.registry import Route, steps
 from schemas.outcomes import Outcome
 
@@ -23,9 +23,11 @@ class StageCode:
 
     async def __call__(self, job: StageJob[Any, Any], ports: Ports) -> Outcome:
         """Run it with its own ports and no others."""
-        own = {}
+        own: dict[Port[Any], Any] = {}
         if Ports.files in self.needs:
             own[Ports.files] = ports.file_store.of(job.tenant, job.id, job.epoch)
+        for port in self.needs & Ports.OF_THE_JOB.keys():
+            own[port] = ports.adapter(Ports.OF_THE_JOB[port]).of(job.model)
         return await self.run(job, ports.view(f"the stage `{self.name}` of `{self.kind}`", self.needs, own))
 
 
@@ -39,4 +41,5 @@ def stage(kind: str, name: str) -> StageCode:
 def needs_of(routes: Iterable[Route]) -> Needs:
     """The ports that the stages of these topics use. Imports the stages."""
     found = (step for route in routes for step in steps(route.kind, route.stage))
-    return Needs().union(*(stage(step.kind.name, step.name).needs for step in found))
+    wanted = Needs().union(*(stage(step.kind.name, step.name).needs for step in found))
+    return wanted | {Ports.OF_THE_JOB[port] for port in wanted & Ports.OF_THE_JOB.keys()}

@@ -2,18 +2,22 @@
 
 import asyncio
 import time
+from collections import defaultdict
+from collections.abc import Container, Sequence
 from typing import Final
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.http.answers import json
+from gateway.http.rows import Row
 from gateway.services import Services, ServicesDep
 from infra.metrics import DEAD_LETTERS, OUTBOX, OUTBOX_AGE, QUEUE_AGE, QUEUED, RUNNING
 from infra.postgres.queries import dead_letters, doubts, outbox, reading
 from schemas.dead_letters import Source
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import routes
+from schemas.topics import topic_name
 
 router = APIRouter(tags=["health"])
 
@@ -104,20 +108,28 @@ class _Queues:
         cls._read_at = now
         try:
             async with services.database.connection() as connection:
-                queued = {(r["kind"], r["stage"], r["lane"]): r for r in await reading.queues(connection)}
-                running = {(r["kind"], r["stage"], r["lane"]): r["jobs"] for r in await reading.running(connection)}
+                queued, running = await reading.queues(connection), await reading.running(connection)
                 backlog = await outbox.backlog(connection)
                 letters = await dead_letters.waiting(connection)
         except DependencyUnavailable:
             return  # the gauges keep their last values; /readyz says that Postgres is away
-        for route in routes():
-            key = (route.kind, route.stage, route.lane.value)
-            labels = (route.topic, route.lane.value)
-            row = queued.get(key)
-            QUEUED.labels(*labels).set(0 if row is None else row["jobs"])
-            QUEUE_AGE.labels(*labels).set(0 if row is None else row["age_s"])
-            RUNNING.labels(*labels).set(running.get(key, 0))
+        topics = {route.topic: route for route in routes(services.models)}
+        waiting, held = _by_topic(queued, topics), _by_topic(running, topics)
+        for topic, route in topics.items():
+            labels = (topic, route.lane.value)
+            QUEUED.labels(*labels).set(sum(row["jobs"] for row in waiting[topic]))
+            QUEUE_AGE.labels(*labels).set(max((row["age_s"] for row in waiting[topic]), default=0))
+            RUNNING.labels(*labels).set(sum(row["jobs"] for row in held[topic]))
         OUTBOX.set(backlog["messages"])
         OUTBOX_AGE.set(backlog["age_s"])
         for source in Source:
             DEAD_LETTERS.labels(source.value).set(letters.get(source.value, 0))
+
+
+def _by_topic(rows: Sequence[Row], topics: Container[str]) -> dict[str, list[Row]]:
+    """Rows by the topic that their jobs travel on; jobs of a model that is gone by that without a model's name."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        topic = topic_name(row["kind"], row["stage"], row["lane"], row["model"])
+        found[topic if topic in topics else topic_name(row["kind"], row["stage"], row["lane"])].append(row)
+    return found

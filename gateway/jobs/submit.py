@@ -20,6 +20,7 @@ from infra.telemetry import current_traceparent
 from schemas.errors import Conflict, DependencyUnavailable
 from schemas.jobs import Submission
 from schemas.kinds.registry import KINDS
+from schemas.models import Models
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,13 @@ class Accepted:
 class Submitter:
     """Writes submissions in groups and wakes the relay."""
 
-    def __init__(self, database: Database, wake_relay: Callable[[], None], receivers: Receivers) -> None:
+    def __init__(
+        self, database: Database, wake_relay: Callable[[], None], receivers: Receivers, models: Models
+    ) -> None:
         self._database = database
         self._wake_relay = wake_relay
         self._receivers = receivers
+        self._models = models
         self._jobs: Grouper[NewJob, Made | None] = Grouper(
             self._flush, limit=100, lanes=2, fatal=(DependencyUnavailable,)
         )
@@ -53,16 +57,18 @@ class Submitter:
     ) -> Accepted:
         """Accept a job; `sent` is the body that the key stands for.
 
-        Raises `Conflict` when the key came with another body before or the webhook cannot be signed, `InvalidInput` for
-        an invalid webhook, and `DependencyUnavailable`.
+        Raises `ModelNotFound` for a model that is not there or cannot do the work, `Conflict` when the key came with
+        another body before or the webhook cannot be signed, `InvalidInput` for an invalid webhook, and
+        `DependencyUnavailable`.
         """
-        hook = submission.webhook
+        hook, kind = submission.webhook, KINDS[submission.kind]
         job = NewJob(
             id=uuids.uuid7(),
             tenant=tenant,
             kind=submission.kind,
-            stage=KINDS[submission.kind].first_stage,
+            stage=kind.first_stage,
             lane=submission.lane.value,
+            model=kind.model(submission.input, self._models),
             input=submission.input.model_dump_json(),
             metadata=orjson.dumps(submission.metadata).decode(),
             max_attempts=submission.max_attempts,

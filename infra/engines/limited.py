@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from aiolimiter import AsyncLimiter
@@ -29,10 +30,14 @@ class ChatEngine(Protocol):
 
 
 class LimitedTextModel:
-    """Requests wait here until the limits let them through, in the order in which they came."""
+    """Requests wait here until the limits let them through, in the order in which they came.
+
+    The gateway refuses requests for longer replies than the limit; a request that does not say is cut to it here.
+    """
 
     def __init__(self, model: ChatEngine, limits: Limits) -> None:
         self._model = model
+        self._longest = limits.max_tokens
         self._room = None if limits.at_once is None else asyncio.Semaphore(limits.at_once)
         # The limiter lets `max_rate` through at once and refills evenly. One a minute at least, with a longer period:
         # a rate below 1 would never let anything through.
@@ -47,17 +52,21 @@ class LimitedTextModel:
     async def complete(self, messages: Sequence[Message], options: TextOptions) -> Completion:
         """The whole text at once, when it is this request's turn."""
         async with self._turn():
-            return await self._model.complete(messages, options)
+            return await self._model.complete(messages, self._cut(options))
 
     async def stream(self, messages: Sequence[Message], options: TextOptions) -> AsyncGenerator[TextDelta | Completion]:
         """The text while it is written. It counts as under way until the generator ends or is closed."""
-        async with self._turn(), contextlib.aclosing(self._model.stream(messages, options)) as pieces:
+        async with self._turn(), contextlib.aclosing(self._model.stream(messages, self._cut(options))) as pieces:
             async for piece in pieces:
                 yield piece
 
     async def close(self) -> None:
         """Close the model."""
         await self._model.close()
+
+    def _cut(self, options: TextOptions) -> TextOptions:
+        longest = self._longest
+        return options if longest is None or options.max_tokens <= longest else replace(options, max_tokens=longest)
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

@@ -17,7 +17,7 @@ from infra.engines.rerank_endpoint import RerankEndpoint
 from infra.engines.reranker import BatchedReranker
 from infra.settings import EmbedderSettings, RerankerSettings
 from schemas.errors import Conflict
-from schemas.models import ModelSpec, OpenAIModel
+from schemas.models import Limits, ModelSpec, OpenAIModel
 
 REQUESTS_AT_ONCE: Final = 4
 """To an embedding endpoint: it is seldom one request that fills a server."""
@@ -26,8 +26,7 @@ REQUESTS_AT_ONCE: Final = 4
 def open_text_model(spec: ModelSpec) -> ChatEngine:
     """The language model of a row that can chat, within the row's limits. Raises `Conflict` where it cannot be."""
     engine = _engine(spec)
-    limited = spec.limits.at_once is not None or spec.limits.requests_per_minute is not None
-    return LimitedTextModel(engine, spec.limits) if limited else engine
+    return engine if spec.limits == Limits() else LimitedTextModel(engine, spec.limits)
 
 
 def _engine(spec: ModelSpec) -> ChatEngine:

@@ -22,6 +22,7 @@ from infra.kafka.embedded import EmbeddedBroker
 from infra.local.child import Child
 from infra.local.postgres import EmbeddedPostgres
 from infra.loopback import is_loopback
+from infra.models import models_of_environment
 from infra.postgres.migrate import migrate
 from schemas.errors import Conflict, DependencyUnavailable, JobError
 from schemas.kinds.registry import routes
@@ -143,7 +144,7 @@ class Stack:
         }
         kafka = o.kafka or os.environ.get("WELIP_KAFKA_URL")
         if kafka is None:
-            broker = EmbeddedBroker(route.topic for route in routes())
+            broker = EmbeddedBroker(route.topic for route in routes(models_of_environment()))
             self._exit.callback(broker.close)
             mine |= {"WELIP_KAFKA_URL": broker.url, "WELIP_KAFKA_EMBEDDED": "true"}
         else:

@@ -47,6 +47,11 @@ def _wrong(name: str, kind: Kind, kinds: Mapping[str, Kind]) -> Iterator[str]:
     yield from (f"its alias {alias!r} is taken by another kind" for alias in sorted(kind.aliases & others))
     if kind.name in kind.aliases:
         yield "its alias is its own name"
+    tasks = {stage.task for stage in kind.stages.values() if stage.task is not None}
+    if len(tasks) > 1:
+        yield "its stages have a model do different things: a job has one model"
+    if bool(tasks) != bool(kind.asks):
+        yield "where a stage runs a model, and only there, `asks` says where the input names it"
     yield from _wrong_stages(kind)
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import UnionType
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel
 
+from schemas.models import Models, Task
 from schemas.topics import Lane, Pool
 
 Shape: TypeAlias = type[BaseModel] | UnionType
@@ -28,7 +29,8 @@ class Stage:
 
     `input`: None means the kind's own. `carry`: what the previous stage hands on; None means nothing. `begins`: a child
     may begin here; a kind's first stage always may. `aliases`: former names that rows and messages may still use. If
-    another stage of the kind has such a name now, the input decides which of the two is meant.
+    another stage of the kind has such a name now, the input decides which of the two is meant. `task`: what it has a
+    model do; its jobs travel on the topics of their model.
     """
 
     pool: Pool
@@ -36,6 +38,7 @@ class Stage:
     carry: Shape | None = None
     begins: bool = False
     aliases: frozenset[str] = frozenset()
+    task: Task | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class Kind:
 
     `noun`: what its events call it, as in `job.succeeded`. `lane`, `max_attempts` (tries of each stage) and `timeout_s`
     (of one try) hold where a submission, or the parent of a child, does not say. `submittable`: clients may submit it;
-    otherwise it exists only as a child. `children`: kinds that its stages may make. `aliases`: former names.
+    otherwise it exists only as a child. `children`: kinds that its stages may make. `aliases`: former names. `asks`:
+    where in the input the name of the model stands, for a kind with a stage that runs one.
     """
 
     name: str
@@ -59,6 +63,33 @@ class Kind:
     submittable: bool = True
     children: frozenset[str] = frozenset()
     aliases: frozenset[str] = frozenset()
+    asks: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> Task | None:
+        """What its stages have a model do."""
+        return next((stage.task for stage in self.stages.values() if stage.task is not None), None)
+
+    def model(self, input: Any, models: Models) -> str | None:
+        """The model that a job with this input runs on, None for one that runs none.
+
+        Raises `ModelNotFound`, naming the models there are, and `InvalidInput` for more tokens than the model may make;
+        both with the field.
+        """
+        if self.task is None:
+            return None
+        *path, name = self.asks
+        asked = input
+        for part in path:
+            asked = getattr(asked, part)
+            if asked is None:
+                return None
+        where = ".".join(("input", *path))
+        found = models.wanted(getattr(asked, name), self.task, field=f"{where}.{name}")
+        # Only what was asked for: a default is cut to what the model makes.
+        if "max_tokens" in asked.model_fields_set:
+            found.check_length(asked.max_tokens, field=f"{where}.max_tokens")
+        return found.name
 
     @property
     def first_stage(self) -> str:

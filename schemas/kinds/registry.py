@@ -1,16 +1,19 @@
 """The registry of kinds: one row each. A stage named here is the module `consumers/stages/<kind>/<stage>.py`."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from schemas.kinds.consistency import check
+from schemas.kinds.embedding import EmbeddingInput, EmbeddingResult
+from schemas.kinds.generation import GenerationInput, GenerationResult
 from schemas.kinds.indexing import IndexingInput, IndexingResult
 from schemas.kinds.indexing.carries import Numbered, PartPoints, Planned, RebuildPoints
 from schemas.kinds.indexing.parts import PartInput, RebuildInput
 from schemas.kinds.inference import Encoded, Found, InferenceInput, InferenceResult, ToEncode
 from schemas.kinds.kind import DEFAULT_BACKOFF, Backoff, Kind, Stage, Step
 from schemas.kinds.noop import NoopInput
+from schemas.models import WITHOUT_MODELS, Models, Task
 from schemas.topics import Lane, Pool, topic_name
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -40,8 +43,23 @@ KINDS: Final[Mapping[str, Kind]] = {
                 "retrieve": Stage(Pool.CPU, carry=Encoded | None),
                 "encode": Stage(Pool.GPU, carry=ToEncode),
                 "rerank": Stage(Pool.GPU, carry=Found),
-                "generate": Stage(Pool.GPU, carry=Found),
+                "generate": Stage(Pool.GPU, carry=Found, task="answers"),
             },
+            asks=("generate", "model"),
+        ),
+        Kind(
+            "generation",
+            GenerationInput,
+            GenerationResult,
+            {"run": Stage(Pool.GPU, task="chat")},
+            asks=("model",),
+        ),
+        Kind(
+            "embedding",
+            EmbeddingInput,
+            EmbeddingResult,
+            {"run": Stage(Pool.GPU, task="embeddings")},
+            asks=("model",),
         ),
         Kind("noop", NoopInput, None, {"run": Stage(Pool.CPU)}),
     )
@@ -59,23 +77,54 @@ class Route:
     pool: Pool
     begins: bool
     """Whether a job, or a child of one, begins here. The other stages continue started jobs."""
+    task: Task | None = None
+    """What the stage has a model do."""
+    model: str | None = None
+    """The model in the topic's name."""
+    served_by: str | None = None
+    """The model whose workers read it; None: all workers of the pool do."""
 
     @property
     def topic(self) -> str:
         """The name of the topic and of its consumer group."""
-        return topic_name(self.kind, self.stage, self.lane)
+        return topic_name(self.kind, self.stage, self.lane, self.model)
 
 
-def routes() -> Iterator[Route]:
-    """Every topic: of present names, and of former ones, which are only drained."""
+def routes(models: Models = WITHOUT_MODELS) -> Iterator[Route]:
+    """Every topic: of present names and models, and of former names, which are only drained.
+
+    A stage that runs a model has one topic for each model that can do its task, and one without a model's name. There
+    come jobs of versions that knew no models, which the default does, and jobs whose model is gone, which it fails.
+    """
     for kind in KINDS.values():
         named = [(name, name) for name in kind.stages]
         # A former name that another stage now has is a topic already.
         named += [(old, new) for new in kind.stages for old in sorted(kind.stages[new].aliases - set(kind.stages))]
         for kind_name in (kind.name, *sorted(kind.aliases)):
             for stage, present in named:
+                row, begins = kind.stages[present], kind.begins(present)
                 for lane in Lane:
-                    yield Route(kind_name, stage, lane, kind.stages[present].pool, begins=kind.begins(present))
+                    route = Route(kind_name, stage, lane, row.pool, begins, row.task)
+                    if row.task is None:
+                        yield route
+                        continue
+                    default = models.default(row.task)
+                    yield replace(route, served_by=None if default is None else default.name)
+                    if (kind_name, stage) == (kind.name, present):
+                        for name in models.names(row.task):
+                            yield replace(route, model=name, served_by=name)
+
+
+def served(models: Models, pools: Collection[Pool], names: Collection[str] | None = None) -> list[Route]:
+    """What a worker reads: the topics of its pools, of which those of models only for the models that it serves.
+
+    `names`: these models; None: all, in the pools of their stages.
+    """
+    return [
+        route
+        for route in routes(models)
+        if (route.pool in pools if names is None or route.served_by is None else route.served_by in names)
+    ]
 
 
 def kind_of(name: str) -> Kind | None:
@@ -93,12 +142,14 @@ def steps(kind: str, stage: str) -> list[Step]:
     return [Step(found, name) for name in names]
 
 
-def topic_of(kind: str, stage: str, lane: str) -> str:
-    """Where a summons goes: to the topic of the present names."""
-    if (found := KINDS.get(kind)) is None or stage not in found.stages:
+def topic_of(kind: str, stage: str, lane: str, model: str | None = None) -> str:
+    """Where a summons goes: to the topic of the present names, and of the job's `model` if the stage runs it."""
+    found = KINDS.get(kind)
+    if found is None or stage not in found.stages:
         for step in steps(kind, stage):
-            return topic_name(step.kind.name, step.name, lane)
-    return topic_name(kind, stage, lane)
+            return topic_name(step.kind.name, step.name, lane, model if step.stage.task else None)
+        return topic_name(kind, stage, lane)
+    return topic_name(kind, stage, lane, model if found.stages[stage].task else None)
 
 
 def submittable() -> list[Kind]:

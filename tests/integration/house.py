@@ -62,7 +62,7 @@ class Worker:
         self.consumers = Consumers(
             self._broker,
             self.executor,
-            subscriptions(tried_routes(*lanes), embedded=kafka.embedded),
+            subscriptions(tried_routes(*lanes), embedded=kafka.embedded, rooms={}),
             kafka=kafka,
             worker=settings,
             worker_name=name,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.postgres.queries import claim
 from infra.settings import KafkaSettings, PostgresSettings
 from producers.rescue import Rescuer
 from tests.integration.house import LEASE_S, RESCUE, House
@@ -32,10 +33,10 @@ async def workers(tmp_path: Path, postgres: PostgresSettings, kafka: KafkaSettin
         "WELIP_LOG_LEVEL": "warning",
     }
 
-    async def start(pool: str = "cpu", **more: str) -> asyncio.subprocess.Process:
+    async def start(pool: str = "cpu", *, model: str | None = None, **more: str) -> asyncio.subprocess.Process:
         number = len(started)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "consumers", "--pool", pool),
+            *(sys.executable, "-m", "consumers", *(("--pool", pool) if model is None else ("--model", model))),
             env=environment | {"WELIP_INDEX_URL": f"edge://{tmp_path}/index-{number}"} | more,
         )
         started.append(process)
@@ -103,3 +104,44 @@ async def test_one_embedded_index_serves_a_worker_that_searches_beside_one_that_
     async with asyncio.timeout(60):
         assert await second.wait() == 2
     assert [process.returncode for process in beside] == [None, None]
+
+
+TWO_MODELS = """
+[[models]]
+name = "a"
+engine = "openai"
+url = "http://127.0.0.1:9"
+
+[[models]]
+name = "b"
+engine = "openai"
+url = "http://127.0.0.1:9"
+"""
+
+
+@pytest.mark.parametrize("kafka", ["embedded"], indirect=True)
+async def test_a_worker_of_one_model_serves_that_as_long_as_it_lives_and_no_pool(
+    house: House, workers: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "models.toml").write_text(TWO_MODELS)
+    models = {"WELIP_MODELS": str(tmp_path / "models.toml")}
+
+    async def until_served(names: set[str]) -> None:
+        async with asyncio.timeout(120):
+            while True:
+                async with house.database.connection() as connection:
+                    if await claim.served(connection, ["a", "b"]) == names:
+                        return
+                await asyncio.sleep(0.05)
+
+    refused = await workers(model="gone", **models)
+    async with asyncio.timeout(60):
+        assert await refused.wait() == 2
+    one = await workers(model="b", **models)
+    await until_served({"b"})
+    [unread] = await house.submit(1)
+    one.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(60):
+        assert await one.wait() == 0
+    await until_served(set())
+    assert [row["state"] for row in await house.jobs.rows([unread])] == ["queued"]

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from zlib import crc32
 
 from consumers.stages.context import StageJob
-from consumers.stages.ports import ChildSummary, Deployment, Ports, Transcript
+from consumers.stages.ports import ChildSummary, Deployment, Ports, Served, Transcript
 from infra.corpora.rows import read_rows
 from schemas.catalogue import StoredFile
 from schemas.collections import Chunking, FusionSettings, SparseSettings
@@ -369,7 +369,12 @@ class World:
         ports.parser = PlainParser()
         ports.corpora = RowsHere()
         ports.answerer = FirstPassage()
+        ports.answerers = Served({"default": ports.answerer}, "default")
         ports.text_model = EchoModel()
+        ports.text_models = Served({"default": ports.text_model}, "default")
+        if self.embedder is not None:
+            ports.vectors = self.embedder
+            ports.embedders = Served({"default": ports.vectors}, "default")
         ports.catalogue = ports.catalogue_writer = ports.rebuilds = self.catalogue
         ports.doubts = self.catalogue
         ports.children = self.children

@@ -16,7 +16,8 @@ import typer
 import yaml
 
 from infra.local import minio
-from infra.settings import CONCERNS, environment_names
+from infra.models import read_models
+from infra.settings import CONCERNS, EmbedderSettings, GeneratorSettings, ModelSettings, environment_names
 from producers.client.cli.app import app
 from schemas.topics import Pool
 
@@ -206,6 +207,15 @@ def test_every_command_exists_in_the_cli(arguments: list[str]) -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     command = commands[arguments[0]]
     command.make_context(arguments[0], arguments[1:])
+
+
+def test_the_models_file_that_is_there_can_be_read_beside_every_service() -> None:
+    default = re.search(r"MODELS_FILE:-(\S+)}", (ROOT / "docker-compose.yml").read_text())
+    assert default
+    settings = ModelSettings(WELIP_MODELS=ROOT / default[1])
+    for generator in ("extractive", "openai"):
+        models = read_models(settings, GeneratorSettings(WELIP_GENERATOR=generator), EmbedderSettings())
+        assert models.default("chat") is not None
 
 
 def test_every_default_command_of_an_image_exists_in_the_cli() -> None:

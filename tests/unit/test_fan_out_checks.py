@@ -16,14 +16,15 @@ from schemas.kinds.inference import InferenceInput
 from schemas.kinds.kind import Step
 from schemas.kinds.noop import NoopInput
 from schemas.kinds.registry import KINDS
+from schemas.models import WITHOUT_MODELS
 from schemas.outcomes import Child, FanOut
 from schemas.topics import Lane
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ROW = Claimed(
-    id=UUID(int=7), tenant="t", kind="noop", stage="run", lane="interactive", epoch=3, attempt=1, max_attempts=9,
-    timeout_s=4.0, input="{}", carry=None, error=None, rounds=0, traceparent="trace", created_at=NOW, started_at=NOW,
-    worker="w", claimed_at=NOW,
+    id=UUID(int=7), tenant="t", kind="noop", stage="run", lane="interactive", model=None, epoch=3, attempt=1,
+    max_attempts=9, timeout_s=4.0, input="{}", carry=None, error=None, rounds=0, traceparent="trace", created_at=NOW,
+    started_at=NOW, worker="w", claimed_at=NOW,
 )  # fmt: skip
 OK = Child("noop", NoopInput(), key="ok")
 
@@ -39,7 +40,7 @@ def step(monkeypatch: pytest.MonkeyPatch) -> Step:
 def test_a_child_of_its_own_kind_has_the_limits_of_its_parent_and_another_its_own_kinds(step: Step) -> None:
     question = InferenceInput(collection="c", question="왜?")
     given = [Child("noop", {"steps": 2}, key="가"), Child("inference", question, key="q", lane=Lane.BULK)]
-    found = wait(ROW, step, FanOut(given, "run"))
+    found = wait(ROW, step, FanOut(given, "run"), WITHOUT_MODELS)
     assert (found.id, found.epoch, found.then, found.carry) == (ROW.id, 3, "run", None)
     own, other = found.children
     assert (own.kind, own.stage, own.tenant, own.lane, own.key) == ("noop", "run", "t", "interactive", "가")
@@ -70,7 +71,7 @@ def test_a_child_of_its_own_kind_has_the_limits_of_its_parent_and_another_its_ow
 )
 def test_a_child_that_is_not_allowed_is_refused_by_name(step: Step, child: Child, code: str) -> None:
     with pytest.raises(FanOutRefused) as caught:
-        wait(ROW, step, FanOut([OK, child], "run"))
+        wait(ROW, step, FanOut([OK, child], "run"), WITHOUT_MODELS)
     assert (caught.value.reason, caught.value.retryable) == (code, False)
     if "key" not in code:
         assert "'k'" in caught.value.message
@@ -79,22 +80,22 @@ def test_a_child_that_is_not_allowed_is_refused_by_name(step: Step, child: Child
 
 def test_the_field_of_a_child_that_does_not_fit_is_told(step: Step) -> None:
     with pytest.raises(FanOutRefused, match=r"child 'k' does not fit stage noop.run: input.steps: ") as caught:
-        wait(ROW, step, FanOut([Child("noop", {"steps": 0}, key="k")], "run"))
+        wait(ROW, step, FanOut([Child("noop", {"steps": 0}, key="k")], "run"), WITHOUT_MODELS)
     assert caught.value.field == "input.steps"
 
 
 def test_too_many_children_are_refused(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fan_out, "MAX_CHILDREN", 1)
     with pytest.raises(FanOutRefused) as caught:
-        wait(ROW, step, FanOut([OK, replace(OK, key="another")], "run"))
+        wait(ROW, step, FanOut([OK, replace(OK, key="another")], "run"), WITHOUT_MODELS)
     assert caught.value.reason == "too_many_children"
 
 
 def test_what_the_parent_goes_on_with_is_checked_too(step: Step) -> None:
     with pytest.raises(StageUnknown, match="no stage 'dance'"):
-        wait(ROW, step, FanOut([OK], "dance"))
+        wait(ROW, step, FanOut([OK], "dance"), WITHOUT_MODELS)
     with pytest.raises(CarryInvalid):
-        wait(ROW, step, FanOut([OK], "run", {"a": 1}))
+        wait(ROW, step, FanOut([OK], "run", {"a": 1}), WITHOUT_MODELS)
 
 
 INTERACTIVE, BULK = Lane.INTERACTIVE, Lane.BULK

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from schemas.kinds.consistency import RegistryError, check
 from schemas.kinds.kind import Backoff, Kind, Stage
 from schemas.kinds.noop import NoopInput
-from schemas.kinds.registry import KINDS, Route, routes, steps, topic_of
+from schemas.kinds.registry import KINDS, Route, routes, served, steps, topic_of
+from schemas.models import Models, OpenAIModel
 from schemas.topics import Lane, Pool
 
 PLAIN = Kind("plain", NoopInput, None, {"run": Stage(Pool.CPU)})
@@ -41,6 +42,12 @@ def test_the_registry_of_this_version_is_consistent() -> None:
         ({"children": frozenset({"nobody"})}, "children of 'nobody', which is not a kind"),
         ({"submittable": False}, "not submittable, and no kind makes children of it"),
         ({"aliases": frozenset({"noop"})}, "its alias 'noop' is taken"),
+        ({"asks": ("model",)}, "where a stage runs a model, and only there"),
+        ({"stages": {"a": Stage(Pool.GPU, task="chat")}}, "where a stage runs a model, and only there"),
+        (
+            {"stages": {"a": Stage(Pool.GPU, task="chat"), "b": Stage(Pool.GPU, task="embeddings")}},
+            "its stages have a model do different things",
+        ),
         ({"aliases": frozenset({"plain"})}, "its alias is its own name"),
         ({"stages": {n: Stage(Pool.CPU, aliases=frozenset({"old"})) for n in "ab"}}, "two stages have the alias 'old'"),
         (
@@ -101,6 +108,41 @@ def test_old_topics_are_read_and_nothing_new_goes_there(renamed: Kind) -> None:
     assert topic_of("was", "go", "bulk") == topic_of("plain", "run", "bulk") == "welip.plain.run.bulk"
     assert topic_of("was", "old", "bulk") == "welip.plain.old.bulk"
     assert topic_of("nobody", "x", "bulk") == "welip.nobody.x.bulk"
+
+
+def test_a_stage_that_runs_a_model_has_a_topic_for_each_model_and_one_without() -> None:
+    models = Models(
+        (
+            OpenAIModel(name="a.1", engine="openai", url="http://h"),
+            OpenAIModel(name="v", engine="openai", url="http://h", tasks=("embeddings",)),
+            OpenAIModel(name="b", engine="openai", url="http://h"),
+        )
+    )
+    mine = {
+        route.topic: route.served_by
+        for route in routes(models)
+        if route.lane is Lane.BULK and route.stage in ("run", "generate") and route.kind != "noop"
+    }
+    assert mine == {
+        "welip.inference.generate.bulk": "a.1",
+        "welip.inference.generate.a.1.bulk": "a.1",
+        "welip.inference.generate.b.bulk": "b",
+        "welip.generation.run.bulk": "a.1",
+        "welip.generation.run.a.1.bulk": "a.1",
+        "welip.generation.run.b.bulk": "b",
+        "welip.embedding.run.bulk": "v",
+        "welip.embedding.run.v.bulk": "v",
+    }
+    assert topic_of("generation", "run", "bulk", "b") == "welip.generation.run.b.bulk"
+    assert topic_of("generation", "run", "bulk") == "welip.generation.run.bulk"
+    assert topic_of("inference", "retrieve", "bulk", "b") == "welip.inference.retrieve.bulk", "it runs no model"
+    only = {route.topic for route in served(models, [], ["b"]) if route.lane is Lane.BULK}
+    assert only == {"welip.inference.generate.b.bulk", "welip.generation.run.b.bulk"}
+    gpu = {route.topic for route in served(models, [Pool.GPU])}
+    assert gpu >= {f"{topic.removesuffix('bulk')}interactive" for topic in mine}
+    with_b = served(models, [Pool.GPU], ["b"])
+    assert {route.served_by for route in with_b} == {"b", None}
+    assert "welip.inference.encode.bulk" in {route.topic for route in with_b}
 
 
 def test_a_child_may_begin_where_its_kind_says() -> None:

@@ -94,7 +94,8 @@ def test_every_folder_of_stages_is_a_kind() -> None:
 
 def test_every_stage_has_a_topic_of_its_own_in_each_lane() -> None:
     topics = [route.topic for route in routes()]
-    assert len(topics) == len(set(topics)) == len(STAGES) * len(Lane)
+    answering = 1  # the only model of a deployment that names none can do one task
+    assert len(topics) == len(set(topics)) == (len(STAGES) + answering) * len(Lane)
     assert "welip.indexing.plan.interactive" in topics
 
 

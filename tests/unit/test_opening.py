@@ -30,8 +30,9 @@ from schemas.kinds.registry import routes
 from schemas.topics import Pool
 
 HAS_TORCH = importlib.util.find_spec("sentence_transformers") is not None
-ALL: list[Port[Any]] = [port for port in vars(Ports).values() if isinstance(port, Port) and port is not Ports.files]
-"""All ports but `files`, which are made for each job."""
+OF_A_JOB = {Ports.files, *Ports.OF_THE_JOB}
+ALL: list[Port[Any]] = [port for port in vars(Ports).values() if isinstance(port, Port) and port not in OF_A_JOB]
+"""Every port but those that are made for each job."""
 
 
 def wanted(pools: list[Pool]) -> Needs:
@@ -70,7 +71,7 @@ async def test_the_cpu_pool_loads_no_model_and_knows_what_there_is(tmp_path: Pat
         facts = ports.deployment
         assert (facts.embedder, facts.reranker) == ("BAAI/bge-m3+learned", "Dongjin-kr/ko-reranker")
         assert facts.candidates == 50
-        for port in (Ports.reranker, Ports.answerer):
+        for port in (Ports.reranker, Ports.answerers):
             with pytest.raises(PortNotOpen):
                 ports.adapter(port)
 
@@ -161,6 +162,7 @@ sys.modules.update(dict.fromkeys(["kiwipiepy", "qdrant_edge", "qdrant_client", "
 from consumers.bootstrap import *
 from consumers.stages.ports import Ports
 from consumers.stages.registry import needs_of
+from infra.models import read_models
 from infra.settings import *
 from schemas.kinds.registry import routes
 
@@ -168,10 +170,11 @@ async def main(pool, generator):
     settings = AdapterSettings(
         BlobsSettings(), IndexSettings(), GeneratorSettings(WELIP_GENERATOR=generator), EmbedderSettings(),
         RerankerSettings(), ParserSettings(), AnalysisSettings(), LimitSettings(),
+        read_models(ModelSettings(), GeneratorSettings(WELIP_GENERATOR=generator), EmbedderSettings()),
     )
     needs = needs_of(route for route in routes() if route.pool == pool)
     async with open_ports(needs, Database(PostgresSettings(), application="t"), settings, [pool], worker="w") as opened:
-        print(opened.ports.answerer.name)
+        print(opened.ports.answerers.of("default").name)
 
 asyncio.run(main(*sys.argv[1:]))
 """

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from consumers.stages.inference import encode, generate, rerank, retrieve
-from consumers.stages.ports import CatalogueReader, Ports
+from consumers.stages.ports import CatalogueReader, Ports, Served
 from consumers.stages.ports import Deployment as Facts
 from consumers.stages.registry import stage
 from schemas.catalogue import CollectionRecord
@@ -141,7 +141,7 @@ class Deployment:
         ports.sparse = cast(Any, self.words)
         ports.embedder = self.embedder
         ports.reranker = self.reranker
-        ports.answerer = FirstPassage()
+        ports.answerers = Served({"default": FirstPassage()}, "default")
         ports.catalogue = cast(CatalogueReader, self.shelf)
         return ports
 

@@ -20,7 +20,8 @@ async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
     """Generate. Raises `InvalidInput` (`model_unknown`) when the request names an unknown model."""
     request = job.input
     wanted = request.generate or Generate()
-    if wanted.model not in ("default", ports.answerer.name):
+    # The gateway has found the model of other jobs.
+    if job.model is None and wanted.model not in ("default", ports.answerer.name):
         why = f"no model {wanted.model!r} here; use 'default' or {ports.answerer.name!r}"
         raise InvalidInput(why, code="model_unknown", field="input.generate.model")
     options = TextOptions(max_tokens=wanted.max_tokens, temperature=wanted.temperature)

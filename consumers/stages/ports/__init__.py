@@ -4,6 +4,9 @@ Every method may raise `schemas.errors.DependencyUnavailable` when the thing beh
 closing are up to the process (`consumers/bootstrap.py`).
 """
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from consumers.stages.ports.blobs import Blobs as Blobs
 from consumers.stages.ports.catalogue import CatalogueReader as CatalogueReader
 from consumers.stages.ports.catalogue import CatalogueWriter as CatalogueWriter
@@ -24,6 +27,7 @@ from consumers.stages.ports.needs import Needs as Needs
 from consumers.stages.ports.needs import Port as Port
 from consumers.stages.ports.needs import PortSet
 from consumers.stages.ports.needs import needs as needs
+from consumers.stages.ports.served import Served as Served
 from consumers.stages.ports.text import Answerer as Answerer
 from consumers.stages.ports.text import TextModel as TextModel
 from consumers.stages.ports.transcript import Transcript as Transcript
@@ -35,10 +39,13 @@ class Ports(PortSet):
     """What a stage is given: the ports that its `NEEDS` name, and the deployment's facts.
 
     Touching another port raises `PortNotOpen`. A process opens the ports that the stages of its pools need, and no
-    others. `embedder`, `reranker` and `text_model` are None where this process has no such model.
+    others. `embedder` and `reranker`, with which collections are indexed and searched, are None where this process has
+    no such model. `answerer`, `text_model` and `vectors` are those of the job's model.
     """
 
     answerer = Port[Answerer]()
+    answerers = Port[Served[Answerer]]()
+    """The process's, as are `text_models` and `embedders`. A stage's own `answerer` is one of these."""
     blobs = Port[Blobs]()
     catalogue = Port[CatalogueReader]()
     catalogue_writer = Port[CatalogueWriter]()
@@ -46,6 +53,7 @@ class Ports(PortSet):
     corpora = Port[CorpusReader]()
     doubts = Port[IndexDoubts]()
     embedder = Port[Embedder | None]()
+    embedders = Port[Served[Embedder]]()
     file_store = Port[FileStore]()
     """The executor's. A stage's own `files` are made of it."""
     files = Port[Files]()
@@ -54,7 +62,16 @@ class Ports(PortSet):
     rebuilds = Port[RebuildCatalogue]()
     reranker = Port[Reranker | None]()
     sparse = Port[SparseEncoder]()
-    text_model = Port[TextModel | None]()
+    text_model = Port[TextModel]()
+    text_models = Port[Served[TextModel]]()
+    vectors = Port[Embedder]()
+
+    OF_THE_JOB: ClassVar[Mapping[Port[Any], Port[Served[Any]]]] = {
+        answerer: answerers,
+        text_model: text_models,
+        vectors: embedders,
+    }
+    """Ports of a job's model, and those of the process from which they are taken."""
 
     def __init__(self, deployment: Deployment | None = None) -> None:
         super().__init__()

@@ -28,6 +28,7 @@ class Claimed:
     kind: str
     stage: str
     lane: str
+    model: str | None
     epoch: int
     attempt: int
     max_attempts: int
@@ -72,6 +73,19 @@ SELECT * FROM claimed
 # Shared, so that two names of the same hash do not wait for each other.
 ATTEND: Final = "SELECT pg_advisory_lock_shared($1, hashtext($2))"
 
+SERVING: Final = 0x4D4F444C  # "MODL": the class of the locks that say which models the living workers serve
+
+# The same for the models that a worker serves: no worker that is dead can seem to serve any.
+SERVE: Final = "SELECT pg_advisory_lock_shared($1, hashtext(model)) FROM unnest($2::text[]) AS model"
+
+# Those of these models that a living worker serves.
+SERVED: Final = """
+SELECT model FROM unnest($2::text[]) AS model WHERE EXISTS (
+    SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = $1 AND mode = 'ShareLock' AND granted
+        AND objid::bigint = hashtext(model)::bigint & 4294967295
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+"""
+
 # Longer leases for all of a worker's jobs. What does not come back is lost: it ended, or another worker has it. Rows
 # are locked in id order, as completions do, so that the two cannot deadlock.
 HEARTBEAT: Final = """
@@ -106,9 +120,18 @@ async def claim(
     return [Claimed(*row) for row in rows]
 
 
-async def attend(connection: "Connection | asyncpg.Connection[asyncpg.Record]", worker: str) -> None:
-    """Let a worker count as alive until this session ends."""
+async def attend(
+    connection: "Connection | asyncpg.Connection[asyncpg.Record]", worker: str, models: Sequence[str] = ()
+) -> None:
+    """Let a worker count as alive, and its models as served, until this session ends."""
     await connection.execute(ATTEND, ATTENDANCE, worker)
+    if models:
+        await connection.execute(SERVE, SERVING, list(models))
+
+
+async def served(connection: "Connection", models: Sequence[str]) -> set[str]:
+    """Those of the models that a living worker serves."""
+    return {row["model"] for row in await connection.fetch(SERVED, SERVING, list(models))}
 
 
 async def heartbeat(

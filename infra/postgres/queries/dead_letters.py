@@ -75,8 +75,8 @@ WITH RECURSIVE {UP}, root AS (
     WHERE EXISTS (SELECT FROM covered WHERE covered.id = $1)
     RETURNING {JOB_COLUMNS}, epoch, traceparent
 ), sent AS (
-    INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
-    SELECT id, kind, stage, lane, epoch, traceparent FROM made
+    INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
+    SELECT id, kind, stage, lane, model, epoch, traceparent FROM made
 ), marked AS (
     UPDATE dead_letter l SET requeued_at = now(), requeued_as = made.id FROM made, covered WHERE l.id = covered.id
     RETURNING l.id
@@ -90,10 +90,10 @@ REQUEUE_MESSAGE: Final = """
 WITH letter AS (
     SELECT id FROM dead_letter WHERE id = $1 AND source = 'message' AND requeued_at IS NULL FOR UPDATE
 ), summoned AS (
-    SELECT job.id, kind, stage, lane, epoch, traceparent FROM job, letter WHERE job.id = $2 AND state = 'queued'
+    SELECT job.id, kind, stage, lane, model, epoch, traceparent FROM job, letter WHERE job.id = $2 AND state = 'queued'
 ), sent AS (
-    INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
-    SELECT id, kind, stage, lane, epoch, traceparent FROM summoned
+    INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
+    SELECT id, kind, stage, lane, model, epoch, traceparent FROM summoned
 )
 UPDATE dead_letter l SET requeued_at = now(), requeued_as = summoned.id FROM letter, summoned WHERE l.id = letter.id
 RETURNING l.id

@@ -45,8 +45,8 @@ WITH given AS (
         worker = NULL,
         finished_at = CASE WHEN held.state IN ('succeeded', 'failed', 'cancelled') THEN clock_timestamp() END
     FROM held WHERE job.id = held.id
-    RETURNING job.id, job.tenant, job.kind, job.stage, job.lane, job.state, job.epoch, job.attempt, job.traceparent,
-              job.parent, job.webhook, job.error, held.code, held.dead
+    RETURNING job.id, job.tenant, job.kind, job.stage, job.lane, job.model, job.state, job.epoch, job.attempt,
+              job.traceparent, job.parent, job.webhook, job.error, held.code, held.dead
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'state', CASE
@@ -54,8 +54,8 @@ WITH given AS (
         ELSE json_build_object('state', state, 'stage', stage, 'attempt', attempt, 'error', error) END
     FROM moved
 ), sent AS (
-    INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
-    SELECT id, kind, stage, lane, epoch, traceparent FROM moved WHERE state = 'queued'
+    INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
+    SELECT id, kind, stage, lane, model, epoch, traceparent FROM moved WHERE state = 'queued'
 ), {FOLLOWS}
 SELECT id, epoch, state, parent FROM moved
 """
@@ -88,13 +88,13 @@ WITH ready AS (
 ), moved AS (
     UPDATE job SET state = 'queued', waiting = false, due_at = now(), summoned_at = now()
     FROM ready WHERE job.id = ready.id AND job.waiting
-    RETURNING job.id, job.kind, job.stage, job.lane, job.epoch, job.traceparent
+    RETURNING job.id, job.kind, job.stage, job.lane, job.model, job.epoch, job.traceparent
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'state', json_build_object('state', 'queued', 'stage', stage) FROM moved
 ), sent AS (
-    INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
-    SELECT id, kind, stage, lane, epoch, traceparent FROM moved
+    INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
+    SELECT id, kind, stage, lane, model, epoch, traceparent FROM moved
 )
 SELECT id FROM moved
 """

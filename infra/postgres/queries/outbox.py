@@ -19,7 +19,7 @@ WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true) AS setting
     ORDER BY outbox.id LIMIT $1 FOR UPDATE OF outbox SKIP LOCKED
 )
 DELETE FROM outbox USING taken WHERE outbox.id = taken.id
-RETURNING job_id, kind, stage, lane, epoch, traceparent
+RETURNING job_id, kind, stage, lane, model, epoch, traceparent
 """
 
 # Whether anything waits. An idle relay asks this, at a third of the cost of taking nothing in a transaction.

@@ -57,14 +57,14 @@ ORDER BY at.n, e.id
 
 # Queue depth and age in seconds, per topic; index-only.
 QUEUES: Final = """
-SELECT kind, stage, lane, count(*) AS jobs, extract(epoch FROM now() - min(due_at))::float8 AS age_s
-FROM job WHERE state = 'queued' GROUP BY kind, stage, lane
+SELECT kind, stage, lane, model, count(*) AS jobs, extract(epoch FROM now() - min(due_at))::float8 AS age_s
+FROM job WHERE state = 'queued' GROUP BY kind, stage, lane, model
 """
 
 # Jobs that workers hold now, per topic.
 RUNNING: Final = """
-SELECT kind, stage, lane, count(*) AS jobs FROM job
-WHERE state = 'running' AND lease_until IS NOT NULL GROUP BY kind, stage, lane
+SELECT kind, stage, lane, model, count(*) AS jobs FROM job
+WHERE state = 'running' AND lease_until IS NOT NULL GROUP BY kind, stage, lane, model
 """
 
 
@@ -107,10 +107,10 @@ async def followed(
 
 
 async def queues(connection: "Connection") -> list[asyncpg.Record]:
-    """`jobs` queued and `age_s` of the oldest one, for each kind, stage and lane that has any."""
+    """`jobs` queued and `age_s` of the oldest one, for each kind, stage, lane and model that has any."""
     return await connection.fetch(QUEUES)
 
 
 async def running(connection: "Connection") -> list[asyncpg.Record]:
-    """`jobs` held by workers, for each kind, stage and lane that has any."""
+    """`jobs` held by workers, for each kind, stage, lane and model that has any."""
     return await connection.fetch(RUNNING)

@@ -46,13 +46,13 @@ WITH workers AS (
     SELECT id FROM suspect UNION ALL SELECT id FROM other
 ), moved AS (
     UPDATE job SET state = 'queued', due_at = now(), summoned_at = now() FROM due WHERE job.id = due.id
-    RETURNING job.id, kind, stage, lane, epoch, traceparent
+    RETURNING job.id, kind, stage, lane, model, epoch, traceparent
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'state', json_build_object('state', 'queued', 'stage', stage) FROM moved
 )
-INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
-SELECT id, kind, stage, lane, epoch, traceparent FROM moved RETURNING 1
+INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
+SELECT id, kind, stage, lane, model, epoch, traceparent FROM moved RETURNING 1
 """
 
 # A queued job whose message seems lost (a topic deleted, a broker that keeps nothing). The pause between two messages
@@ -65,10 +65,10 @@ WITH silent AS (
     ORDER BY summoned_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ), moved AS (
     UPDATE job SET summoned_at = now() FROM silent WHERE job.id = silent.id
-    RETURNING job.id, kind, stage, lane, epoch, traceparent
+    RETURNING job.id, kind, stage, lane, model, epoch, traceparent
 )
-INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
-SELECT id, kind, stage, lane, epoch, traceparent FROM moved RETURNING 1
+INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
+SELECT id, kind, stage, lane, model, epoch, traceparent FROM moved RETURNING 1
 """
 
 # The broker lost everything (it lives in memory and was started anew): every queued job that was summoned before then
@@ -78,10 +78,10 @@ WITH silent AS (
     SELECT id FROM job WHERE state = 'queued' AND summoned_at < $2 ORDER BY summoned_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ), moved AS (
     UPDATE job SET summoned_at = now() FROM silent WHERE job.id = silent.id
-    RETURNING job.id, kind, stage, lane, epoch, traceparent
+    RETURNING job.id, kind, stage, lane, model, epoch, traceparent
 )
-INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
-SELECT id, kind, stage, lane, epoch, traceparent FROM moved RETURNING 1
+INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
+SELECT id, kind, stage, lane, model, epoch, traceparent FROM moved RETURNING 1
 """
 
 # Unclaimed in time.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class NewJob:
     """A job about to be made: a field is a column of its row, but for `expires_in_s`, which becomes `expires_at`.
 
+    `model`: the one that its stages run on, if any do.
     A child has a `parent`, the number of that parent's fan-out which makes it (`round`, from 1), and a `key`.
     """
 
@@ -24,6 +25,7 @@ class NewJob:
     kind: str
     stage: str
     lane: str
+    model: str | None = None
     input: Json
     metadata: Jsonb = "{}"
     max_attempts: int
@@ -59,10 +61,10 @@ def _made(columns: tuple[str, ...], order: str) -> str:
     INSERT INTO job ({into})
     SELECT {values} FROM {given(NewJob, columns)} ORDER BY {order}
     ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING id, kind, stage, lane, epoch, traceparent, created_at, expires_at
+    RETURNING id, kind, stage, lane, model, epoch, traceparent, created_at, expires_at
 ), sent AS (
-    INSERT INTO outbox (job_id, kind, stage, lane, epoch, traceparent)
-    SELECT id, kind, stage, lane, epoch, traceparent FROM made
+    INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
+    SELECT id, kind, stage, lane, model, epoch, traceparent FROM made
 )"""
 
 

@@ -32,7 +32,8 @@ class Job(SQLModel, table=True):
     made it, and `key` its name in that round. `deaths` counts the workers that died while they ran its present stage,
     `suspicion` is the evidence that the job is the cause, and `died_after` is how long the last run that ended so took;
     the next stage starts without them. `waiting` marks a running job without a worker, whose children are at work.
-    `webhook` is the job's own receiver, as `{"url", "origin", "events"}`.
+    `model` is the one that its stages run on, by its name in the deployment; NULL if none does. `webhook` is the
+    job's own receiver, as `{"url", "origin", "events"}`.
     """
 
     __tablename__ = "job"
@@ -59,7 +60,7 @@ class Job(SQLModel, table=True):
         Index(
             "job_queued",
             "summoned_at",
-            postgresql_include=["kind", "stage", "lane", "due_at"],
+            postgresql_include=["kind", "stage", "lane", "model", "due_at"],
             postgresql_where=text("state = 'queued'"),
         ),
         Index("job_retry_wait", "due_at", postgresql_where=text("state = 'retry_wait'")),
@@ -82,6 +83,7 @@ class Job(SQLModel, table=True):
     kind: str = Field(sa_type=Text)
     stage: str = Field(sa_type=Text)
     lane: str = Field(sa_type=Text)
+    model: str | None = Field(sa_type=Text)
     state: str = Field(sa_column=Column(Text, nullable=False, server_default="queued"))
     waiting: bool = Field(sa_column_kwargs={"server_default": text("false")})
     cancel_requested: bool = Field(sa_column_kwargs={"server_default": text("false")})
@@ -140,6 +142,7 @@ class Outbox(SQLModel, table=True):
     kind: str = Field(sa_type=Text)
     stage: str = Field(sa_type=Text)
     lane: str = Field(sa_type=Text)
+    model: str | None = Field(sa_type=Text)
     epoch: int
     traceparent: str | None = Field(sa_type=Text)
     created_at: datetime = time(now=True)

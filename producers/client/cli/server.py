@@ -59,12 +59,17 @@ def worker(
     pool: Annotated[
         list[str] | None, typer.Option(help="A pool to work for (cpu, gpu, webhook); repeat it for more.")
     ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A model to serve, and no other; repeat it for more. Without --pool, nothing else is done."),
+    ] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Jobs at once in each lane.")] = None,
 ) -> None:
     """Run a worker, with settings from the environment."""
     need("worker", "gateway")
     pools = [part for name in pool or [] for part in ("--pool", name)]
-    become("consumers", *pools, *(["--concurrency", str(concurrency)] if concurrency else []))
+    models = [part for name in model or [] for part in ("--model", name)]
+    become("consumers", *pools, *models, *(["--concurrency", str(concurrency)] if concurrency else []))
 
 
 def relay(ctx: typer.Context) -> None:

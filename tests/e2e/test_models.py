@@ -1,0 +1,318 @@
+"""Models as pools, end to end: a models file, real engines behind HTTP, and what clients see and get of them."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import openai
+import pytest
+import uuid_utils.compat as uuids
+
+from infra.postgres.queries import submit
+from infra.postgres.queries.submit import NewJob
+from producers.client.sync import Client
+from tests.e2e.processes import Up, until
+
+WITHIN_S = 120
+TALK = [{"role": "system", "content": "짧게"}, {"role": "user", "content": "안녕"}]
+
+
+class Engine(ThreadingHTTPServer):
+    """An OpenAI-compatible server: `slow` answers only while `open` is set, `quick` at once, `vec` makes embeddings."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Asked)
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+        self.open = threading.Event()
+        self.bodies: list[dict[str, Any]] = []
+        self.extra: dict[str, Any] = {}
+
+
+class Asked(BaseHTTPRequestHandler):
+    server: Engine
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.bodies.append({"authorization": self.headers["Authorization"], **body})
+        if self.path.endswith("/embeddings"):
+            rows = [{"index": n, "embedding": [float(len(text)), 1.0, 0.0]} for n, text in enumerate(body["input"])]
+            answer: dict[str, Any] = {"data": rows}
+        else:
+            if body["model"] == "slow":
+                self.server.open.wait(WITHIN_S)
+            message = {"role": "assistant", "content": f"{body['model']}: 네", **self.server.extra}
+            answer = {
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 7, "completion_tokens": 3},
+            }
+        data = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+FILE = """
+[[models]]
+name = "quick"
+engine = "openai"
+url = "{url}"
+api_key_env = "QUICK_KEY"
+context_length = 4096
+limits = {{ max_tokens = 1000 }}
+price = {{ input = 0.1, output = 0.4 }}
+
+[[models]]
+name = "slow-1.5b"
+engine = "openai"
+url = "{url}"
+served_as = "slow"
+
+[[models]]
+name = "vec"
+engine = "openai"
+url = "{url}"
+tasks = ["embeddings"]
+"""
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine() as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.open.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "models.toml").write_text(FILE.format(url=engine.url), encoding="utf-8")
+    settings = {"WELIP_MODELS": str(folder / "models.toml"), "QUICK_KEY": "hush", "WELIP_WORKER_DRAIN": "0.5"}
+    with Up(folder / "data", **settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(stack: Up) -> Iterator[Client]:
+    with stack.client() as connected:
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def official(stack: Up) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key="any", max_retries=0) as connected:
+        yield connected
+
+
+def done(client: Client, kind: str, input: dict[str, Any], **fields: Any) -> Any:
+    job = client.wait(client.submit(kind, input, **fields).id, WITHIN_S)
+    assert job.state == "succeeded", job.error
+    return job.result
+
+
+def refused(stack: Up, kind: str, input: dict[str, Any]) -> dict[str, Any]:
+    answer = httpx.post(f"{stack.url}/v1/jobs", json={"kind": kind, "input": input}, timeout=60)
+    assert answer.status_code == 422, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_the_official_client_lists_the_models(official: openai.OpenAI) -> None:
+    def served() -> list[Any]:
+        found = list(official.models.list())
+        return found if all(getattr(one, "served") for one in found) else []  # noqa: B009 - ours, beside OpenAI's
+
+    found = until(served, "the worker serves them", within_s=WITHIN_S)
+    assert [one.id for one in found] == ["quick", "slow-1.5b", "vec"]
+    assert {one.object for one in found} == {"model"}
+    quick = official.models.retrieve("quick")
+    assert quick == found[0]
+    assert quick.created > 1_700_000_000
+    ours = quick.model_dump()
+    assert (ours["tasks"], ours["context_length"], ours["max_tokens"]) == (["chat"], 4096, 1000)
+    assert ours["price"] == {"input": 0.1, "output": 0.4}
+    assert official.models.retrieve("slow-1.5b").id == "slow-1.5b"
+    with pytest.raises(openai.NotFoundError, match=r"there are: quick, slow-1\.5b, vec") as caught:
+        official.models.retrieve("gone")
+    assert caught.value.code == "model_not_found"
+
+
+def test_a_conversation_is_continued_as_it_was_asked(client: Client, engine: Engine) -> None:
+    asked = {
+        "messages": TALK,
+        "model": "quick",
+        "max_tokens": 50,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "stop": "끝",
+        "seed": 7,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": {"type": "object"}, "strict": True},
+        },
+    }
+    result = done(client, "generation", asked)
+    assert result == {
+        "message": {"role": "assistant", "content": "quick: 네", "refusal": None, "tool_calls": None},
+        "finish_reason": "stop",
+        "model": "quick",
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3},
+    }
+    sent = engine.bodies[-1]
+    assert sent["authorization"] == "Bearer hush"
+    assert {**asked, "stop": ["끝"]}.items() <= sent.items()
+
+
+def test_tools_go_to_the_model_and_its_calls_come_back(client: Client, engine: Engine) -> None:
+    # The model's limit cuts what the request leaves open.
+    tools = [{"type": "function", "function": {"name": "height", "parameters": {"type": "object"}}}]
+    call = {"id": "c1", "type": "function", "function": {"name": "height", "arguments": '{"of": "한라산"}'}}
+    engine.extra = {"content": None, "tool_calls": [call]}
+    try:
+        result = done(client, "generation", {"messages": TALK, "tools": tools, "tool_choice": "required"})
+    finally:
+        engine.extra = {}
+    assert (result["finish_reason"], result["message"]["content"]) == ("stop", None)
+    assert result["message"]["tool_calls"] == [call]
+    assert engine.bodies[-1]["max_tokens"] == 1_000
+    assert (engine.bodies[-1]["tools"], engine.bodies[-1]["tool_choice"]) == (tools, "required")
+    turns = [*TALK, result["message"], {"role": "tool", "tool_call_id": "c1", "content": "1947"}]
+    assert done(client, "generation", {"messages": turns})["message"]["content"] == "quick: 네"
+    assert engine.bodies[-1]["messages"][-1] == {"role": "tool", "tool_call_id": "c1", "content": "1947"}
+
+
+def test_a_conversation_is_read_while_it_is_written(client: Client, engine: Engine) -> None:
+    job = client.submit("generation", {"messages": TALK, "model": "quick", "stream": True})
+    stream = client.stream(job.id, timeout=WITHIN_S)
+    assert "".join(stream) == "quick: 네"
+    assert engine.bodies[-1]["stream"] is True
+    assert stream.job is not None
+    assert stream.job.result["message"]["content"] == "quick: 네"
+
+
+def test_texts_become_vectors_in_a_file_when_they_are_many(client: Client, stack: Up) -> None:
+    result = done(client, "embedding", {"texts": ["a", "한라산"], "purpose": "query"})
+    assert (result["dimension"], result["model"], len(result["vectors"])) == (3, "vec", 2)
+    assert result["vectors"][0] == pytest.approx([2**-0.5, 2**-0.5, 0])
+    many = client.wait(client.submit("embedding", {"texts": [str(n) * 9 for n in range(2_000)]}).id, WITHIN_S)
+    assert set(many.result) == {"file"}
+    whole = httpx.get(f"{stack.url}{many.links['result']}", timeout=60).json()
+    assert len(whole["vectors"]) == 2_000
+
+
+def test_a_question_is_answered_by_the_model_it_names(client: Client, engine: Engine) -> None:
+    [job] = client.index_documents("models", [{"id": "d", "text": "한라산의 높이는 1,947미터이다."}])
+    client.wait(job.id, WITHIN_S)
+    engine.open.set()
+    try:
+        for name, answer in (("default", "quick: 네"), ("slow-1.5b", "slow: 네")):
+            asked = {"collection": "models", "question": "한라산의 높이는?", "generate": {"model": name}}
+            assert done(client, "inference", asked)["answer"] == answer
+    finally:
+        engine.open.clear()
+
+
+def test_two_models_never_wait_for_one_another(client: Client, engine: Engine) -> None:
+    assert not engine.open.is_set()
+    try:
+        # More than the worker's slots, in both lanes.
+        slow = [
+            client.submit("generation", {"messages": TALK, "model": "slow-1.5b"}, lane=lane)
+            for lane in ("interactive", "bulk")
+            for _ in range(20)
+        ]
+        for lane in ("interactive", "bulk"):
+            result = done(client, "generation", {"messages": TALK, "model": "quick"}, lane=lane)
+            assert result["model"] == "quick"
+        assert not any(client.job(job.id).state == "succeeded" for job in slow)
+    finally:
+        engine.open.set()
+    try:
+        for job in slow:
+            assert client.wait(job.id, WITHIN_S).state == "succeeded"
+    finally:
+        engine.open.clear()
+
+
+@pytest.mark.parametrize(
+    ("kind", "input", "field", "said"),
+    [
+        ("generation", {"messages": TALK, "model": "gone"}, "input.model", "'gone' is not here"),
+        ("generation", {"messages": TALK, "model": "vec"}, "input.model", "'vec' cannot do 'chat'"),
+        ("embedding", {"texts": ["a"], "model": "quick"}, "input.model", "models for 'embeddings': vec"),
+        (
+            "inference",
+            {"collection": "c", "question": "q", "generate": {"model": "gone"}},
+            "input.generate.model",
+            "models for 'answers': quick, slow-1.5b",
+        ),
+    ],
+)
+def test_a_model_that_is_not_there_or_cannot_is_refused_at_submit(
+    stack: Up, kind: str, input: dict[str, Any], field: str, said: str
+) -> None:
+    problem = refused(stack, kind, input)
+    assert (problem["code"], problem["field"]) == ("model_not_found", field)
+    assert said in problem["detail"]
+
+
+@pytest.mark.parametrize(("tokens", "said"), [(1_001, "at most 1000 tokens"), (131_073, "131072"), (0, "1")])
+def test_more_tokens_than_the_model_makes_are_refused(stack: Up, tokens: int, said: str) -> None:
+    problem = refused(stack, "generation", {"messages": TALK, "model": "quick", "max_tokens": tokens})
+    assert (problem["code"], problem["field"]) == ("invalid_input", "input.max_tokens")
+    assert said in problem["detail"]
+
+
+async def _inserted(data: Path, *jobs: NewJob) -> None:
+    connection = await asyncpg.connect((data / "postgres.url").read_text().strip())
+    try:
+        await submit.submit(connection, jobs)  # type: ignore[arg-type]
+    finally:
+        await connection.close()
+
+
+def new_job(model: str | None, **fields: Any) -> NewJob:
+    asked = {"messages": TALK, "model": "default"}
+    return NewJob(
+        id=uuids.uuid7(), tenant="default", kind="generation", stage="run", lane="interactive", model=model,
+        input=json.dumps(asked), max_attempts=1, **fields,
+    )  # fmt: skip
+
+
+def test_a_row_without_a_model_runs_on_the_default_and_one_of_a_model_that_is_gone_fails(
+    stack: Up, client: Client
+) -> None:
+    before, gone = new_job(None), new_job("removed-yesterday")
+    asyncio.run(_inserted(stack.data, before, gone))
+    job = client.wait(f"job_{before.id.hex}", WITHIN_S)
+    assert job.result["model"] == "quick"
+    job = client.wait(f"job_{gone.id.hex}", WITHIN_S)
+    assert job.error is not None
+    assert (job.state, job.error.code) == ("failed", "model_not_served")
+    assert "removed-yesterday" in job.error.message
+
+
+def test_each_model_has_its_topics_and_its_queue(stack: Up) -> None:
+    topics = {channel["address"] for channel in httpx.get(f"{stack.url}/asyncapi.json").json()["channels"].values()}
+    assert "welip.generation.run.slow-1.5b.bulk" in topics
+    assert "welip.inference.generate.quick.interactive" in topics
+    assert "welip.embedding.run.vec.interactive" in topics
+    assert "welip.embedding.run.quick.interactive" not in topics
+    metrics = httpx.get(f"{stack.url}/metrics").text
+    assert 'topic="welip.generation.run.slow-1.5b.bulk"' in metrics
