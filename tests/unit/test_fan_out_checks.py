@@ -16,7 +16,7 @@ from schemas.kinds.inference import InferenceInput
 from schemas.kinds.kind import Step
 from schemas.kinds.noop import NoopInput
 from schemas.kinds.registry import KINDS
-from schemas.models import WITHOUT_MODELS
+from schemas.models import WITHOUT_MODELS, Models, OpenAIModel
 from schemas.outcomes import Child, FanOut
 from schemas.topics import Lane
 
@@ -49,6 +49,24 @@ def test_a_child_of_its_own_kind_has_the_limits_of_its_parent_and_another_its_ow
     assert (other.kind, other.stage, other.lane, other.key) == ("inference", "retrieve", "bulk", "q")
     assert (other.max_attempts, other.timeout_s) == (5, None)
     assert InferenceInput.model_validate_json(other.input) == question
+
+
+def test_a_child_knows_its_model_and_one_of_a_model_that_is_not_there_is_refused(step: Step) -> None:
+    models = Models((OpenAIModel(name="first", engine="openai", url="http://h"), *WITHOUT_MODELS))
+
+    def child(**asked: Any) -> Child:
+        return Child("inference", {"collection": "c", "question": "왜?", **asked}, key="q")
+
+    def model(**asked: Any) -> str | None:
+        [made] = wait(ROW, step, FanOut([child(**asked)], "run"), models).children
+        return made.model
+
+    assert model() == "default"
+    assert model(generate={"model": "first"}) == "first"
+    assert model(generate=None) is None
+    with pytest.raises(FanOutRefused, match="'gone' is not here; models for 'answers': first, default") as refused:
+        model(generate={"model": "gone"})
+    assert (refused.value.reason, refused.value.field) == ("child_input_invalid", "input.generate.model")
 
 
 @pytest.mark.parametrize(
