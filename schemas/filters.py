@@ -22,6 +22,9 @@ MAX_COMPARISONS: Final = 64
 MAX_VALUES: Final = 100
 MAX_FIELD_CHARS: Final = 200
 
+MAX_NAMES: Final = MAX_COMPARISONS * (MAX_DEPTH + 2)
+"""Fields, operators, `and` and `or` of a filter: a comparison has at most one of each, on each level."""
+
 Scalar = str | int | float | bool
 Operator = Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin"]
 Order = tuple[Literal["number", "date"], float]
@@ -30,6 +33,7 @@ _OPERATORS: Final = frozenset(get_args(Operator))
 _LISTS: Final = frozenset({"in", "nin"})
 _EQUALITIES: Final = frozenset({"eq", "ne"})
 _NUMBER: Final = re.compile(r"[-+]?\d{1,300}(\.\d{1,300})?", re.ASCII)
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d([T ].+)?", re.ASCII)
 
 
@@ -114,10 +118,27 @@ class _Malformed(ValueError):
 def _parsed(value: object) -> Condition | None:
     if value is None or value == {}:
         return None
+    too_many = f"holds more than {MAX_COMPARISONS} comparisons; use lists of values, or ask twice"
+    if _has_more_names(value, MAX_NAMES):  # before each of a hundred thousand is looked at closely
+        raise _Malformed("filter", too_many)
     condition = _every(value, "filter", 0)
     if sum(1 for _ in _comparisons(condition)) > MAX_COMPARISONS:
-        raise _Malformed("filter", f"holds more than {MAX_COMPARISONS} comparisons; use lists of values, or ask twice")
+        raise _Malformed("filter", too_many)
     return condition
+
+
+def _has_more_names(value: object, most: int) -> bool:
+    inside, names = [value], 0
+    while inside:
+        one = inside.pop()
+        if isinstance(one, Mapping):
+            names += len(one)
+            if names > most:
+                return True
+            inside.extend(one.values())
+        elif isinstance(one, list | tuple):
+            inside.extend(one)
+    return False
 
 
 def _comparisons(condition: Condition) -> Iterator[Comparison]:
@@ -187,7 +208,7 @@ def _scalar(value: object, path: str) -> Scalar:
 
 
 def _readable(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return _SURROGATE.search(text) is None
 
 
 def _checked(value: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,11 @@ REPEATED: Final = frozenset({408, 409, 429})
 """Besides 5xx, the statuses on which OpenAI's clients retry, even POST, unless `x-should-retry` says no."""
 
 RETRY_AFTER_S: Final = 2
+SHOWN: Final = 20
+"""Errors of one request that its answer lists."""
+SAID: Final = 1_000
+"""Characters of what is said of a request: it may quote a name of a megabyte."""
+
 UNKNOWN_KIND: Final = ("union_tag_invalid", "union_tag_not_found")
 
 
@@ -54,6 +59,7 @@ def document(
     status: int, code: str, detail: str, *, field: str | None = None, remedy: str | None = None
 ) -> dict[str, Any]:
     """The body of an error. OpenAI's clients show only `error.message`, so it includes the remedy."""
+    detail, field = _short(detail), field and _short(field)
     return {
         "type": "about:blank",
         "title": TITLES.get(status, "Error"),
@@ -120,7 +126,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     found = error.errors()
     if any(e["type"] == "json_invalid" for e in found):
         return _malformed(f"the body is not JSON: {found[0].get('ctx', {}).get('error', '')}")
-    errors = [{"field": _field(e), "message": _sentence(e)} for e in found[:20]]
+    errors = [{"field": _short(_field(e)), "message": _short(_sentence(e))} for e in found[:SHOWN]]
     return problem(
         422,
         _code(found[0]),
@@ -129,6 +135,10 @@ async def _invalid(request: Request, error: Exception) -> Response:
         remedy="correct the field and send the request again; nothing was stored",
         errors=errors,
     )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SAID else f"{text[: SAID - 4]} ..."
 
 
 def _code(error: Mapping[str, Any]) -> str:

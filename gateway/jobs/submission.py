@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.http.bodies import JsonRoute, require_json
+from gateway.http.problems import SHOWN
 from gateway.services import services_of
 from schemas.jobs import Submission, SubmitJob
 
@@ -57,5 +58,5 @@ def _submission(body: bytes) -> Submission:
         found = {"type": "json_invalid", "loc": ("body", error.pos), "msg": "", "ctx": {"error": error.msg}}
         raise RequestValidationError([found]) from error
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False)
+        errors = error.errors(include_url=False, include_input=False)[:SHOWN]
         raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in errors]) from error

@@ -267,3 +267,23 @@ def test_a_head_without_end_is_refused_before_it_fills_the_memory(up: Up) -> Non
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"application/problem+json" in head
     assert json.loads(body)["code"] == "head_too_large"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"kind": "x" * 500_000, "input": {}},
+        noop(input={"x" * 500_000: 1}),
+        indexing(document(**{"x" * 500_000: 1})),
+        inference(filter={"a": {"x" * 500_000: 1}}),
+        inference(filter={"x" * 150: {"x" * 500_000: 1}}),
+    ],
+)
+def test_an_error_stays_short_whatever_it_quotes(http: httpx.Client, body: Any) -> None:
+    answers = [
+        http.post("/v1/jobs", json=body),
+        http.get("/v1/jobs/" + "%00" * 20_000),
+        http.get("/v1/jobs", params={"x" * 20_000: "1", "state": "y" * 20_000}),
+    ]
+    assert [answer.status_code for answer in answers] == [422, 404, 422]
+    assert all(answer.json()["detail"] and len(answer.content) < 20_000 for answer in answers)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from schemas.errors import InvalidInput
-from schemas.filters import Comparison, Condition, Every, Filter, Some, fields_of, order_of, parse_filter
+from schemas.filters import MAX_NAMES, Comparison, Condition, Every, Filter, Some, fields_of, order_of, parse_filter
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,9 @@ def nested(depth: int) -> dict[str, Any]:
         ({"a": list(range(101))}, "filter.a"),
         ({"or": [{"a": 1}] * 101}, "filter.or"),
         ({f"f{n}": n for n in range(65)}, "filter"),
+        ({"or": [{"a": {"gte": 1, "lt": 2}}] * 33}, "filter"),
+        ({f"f{n}": None for n in range(MAX_NAMES + 1)}, "filter"),
+        ({"or": [{"a": [{"b": 1}] * 400}] * 100}, "filter"),
     ],
 )
 def test_a_malformed_filter_is_refused_with_its_place(filter: Any, path: str) -> None:
@@ -89,6 +92,10 @@ def test_as_much_as_is_allowed() -> None:
     assert parse_filter(nested(5)) is not None
     assert parse_filter({"a": list(range(100))}) is not None
     assert parse_filter({f"f{n}": n for n in range(64)}) is not None
+    each: Any = {"a": {"gt": 1}}
+    for _ in range(5):
+        each = {"and": [each]}
+    assert parse_filter({"and": [each["and"][0]] * 64}) is not None
 
 
 anything = st.recursive(
