@@ -7,7 +7,7 @@ DATA ?= .welip
 KOBEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check audit format docs fuzz faults bench-jobs bench-peers bench-questions bench-retrieval bench-streams kafka minio clean
+.PHONY: help demo up test check lock audit format docs fuzz faults bench-jobs bench-peers bench-questions bench-retrieval bench-streams kafka minio clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,16 +17,19 @@ $(VENV)/bin/python:
 	@echo "making $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 
+# Everything comes from PyPI by its hash, and nothing is resolved again; then WeLIP itself, from here.
 # What runs the embedded stack. No torch.
-$(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.run: pyproject.toml requirements/run.txt | $(VENV)/bin/python
 	@echo "installing WeLIP (about a minute the first time)"
-	@$(PIP) install -c constraints.txt -e '.[cpu,embedded]'
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 # What checks and tests it.
-$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.dev: pyproject.toml requirements/dev.txt | $(VENV)/bin/python
 	@echo "installing WeLIP and its development tools (about a minute the first time)"
-	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $(VENV)/.run $@
 
 demo: $(VENV)/.run ## index Korean documents, ask questions, show the answers: the whole path on this machine
@@ -47,6 +50,14 @@ test: $(VENV)/.dev ## every test; what needs Java, Maven, Go or torch is skipped
 
 faults: $(VENV)/.dev ## kill, freeze, cut off and starve every part under load (15 minutes; Java 17+ and Maven): ONLY=1,4 for some of it
 	@$(BIN)/python -m tests.faults $(if $(ONLY),--only $(ONLY))
+
+LOCK = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --quiet \
+	--constraints constraints.txt --custom-compile-command 'make lock' --output-file
+lock: $(VENV)/bin/python ## write requirements/ anew, after a change of pyproject.toml or constraints.txt
+	@$(PIP) install uv==0.13.8
+	@$(LOCK) requirements/run.txt --extra cpu --extra embedded --group build
+	@$(LOCK) requirements/dev.txt --extra dev --group build
+	@$(LOCK) requirements/images.txt --extra gateway --extra otel --extra cpu --extra dense --extra gpu
 
 audit: $(VENV)/.dev ## the pinned packages against known vulnerabilities; fails where nobody can be asked
 	@$(BIN)/python .ci/audit.py $(AUDIT)

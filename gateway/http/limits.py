@@ -1,8 +1,8 @@
 """Limits one tenant: submissions per second, waiting jobs, bytes of files.
 
-Each gateway counts its own. Waiting jobs are counted in the background, so that a submission never waits for a count;
-submissions in between can exceed that limit. Bytes are reserved before they are stored, and the sum is checked once
-more when a file is recorded. What jobs store counts too.
+Each gateway counts its own submissions. Waiting jobs, of all gateways, are counted in Postgres, in the background: a
+submission never waits for a count, and submissions in between can exceed that limit. Bytes are reserved before they are
+stored, and the sum is checked once more when a file is recorded. What jobs store counts too.
 """
 
 import asyncio
