@@ -223,9 +223,9 @@ class RescueSettings(BaseSettings):
         description="A worker that has no session with Postgres for so long is dead.",
     )
     proof: int = Field(
-        4,
-        ge=2,
-        description="Suspicion at which a job fails with `worker_killed`: 2 for each death as the only suspect.",
+        6,
+        ge=3,
+        description="Suspicion at which a job fails with `worker_killed`: 1 for each of two deaths, then 1 or 2.",
     )
 
 

@@ -24,6 +24,8 @@ PAGE: Final = 500
 """Rows a sweep moves in one transaction: a mass rescue must not hold locks for long."""
 SELDOM: Final = 5
 """The rarer rescues run once in this many sweeps."""
+AT_ONCE_S: Final = 3.0
+"""Workers that vanish within this time died of the same thing: sweeps see them a second apart, and nodes die slowly."""
 
 
 class Rescuer:
@@ -35,6 +37,7 @@ class Rescuer:
         self._wake_relay = wake_relay
         self._sweeps = 0
         self._absent: dict[str, float] = {}
+        self._dead: dict[str, float] = {}
         self._charged_from = 0.0
         self.turned_at: float | None = None
         """When the present step of a sweep began, on the monotonic clock; None before the first."""
@@ -108,11 +111,22 @@ class Rescuer:
         """
         now = time.monotonic()
         self._absent = {worker: self._absent.get(worker, now) for worker in await deaths.absent(connection)}
-        dead = [worker for worker, since in self._absent.items() if now - since >= self._settings.gone.total_seconds()]
+        gone_s = self._settings.gone.total_seconds()
+        dead = {worker: since for worker, since in self._absent.items() if now - since >= gone_s}
+        # Those of the sweeps before belong to the same crowd.
+        self._dead = {worker: since for worker, since in self._dead.items() if now - since < 2 * gone_s} | dead
+        vanished = self._absent | self._dead
+        crowd = [
+            worker
+            for worker, since in vanished.items()
+            if sum(abs(since - other) <= AT_ONCE_S for other in vanished.values()) >= deaths.CROWD
+        ]
         if dead:
-            log.info("rescue.worker_gone", workers=dead)
+            log.info("rescue.worker_gone", workers=list(dead), crowd=len(dead.keys() & crowd))
         charged = now >= self._charged_from
-        lost = await deaths.end_leases(connection, PAGE, dead=dead, charged=charged, proof=self._settings.proof)
+        lost = await deaths.end_leases(
+            connection, PAGE, proof=self._settings.proof, dead=dead.keys(), crowd=crowd, charged=charged
+        )
         if charged:
             WORKER_DEATHS.inc(len(lost.workers))
         for kind, code in lost.failed:

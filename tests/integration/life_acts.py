@@ -11,6 +11,7 @@ from infra.postgres.queries.moves import Move
 from infra.postgres.queries.submit import NewJob
 from schemas.errors import DependencyUnavailable
 from schemas.lifecycle import JobState
+from tests.integration.house import RESCUE
 from tests.integration.jobs import Jobs, new_child
 from tests.integration.life_model import IDS, NOBODY, Summons, Try, World
 
@@ -194,7 +195,7 @@ class Rescue:
                 case "queue_due":
                     return await rescue.queue_due(connection, PAGE), NOBODY
                 case "end_leases":
-                    lost = await deaths.end_leases(connection, PAGE)
+                    lost = await deaths.end_leases(connection, PAGE, proof=RESCUE.proof)
                     return _frozen((lost.jobs, lost.parents))
                 case "end_expired":
                     return _frozen(await rescue.end_expired(connection, PAGE))

@@ -81,7 +81,7 @@ class Life:
 
     @property
     def suspect(self) -> bool:
-        return self.deaths >= 2 and self.live and not self.waiting
+        return self.suspicion >= 2 and self.live and not self.waiting
 
     def let(self, timer: str) -> None:
         """Let a timer run out (`World.timers`)."""
@@ -251,14 +251,16 @@ class World:
 
     def end_leases(self, skip: IDS = NOBODY) -> tuple[int, IDS]:
         lost = [job for job in self.live() if job.lease_over and job.id not in skip]
-        marked = Counter(job.worker for job in lost if job.deaths)
+        suspected = Counter(job.worker for job in lost if job.suspicion)
         suspects = Counter(job.worker for job in lost if job.suspect)
         for job in lost:
-            if job.suspect and suspects[job.worker] == 1:
-                job.suspicion += 2 if marked[job.worker] == 1 else 1
+            if not job.suspect:
+                job.suspicion += 1
+            elif suspects[job.worker] == 1:
+                job.suspicion += 2 if suspected[job.worker] == 1 else 1
         for job in lost:
             job.deaths += 1
-            killer = job.suspicion >= 4
+            killer = job.suspicion >= 6
             failed = (killer or job.max_attempts == 1) and not job.marked
             job.dead = failed
             job.error = None if job.marked else "worker_killed" if killer else "lease_expired"

@@ -13,6 +13,7 @@ from infra.postgres.catalogue.writer import PostgresCatalogueWriter
 from infra.postgres.database import Database
 from infra.postgres.queries import catalogue, deaths, rescue
 from infra.postgres.queries import garbage as queries
+from infra.settings import RescueSettings
 from producers.garbage import PAGE, Garbage
 from schemas.lifecycle import JobState
 from tests.integration.jobs import Jobs
@@ -62,7 +63,7 @@ async def cancel_in_between(jobs: Jobs, job_id: UUID, epoch: int) -> None:
 async def lose(jobs: Jobs, job_id: UUID, epoch: int) -> None:
     await jobs.fetch("UPDATE job SET lease_until = now() - interval '1 s', max_attempts = 1 WHERE id = $1", job_id)
     async with jobs.database.connection() as connection:
-        await deaths.end_leases(connection, 10)
+        await deaths.end_leases(connection, 10, proof=RescueSettings().proof)
 
 
 async def expire(jobs: Jobs, job_id: UUID, epoch: int) -> None:
@@ -102,7 +103,7 @@ async def test_what_a_lost_try_wrote_goes_and_what_was_handed_to_it_stays(desk: 
     await desk.write(job_id, row.epoch)
     await desk.jobs.fetch("UPDATE job SET lease_until = now() - interval '1 s' WHERE id = $1", job_id)
     async with desk.jobs.database.connection() as connection:
-        await deaths.end_leases(connection, 10)
+        await deaths.end_leases(connection, 10, proof=RescueSettings().proof)
     assert await desk.collect() == 1
     assert [name async for name in desk.blobs.names(f"default/jobs/{job_id.hex}")] == [str(first)]
 

@@ -1,6 +1,8 @@
 """A job that kills its workers is told from those that only ran beside it, which are not charged."""
 
 import json
+import time
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from uuid import UUID
@@ -28,11 +30,17 @@ class Deaths:
     async def claim(self, *ids: UUID, worker: str = "w") -> None:
         assert len(await self.jobs.claim(*ids, worker=worker)) == len(ids)
 
-    async def die(self, worker: str = "w", *, after_s: float = 1, charged: bool = True) -> Lost:
-        """The worker dies `after_s` after it claimed its jobs."""
-        await self.run_for(after_s, worker)
+    async def die(
+        self, *workers: str, after_s: float | None = 1, crowd: Collection[str] = (), charged: bool = True
+    ) -> Lost:
+        """The workers, or `w`, die `after_s` after they claimed their jobs, or now; `crowd`: with many others."""
+        dead = workers or ("w",)
+        for worker in () if after_s is None else dead:
+            await self.run_for(after_s, worker)
         async with self.jobs.database.connection() as connection:
-            lost = await deaths.end_leases(connection, 100, dead=[worker], charged=charged)
+            lost = await deaths.end_leases(
+                connection, 100, proof=PATIENT.proof, dead=dead, crowd=crowd, charged=charged
+            )
         await self.jobs.fetch("UPDATE job SET due_at = now() WHERE state = 'retry_wait'")
         return lost
 
@@ -48,7 +56,7 @@ class Deaths:
     async def suspects(self, count: int) -> list[UUID]:
         """Jobs in `retry_wait` that were running when two workers died."""
         ids = await self.jobs.submit(count)
-        for number in range(deaths.DEATHS_OF_A_SUSPECT):
+        for number in range(deaths.SUSPECTED):
             await self.claim(*ids)
             await self.die()
             if number == 0:
@@ -78,7 +86,7 @@ async def test_deaths_cost_no_attempts_however_many(life: Deaths) -> None:
     for number in range(1, 6):
         await life.claim(*ids)
         await life.die()
-        assert await life.counts(*ids) == [("retry_wait", 0, number, 0)] * 2
+        assert await life.counts(*ids) == [("retry_wait", 0, number, min(number, 2))] * 2
         await life.jobs.fetch("UPDATE job SET state = 'queued'")
 
 
@@ -113,6 +121,39 @@ async def test_a_suspect_that_outran_its_last_death_holds_back_no_other(life: De
     assert await life.let_go() == [second]
 
 
+async def test_a_suspect_that_died_late_holds_the_others_back_for_half_a_minute(life: Deaths) -> None:
+    first, second = await life.suspects(2)
+    await life.jobs.fetch("UPDATE job SET died_after = interval '1 h'")
+    assert await life.let_go() == [first]
+    await life.claim(first)
+    await life.run_for(25)
+    assert await life.let_go() == []
+    await life.run_for(31)
+    assert await life.let_go() == [second]
+
+
+async def test_a_job_that_kills_late_is_told_from_those_that_died_beside_it(life: Deaths) -> None:
+    """They start one after the other, and those before it outrun their last death before it kills again."""
+    ids = await life.suspects(4)
+    killer, after_s = ids[1], 600.0
+    passes = "UPDATE job SET claimed_at = claimed_at - make_interval(secs => $1) WHERE state = 'running'"
+    age = "SELECT extract(epoch FROM now() - claimed_at)::float8 AS s FROM job WHERE id = $1"
+    lease = "UPDATE job SET lease_until = now() + interval '1 min' WHERE state = 'running'"
+    await life.jobs.fetch("UPDATE job SET died_after = interval '11 min'")  # 10, and what is left of the lease
+    deaths_seen = deaths.SUSPECTED
+    while (await life.jobs.row(killer))["state"] != "failed":
+        while await life.jobs.fetch("SELECT FROM job WHERE state = 'retry_wait'"):
+            await life.claim(*await life.let_go())
+            await life.jobs.fetch(passes, 31.0)
+        [(ran_s,)] = await life.jobs.fetch(age, killer)
+        await life.jobs.fetch(passes, after_s - ran_s)
+        await life.jobs.fetch(lease)
+        await life.die(after_s=None)
+        deaths_seen += 1
+        assert deaths_seen <= 7
+    assert {row["state"] for row in await life.jobs.rows(ids)} == {"retry_wait", "failed"}
+
+
 async def test_a_suspect_that_nobody_claims_holds_back_no_other_for_longer_than_a_minute(life: Deaths) -> None:
     first, second = await life.suspects(2)
     assert await life.let_go() == [first]
@@ -120,21 +161,20 @@ async def test_a_suspect_that_nobody_claims_holds_back_no_other_for_longer_than_
     assert await life.let_go() == [second]
 
 
-async def test_one_suspect_fewer_goes_than_workers_live_and_fewer_the_more_is_against_them(life: Deaths) -> None:
+async def test_half_as_many_suspects_go_as_workers_live_and_fewer_the_more_is_against_them(life: Deaths) -> None:
     ids = await life.suspects(8)
     async with AsyncExitStack() as sessions:
         for number in range(4):
             session = await sessions.enter_async_context(life.jobs.database.connection())
             await claim.attend(session, f"w{number}")
             sessions.push_async_callback(session.execute, "SELECT pg_advisory_unlock_all()")
-        assert await life.let_go() == ids[:3]
-        await life.claim(*ids[:3])
-        await life.jobs.fetch("UPDATE job SET suspicion = 3 WHERE id = $1", ids[3])
+        assert await life.let_go() == ids[:2]
+        await life.claim(*ids[:2])
+        await life.jobs.fetch("UPDATE job SET suspicion = 3 WHERE id = $1", ids[2])
         await life.jobs.finish(ids[0], 3, S.SUCCEEDED)
+        assert await life.let_go() == []  # with so much against one, it waits until no other suspect is under way
         await life.jobs.finish(ids[1], 3, S.SUCCEEDED)
-        assert await life.let_go() == []  # with so much against it, it waits until no other suspect is under way
-        await life.jobs.finish(ids[2], 3, S.SUCCEEDED)
-        assert await life.let_go() == [ids[3]]
+        assert await life.let_go() == [ids[2]]
 
 
 async def test_the_suspect_that_died_soonest_goes_first(life: Deaths) -> None:
@@ -150,7 +190,7 @@ async def test_a_job_that_kills_its_worker_twice_alone_is_dead_and_its_neighbour
         neighbours = await life.jobs.submit(3, max_attempts=2)
         await life.claim(killer, *neighbours)
         lost = await life.die()
-        assert await life.counts(*neighbours) == [("retry_wait", 0, 1, 0)] * 3
+        assert await life.counts(*neighbours) == [("retry_wait", 0, 1, 1)] * 3
         assert (lost.jobs, lost.workers, lost.killers) == (4, {"w"}, [killer] * (alone - 1))
         await life.jobs.fetch("UPDATE job SET state = 'succeeded' WHERE id = ANY($1)", neighbours)
     row = await life.jobs.row(killer)
@@ -164,30 +204,49 @@ async def test_a_job_that_kills_its_worker_twice_alone_is_dead_and_its_neighbour
     assert [tuple(letter) for letter in letters] == [(killer, "worker_killed")]
 
 
-@pytest.mark.parametrize(("neighbour_deaths", "suspicion"), [(0, 2), (1, 1), (2, 0)])
-async def test_a_death_proves_the_less_the_more_deaths_a_neighbour_saw(
-    life: Deaths, neighbour_deaths: int, suspicion: int
-) -> None:
+@pytest.mark.parametrize(("seen", "adds"), [(0, 2), (1, 1), (2, 0)])
+async def test_a_death_proves_the_less_the_more_deaths_a_neighbour_saw(life: Deaths, seen: int, adds: int) -> None:
     first, second = await life.suspects(2)
     await life.jobs.fetch("UPDATE job SET state = 'queued'")
-    await life.jobs.fetch("UPDATE job SET deaths = $2 WHERE id = $1", second, neighbour_deaths)
+    await life.jobs.fetch("UPDATE job SET deaths = $2, suspicion = $2 WHERE id = $1", second, seen)
     await life.claim(first, second)
     await life.die()
     assert await life.counts(first, second) == [
-        ("retry_wait", 0, 3, suspicion),
-        ("retry_wait", 0, neighbour_deaths + 1, 0),
+        ("retry_wait", 0, 3, 2 + adds),
+        ("retry_wait", 0, seen + 1, min(seen + 1, 2)),
     ]
 
 
-async def test_a_suspect_is_alone_beside_one_that_outran_its_last_death(life: Deaths) -> None:
+async def test_one_new_killer_does_not_bring_an_innocent_suspect_down(life: Deaths) -> None:
+    """Not before it is a suspect itself: then the two no longer go together."""
+    [innocent] = await life.suspects(1)
+    [killer] = await life.jobs.submit(1)
+    for _ in range(deaths.SUSPECTED):
+        await life.jobs.fetch("UPDATE job SET state = 'queued'")
+        await life.claim(innocent, killer)
+        assert (await life.die()).killers == []
+    assert await life.counts(innocent, killer) == [("retry_wait", 0, 4, 5), ("retry_wait", 0, 2, 2)]
+
+
+async def test_a_job_that_outran_its_last_death_is_cleared_of_it(life: Deaths) -> None:
+    """Of this one it is not: and it is nobody's rival for it."""
     cleared, killer = await life.suspects(2)
     await life.jobs.fetch("UPDATE job SET state = 'queued'")
     await life.claim(cleared)
     await life.run_for(30)
     await life.claim(killer)
-    async with life.jobs.database.connection() as connection:
-        await deaths.end_leases(connection, 100, dead=["w"])
-    assert await life.counts(cleared, killer) == [("retry_wait", 0, 3, 0), ("retry_wait", 0, 3, 2)]
+    await life.die(after_s=None)
+    assert await life.counts(cleared, killer) == [("retry_wait", 0, 3, 1), ("retry_wait", 0, 3, 4)]
+
+
+async def test_what_was_proved_against_a_job_stays_when_it_runs_longer(life: Deaths) -> None:
+    [killer] = await life.suspects(1)
+    for after_s, suspicion in [(1, 4), (30, 4), (30, 6)]:
+        await life.jobs.fetch("UPDATE job SET state = 'queued'")
+        await life.claim(killer)
+        lost = await life.die(after_s=after_s)
+        assert (await life.jobs.row(killer))["suspicion"] == suspicion
+    assert lost.killers == [killer]
 
 
 async def test_workers_that_die_at_once_are_judged_each_by_itself(life: Deaths) -> None:
@@ -195,10 +254,58 @@ async def test_workers_that_die_at_once_are_judged_each_by_itself(life: Deaths) 
     await life.jobs.fetch("UPDATE job SET state = 'queued'")
     await life.claim(here, worker="here")
     await life.claim(there, worker="there")
-    async with life.jobs.database.connection() as connection:
-        lost = await deaths.end_leases(connection, 100, dead=["here", "there"])
-    assert lost.workers == {"here", "there"}
-    assert await life.counts(here, there) == [("retry_wait", 0, 3, 2)] * 2
+    assert (await life.die("here", "there")).workers == {"here", "there"}
+    assert await life.counts(here, there) == [("retry_wait", 0, 3, 4)] * 2
+
+
+async def test_a_crowd_of_workers_that_dies_at_once_speaks_against_nobody(life: Deaths) -> None:
+    """A few times: then they may be many killers."""
+    [job_id] = await life.jobs.submit(1)
+    for number in range(1, 7):
+        await life.claim(job_id)
+        await life.die(crowd=["w"])
+        assert await life.counts(job_id) == [("retry_wait", 0, number, max(0, number - deaths.EXCUSED))]
+        await life.jobs.fetch("UPDATE job SET state = 'queued'")
+
+
+@pytest.mark.parametrize(("workers", "suspicion"), [(2, 1), (3, 0)])
+async def test_workers_that_fall_silent_at_once_are_a_crowd_from_three_on(
+    life: Deaths, workers: int, suspicion: int
+) -> None:
+    ids = await life.jobs.submit(workers)
+    for number, job_id in enumerate(ids):
+        await life.claim(job_id, worker=f"w{number}")
+    await life.jobs.fetch("UPDATE job SET lease_until = now() - interval '0.1 s'")
+    await life.rescuer.sweep()
+    assert await life.counts(*ids) == [("retry_wait", 0, 1, suspicion)] * workers
+
+
+@pytest.mark.parametrize(("vanished_s", "suspicions"), [((0, 1, 2), (0, 0, 0)), ((0, 1, 60), (1, 1, 1))])
+async def test_workers_that_vanish_within_seconds_are_a_crowd_though_sweeps_find_them_one_by_one(
+    life: Deaths, monkeypatch: pytest.MonkeyPatch, vanished_s: tuple[int, ...], suspicions: tuple[int, ...]
+) -> None:
+    ids = await life.jobs.submit(len(vanished_s))
+    rescuer = Rescuer(life.jobs.database, PATIENT.model_copy(update={"gone": timedelta(seconds=5)}), lambda: None)
+    clock = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    async with AsyncExitStack() as sessions:
+        ends: list[AsyncExitStack] = []
+        for number, job_id in enumerate(ids):
+            await life.claim(job_id, worker=f"w{number}")
+            own = await sessions.enter_async_context(AsyncExitStack())
+            session = await own.enter_async_context(life.jobs.database.connection())
+            await claim.attend(session, f"w{number}")
+            own.push_async_callback(session.execute, "SELECT pg_advisory_unlock_all()")
+            ends.append(own)
+        for second in range(vanished_s[-1] + 7):
+            clock = 1000.0 + second
+            for own, at in zip(ends, vanished_s, strict=True):
+                if at == second:
+                    await own.aclose()
+            await rescuer.sweep()
+    rows = {row["id"]: row for row in await life.jobs.rows(ids)}
+    assert tuple(rows[job_id]["suspicion"] for job_id in ids) == suspicions
+    assert {row["deaths"] for row in rows.values()} == {1}
 
 
 async def test_what_a_silent_worker_ran_is_judged_together(life: Deaths) -> None:
@@ -215,7 +322,7 @@ async def test_what_a_silent_worker_ran_is_judged_together(life: Deaths) -> None
 
 async def test_the_next_stage_has_seen_no_deaths(life: Deaths) -> None:
     onward, parent = await life.suspects(2)
-    await life.jobs.fetch("UPDATE job SET state = 'queued', suspicion = 1")
+    await life.jobs.fetch("UPDATE job SET state = 'queued', suspicion = 3")
     await life.claim(onward, parent)
     await life.jobs.finish(onward, 3, S.QUEUED, stage="later", attempt=0)
     assert await life.jobs.fan_out(parent, 3, 1)
@@ -228,7 +335,7 @@ async def test_another_try_of_the_same_stage_has_seen_them(life: Deaths) -> None
     await life.jobs.fetch("UPDATE job SET state = 'queued'")
     await life.claim(job_id)
     await life.jobs.finish(job_id, 3, S.QUEUED, attempt=0)  # given back by a stopping worker
-    assert await life.counts(job_id) == [("queued", 0, 2, 0)]
+    assert await life.counts(job_id) == [("queued", 0, 2, 2)]
 
 
 async def test_leases_that_ended_in_an_outage_are_no_deaths(life: Deaths) -> None:
@@ -236,7 +343,7 @@ async def test_leases_that_ended_in_an_outage_are_no_deaths(life: Deaths) -> Non
     await life.jobs.fetch("UPDATE job SET state = 'queued'")
     await life.claim(job_id)
     await life.die(charged=False)
-    assert await life.counts(job_id) == [("retry_wait", 0, 2, 0)]
+    assert await life.counts(job_id) == [("retry_wait", 0, 2, 2)]
 
 
 async def test_a_rescuer_that_was_cut_off_charges_nobody_until_workers_could_come_back(
@@ -250,14 +357,28 @@ async def test_a_rescuer_that_was_cut_off_charges_nobody_until_workers_could_com
     assert life.rescuer._charged_from == 0
     again, _ = await life.jobs.running(lease_s=-1)
     assert await life.rescuer.sweep() >= 1
-    assert await life.counts(again) == [("retry_wait", 0, 1, 0)]
+    assert await life.counts(again) == [("retry_wait", 0, 1, 1)]
 
 
-async def test_jobs_wait_the_longer_the_more_of_their_workers_died(life: Deaths) -> None:
-    ids = await life.jobs.submit(10)
-    await life.jobs.fetch("UPDATE job SET deaths = 12")
+async def test_suspects_come_back_after_the_jobs_that_died_beside_them(life: Deaths) -> None:
+    [suspect] = await life.suspects(1)
+    await life.jobs.fetch("UPDATE job SET state = 'queued'")
+    others = await life.jobs.submit(5)
+    await life.claim(suspect, *others)
+    async with life.jobs.database.connection() as connection:
+        await deaths.end_leases(connection, 100, proof=PATIENT.proof, dead=["w"])
+    due = [row["id"] for row in await life.jobs.fetch("SELECT id FROM job ORDER BY due_at")]
+    assert due[-1] == suspect
+
+
+@pytest.mark.parametrize(("seen", "longest_s"), [(3, 1), (12, 256)])
+async def test_jobs_wait_the_longer_the_more_of_their_workers_died_from_the_fifth_on(
+    life: Deaths, seen: int, longest_s: int
+) -> None:
+    ids = await life.jobs.submit(20)
+    await life.jobs.fetch("UPDATE job SET deaths = $1", seen)
     await life.claim(*ids)
     async with life.jobs.database.connection() as connection:
-        await deaths.end_leases(connection, 100, dead=["w"])
+        await deaths.end_leases(connection, 100, proof=PATIENT.proof, dead=["w"])
     waits = [row["wait"] for row in await life.jobs.fetch("SELECT due_at - now() AS wait FROM job")]
-    assert timedelta(seconds=5) < max(waits) < timedelta(minutes=5)
+    assert timedelta(seconds=longest_s / 50) < max(waits) < timedelta(seconds=longest_s)

@@ -13,16 +13,22 @@ from schemas.kinds.registry import backoffs
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-DEATHS_OF_A_SUSPECT: Final = 2
-"""So many workers have died while they ran the present stage of a suspect. A first death is nobody's fault yet."""
-PROOF: Final = 4
-"""The killer is whoever has so much against it: 1 for a death beside no other suspect, 2 if no job there had seen one.
+SUSPECTED: Final = 2
+"""A suspect has so much suspicion: 1 for each of its first two deaths that count. A first death is nobody's fault yet.
 
-One new killer beside an innocent suspect gives that one 3 before it is a suspect itself.
+From then on a death adds 2 if it was the only suspect there and no other job was under suspicion, 1 if one was, and
+nothing beside another suspect. So one new killer beside an innocent suspect brings that one to 5 at most, before it is
+a suspect itself.
 """
+CROWD: Final = 3
+"""When so many workers die at once, something from outside killed them: a node, a deployment, a switch."""
+SUSPECTS_WAIT_S: Final = 5
+"""So much later than the others a suspect is retried."""
+EXCUSED: Final = 4
+"""So many deaths of a stage are excused for the crowd; more are not, or many killers at once would stay hidden."""
 
-# As the index of suspects has it.
-SUSPECT: Final = "deaths > 1 AND state IN ('queued', 'running', 'retry_wait')"
+# With the condition of the index of jobs that saw deaths.
+SUSPECT: Final = f"deaths > 1 AND state IN ('queued', 'running', 'retry_wait') AND suspicion >= {SUSPECTED}"
 
 # A running job that is past the point at which its worker died before. Every heartbeat renews the lease, so the end of
 # the lease tells to a second when the worker was last alive, however late its death was noticed.
@@ -39,13 +45,15 @@ SELECT worker FROM holding WHERE pg_try_advisory_xact_lock($1, hashtext(worker))
 # The worker has no session ($7) or its leases ran out. Those of one worker end within a heartbeat of each other, and
 # all that it ran must be seen together: while one is about to end the others wait for it.
 #
-# The attempt is given back: a death is not a job's own failure until it is known for the killer. A death says the less
-# the more jobs beside it may have caused it: suspects, or others that saw a death before, and had not outrun theirs. A
-# job of one attempt fails: its owner wants no second one. $8 is false after an outage of Postgres: nobody died.
+# The attempt is given back: a death is not a job's own failure until the job is known for the killer. $8 is false after
+# an outage of Postgres: nobody died. Workers that died in a crowd ($10, or so many whose leases ended) speak against
+# nobody. A job that ran longer this time than it had at its last death did not cause that one: only this death counts.
+# A job of one attempt fails: its owner wants no second one.
 #
 # Backoff is exponential with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/),
-# as its kind has it, or else $5 to $6 seconds; epoch + 1 at the next claim fences the old worker off if it is alive
-# after all. Nobody will name what it wrote in this epoch.
+# as its kind has it, or else $5 to $6 seconds. It grows only when deaths go on and no killer is found. Suspects come
+# last: short jobs that died with one have ended by then, and leave it alone with what it does. epoch + 1 at the next
+# claim fences the old worker off if it is alive after all. Nobody will name what it wrote in this epoch.
 END_LEASES: Final = f"""
 WITH lost AS (
     SELECT id, worker, deaths, suspicion, max_attempts, cancel_requested, {OUTRAN} AS outran,
@@ -57,14 +65,22 @@ WITH lost AS (
             WHERE beside.worker = job.worker AND beside.state = 'running'
                 AND beside.lease_until BETWEEN now() AND now() + interval '2 s'))
     ORDER BY lease_until LIMIT $1 FOR UPDATE OF job SKIP LOCKED
+), silent AS (
+    SELECT count(DISTINCT worker) >= {CROWD} AS crowd FROM lost WHERE worker <> ALL($7::text[])
 ), beside AS (
-    SELECT *, deaths >= {DEATHS_OF_A_SUSPECT} AND NOT outran AS suspect,
-           count(*) FILTER (WHERE deaths > 0 AND NOT outran) OVER process AS marked,
-           count(*) FILTER (WHERE deaths >= {DEATHS_OF_A_SUSPECT} AND NOT outran) OVER process AS suspects
-    FROM lost WINDOW process AS (PARTITION BY worker)
+    SELECT lost.*,
+           NOT $8 OR deaths < {EXCUSED}
+               AND (worker = ANY($10::text[]) OR worker <> ALL($7::text[]) AND silent.crowd) AS excused,
+           count(*) FILTER (WHERE suspicion > 0 AND NOT outran) OVER process AS suspected,
+           count(*) FILTER (WHERE suspicion >= {SUSPECTED} AND NOT outran) OVER process AS suspects
+    FROM lost CROSS JOIN silent WINDOW process AS (PARTITION BY worker)
 ), judged AS (
-    SELECT *, suspicion + CASE WHEN NOT ($8 AND suspect AND suspects = 1) THEN 0 WHEN marked = 1 THEN 2 ELSE 1 END
-        AS proof
+    SELECT *, CASE WHEN excused THEN suspicion
+                   WHEN outran THEN CASE WHEN suspicion > {SUSPECTED} THEN suspicion ELSE 1 END
+                   WHEN suspicion < {SUSPECTED} THEN suspicion + 1
+                   WHEN suspects > 1 THEN suspicion
+                   WHEN suspected > 1 THEN suspicion + 1
+                   ELSE suspicion + 2 END AS proof
     FROM beside
 ), fated AS (
     SELECT *, CASE WHEN cancel_requested THEN 'cancelled'
@@ -86,9 +102,10 @@ WITH lost AS (
                 ELSE 'the worker stopped answering; the attempt is not counted' END, 'retryable', true) END,
         deaths = job.deaths + $8::int,
         suspicion = proof,
-        died_after = CASE WHEN $8 THEN lease_until - claimed_at ELSE died_after END,
-        due_at = now() + make_interval(
-            secs => random() * least(fated.longest_s, fated.first_s * power(2, least(fated.deaths, 20)))),
+        died_after = CASE WHEN excused THEN died_after ELSE lease_until - claimed_at END,
+        due_at = now() + make_interval(secs => random() * least(
+            fated.longest_s, fated.first_s * power(2, least(greatest(fated.deaths - {EXCUSED}, 0), 20)))
+            + CASE WHEN proof >= {SUSPECTED} THEN {SUSPECTS_WAIT_S} ELSE 0 END),
         lease_until = NULL,
         worker = NULL,
         finished_at = CASE WHEN fate <> 'retry_wait' THEN clock_timestamp() END
@@ -127,11 +144,17 @@ async def absent(connection: "Connection") -> set[str]:
 
 
 async def end_leases(
-    connection: "Connection", limit: int, *, dead: Collection[str] = (), charged: bool = True, proof: int = PROOF
+    connection: "Connection",
+    limit: int,
+    *,
+    proof: int,
+    dead: Collection[str] = (),
+    crowd: Collection[str] = (),
+    charged: bool = True,
 ) -> Lost:
     """End the tries of `dead` workers and of those whose leases ran out; `charged`: these count as deaths.
 
-    `proof`: the suspicion at which a job is taken for the killer.
+    `proof`: the suspicion at which a job is taken for the killer. `crowd`: workers that died with many others.
     """
     known = backoffs()
     rows = await connection.fetch(
@@ -145,6 +168,7 @@ async def end_leases(
         list(dead),
         charged,
         proof,
+        list(crowd),
     )
     lost = Lost(len(rows), {row["lost_by"] for row in rows})
     for row in rows:

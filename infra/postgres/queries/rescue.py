@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 
 from infra.postgres.queries.claim import ATTENDANCE
-from infra.postgres.queries.deaths import DEATHS_OF_A_SUSPECT, OUTRAN, SUSPECT
+from infra.postgres.queries.deaths import OUTRAN, SUSPECT, SUSPECTED
 from infra.postgres.queries.ended import FOLLOWS
 
 if TYPE_CHECKING:
@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 
 RESCUER_LOCK: Final = 0x57454C4950  # "WELIP": the advisory lock of the one leading rescuer
 
+HOLDS_BACK_S: Final = 30.0
+"""Jobs that died after an hour must not come back an hour apart."""
+
 # One leader at a time; held to the end of the caller's transaction.
 LEAD: Final = "SELECT pg_try_advisory_xact_lock($1)"
 
 # `retry_wait` -> `queued` when its time has come. Suspects (`queries/deaths.py` says what they are) go a few at a time,
-# so that each is likely to be the only one where it runs: one fewer than workers live, fewer the more there is against
-# them, and at least one. The quickest killers go first: they are found soonest, and cost the others least. A
-# suspect on its way holds the others back until it has ended its stage, or has run for longer than it did when its
-# worker died, or has been queued for a minute: nobody need wait for a pool without workers.
+# so that each is likely to be the only one where it runs: half as many as workers live, fewer the more there is against
+# them, and at least one. The quickest killers go first: they are found soonest, and cost the others least. A suspect
+# on its way holds the others back until it has ended its stage, has run longer than it did when its worker died, or has
+# run for $3 seconds; and for a minute at most while no worker takes it. Those that start later and outrun their last
+# death are cleared all the same, and what kills late is left over.
 QUEUE_DUE: Final = f"""
 WITH workers AS (
     SELECT count(DISTINCT objid) AS living FROM pg_locks
@@ -29,7 +33,8 @@ WITH workers AS (
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ), on_its_way AS (
     SELECT count(*) AS n, max(suspicion) AS suspicion FROM job
-    WHERE {SUSPECT} AND (state = 'queued' AND due_at > now() - interval '1 min' OR state = 'running' AND NOT {OUTRAN})
+    WHERE {SUSPECT} AND (state = 'queued' AND due_at > now() - interval '1 min'
+        OR state = 'running' AND claimed_at > now() - make_interval(secs => $3) AND NOT {OUTRAN})
 ), lined_up AS (
     SELECT id, row_number() OVER line AS place, max(suspicion) OVER line AS suspicion FROM job
     WHERE {SUSPECT} AND state = 'retry_wait' AND due_at <= now()
@@ -37,10 +42,10 @@ WITH workers AS (
 ), suspect AS (
     SELECT job.id FROM job JOIN lined_up USING (id) CROSS JOIN on_its_way CROSS JOIN workers
     WHERE job.state = 'retry_wait' AND place + on_its_way.n
-        <= greatest(1, 2 * (living - 1) / (2 + greatest(lined_up.suspicion, on_its_way.suspicion)))
+        <= greatest(1, (living + 1) / greatest(lined_up.suspicion, on_its_way.suspicion))
     FOR UPDATE OF job SKIP LOCKED
 ), other AS (
-    SELECT id FROM job WHERE state = 'retry_wait' AND due_at <= now() AND deaths < {DEATHS_OF_A_SUSPECT}
+    SELECT id FROM job WHERE state = 'retry_wait' AND due_at <= now() AND suspicion < {SUSPECTED}
     ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ), due AS (
     SELECT id FROM suspect UNION ALL SELECT id FROM other
@@ -117,7 +122,7 @@ async def lead(connection: "Connection") -> bool:
 
 async def queue_due(connection: "Connection", limit: int) -> int:
     """Queue jobs whose wait is over, of suspects only those whose turn it is; how many."""
-    return len(await connection.fetch(QUEUE_DUE, limit, ATTENDANCE))
+    return len(await connection.fetch(QUEUE_DUE, limit, ATTENDANCE, HOLDS_BACK_S))
 
 
 async def end_expired(connection: "Connection", limit: int) -> tuple[int, set[UUID]]:

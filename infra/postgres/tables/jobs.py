@@ -30,10 +30,10 @@ class Job(SQLModel, table=True):
     `due_at` is since when the job is queued, or until when it waits. `summoned_at` is when its last message entered the
     outbox, `claimed_at` when its last try began. `rounds` counts a parent's fan-outs; a child's `round` is the one that
     made it, and `key` its name in that round. `deaths` counts the workers that died while they ran its present stage,
-    `suspicion` is the evidence that the job is the cause, and `died_after` is how long the last run that ended so took;
-    the next stage starts without them. `waiting` marks a running job without a worker, whose children are at work.
-    `model` is the one that its stages run on, by its name in the deployment; NULL if none does. `webhook` is the
-    job's own receiver, as `{"url", "origin", "events"}`.
+    `suspicion` is the evidence that the job is the cause, and `died_after` is how long it had run at the last death
+    that counts; the next stage starts without them. `waiting` marks a running job without a worker, whose children are
+    at work. `model` is the one that its stages run on, by its name in the deployment; NULL if none does. `webhook` is
+    the job's own receiver, as `{"url", "origin", "events"}`.
     """
 
     __tablename__ = "job"
