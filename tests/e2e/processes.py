@@ -115,7 +115,7 @@ class Gateway(Process):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        until(self.answers, f"the gateway answers: {self._log}")
+        until(self.answers, f"the gateway answers: {self._log}", within_s=120)
         return self
 
     def answers(self) -> httpx.Response | None:
@@ -146,7 +146,7 @@ class Up(Process):
     def __enter__(self) -> Self:
         self._log_of_before = len(self.log) if self._log.exists() else 0
         super().__enter__()
-        until(self._is_up, f"the stack is up: {self._log}", within_s=60)
+        until(self._is_up, f"the stack is up: {self._log}", within_s=120)
         self.descendants()
         return self
 
@@ -164,7 +164,7 @@ class Up(Process):
             children = psutil.Process(self.popen.pid).children()
             return next((child for child in children if _runs(child, module)), None)
 
-        return until(found, f"{module} runs")
+        return until(found, f"{module} runs", within_s=120)
 
     def stop(self) -> int:
         """Send Ctrl-C; returns the exit status."""

@@ -14,15 +14,22 @@ import uuid_utils.compat as uuids
 from infra.kafka.broker import publish
 from infra.local.child import free_port
 from infra.local.kafka import KafkaServer
-from infra.postgres.queries.deaths import DEATHS_OF_A_SUSPECT
+from infra.postgres.queries.deaths import SUSPECTED
 from infra.settings import KafkaSettings, PostgresSettings
 from schemas.messages import Summons
 from schemas.topics import Lane
 from tests.conftest import execute
 from tests.integration.house import HEARTBEAT_S, LEASE_S, House
 
+pytestmark = pytest.mark.timeout(400)  # each wait has a deadline of its own
+
 ROOT = Path(__file__).parents[2]
-STUCK_S = 2.0
+STUCK_S = 4.0
+"""A busy machine may leave a worker that is well without processor for seconds."""
+BLOCKED_WITHIN_S = 270.0
+"""So long may it take until several workers were blocked, ended, and started again."""
+START_S = 120.0
+"""So long may a process take to start or to end."""
 
 WORKER = """
 import sys
@@ -100,13 +107,13 @@ class Python:
     def log(self) -> str:
         return self._log.read_text()
 
-    async def said(self, event: str, *, within_s: float = 30) -> None:
+    async def said(self, event: str, *, within_s: float = START_S) -> None:
         async with asyncio.timeout(within_s):
             while event not in self.log:
                 assert self.process.returncode is None, self.log
                 await asyncio.sleep(0.05)
 
-    async def ended(self, *, within_s: float = 30) -> Ended:
+    async def ended(self, *, within_s: float = START_S) -> Ended:
         async with asyncio.timeout(within_s):
             status = await self.process.wait()
         return Ended(status, self.log)
@@ -171,8 +178,8 @@ async def test_a_worker_whose_event_loop_is_blocked_ends_and_its_jobs_go_to_the_
     house: House, python: Start
 ) -> None:
     worker = await python(WITH_TRIAL)
-    neighbours = await house.submit(2, input='{"sleep_s": 3.5}')
-    await house.until(neighbours, {"running"})
+    neighbours = await house.submit(2, input='{"sleep_s": 6}')
+    await house.until(neighbours, {"running"}, within_s=START_S)
     [blocking] = await house.submit(1, kind="trial", stage="act", input='{"block_s": 600.0}', max_attempts=1)
     ended = await worker.ended()
     assert ended.status == os.EX_SOFTWARE
@@ -180,7 +187,7 @@ async def test_a_worker_whose_event_loop_is_blocked_ends_and_its_jobs_go_to_the_
     assert '"reason":"loop"' in ended.log
     assert "trial.py" in ended.log  # the traceback leads to the stage
     await python(WITH_TRIAL)
-    rows = await house.until([*neighbours, blocking], within_s=60)
+    rows = await house.until([*neighbours, blocking], within_s=START_S)
     assert [(row["state"], row["attempt"]) for row in rows] == [("succeeded", 1)] * 2 + [("failed", 1)]
 
 
@@ -194,16 +201,16 @@ async def test_a_stage_that_blocks_every_worker_fails_and_what_ran_beside_it_doe
     async def supervise() -> None:
         while True:
             worker = await python(WITH_TRIAL)
-            statuses.append((await worker.ended(within_s=120)).status)
+            statuses.append((await worker.ended(within_s=BLOCKED_WITHIN_S)).status)
 
     supervising = asyncio.create_task(supervise())
-    neighbours = await house.submit(2, input='{"sleep_s": 6}', max_attempts=2)
-    await house.until(neighbours, {"running"})
+    neighbours = await house.submit(2, input='{"sleep_s": 8}', max_attempts=2)
+    await house.until(neighbours, {"running"}, within_s=START_S)
     [blocking] = await house.submit(1, kind="trial", stage="act", input='{"block_s": 600.0}', max_attempts=25)
-    rows = await house.until([*neighbours, blocking], within_s=110)
+    rows = await house.until([*neighbours, blocking], within_s=BLOCKED_WITHIN_S)
     supervising.cancel()
     assert set(statuses) == {os.EX_SOFTWARE}
-    assert len(statuses) >= DEATHS_OF_A_SUSPECT + 2
+    assert len(statuses) >= SUSPECTED + 2
     assert [(row["state"], row["attempt"]) for row in rows] == [("succeeded", 1)] * 2 + [("failed", 1)]
     assert json.loads(rows[-1]["error"])["code"] == "worker_killed"
 
@@ -222,7 +229,7 @@ async def test_a_worker_whose_consumer_is_stuck_ends_in_order_and_another_does_t
     assert '"event":"worker.draining"' in ended.log
     assert "process.end_hangs" not in ended.log
     await python(WORKER)
-    rows = await house.until(ids, within_s=60)
+    rows = await house.until(ids, within_s=START_S)
     assert {(row["state"], row["attempt"]) for row in rows} == {("succeeded", 1)}
 
 
@@ -251,7 +258,7 @@ async def test_a_relay_that_meets_a_defect_while_kafka_is_down_ends_the_process(
     await asyncio.to_thread(kafka_broker.stop)
     try:
         await execute(database_url, "ALTER TABLE outbox RENAME TO elsewhere")
-        ended = await worker.ended(within_s=90)
+        ended = await worker.ended(within_s=START_S)
     finally:
         await asyncio.to_thread(kafka_broker.start)
     assert ended.status == 1

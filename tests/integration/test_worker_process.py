@@ -15,6 +15,13 @@ from infra.settings import KafkaSettings, PostgresSettings
 from producers.rescue import Rescuer
 from tests.integration.house import LEASE_S, RESCUE, House
 
+START_S = 120.0
+"""So long may a process take to start, and jobs to be run by it."""
+SHORTER = """UPDATE job SET input = '{"sleep_s": 0}'"""
+"""Jobs run long enough for all to run at once, however busy the machine is; they need not do so twice."""
+
+pytestmark = pytest.mark.timeout(400)  # each wait has a deadline of its own
+
 Start = Callable[..., "asyncio.Future[asyncio.subprocess.Process]"]
 
 
@@ -51,36 +58,38 @@ async def workers(tmp_path: Path, postgres: PostgresSettings, kafka: KafkaSettin
 
 async def test_the_jobs_of_a_killed_worker_are_finished_by_the_next(house: House, workers: Start) -> None:
     doomed = await workers()
-    ids = await house.submit(8, input='{"sleep_s": 1.5}')
-    await house.until(ids, {"running"})
+    ids = await house.submit(8, input='{"sleep_s": 60}')
+    await house.until(ids, {"running"}, within_s=START_S)
     doomed.kill()
     assert await doomed.wait() == -signal.SIGKILL
+    await house.jobs.fetch(SHORTER)
     await workers()
-    rows = await house.until(ids, within_s=60)
-    assert {row["state"] for row in rows} == {"succeeded"}
-    assert {(row["epoch"], row["attempt"]) for row in rows} == {(2, 1)}
+    rows = await house.until(ids, within_s=START_S)
+    assert {(row["state"], row["attempt"]) for row in rows} == {("succeeded", 1)}
+    assert min(row["epoch"] for row in rows) >= 2
 
 
 async def test_the_jobs_of_a_killed_process_are_run_long_before_their_leases_end(house: House, workers: Start) -> None:
     doomed = await workers(WELIP_WORKER_LEASE="600")
-    ids = await house.submit(8, input='{"sleep_s": 1.5}')
-    await house.until(ids, {"running"})
+    ids = await house.submit(8, input='{"sleep_s": 60}')
+    await house.until(ids, {"running"}, within_s=START_S)
     rescuer = Rescuer(house.database, RESCUE.model_copy(update={"gone": timedelta(seconds=1)}), lambda: None)
     sweeping = asyncio.create_task(rescuer.run())
     doomed.kill()
-    await workers()
-    rows = await house.until(ids, within_s=60)
+    await house.jobs.fetch(SHORTER)
+    await workers(WELIP_WORKER_LEASE="600")
+    rows = await house.until(ids, within_s=START_S)
     sweeping.cancel()
     assert {(row["state"], row["epoch"], row["attempt"]) for row in rows} == {("succeeded", 2, 1)}
 
 
 @pytest.mark.parametrize("kafka", ["embedded"], indirect=True)
 async def test_a_worker_that_is_told_to_stop_hands_its_jobs_back_and_ends_clean(house: House, workers: Start) -> None:
-    stopping = await workers()
+    stopping = await workers(WELIP_WORKER_LEASE="600")
     ids = await house.submit(8, input='{"sleep_s": 60}')
-    await house.until(ids, {"running"})
+    await house.until(ids, {"running"}, within_s=START_S)
     stopping.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(START_S):
         assert await stopping.wait() == 0
     rows = await house.jobs.rows(ids)
     assert {(row["state"], row["epoch"], row["attempt"]) for row in rows} == {("queued", 1, 0)}
@@ -95,13 +104,13 @@ async def test_one_embedded_index_serves_a_worker_that_searches_beside_one_that_
 ) -> None:
     index = {"WELIP_INDEX_URL": f"edge://{tmp_path}/index"}
     beside = [await workers("cpu", **index), await workers("gpu", **index)]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(START_S):
         # A worker's sessions start when its ports are open.
         while len(await house.jobs.fetch(WORKERS)) < 2:
             assert [process.returncode for process in beside] == [None, None]
             await asyncio.sleep(0.1)
     second = await workers("cpu", **index)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(START_S):
         assert await second.wait() == 2
     assert [process.returncode for process in beside] == [None, None]
 
