@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from infra.local.kafka import KafkaServer
+from infra.postgres.keys import create_key
 from tests.faults.servers import Postgres
 from tests.faults.site import Site
 
@@ -34,9 +35,19 @@ class Grounds:
         await asyncio.to_thread(self.postgres.stop)
 
     async def site(
-        self, name: str, *, postgres: Postgres | None = None, kafka: KafkaServer | None = None, **settings: str
+        self,
+        name: str,
+        *,
+        postgres: Postgres | None = None,
+        kafka: KafkaServer | None = None,
+        tenant: str | None = None,
+        **settings: str,
     ) -> Site:
-        """Processes on a database of their own; on other servers than the shared ones where they are given."""
+        """Processes on a database of their own; on other servers than the shared ones where they are given.
+
+        `tenant`: keys are asked for, and the load is of this one.
+        """
         unique = f"{name}_{next(self._numbers)}"
         url = await asyncio.to_thread((postgres or self.postgres).database, unique)
-        return Site(self.folder / unique, url, (kafka or self.kafka).bootstrap, **settings)
+        key = None if tenant is None else await asyncio.to_thread(create_key, url, tenant, "load")
+        return Site(self.folder / unique, url, (kafka or self.kafka).bootstrap, key=key, **settings)

@@ -19,31 +19,34 @@ class Load:
     """`accepted`: each job's id and when its acceptance was answered. `problems`: answers that are never right.
 
     A clean refusal is a 503 that is a problem document and says when to come again; it is counted in `refused`.
+    `key`: of the tenant whose jobs they are, where the gateway asks for one.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str | None = None) -> None:
         self.accepted: dict[UUID, float] = {}
         self.refused: Counter[int] = Counter()
         self.problems: list[str] = []
         self.slowest_s = 0.0
         # A kept connection is let go before the server closes it: a request that meets that moment gets no answer.
         limits = httpx.Limits(max_connections=200, keepalive_expiry=2)
-        self._http = httpx.AsyncClient(base_url=url, timeout=60, limits=limits)
+        self.http = httpx.AsyncClient(base_url=url, timeout=60, limits=limits, headers=bearer(key))
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
+        await self.http.aclose()
 
-    async def submit(self, *, max_attempts: int = 5, tries: int = 200, lane: str = "interactive", **input: Any) -> None:
+    async def submit(
+        self, *, kind: str = KIND, max_attempts: int = 5, tries: int = 200, lane: str = "interactive", **input: Any
+    ) -> None:
         """Until accepted, `tries` times at most."""
-        body = {"kind": KIND, "input": input, "max_attempts": max_attempts, "lane": lane}
+        body = {"kind": kind, "input": input, "max_attempts": max_attempts, "lane": lane}
         key = uuid4().hex
         for _ in range(tries):
             began = time.monotonic()
             try:
-                answer = await self._http.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
+                answer = await self.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
             except httpx.TransportError as error:
                 self.problems.append(f"a submission got no answer: {error!r}")
                 return
@@ -57,9 +60,9 @@ class Load:
             self.refused[answer.status_code] += 1
             await asyncio.sleep(PAUSE_S)
 
-    async def burst(self, count: int, *, max_attempts: int = 5, **input: Any) -> None:
+    async def burst(self, count: int, *, kind: str = KIND, max_attempts: int = 5, **input: Any) -> None:
         """`count` equal jobs at once."""
-        await asyncio.gather(*(self.submit(max_attempts=max_attempts, **input) for _ in range(count)))
+        await asyncio.gather(*(self.submit(kind=kind, max_attempts=max_attempts, **input) for _ in range(count)))
 
     @asynccontextmanager
     async def steadily(
@@ -82,6 +85,11 @@ class Load:
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    """The header that says who asks."""
+    return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
 def clean(answer: httpx.Response) -> bool:

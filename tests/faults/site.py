@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -70,8 +70,8 @@ class Part(Process):
 class Worker:
     """A place for one worker process: when one dies, the supervisor puts another there, unless it is `retired`."""
 
-    def __init__(self, pool: str, settings: dict[str, str]) -> None:
-        self.pool = pool
+    def __init__(self, pools: Sequence[str], settings: dict[str, str]) -> None:
+        self.pools = pools
         self.settings = settings
         self.part: Part | None = None
         self.retired = False
@@ -89,7 +89,8 @@ class Worker:
 class Site:
     """`async with`: the gateway answers. `deaths`: when a process died, on the machine's monotonic clock."""
 
-    def __init__(self, folder: Path, database: str, kafka: str, **settings: str) -> None:
+    def __init__(self, folder: Path, database: str, kafka: str, *, key: str | None = None, **settings: str) -> None:
+        """`key`: of the tenant that the load is of; None: whoever asks is the one tenant."""
         folder.mkdir()
         self.folder = folder
         self.database = database
@@ -97,7 +98,7 @@ class Site:
         self.blobs = folder / "blobs"
         self.journal = Journal(folder / "journal")
         self.url = f"http://127.0.0.1:{(port := free_port())}"
-        self.load = Load(self.url)
+        self.load = Load(self.url, key)
         self.deaths: dict[int, float] = {}
         self.frozen: set[int] = set()
         self.workers: list[Worker] = []
@@ -107,7 +108,7 @@ class Site:
             "WELIP_KAFKA_URL": kafka,
             "WELIP_KAFKA_PARTITIONS": f"{PARTITIONS}",
             "WELIP_BLOBS_URL": f"file://{self.blobs}",
-            "WELIP_AUTH": "off",
+            "WELIP_AUTH": "off" if key is None else "on",
             "WELIP_GATEWAY_PORT": str(port),
             "WELIP_WORKER_WARM": "false",
             "WELIP_WORKER_CONCURRENCY": "8",
@@ -152,18 +153,18 @@ class Site:
                             return
                     await asyncio.sleep(0.05)
 
-    def staff(self, number: int, *, pool: str = POOL, **settings: str) -> list[Worker]:
+    def staff(self, number: int, *, pools: Sequence[str] = (POOL,), **settings: str) -> list[Worker]:
         """Start workers under supervision."""
-        made = [Worker(pool, settings) for _ in range(number)]
+        made = [Worker(pools, settings) for _ in range(number)]
         for worker in made:
             self._begin(worker)
         self.workers += made
         return made
 
-    async def hire(self, number: int, *, pool: str = POOL, **settings: str) -> list[Worker]:
+    async def hire(self, number: int, *, pools: Sequence[str] = (POOL,), **settings: str) -> list[Worker]:
         """Start workers under supervision; returns when they consume."""
-        made = self.staff(number, pool=pool, **settings)
-        await eventually(lambda: all(worker.ready for worker in made), "the workers started", within_s=60)
+        made = self.staff(number, pools=pools, **settings)
+        await eventually(lambda: all(worker.ready for worker in made), "the workers started", within_s=120)
         return made
 
     def busy(self, staff: list[Worker]) -> list[Worker]:
@@ -202,7 +203,7 @@ class Site:
             await asyncio.sleep(0.1)
 
     def _begin(self, worker: Worker) -> None:
-        worker.part = self.part("consumers", f"--pool={worker.pool}", **worker.settings)
+        worker.part = self.part("consumers", *(f"--pool={pool}" for pool in worker.pools), **worker.settings)
 
     async def _supervise(self) -> None:
         """A process that died is started again, as systemd or Kubernetes would."""

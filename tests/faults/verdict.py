@@ -13,6 +13,7 @@ from uuid import UUID
 from schemas.lifecycle import TERMINAL, JobState, may_move
 from tests.faults.effects import wrong
 from tests.faults.journal import Try
+from tests.faults.probe import KIND
 from tests.faults.site import NotInTime, Site
 
 LIVE = "SELECT NOT EXISTS (SELECT 1 FROM job WHERE state NOT IN ('succeeded', 'failed', 'cancelled'))"
@@ -73,7 +74,7 @@ async def judge(
         await site.until_row(LIVE, "every job has ended", within_s=bound_s + 10)
     except NotInTime as error:
         verdict.problems.append(str(error))
-    rows = await site.fetch("SELECT id, state, epoch, attempt, result, error, finished_at FROM job")
+    rows = await site.fetch("SELECT id, kind, state, epoch, attempt, result, error, finished_at FROM job")
     told: dict[UUID, list[JobState]] = defaultdict(list)
     for event in await site.fetch("SELECT job_id, data FROM job_event WHERE type = 'state' ORDER BY job_id, id"):
         told[event["job_id"]].append(JobState(json.loads(event["data"])["state"]))
@@ -109,6 +110,16 @@ async def judge(
     return verdict
 
 
+async def uncharged(site: Site, *, harmful: str) -> Verdict:
+    """Whether every job that is not `harmful`, a condition on its row, succeeded in its first attempt."""
+    rows = await site.fetch(
+        "SELECT kind, state, attempt, error ->> 'code' AS code FROM job"
+        f" WHERE ({harmful}) IS NOT TRUE AND (state <> 'succeeded' OR attempt <> 1)"
+    )
+    found = [f"{row['kind']} {row['state']}, attempt {row['attempt']}, {row['code']}" for row in rows[:SHOWN]]
+    return Verdict(problems=[f"{len(rows)} neighbours failed or were charged: {found}"] if rows else [])
+
+
 def restarted_s(site: Site) -> float:
     """The longest time from the death of a worker to the next try of a job that it ran."""
     worst = 0.0
@@ -135,7 +146,7 @@ def twice(row: Mapping[str, Any], told: list[JobState], tries: list[Try], site: 
     for old, new in zip([JobState.QUEUED, *told], told, strict=False):
         if not may_move(old, new):
             return f"its history goes from {old} to {new}"
-    if (claims := told.count(JobState.RUNNING)) != row["epoch"]:
+    if (claims := told.count(JobState.RUNNING)) != row["epoch"] and row["kind"] == KIND:  # a fan-out counts as one
         return f"epoch {row['epoch']} after {claims} claims"
     epochs = [one.epoch for one in tries]
     if len(set(epochs)) != len(epochs) or any(epoch > row["epoch"] for epoch in epochs):
@@ -144,7 +155,7 @@ def twice(row: Mapping[str, Any], told: list[JobState], tries: list[Try], site: 
         over = one.over or site.deaths.get(one.pid, float("inf"))
         if after.began < over and one.pid not in site.frozen:
             return f"epochs {one.epoch} and {after.epoch} ran at the same time"
-    if row["state"] == JobState.SUCCEEDED:
+    if row["state"] == JobState.SUCCEEDED and row["kind"] == KIND:  # others write no journal
         last = [one for one in tries if one.epoch == row["epoch"] and one.how == "ended"]
         if len(last) != 1:
             return f"it succeeded in epoch {row['epoch']}, in which {len(last)} tries ended"

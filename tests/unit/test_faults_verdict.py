@@ -47,6 +47,7 @@ def row(job: UUID, *, epoch: int = 1, of: int | None = None, state: S = S.SUCCEE
     named = epoch if of is None else of
     return {
         "id": job,
+        "kind": "probe",
         "state": state,
         "epoch": epoch,
         "result": json.dumps({"epoch": named, "effect": _effect(job, named)}),

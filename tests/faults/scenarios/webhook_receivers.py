@@ -53,7 +53,7 @@ async def run(grounds: Grounds, quick: bool) -> Verdict:
         )
         await listening.enter_async_context(site)
         await site.hire(2)
-        [deliverer] = await site.hire(1, pool=Pool.WEBHOOK)
+        [deliverer] = await site.hire(1, pools=[Pool.WEBHOOK])
         endpoints = {name: await _add(site, receiver) for name, receiver in receivers.items()}
         async with site.load.steadily(RATE, lambda: {"seconds": random.uniform(0, 0.2)}):
             await receivers["well"].until(1, within_s=30)
