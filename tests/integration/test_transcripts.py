@@ -18,6 +18,7 @@ from consumers.completions import Completions
 from consumers.executor import Executor, Try
 from consumers.held import Abort, HeldJobs
 from consumers.stages.inference.answering import ModelAnswerer
+from consumers.stages.ports import Served
 from consumers.transcripts import Transcripts
 from infra.engines.open import open_text_model
 from infra.models import of_settings
@@ -45,7 +46,7 @@ class Generating:
         self.held = HeldJobs()
         self.model = open_text_model(of_settings(GeneratorSettings(url=engine.url, model="m")))
         ports = World().ports
-        ports.answerer = ModelAnswerer(self.model)
+        ports.answerers = Served({"default": ModelAnswerer(self.model)}, "default")
         completions = Completions(database, lambda: None, worker="w")
         self.executor = Executor(database, completions, self.held, ports, Transcripts(database))
 
