@@ -1,7 +1,7 @@
 """What routes need, made once per process and found on the application."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request
 from faststream.kafka import KafkaBroker
@@ -14,11 +14,13 @@ from gateway.jobs.feed import Feed
 from gateway.jobs.submit import Submitter
 from gateway.webhooks.receivers import Receivers
 from infra.blobs.folder import FolderBlobs
-from infra.blobs.s3 import MinioBlobs
 from infra.postgres.database import Database
 from infra.settings import GatewaySettings
 from producers.agents import Agents
 from schemas.models import Models
+
+if TYPE_CHECKING:
+    from infra.blobs.s3 import MinioBlobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Services:
     database: Database
     broker: KafkaBroker
     agents: Agents | None
-    blobs: FolderBlobs | MinioBlobs
+    blobs: "FolderBlobs | MinioBlobs"
     models: Models
     submitter: Submitter
     receivers: Receivers

@@ -89,7 +89,7 @@ def summarise(documents: int, chunks: int, asked: Sequence[Asked]) -> dict[str, 
 def run(data: Path) -> dict[str, Any]:
     """Show the whole path on the folder `data`; returns the summary. Raises `JobError`, `WelipError`."""
     with stack(data) as url, Client(url) as client:
-        with told("worker ready: the Korean analyser is loaded"):
+        with told("worker ready; the Korean analyser loads meanwhile"):
             job = client.wait(client.submit("noop", {}).id, timeout=READY_WITHIN_S)
             if job.state != "succeeded":
                 raise JobFailed(job)
