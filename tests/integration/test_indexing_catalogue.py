@@ -8,6 +8,7 @@ import pytest
 
 from consumers.opening import opened
 from consumers.reporting import Reporter
+from consumers.stages.context import Unread
 from infra.postgres.database import Database
 from infra.postgres.queries import rebuilds
 from schemas.catalogue import CollectionRecord, Recorded, Standing, StoredDocument
@@ -82,11 +83,11 @@ async def test_a_plan_that_broke_off_is_given_the_version_it_drew(desk: Desk) ->
     given = IndexingInput(collection="c", delete=["a"]).model_dump_json()
     [job] = await desk.jobs.submit(kind="indexing", stage="plan", input=given)
     [row] = await desk.jobs.claim(job)
-    assert opened(row, Reporter(desk.jobs.database, row))[1].carry is None
+    assert opened(row, Reporter(desk.jobs.database, row), Unread())[1].carry is None
     _, version = await desk.begin(job)
     await desk.jobs.finish(job, row.epoch, JobState.QUEUED)
     [row] = await desk.jobs.claim(job)
-    assert opened(row, Reporter(desk.jobs.database, row))[1].carry == Numbered(version=version)
+    assert opened(row, Reporter(desk.jobs.database, row), Unread())[1].carry == Numbered(version=version)
 
 
 async def test_many_jobs_make_one_collection(desk: Desk) -> None:
