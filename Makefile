@@ -7,7 +7,7 @@ DATA ?= .welip
 KOBEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check lock audit format docs fuzz faults bench-jobs bench-peers bench-questions bench-retrieval bench-streams kafka minio clean
+.PHONY: help demo models worker-model up test check lock audit format docs fuzz faults bench-jobs bench-peers bench-questions bench-retrieval bench-streams kafka minio clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,8 +32,16 @@ $(VENV)/.dev: pyproject.toml requirements/dev.txt | $(VENV)/bin/python
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $(VENV)/.run $@
 
-demo: $(VENV)/.run ## index Korean documents, ask questions, show the answers: the whole path on this machine
-	@$(BIN)/python -m producers.client.demo
+demo: $(VENV)/.run ## index Korean documents, ask questions, show the answers; MODEL=small: with a small real model (7 GB)
+	@test -z "$(MODEL)" || test "$(MODEL)" = small || { echo "there is one model for the demo: make demo MODEL=small"; exit 2; }
+	@$(BIN)/python -m producers.client.demo$(if $(MODEL),_small)
+
+models: $(VENV)/.run ## fetch two small real models into ~/.cache/welip: SmolLM2-135M-Instruct and multilingual-e5-small (7 GB, 5 minutes)
+	@$(BIN)/python -m infra.local.models
+
+worker-model: $(VENV)/.run ## run a worker of models (vLLM, transformers) from an environment of its own: ARGS='--model NAME'
+	@$(BIN)/python -m infra.local.engines > /dev/null
+	@PYTHONPATH=. exec "$$($(BIN)/python -m infra.local.engines)" -m consumers $(or $(ARGS),--pool gpu)
 
 up: $(VENV)/.run ## run everything here until Ctrl-C; data in .welip (DATA=...)
 	@$(BIN)/welip up --data $(DATA)

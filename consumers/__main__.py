@@ -32,14 +32,14 @@ from infra.settings import (
     WorkerSettings,
 )
 from infra.telemetry import configure_tracing, stop_tracing
-from schemas.errors import JobError
+from schemas.errors import EngineDied, JobError
 from schemas.topics import Pool
 
 log = structlog.get_logger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 after a clean stop, 2 when this process cannot do its pools' work, 70 when it got stuck."""
+    """0 after a clean stop, 2 when this process cannot do its pools' work, 70 when it got stuck or its engine died."""
     parser = argparse.ArgumentParser(prog="welip worker")
     parser.add_argument(
         "--pool", action="append", choices=[pool.value for pool in Pool], help="repeatable; default all"
@@ -90,11 +90,11 @@ def main(arguments: list[str] | None = None) -> int:
         )
     try:
         uvloop.run(running)
+    except (ConsumerStuck, EngineDied):
+        return os.EX_SOFTWARE
     except JobError as error:
         log.error("worker.cannot_start", code=error.reason, error=error.message)
         return 2
-    except ConsumerStuck:
-        return os.EX_SOFTWARE
     finally:
         stop_tracing()
     return 0

@@ -122,6 +122,7 @@ async def work(
                     consumers.run(),
                     agents.join(),
                     consumer_watch.run(),
+                    *(watch() for watch in opened.watches),
                     *([opened.restore_watch.run()] if opened.restore_watch is not None else []),
                     *(deliverer.run() for deliverer in deliverers),
                     ends_within_s=worker.drain.total_seconds() + ENDS_WITHIN_S,

@@ -70,6 +70,8 @@ class Opened:
     """Each waits until an outside system answers, and logs while it is away."""
     warm: Callable[[], Coroutine[Any, Any, None]]
     """Loads in advance what the first job would wait for."""
+    watches: Sequence[Callable[[], Coroutine[Any, Any, None]]]
+    """Each ends by raising when an engine in this process dies."""
     restore_watch: RestoreWatch | None
     """Compares the vector index with the catalogue; None in a process without one."""
 
@@ -94,6 +96,7 @@ async def open_ports(
     )
     answers: list[Callable[[], Awaitable[None]]] = []
     warm: list[Callable[[], Coroutine[Any, Any, None]]] = []
+    watches: list[Callable[[], Coroutine[Any, Any, None]]] = []
     restore_watch: RestoreWatch | None = None
     kiwi = ForkServer(KIWI)
     async with AsyncExitStack() as exits:
@@ -145,6 +148,8 @@ async def open_ports(
 
                     chats[row.name] = chat = open_text_model(row)
                     exits.push_async_callback(chat.close)
+                    await chat.warm()
+                    watches.append(chat.watch)
         if Ports.text_models in needs:
             ports.text_models = Served(chats, _name(models.default("chat")))
         if Ports.answerers in needs:
@@ -185,7 +190,7 @@ async def open_ports(
             ports.reranker = reranker = open_reranker(settings.reranker, thread)
             if reranker is not None:
                 exits.push_async_callback(reranker.close)
-        yield Opened(ports, answers, lambda: _each(warm), restore_watch)
+        yield Opened(ports, answers, lambda: _each(warm), watches, restore_watch)
 
 
 async def _each(works: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:

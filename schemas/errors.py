@@ -101,6 +101,12 @@ class EngineFailed(DependencyUnavailable):
     """The engine failed on the request (HTTP 500): it is down, or something in the request is too much for it."""
 
 
+class EngineDied(DependencyUnavailable):
+    """The engine in this process died. The process ends too, and another one takes its jobs."""
+
+    code = "engine_died"
+
+
 class EngineRefused(JobError):
     """The engine read the request and refuses it; the message quotes the engine."""
 

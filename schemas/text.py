@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from schemas.retrieval import FinishReason, Usage
+from schemas.topics import Lane
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -38,6 +39,9 @@ class TextOptions:
     `temperature` is in 0..2, `top_p` in 0..1. `schema` is a JSON schema that the text must follow; `json_object` asks
     for any JSON object. `tools` are functions that the model may call, as OpenAI's chat completions write them, and so
     is `tool_choice`.
+
+    `lane`: an engine in this process serves interactive requests first. `adapter`: the folder of a LoRA adapter, one
+    version of it, for an engine in this process; `infra/engines/adapters.py` says which are served.
     """
 
     max_tokens: int = 256
@@ -49,6 +53,8 @@ class TextOptions:
     json_object: bool = False
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: str | Mapping[str, Any] | None = None
+    lane: Lane = Lane.INTERACTIVE
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

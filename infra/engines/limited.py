@@ -25,6 +25,15 @@ class ChatEngine(Protocol):
     def stream(self, messages: Sequence[Message], options: TextOptions) -> AsyncGenerator[TextDelta | Completion]:
         """The text while it is written."""
 
+    async def warm(self) -> None:
+        """Until it can write; weights in this process are loaded, and a first token is written.
+
+        Raises `DependencyMissing`, and `DependencyUnavailable` when they cannot be loaded.
+        """
+
+    async def watch(self) -> None:
+        """Until an engine in this process dies. Raises `EngineDied`. A server elsewhere is not watched."""
+
     async def close(self) -> None:
         """Release connections and weights."""
 
@@ -59,6 +68,14 @@ class LimitedTextModel:
         async with self._turn(), contextlib.aclosing(self._model.stream(messages, self._cut(options))) as pieces:
             async for piece in pieces:
                 yield piece
+
+    async def warm(self) -> None:
+        """Warm the model, whatever the limits."""
+        await self._model.warm()
+
+    async def watch(self) -> None:
+        """Watch the model."""
+        await self._model.watch()
 
     async def close(self) -> None:
         """Close the model."""

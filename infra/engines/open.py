@@ -15,9 +15,10 @@ from infra.engines.names import embedder_name
 from infra.engines.openai import OpenAITextModel
 from infra.engines.rerank_endpoint import RerankEndpoint
 from infra.engines.reranker import BatchedReranker
+from infra.engines.weights import located
 from infra.settings import EmbedderSettings, RerankerSettings
 from schemas.errors import Conflict
-from schemas.models import Limits, ModelSpec, OpenAIModel
+from schemas.models import Limits, ModelSpec, OpenAIModel, TransformersModel, VllmModel
 
 REQUESTS_AT_ONCE: Final = 4
 """To an embedding endpoint: it is seldom one request that fills a server."""
@@ -41,6 +42,26 @@ def _engine(spec: ModelSpec) -> ChatEngine:
             )
             return OpenAITextModel(
                 spec.url, spec.title, _key(spec), spec.timeout_s, headers=_headers(spec.headers), dialect=dialect
+            )
+        case TransformersModel():
+            from infra.engines.transformers_chat import TransformersTextModel
+
+            return TransformersTextModel(
+                spec.title,
+                located(spec),
+                revision=spec.revision,
+                context_length=spec.context_length,
+                options=spec.options,
+            )
+        case VllmModel():
+            from infra.engines.vllm import VllmTextModel
+
+            return VllmTextModel(
+                spec.title,
+                located(spec),
+                revision=spec.revision,
+                context_length=spec.context_length,
+                options=spec.options,
             )
     raise Conflict(
         f"model {spec.name!r}: this version cannot chat by the engine {spec.engine!r}", code="engine_unknown"

@@ -1,5 +1,6 @@
 """A `TextModel` behind any server that speaks OpenAI's chat completions: vLLM, llama.cpp, Ollama, or a hosted model."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any, Final
@@ -64,6 +65,13 @@ class OpenAITextModel:
             if text := reply.end():
                 yield TextDelta(text)
             yield self._completion(reply)
+
+    async def warm(self) -> None:
+        """Nothing: the server loads its weights itself, and jobs wait where it does not answer."""
+
+    async def watch(self) -> None:
+        """For ever: a server that does not answer is an outage, and it is the requests that notice."""
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         """Close the connections."""

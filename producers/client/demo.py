@@ -126,7 +126,7 @@ def stack(data: Path) -> Iterator[str]:
                 running.close()
 
 
-def index(client: Client, documents: list[dict[str, Any]]) -> None:
+def index(client: Client, documents: list[dict[str, Any]], language: str = "Korean") -> None:
     """Index the documents, one job a topic. Raises `JobFailed`."""
 
     def topic(document: dict[str, Any]) -> str:
@@ -146,7 +146,7 @@ def index(client: Client, documents: list[dict[str, Any]]) -> None:
             bars.advance(task, len(group))
         bars.update(task, description="indexing")
     took = time.monotonic() - began
-    console.print(f"[green]✓[/] {len(documents)} Korean documents indexed, a job a topic [dim]({took:.1f} s)[/]\n")
+    console.print(f"[green]✓[/] {len(documents)} {language} documents indexed, a job a topic [dim]({took:.1f} s)[/]\n")
 
 
 def ask(client: Client, questions: list[dict[str, Any]]) -> list[Asked]:

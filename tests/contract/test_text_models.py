@@ -1,4 +1,4 @@
-"""What every `TextModel` guarantees, whatever is behind it, and how the chat-completions adapter reads engines.
+"""The chat-completions adapter: it guarantees what every `TextModel` does, and reads engines as they are.
 
 That adapter meets a real HTTP server on a socket, which speaks the protocol in all the ways that engines do.
 """
@@ -32,9 +32,8 @@ from schemas.errors import (
 from schemas.retrieval import Usage
 from schemas.text import Completion, Message, TextDelta, TextOptions, ToolCall
 from tests.contract.engine_server import EngineServer, Reply, engine_server
+from tests.contract.text_model_contract import OPTIONS, TALK, TextModelContract
 
-OPTIONS = TextOptions(max_tokens=64, temperature=0.0)
-TALK = [Message("system", "짧게 답하라."), Message("user", "한라산의 높이는?")]
 ANSWER = "한라산의 높이는 1,947미터이다 [1]."
 
 
@@ -66,9 +65,9 @@ async def stream(chat: EngineServer, **settings: Any) -> tuple[list[str], Comple
     return [delta.text for delta in deltas if isinstance(delta, TextDelta)], end
 
 
-@pytest.fixture(params=["openai"])
-async def model(request: pytest.FixtureRequest, chat: EngineServer) -> AsyncIterator[TextModel]:
-    """Each adapter, about to say ANSWER in 5 tokens to a prompt of 30."""
+@pytest.fixture
+async def model(chat: EngineServer) -> AsyncIterator[TextModel]:
+    """About to say ANSWER in 5 tokens to a prompt of 30."""
     usage = {"prompt_tokens": 30, "completion_tokens": 5}
 
     async def reply(asked: Request) -> Response:
@@ -81,27 +80,13 @@ async def model(request: pytest.FixtureRequest, chat: EngineServer) -> AsyncIter
         yield adapter
 
 
-class TestEveryTextModel:
-    async def test_a_completion_has_text_reason_name_and_usage(self, model: TextModel) -> None:
+class TestEveryTextModel(TextModelContract):
+    """The engines that run in a process of ours keep the same: `tests/engines`."""
+
+
+class TestChatCompletions:
+    async def test_what_the_server_says_is_what_comes(self, model: TextModel) -> None:
         assert await model.complete(TALK, OPTIONS) == Completion(ANSWER, "stop", model.name, Usage(30, 5))
-
-    async def test_a_stream_is_the_same_text_in_pieces_with_the_completion_at_its_end(self, model: TextModel) -> None:
-        *deltas, end = [item async for item in model.stream(TALK, OPTIONS)]
-        assert len(deltas) > 1
-        assert all(isinstance(delta, TextDelta) and delta.text for delta in deltas)
-        assert "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)) == ANSWER
-        assert end == Completion(ANSWER, "stop", model.name, Usage(30, 5))
-
-    async def test_many_at_once_do_not_mix(self, model: TextModel) -> None:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(model.complete(TALK, OPTIONS)) for _ in range(16)]
-        assert {task.result().text for task in tasks} == {ANSWER}
-
-    async def test_a_stream_that_is_left_can_be_begun_again(self, model: TextModel) -> None:
-        async with contextlib.aclosing(model.stream(TALK, OPTIONS)) as left:
-            await anext(left)
-        *_, end = [item async for item in model.stream(TALK, OPTIONS)]
-        assert isinstance(end, Completion)
 
 
 FORMS: dict[str, Reply] = {
@@ -420,7 +405,7 @@ class TestRequests:
         chat.reply = chat.says(ANSWER)
         await complete(chat, length_field="max_completion_tokens", sampling=False, system_role="none")
         user = {"role": "user", "content": "짧게 답하라.\n\n한라산의 높이는?"}
-        assert chat.bodies == [{"model": "m", "messages": [user], "max_completion_tokens": 64}]
+        assert chat.bodies == [{"model": "m", "messages": [user], "max_completion_tokens": OPTIONS.max_tokens}]
         await complete(chat, system_role="developer")
         assert chat.bodies[1]["messages"][0] == {"role": "developer", "content": "짧게 답하라."}
 

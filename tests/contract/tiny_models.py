@@ -10,6 +10,7 @@ SENTENCES = [
     "Seoul is the capital of Korea.",
 ]
 MAX_TOKENS = 126
+LLAMA_TOKENS = 512
 
 
 def xlm_roberta(folder: Path, *, scores: bool = False) -> Path:
@@ -60,6 +61,51 @@ def sentence_transformer(folder: Path, **prompts: str) -> Path:
     return folder / "model"
 
 
+def llama(folder: Path) -> Path:
+    """A Llama with a chat template, which writes nonsense, and always the same at temperature 0."""
+    import torch
+    import transformers
+
+    tokenizer = _bytes_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}</s>{% endfor %}"
+        "{% if add_generation_prompt %}<s>assistant:{% endif %}"
+    )
+    config = transformers.LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+        max_position_embeddings=LLAMA_TOKENS,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    torch.manual_seed(7)
+    model = transformers.LlamaForCausalLM(config)
+    with torch.no_grad():
+        for layer in model.parameters():
+            layer.mul_(8)  # as they are made, weights are so small that every token is as good as another
+        model.lm_head.weight[tokenizer.all_special_ids] = 0  # it never ends by itself
+    model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+    return folder
+
+
+def adapter(base: Path, folder: Path, *, seed: int = 1, **config: Any) -> Path:
+    """A LoRA adapter of random matrices for the model in `base`: strong enough to change what it writes."""
+    import peft
+    import torch
+    import transformers
+
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_pretrained(str(base))
+    wanted = {"r": 4, "lora_alpha": 64, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False, **config}
+    peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", **wanted)).save_pretrained(str(folder))
+    return folder
+
+
 def _tokenizer() -> Any:
     import tokenizers
     import transformers
@@ -83,4 +129,21 @@ def _tokenizer() -> Any:
         pad_token="<pad>",
         mask_token="<mask>",
         model_max_length=MAX_TOKENS,
+    )
+
+
+def _bytes_tokenizer() -> Any:
+    """A token a byte: a letter of Hangul takes three, as in real models it may, and JSON can be written."""
+    import tokenizers
+    import transformers
+    from tokenizers import decoders, models, pre_tokenizers
+
+    special = ["<s>", "<pad>", "</s>"]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    raw = tokenizers.Tokenizer(models.BPE(vocab={letter: at for at, letter in enumerate(letters)}, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    raw.add_special_tokens(special)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<s>", eos_token="</s>", pad_token="<pad>", model_max_length=LLAMA_TOKENS
     )

@@ -39,6 +39,12 @@ class Held:
     async def stream(self, messages: Sequence[Message], options: TextOptions) -> AsyncGenerator[TextDelta | Completion]:
         yield await self.complete(messages, options)
 
+    async def warm(self) -> None:
+        """It is."""
+
+    async def watch(self) -> None:
+        await self.release.wait()
+
     async def close(self) -> None:
         self.release.set()
 

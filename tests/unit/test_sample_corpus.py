@@ -61,3 +61,11 @@ def test_an_unanswerable_question_names_no_answer(question: dict[str, Any]) -> N
 @pytest.mark.parametrize("question", sample.questions(), ids=lambda question: question["id"])
 def test_every_question_can_be_asked_as_it_is(question: dict[str, Any]) -> None:
     InferenceInput.model_validate({"collection": "sample", "question": question["question"]})
+
+
+def test_the_english_questions_are_answered_by_their_documents() -> None:
+    documents, questions = sample.english()
+    texts = {document["id"]: document["text"] for document in documents}
+    IndexingInput.model_validate({"collection": "sample", "documents": documents})
+    assert all(question["answer"] in texts[question["document_id"]] for question in questions)
+    assert {question["document_id"] for question in questions} == texts.keys()

@@ -19,6 +19,7 @@ from schemas.kinds.generation import (
 from schemas.kinds.inference import TokenUsage
 from schemas.outcomes import Done, Outcome
 from schemas.text import Message, TextOptions, ToolCall
+from schemas.topics import Lane
 
 NEEDS: Final = needs(Ports.text_model)
 
@@ -26,7 +27,7 @@ NEEDS: Final = needs(Ports.text_model)
 async def run(job: StageJob[GenerationInput, None], ports: Ports) -> Outcome:
     """Generate. A reply that was cut, or refuses, is a result all the same: `finish_reason` and `refusal` say so."""
     asked, model = job.input, ports.text_model
-    turns, options = [_turn(one) for one in asked.messages], _options(asked)
+    turns, options = [_turn(one) for one in asked.messages], _options(asked, job.lane)
     if asked.stream:
         completion = await streamed(model, turns, options, job.transcript)
     else:
@@ -56,7 +57,7 @@ def _turn(message: ChatMessage) -> Message:
     return Message(role, message.text, calls, message.tool_call_id)
 
 
-def _options(asked: GenerationInput) -> TextOptions:
+def _options(asked: GenerationInput, lane: Lane) -> TextOptions:
     form, stop, choice = asked.response_format, asked.stop, asked.tool_choice
     return TextOptions(
         max_tokens=asked.max_tokens,
@@ -68,4 +69,5 @@ def _options(asked: GenerationInput) -> TextOptions:
         json_object=isinstance(form, JsonObject),
         tools=[tool.model_dump(exclude_none=True) for tool in asked.tools or []],
         tool_choice=choice.model_dump() if isinstance(choice, NamedTool) else choice,
+        lane=lane,
     )

@@ -24,7 +24,7 @@ async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
     if job.model is None and wanted.model not in ("default", ports.answerer.name):
         why = f"no model {wanted.model!r} here; use 'default' or {ports.answerer.name!r}"
         raise InvalidInput(why, code="model_unknown", field="input.generate.model")
-    options = TextOptions(max_tokens=wanted.max_tokens, temperature=wanted.temperature)
+    options = TextOptions(max_tokens=wanted.max_tokens, temperature=wanted.temperature, lane=job.lane)
     began = perf_counter()
     transcript = job.transcript if wanted.stream else None
     answer = await ports.answerer.answer(

@@ -18,6 +18,11 @@ def questions() -> list[dict[str, Any]]:
     return _lines("questions.jsonl")
 
 
+def english() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A few documents and questions in English, in the same form: for models that hardly speak Korean."""
+    return _lines("english.jsonl"), _lines("english_questions.jsonl")
+
+
 def _lines(name: str) -> list[dict[str, Any]]:
     text = resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.split("\n") if line]

