@@ -10,6 +10,14 @@ from tests.faults.verdict import Verdict, judge, restarted_s
 NAME: Final = "kill -9 a worker in mid-job, under load"
 BOUND_S: Final = 90.0
 RATE: Final = 10.0
+HELD_BACK_S: Final = 15.0
+"""No job that lost its worker may wait so long for leave to be claimed again. The rest is the pace of the machine."""
+HELD_BACK: Final = """
+SELECT coalesce(max(extract(epoch FROM next_at - at)), 0)::float8 AS longest FROM (
+    SELECT data ->> 'state' AS state, at, lead(at) OVER (PARTITION BY job_id ORDER BY id) AS next_at
+    FROM job_event WHERE type = 'state') AS told
+WHERE state = 'retry_wait'
+"""
 
 
 async def run(grounds: Grounds, quick: bool) -> Verdict:
@@ -30,7 +38,11 @@ async def run(grounds: Grounds, quick: bool) -> Verdict:
         verdict.recovery_s = restarted_s(site)
         cut = [one for one in site.journal.read().tries if one.how is None and one.pid in site.deaths]
         verdict.check(len(site.deaths) == rounds * dying, f"{len(site.deaths)} workers died, not {rounds * dying}")
-        verdict.notes.append(f"{len(site.deaths)} workers killed, {len(cut)} tries cut off and repeated")
+        [(held_s,)] = await site.fetch(HELD_BACK)
+        verdict.check(held_s <= HELD_BACK_S, f"a job waited {held_s:.1f} s for leave to be claimed again")
+        verdict.notes.append(
+            f"{len(site.deaths)} workers killed, {len(cut)} tries cut off; each was queued again within {held_s:.1f} s"
+        )
         return verdict
 
 
