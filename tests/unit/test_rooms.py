@@ -53,3 +53,9 @@ def test_the_gateway_needs_no_optional_package() -> None:
                     found.add(node.module.split(".")[0])
     assert "pydantic" in found
     assert not found & optional
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest imports test files by name alone: of two it refuses the second, and the whole run with it."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
