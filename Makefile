@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# pip compiles on one core. Some packages hold files for other versions of Python, which are none of ours to report.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 DATA ?= .welip
 KOBEST ?=
 
@@ -21,14 +23,16 @@ $(VENV)/bin/python:
 # What runs the embedded stack. No torch.
 $(VENV)/.run: pyproject.toml requirements/run.txt | $(VENV)/bin/python
 	@echo "installing WeLIP (about a minute the first time)"
-	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-compile --require-hashes -r requirements/run.txt
+	@$(COMPILE)
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 # What checks and tests it.
 $(VENV)/.dev: pyproject.toml requirements/dev.txt | $(VENV)/bin/python
 	@echo "installing WeLIP and its development tools (about a minute the first time)"
-	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --no-compile --require-hashes -r requirements/dev.txt
+	@$(COMPILE)
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $(VENV)/.run $@
 
