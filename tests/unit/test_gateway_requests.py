@@ -134,7 +134,9 @@ async def test_the_wrong_field_is_named_as_the_client_wrote_it(body: Any, field:
 async def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
     problem = await said("body", body={"kind": "cooking", "input": {}})
     assert problem["code"] == "unknown_kind"
-    assert problem["detail"] == "unknown kind 'cooking': one of 'indexing', 'inference', 'generation', 'embedding', 'noop'"
+    assert (
+        problem["detail"] == "unknown kind 'cooking': one of 'indexing', 'inference', 'generation', 'embedding', 'noop'"
+    )
 
 
 async def test_a_kind_that_other_jobs_alone_make_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +144,10 @@ async def test_a_kind_that_other_jobs_alone_make_is_refused_by_name(monkeypatch:
     monkeypatch.setitem(KINDS, "hidden", hidden)  # type: ignore[arg-type]
     problem = await said("body", body={"kind": "hidden", "input": {}})
     assert (problem["code"], problem["field"]) == ("kind_not_submittable", "kind")
-    assert "'hidden' can only be made by other jobs: submit 'indexing', 'inference', 'generation', 'embedding', 'noop'" in problem["detail"]
+    assert (
+        "'hidden' can only be made by other jobs: submit 'indexing', 'inference', 'generation', 'embedding', 'noop'"
+        in problem["detail"]
+    )
 
 
 @pytest.mark.parametrize("id", [".", "..", " .. ", "a/..", "../a", "a/../b", "./a", "a/./b", "/.."])
