@@ -151,7 +151,7 @@ async def _want_log(database: str) -> None:
 
 async def _upload(site: Site) -> httpx.Response:
     async with httpx.AsyncClient(base_url=site.url, timeout=30) as http:
-        return await http.post("/v1/files", files={"file": ("a.txt", b"x" * 100_000)}, data={"purpose": "other"})
+        return await http.post("/v1/files", files={"file": ("a.txt", b"x" * 100_000)}, data={"purpose": "documents"})
 
 
 def _input() -> dict[str, Any]:
