@@ -8,10 +8,10 @@ import psutil
 
 from schemas.topics import Pool
 from tests.faults.grounds import Grounds
-from tests.faults.servers import freeze
 from tests.faults.site import Site, Worker, eventually
 from tests.faults.tenant import Tenant
 from tests.faults.verdict import Verdict, judge, uncharged
+from tests.freezing import freeze
 
 NAME: Final = "jobs that freeze their worker, or the reader of their text"
 BOUND_S: Final = 180.0
