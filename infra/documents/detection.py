@@ -100,7 +100,7 @@ def _zipped(path: Path) -> str:
             mimetype = archive.open("mimetype").read(100) if "mimetype" in names else b""
     except (BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
         raise refused(
-            "document_damaged", f"the file begins like a ZIP archive (DOCX, HWPX), but is truncated: {error}"
+            "document_damaged", f"the file begins like a ZIP archive (DOCX, HWPX), but cannot be read as one: {error}"
         ) from error
     if b"hwp+zip" in mimetype or "Contents/header.xml" in names:
         return "hwpx"
