@@ -42,10 +42,24 @@ def mean_interval(values: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or not len(sample):
         raise ValueError("need one value for each question, and a question at least")
-    means = _resampled_means(sample, resamples, seed)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Estimate(float(sample.mean()), float(low), float(high))
+    [interval] = mean_intervals(sample[:, np.newaxis], resamples=resamples, seed=seed)
+    return interval
+
+
+def mean_intervals(
+    values: ArrayLike, *, clusters: ArrayLike | None = None, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Estimate]:
+    """The mean and interval of each column of `values[question, measure]`, from the same resamples.
+
+    NaN is a missing value; the mean is over those present. `clusters`: a number or name for each question; questions of
+    one cluster, as those about one document, are drawn together (Davison and Hinkley 1997, section 3.8). Raises
+    `ValueError` when a column has no value.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim != 2 or np.isnan(table).all(axis=0).any():
+        raise ValueError("need one row for each question, and a value at least in each column")
+    drawn = resampled_means(table, clusters=clusters, resamples=resamples, seed=seed)
+    return [estimate(float(np.nanmean(table[:, at])), drawn[:, at]) for at in range(table.shape[1])]
 
 
 def difference(ours: ArrayLike, theirs: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
@@ -56,11 +70,37 @@ def difference(ours: ArrayLike, theirs: ArrayLike, *, resamples: int = RESAMPLES
     return mean_interval(a - b, resamples=resamples, seed=seed)
 
 
-def _resampled_means(sample: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
+def estimate(mean: float, drawn: NDArray[np.float64]) -> Estimate:
+    """A mean with the percentile interval of its resampled means. Resamples without any value are left out."""
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.nanquantile(drawn, [tail, 1 - tail])
+    return Estimate(mean, float(low), float(high))
+
+
+def resampled_means(
+    table: NDArray[np.float64], *, clusters: ArrayLike | None = None, resamples: int = RESAMPLES, seed: int = 0
+) -> NDArray[np.float64]:
+    """The means of each column in each resample, `means[resample, column]`; NaN where a resample has no value."""
+    there = ~np.isnan(table)
+    sums, counts = np.where(there, table, 0.0), there.astype(np.float64)
+    if clusters is not None:
+        cluster = np.unique(np.asarray(clusters), return_inverse=True)[1]
+        sums, counts = _added(sums, cluster), _added(counts, cluster)
     random = np.random.default_rng(seed)
-    rows = max(1, _DRAWS_AT_ONCE // len(sample))
-    means = np.empty(resamples)
+    drawn = len(sums)
+    rows = max(1, _DRAWS_AT_ONCE // drawn)
+    means = np.empty((resamples, table.shape[1]))
     for first in range(0, resamples, rows):
         count = min(rows, resamples - first)
-        means[first : first + count] = sample[random.integers(len(sample), size=(count, len(sample)))].mean(axis=1)
+        picked = random.integers(drawn, size=(count, drawn)) + drawn * np.arange(count)[:, np.newaxis]
+        # How often each one was drawn, as a matrix, so that all columns cost one product.
+        times = np.bincount(picked.ravel(), minlength=count * drawn).reshape(count, drawn).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            means[first : first + count] = (times @ sums) / (times @ counts)
     return means
+
+
+def _added(values: NDArray[np.float64], cluster: NDArray[np.intp]) -> NDArray[np.float64]:
+    added = np.zeros((int(cluster.max()) + 1, values.shape[1]))
+    np.add.at(added, cluster, values)
+    return added

@@ -58,6 +58,12 @@ def recall(found: Places, k: int) -> Values:
     return reached / found.sizes
 
 
+def precision(found: Places, k: int) -> Values:
+    """The share of the first `k` places that hold relevant documents; places without a document count as misses."""
+    reached: Values = np.add.reduceat((found.places <= k).astype(np.float64), found.starts)
+    return reached / k
+
+
 def success(found: Places, k: int) -> Values:
     """1 when a relevant document is among the first `k`, else 0."""
     return (np.minimum.reduceat(found.places, found.starts) <= k).astype(np.float64)
