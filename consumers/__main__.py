@@ -23,6 +23,7 @@ from infra.settings import (
     KafkaSettings,
     LimitSettings,
     LogSettings,
+    LoraSettings,
     ParserSettings,
     PostgresSettings,
     RelaySettings,
@@ -85,6 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
                 AnalysisSettings(),
                 LimitSettings(),
                 models,
+                LoraSettings(),
             ),
             models=given.model,
         )

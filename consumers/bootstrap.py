@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from consumers.restored import RestoreWatch
 from consumers.stages.ports import Answerer, ChildSummary, Deployment, Embedder, Needs, Ports, Served, TextModel
+from infra.adapters import AdapterFolder
 from infra.analysis.answers import IsolatedAnswerer
 from infra.analysis.limits import MODULE as KIWI
 from infra.blobs.counted import CountedBlobs
@@ -34,6 +35,7 @@ from infra.settings import (
     GeneratorSettings,
     IndexSettings,
     LimitSettings,
+    LoraSettings,
     ParserSettings,
     RerankerSettings,
 )
@@ -59,6 +61,7 @@ class AdapterSettings:
     analysis: AnalysisSettings
     limit: LimitSettings
     models: Models = WITHOUT_MODELS
+    lora: LoraSettings = field(default_factory=LoraSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ async def open_ports(
         ports.blobs = CountedBlobs(blobs, database, limit) if limit else blobs
         ports.file_store = PublishedFiles(database, ports.blobs, worker)
         answers.append(lambda: patiently(blobs.check, event="blobs.away"))
+        if Ports.adapters in needs:
+            ports.adapters = AdapterFolder(database, blobs, settings.models, settings.lora)
         if Ports.catalogue in needs:
             ports.catalogue = PostgresCatalogueReader(database)
         if Ports.catalogue_writer in needs:

@@ -83,6 +83,16 @@ class ModelSettings(BaseSettings):
     models: Path | None = Field(None, validation_alias="WELIP_MODELS", description="Absent: one model, `default`.")
 
 
+class LoraSettings(BaseSettings):
+    """Where workers keep the LoRA adapters that they fetched; those of one machine may share the folder."""
+
+    model_config = _prefix("LORA_")
+    cache: Path = Path(".welip/adapters")
+    cache_bytes: int = Field(
+        20 * 1024**3, ge=0, description="Beyond it, adapters that nobody uses are removed, the oldest use first."
+    )
+
+
 class GeneratorSettings(BaseSettings):
     """Who answers: `extractive` quotes passages and needs no model; `openai` is any OpenAI-compatible server."""
 
@@ -322,6 +332,7 @@ CONCERNS: tuple[type[BaseSettings], ...] = (
     BlobsSettings,
     IndexSettings,
     ModelSettings,
+    LoraSettings,
     GeneratorSettings,
     EmbedderSettings,
     RerankerSettings,

@@ -4,8 +4,8 @@ from typing import Final, Literal, get_args
 
 from pydantic import BaseModel
 
-Purpose = Literal["assistants", "batch", "evals", "fine-tune", "user_data", "vision", "corpus", "documents"]
-"""What an upload may be for: OpenAI's purposes, and ours for indexing. What jobs make has others, such as `result`."""
+Purpose = Literal["assistants", "batch", "evals", "fine-tune", "user_data", "vision", "adapter", "corpus", "documents"]
+"""What an upload may be for: OpenAI's purposes, and ours for adapters and indexing. What jobs make has others."""
 
 PURPOSES: Final[tuple[str, ...]] = get_args(Purpose)
 DEFAULT_PURPOSE: Final = "documents"

@@ -14,7 +14,11 @@ DEFAULT: Final = "default"
 Task = Literal["chat", "answers", "embeddings"]
 """`chat`: continues a conversation, and so also answers questions. `answers`: only answers, from passages."""
 
-ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+MAX_RANK: Final = 64
+"""Of a LoRA adapter; an engine may take less."""
+
+MODEL_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+ModelName = Annotated[str, StringConstraints(pattern=rf"^{MODEL_NAME}$")]
 """Safe in the name of a topic. No colon: `base:adapter` names an adapter."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -50,6 +54,11 @@ class _Model(_Strict):
     def title(self) -> str:
         """What results call it: `default` says little, so its results name what runs."""
         return self.name
+
+    @property
+    def max_lora_rank(self) -> int | None:
+        """The largest rank of the adapters that may be registered for it; None: none may be."""
+        return None
 
     def can(self, task: Task) -> bool:
         """Whether it can do this. A model that chats also answers questions."""
@@ -89,6 +98,9 @@ class OpenAIModel(_Model):
     sampling: bool = Field(True, description="Send temperature, top_p and seed.")
     system_role: Literal["system", "developer", "none"] = "system"
     vectors: Vectors = Vectors()
+    adapters: dict[ModelName, Annotated[str, StringConstraints(min_length=1, max_length=500)]] = Field(
+        default_factory=dict, description="Adapters that the server has itself: what it calls each."
+    )
     options: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -136,11 +148,21 @@ class VllmModel(_LocalModel):
 
     engine: Literal["vllm"]
 
+    @property
+    def max_lora_rank(self) -> int | None:
+        """As above. vLLM's own default is 16."""
+        return min(int(self.options.get("max_lora_rank", 16)), MAX_RANK) if self.options.get("enable_lora") else None
+
 
 class TransformersModel(_LocalModel):
     """Transformers in the worker's process: for small models, also on a processor."""
 
     engine: Literal["transformers"]
+
+    @property
+    def max_lora_rank(self) -> int | None:
+        """As above."""
+        return MAX_RANK
 
 
 class ExtractiveModel(_Model):

@@ -40,8 +40,9 @@ class TextOptions:
     for any JSON object. `tools` are functions that the model may call, as OpenAI's chat completions write them, and so
     is `tool_choice`.
 
-    `lane`: an engine in this process serves interactive requests first. `adapter`: the folder of a LoRA adapter, one
-    version of it, for an engine in this process; `infra/engines/adapters.py` says which are served.
+    `lane`: an engine in this process serves interactive requests first. `adapter`: a LoRA adapter; for an engine in
+    this process the folder of one version (`infra/engines/adapters.py` says which are served), for a server its name
+    there.
     """
 
     max_tokens: int = 256

@@ -10,6 +10,7 @@ import uuid_utils.compat as uuids
 
 from gateway.jobs.fingerprint import agree, fingerprint
 from gateway.jobs.views import fresh_view, job_view
+from gateway.models.adapters import resolved
 from gateway.webhooks.receivers import Receivers
 from infra.grouping import Grouper
 from infra.metrics import SUBMITTED
@@ -57,18 +58,22 @@ class Submitter:
     ) -> Accepted:
         """Accept a job; `sent` is the body that the key stands for.
 
-        Raises `ModelNotFound` for a model that is not there or cannot do the work, `Conflict` when the key came with
-        another body before or the webhook cannot be signed, `InvalidInput` for an invalid webhook, and
-        `DependencyUnavailable`.
+        Raises `ModelNotFound` for a model that is not there or cannot do the work, `AdapterNotFound`, `Conflict` when
+        the key came with another body before or the webhook cannot be signed, `InvalidInput` for an invalid webhook,
+        and `DependencyUnavailable`.
         """
         hook, kind = submission.webhook, KINDS[submission.kind]
+        choice = kind.choice(submission.input, self._models)
+        if choice is not None and choice.adapter is not None:
+            # The version that is the newest now: the job goes on to mean it, whatever is registered later.
+            kind.settle(submission.input, await resolved(self._database, tenant, choice))
         job = NewJob(
             id=uuids.uuid7(),
             tenant=tenant,
             kind=submission.kind,
             stage=kind.first_stage,
             lane=submission.lane.value,
-            model=kind.model(submission.input, self._models),
+            model=None if choice is None else choice.model.name,
             input=submission.input.model_dump_json(),
             metadata=orjson.dumps(submission.metadata).decode(),
             max_attempts=submission.max_attempts,

@@ -1,18 +1,20 @@
 """Rows of the models file become the JSON that clients see, in OpenAI's shape with ours beside it."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from gateway.models.adapters import own_adapters
+from infra.postgres.queries.adapters import StoredAdapter
 from schemas.models import Models, ModelSpec, Price, Task
 
 OWNER: Final = "welip"
 
 
 class ModelView(BaseModel):
-    """A model. `created`: when the models file was written, in Unix seconds; 0 without a file.
+    """A model, or an adapter of one. `created`: of a model, when the models file was written; Unix seconds, 0 without.
 
     `served`: whether a worker that is alive runs it now. `engine`: of its first task. `price`: of a million tokens.
     """
@@ -27,6 +29,10 @@ class ModelView(BaseModel):
     context_length: int | None
     max_tokens: int | None
     price: Price | None
+    parent: str | None = Field(None, description="Of an adapter: the model it was trained on.")
+    version: int | None = Field(None, description="Of a registered adapter: its newest version, or the one asked for.")
+    rank: int | None = None
+    sha256: str | None = Field(None, description="Of a registered adapter: of configuration and weights together.")
 
 
 class ModelList(BaseModel):
@@ -36,9 +42,34 @@ class ModelList(BaseModel):
     data: list[ModelView]
 
 
-def model_views(models: Models, served: Collection[str]) -> list[dict[str, Any]]:
-    """Every model; two rows of one name are one model that can do the tasks of both."""
-    return [_view(list(rows), models, served) for _, rows in _by_name(models)]
+def model_views(
+    models: Models, served: Collection[str], adapters: Sequence[StoredAdapter] = ()
+) -> list[dict[str, Any]]:
+    """Every model, then its adapters; two rows of one name are one model that can do the tasks of both."""
+    views: list[dict[str, Any]] = []
+    for _, rows in _by_name(models):
+        base = _view(list(rows), models, served)
+        views.append(base)
+        views += [_adapter(base, name) for row in models if row.name == base["id"] for name in own_adapters(row)]
+        views += [adapter_view(base, one) for one in adapters if one.base == base["id"]]
+    return views
+
+
+def adapter_view(base: dict[str, Any], found: StoredAdapter, *, version: bool = False) -> dict[str, Any]:
+    """A registered adapter beside the view of its model; `version`: the id names the version."""
+    return {
+        **_adapter(base, f"{found.name}@{found.version}" if version else found.name),
+        "created": int(found.created_at.timestamp()),
+        "owned_by": found.tenant,
+        "version": found.version,
+        "rank": found.rank,
+        "sha256": found.sha256,
+    }
+
+
+def _adapter(base: dict[str, Any], name: str) -> dict[str, Any]:
+    tasks = [task for task in base["tasks"] if task != "embeddings"]
+    return {**base, "id": f"{base['id']}:{name}", "parent": base["id"], "tasks": tasks}
 
 
 def _by_name(models: Models) -> Iterable[tuple[str, Iterable[ModelSpec]]]:
@@ -59,4 +90,8 @@ def _view(rows: list[ModelSpec], models: Models, served: Collection[str]) -> dic
         "context_length": first.context_length,
         "max_tokens": first.limits.max_tokens,
         "price": None if first.price is None else first.price.model_dump(),
+        "parent": None,
+        "version": None,
+        "rank": None,
+        "sha256": None,
     }

@@ -64,7 +64,7 @@ class Dialect:
             fields |= {"stream": True, "stream_options": {"include_usage": True}}
         taken = {name: value for name, value in fields.items() if value is not None and name not in self._left_out}
         return {
-            "model": self._model,
+            "model": options.adapter or self._model,
             "messages": self._messages(messages),
             self._length: options.max_tokens,
             **taken,

@@ -261,10 +261,10 @@ class _Writer:
                 self._model.disable_adapters()
             return
         if adapter not in self._adapters:
-            found = checked(Path(adapter), bases=self._bases)
+            checked(Path(adapter), bases=self._bases)
             with loaded(adapter):
                 name = f"adapter-{len(self._adapters)}" if len(self._adapters) < ADAPTERS else self._oldest_leaves()
-                self._model.load_adapter(str(found.folder), adapter_name=name)
+                self._model.load_adapter(adapter, adapter_name=name)
             self._adapters[adapter] = name
         self._adapters.move_to_end(adapter)
         self._model.enable_adapters()

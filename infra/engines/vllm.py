@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from infra.engines.adapters import MAX_RANK, checked
+from infra.engines.adapters import checked
 from infra.engines.chats import tokens
 from infra.engines.load import EngineLoad
 from infra.engines.orphans import ended_with_us
@@ -28,6 +28,7 @@ from schemas.errors import (
     EngineRefused,
     InvalidInput,
 )
+from schemas.models import MAX_RANK
 from schemas.retrieval import FinishReason, Usage
 from schemas.text import Completion, Message, TextDelta, TextOptions
 from schemas.topics import Lane
@@ -83,6 +84,8 @@ class VllmTextModel:
         self._numbers = count(1)
         self._load = EngineLoad()
         self._adapters: dict[str, int] = {}
+        self._adapter_numbers = count(1)
+        self._adding = asyncio.Lock()
         self._exits = contextlib.ExitStack()
 
     @property
@@ -216,20 +219,19 @@ class VllmTextModel:
             raise InvalidInput(
                 f"{self._name} serves no adapters: its options lack enable_lora", code="adapter_refused", field="model"
             )
-        number = self._adapters.get(folder)
-        request = LoRARequest(folder, number or len(self._adapters) + 1, folder)
-        if number is None:
-            most = int(self._arguments.get("max_lora_rank", 16))
-            bases = (self._name, self._weights)
-            checked(Path(folder), bases=bases, max_rank=min(most, MAX_RANK))
-            self._adapters[folder] = request.lora_int_id
-            try:
-                await self._engine.add_lora(request)
-            except Exception as error:  # the core sends whatever its loader raised
-                del self._adapters[folder]
-                raise InvalidInput(
-                    f"vLLM cannot serve the adapter: {error}", code="adapter_refused", field="model"
-                ) from error
+        async with self._adding:  # a second request for it waits until the first has loaded it
+            number = self._adapters.get(folder)
+            request = LoRARequest(folder, number or next(self._adapter_numbers), folder)
+            if number is None:
+                most = min(int(self._arguments.get("max_lora_rank", 16)), MAX_RANK)
+                await asyncio.to_thread(checked, Path(folder), bases=(self._name, self._weights), max_rank=most)
+                try:
+                    await self._engine.add_lora(request)
+                except Exception as error:  # the core sends whatever its loader raised
+                    raise InvalidInput(
+                        f"vLLM cannot serve the adapter: {error}", code="adapter_refused", field="model"
+                    ) from error
+                self._adapters[folder] = request.lora_int_id
         return request
 
     def _counters(self, *_: object) -> Any:

@@ -1,14 +1,15 @@
 """What a kind of work is: one row of the registry, as data. No row knows the code that does the work."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import UnionType
 from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel
 
-from schemas.models import Models, Task
+from schemas.adapters import NamedAdapter, named_adapter
+from schemas.models import Models, ModelSpec, Task
 from schemas.topics import Lane, Pool
 
 Shape: TypeAlias = type[BaseModel] | UnionType
@@ -42,6 +43,15 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """The model that a job runs on, the adapter that it names beside it, and where in the input both stand."""
+
+    model: ModelSpec
+    adapter: NamedAdapter | None
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of work. A submitted job begins at the first stage.
 
@@ -70,26 +80,44 @@ class Kind:
         """What its stages have a model do."""
         return next((stage.task for stage in self.stages.values() if stage.task is not None), None)
 
-    def model(self, input: Any, models: Models) -> str | None:
+    def choice(self, input: Any, models: Models) -> Choice | None:
         """The model that a job with this input runs on, None for one that runs none.
 
-        Raises `ModelNotFound`, naming the models there are, and `InvalidInput` for more tokens than the model may make;
-        both with the field.
+        Raises `ModelNotFound`, naming the models there are, `AdapterNotFound`, and `InvalidInput` for more tokens than
+        the model may make; all with the field.
         """
         if self.task is None:
             return None
-        *path, name = self.asks
+        *path, field = self.asks
         asked = input
         for part in path:
             asked = getattr(asked, part)
             if asked is None:
                 return None
         where = ".".join(("input", *path))
-        found = models.wanted(getattr(asked, name), self.task, field=f"{where}.{name}")
+        name = getattr(asked, field)
+        adapter = None if models.find(name, self.task) is not None else named_adapter(name)
+        base = name if adapter is None else adapter.base
+        found = models.wanted(base, self.task, field=f"{where}.{field}")
         # Only what was asked for: a default is cut to what the model makes.
         if "max_tokens" in asked.model_fields_set:
             found.check_length(asked.max_tokens, field=f"{where}.max_tokens")
-        return found.name
+        if adapter is not None:
+            adapter = replace(adapter, base=found.name)
+        return Choice(found, adapter, f"{where}.{field}")
+
+    def model(self, input: Any, models: Models) -> str | None:
+        """The name of that model. Raises as `choice` does."""
+        choice = self.choice(input, models)
+        return None if choice is None else choice.model.name
+
+    def settle(self, input: Any, name: str) -> None:
+        """Write the model's name into the input, in place of the one that was asked for."""
+        *path, field = self.asks
+        asked = input
+        for part in path:
+            asked = getattr(asked, part)
+        setattr(asked, field, name)
 
     @property
     def first_stage(self) -> str:

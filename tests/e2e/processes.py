@@ -134,13 +134,15 @@ class Gateway(Process):
 class Up(Process):
     """`welip up` on a folder; it is ready when the block is entered."""
 
-    def __init__(self, data: Path, *options: str, port: int | None = None, **settings: str) -> None:
+    def __init__(
+        self, data: Path, *options: str, port: int | None = None, python: str = sys.executable, **settings: str
+    ) -> None:
         self.data = data
         self._port = port or free_port()
         self._log_of_before = 0
         self.url = f"http://127.0.0.1:{self._port}"
         data.mkdir(exist_ok=True)
-        command = [*CLI, "up", "--data", str(data), "--port", str(self._port), *options]
+        command = [python, *CLI[1:], "up", "--data", str(data), "--port", str(self._port), *options]
         super().__init__(command, data / "up.log", **settings)
 
     def __enter__(self) -> Self:

@@ -120,10 +120,19 @@ class EngineContract(TextModelContract):
         assert await by(adapters[0]) == written[0]
         assert (await model.complete(TALK, OPTIONS)).text == plain
 
+    async def test_requests_that_need_the_same_new_adapter_at_once_all_get_it(
+        self, model: Engine, adapters: list[Path]
+    ) -> None:
+        asked = replace(OPTIONS, adapter=str(adapters[-1]))
+        texts = [one.text for one in await asyncio.gather(*(model.complete(TALK, asked) for _ in range(4)))]
+        assert texts == [(await model.complete(TALK, asked)).text] * 4
+
     async def test_an_adapter_that_is_not_served_is_refused_with_the_reason(
         self, model: Engine, unserved: Path
     ) -> None:
-        with pytest.raises(InvalidInput, match="DoRA") as refused:
-            await model.complete(TALK, replace(OPTIONS, adapter=str(unserved)))
-        assert refused.value.reason == "adapter_refused"
+        asked = [model.complete(TALK, replace(OPTIONS, adapter=str(unserved))) for _ in range(4)]
+        for refused in await asyncio.gather(*asked, return_exceptions=True):
+            assert isinstance(refused, InvalidInput)
+            assert refused.reason == "adapter_refused"
+            assert "DoRA" in refused.message
         assert (await model.complete(TALK, OPTIONS)).text

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -14,6 +15,7 @@ from zlib import crc32
 from consumers.stages.context import StageJob
 from consumers.stages.ports import ChildSummary, Deployment, Ports, Served, Transcript
 from infra.corpora.rows import read_rows
+from schemas.adapters import ReadyAdapter
 from schemas.catalogue import StoredFile
 from schemas.collections import Chunking, FusionSettings, SparseSettings
 from schemas.errors import Conflict, DocumentRefused, EngineRefused, JobError, NotFound
@@ -341,6 +343,20 @@ class Kept:
 
 
 @dataclass
+class MemoryAdapters:
+    """Adapters by the names that requests give them."""
+
+    there: dict[str, ReadyAdapter] = field(default_factory=dict)
+    using: list[str] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def ready(self, tenant: str, model: str | None, asked: str) -> AsyncIterator[ReadyAdapter | None]:
+        self.using.append(asked)
+        yield self.there.get(asked)
+        self.using.remove(asked)
+
+
+@dataclass
 class World:
     """All ports of one deployment, and jobs to run in it."""
 
@@ -353,6 +369,7 @@ class World:
     files: MemoryFiles = field(init=False)
     reports: list[tuple[int, int, str | None]] = field(default_factory=list)
     transcript: Kept = field(default_factory=Kept)
+    adapters: MemoryAdapters = field(default_factory=MemoryAdapters)
 
     def __post_init__(self) -> None:
         self.files = MemoryFiles(self.blobs)
@@ -360,6 +377,7 @@ class World:
     @property
     def ports(self) -> Ports:
         ports = Ports(Deployment(embedder=self.embedder.name if self.embedder else None))
+        ports.adapters = self.adapters
         ports.blobs = self.blobs
         ports.file_store = self.files
         ports.index = self.index

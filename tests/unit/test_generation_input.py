@@ -1,19 +1,23 @@
 """What a conversation may ask for; whatever it may not is refused with the field that names it."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from consumers.stages.ports import Served
 from consumers.stages.registry import stage
+from schemas.adapters import ReadyAdapter
 from schemas.kinds.embedding import EmbeddingInput
 from schemas.kinds.generation import GenerationInput, GenerationResult
 from schemas.kinds.kind import Step
 from schemas.kinds.registry import KINDS
 from schemas.kinds.shapes import read_input
 from schemas.outcomes import Done
-from tests.unit.ports_in_memory import World
+from schemas.text import Completion, Message, TextOptions
+from tests.unit.ports_in_memory import EchoModel, World
 
 TALK = [{"role": "user", "content": "안녕"}]
 SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "properties": {"a": {}}}
@@ -106,6 +110,26 @@ async def test_a_conversation_goes_through_its_stage() -> None:
     assert isinstance(outcome, Done)
     result = GenerationResult.model_validate(json.loads(json.dumps(outcome.result)))
     assert "안녕" in (result.message.content or "")
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_an_adapter_stays_while_the_engine_writes_with_it_and_the_result_names_it(streams: bool) -> None:
+    world = World()
+    world.adapters.there["base:mine"] = ReadyAdapter("/adapters/1", "base:mine@1")
+    seen: list[tuple[str | None, list[str]]] = []
+
+    class Watched(EchoModel):
+        async def complete(self, messages: Sequence[Message], options: TextOptions) -> Completion:
+            seen.append((options.adapter, list(world.adapters.using)))
+            return await super().complete(messages, options)
+
+    ports = world.ports
+    ports.text_models = Served({"default": Watched()}, "default")
+    given = {"messages": TALK, "model": "base:mine", "stream": streams}
+    outcome = await stage("generation", "run")(world.job("generation", "run", given), ports)
+    assert isinstance(outcome, Done)
+    assert outcome.result["model"] == "base:mine@1"
+    assert (seen, world.adapters.using) == ([("/adapters/1", ["base:mine"])], [])
 
 
 @pytest.mark.parametrize("fields", [{"texts": []}, {"texts": [""]}, {"texts": ["a"] * 2_049}, {"purpose": "else"}])

@@ -22,7 +22,7 @@ from schemas.kinds.inference import InferenceInput, InferenceResult
 from schemas.outcomes import Done, Next
 from schemas.requester import Requester
 from schemas.retrieval import Embedding, IndexName, Passage, Query, SparseVector
-from tests.unit.ports_in_memory import FirstPassage, World
+from tests.unit.ports_in_memory import FirstPassage, MemoryAdapters, World
 
 LEARNED = SparseVector((3, 4), (0.5, 0.25))
 
@@ -141,6 +141,7 @@ class Deployment:
         ports.sparse = cast(Any, self.words)
         ports.embedder = self.embedder
         ports.reranker = self.reranker
+        ports.adapters = MemoryAdapters()
         ports.answerers = Served({"default": FirstPassage()}, "default")
         ports.catalogue = cast(CatalogueReader, self.shelf)
         return ports

@@ -5,6 +5,7 @@ from typing import Final
 from consumers.stages.context import StageJob
 from consumers.stages.ports import Ports, needs
 from consumers.stages.streaming import streamed
+from schemas.adapters import ReadyAdapter
 from schemas.kinds.generation import (
     BySchema,
     CalledFunction,
@@ -21,17 +22,19 @@ from schemas.outcomes import Done, Outcome
 from schemas.text import Message, TextOptions, ToolCall
 from schemas.topics import Lane
 
-NEEDS: Final = needs(Ports.text_model)
+NEEDS: Final = needs(Ports.adapters, Ports.text_model)
 
 
 async def run(job: StageJob[GenerationInput, None], ports: Ports) -> Outcome:
     """Generate. A reply that was cut, or refuses, is a result all the same: `finish_reason` and `refusal` say so."""
     asked, model = job.input, ports.text_model
-    turns, options = [_turn(one) for one in asked.messages], _options(asked, job.lane)
-    if asked.stream:
-        completion = await streamed(model, turns, options, job.transcript)
-    else:
-        completion = await model.complete(turns, options)
+    turns = [_turn(one) for one in asked.messages]
+    async with ports.adapters.ready(job.tenant, job.model, asked.model) as adapter:
+        options = _options(asked, job.lane, adapter)
+        if asked.stream:
+            completion = await streamed(model, turns, options, job.transcript)
+        else:
+            completion = await model.complete(turns, options)
     calls = [
         CalledTool(id=call.id, function=CalledFunction(name=call.name, arguments=call.arguments))
         for call in completion.tool_calls
@@ -43,7 +46,7 @@ async def run(job: StageJob[GenerationInput, None], ports: Ports) -> Outcome:
             tool_calls=calls or None,
         ),
         finish_reason=completion.finish_reason,
-        model=completion.model,
+        model=completion.model if adapter is None else adapter.name,
         usage=TokenUsage(
             prompt_tokens=completion.usage.prompt_tokens, completion_tokens=completion.usage.completion_tokens
         ),
@@ -57,7 +60,7 @@ def _turn(message: ChatMessage) -> Message:
     return Message(role, message.text, calls, message.tool_call_id)
 
 
-def _options(asked: GenerationInput, lane: Lane) -> TextOptions:
+def _options(asked: GenerationInput, lane: Lane, adapter: ReadyAdapter | None) -> TextOptions:
     form, stop, choice = asked.response_format, asked.stop, asked.tool_choice
     return TextOptions(
         max_tokens=asked.max_tokens,
@@ -70,4 +73,5 @@ def _options(asked: GenerationInput, lane: Lane) -> TextOptions:
         tools=[tool.model_dump(exclude_none=True) for tool in asked.tools or []],
         tool_choice=choice.model_dump() if isinstance(choice, NamedTool) else choice,
         lane=lane,
+        adapter=None if adapter is None else adapter.where,
     )

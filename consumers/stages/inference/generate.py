@@ -1,6 +1,6 @@
 """The last stage of `inference`: answers from the passages found, with citations."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Final
@@ -13,7 +13,7 @@ from schemas.kinds.inference import Citation, Found, Generate, InferenceInput, I
 from schemas.outcomes import Done, Outcome
 from schemas.text import TextOptions
 
-NEEDS: Final = needs(Ports.answerer)
+NEEDS: Final = needs(Ports.adapters, Ports.answerer)
 
 
 async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
@@ -27,9 +27,12 @@ async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
     options = TextOptions(max_tokens=wanted.max_tokens, temperature=wanted.temperature, lane=job.lane)
     began = perf_counter()
     transcript = job.transcript if wanted.stream else None
-    answer = await ports.answerer.answer(
-        request.question, job.carry.passages, options, by=job.requester, transcript=transcript
-    )
+    async with ports.adapters.ready(job.tenant, job.model, wanted.model) as adapter:
+        if adapter is not None:
+            options = replace(options, adapter=adapter.where)
+        answer = await ports.answerer.answer(
+            request.question, job.carry.passages, options, by=job.requester, transcript=transcript
+        )
     if transcript is not None:
         await transcript.settle(answer.text if answer.written is None else answer.written)
     timings = dict(job.carry.timings_ms)
@@ -43,7 +46,7 @@ async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
             Citation(**asdict(passage), streamed_as=number if wanted.stream else None)
             for passage, number in zip(answer.citations, numbers, strict=True)
         ],
-        model=answer.model,
+        model=answer.model if adapter is None else adapter.name,
         usage=TokenUsage(**asdict(answer.usage)),
         finish_reason=answer.finish_reason,
         citations_dropped=answer.citations_dropped,

@@ -7,6 +7,7 @@ closing are up to the process (`consumers/bootstrap.py`).
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from consumers.stages.ports.adapters import Adapters as Adapters
 from consumers.stages.ports.blobs import Blobs as Blobs
 from consumers.stages.ports.catalogue import CatalogueReader as CatalogueReader
 from consumers.stages.ports.catalogue import CatalogueWriter as CatalogueWriter
@@ -43,6 +44,7 @@ class Ports(PortSet):
     no such model. `answerer`, `text_model` and `vectors` are those of the job's model.
     """
 
+    adapters = Port[Adapters]()
     answerer = Port[Answerer]()
     answerers = Port[Served[Answerer]]()
     """The process's, as are `text_models` and `embedders`. A stage's own `answerer` is one of these."""

@@ -1,4 +1,4 @@
-"""What tenants keep in object storage: their files, and what jobs store as well, reserved before it is written."""
+"""What tenants keep in object storage: files, adapters, and what jobs store, reserved before it is written."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -9,9 +9,11 @@ if TYPE_CHECKING:
 # Takers of one tenant's room take turns, so that no two find the same room.
 TURN: Final = "SELECT pg_advisory_xact_lock(hashtextextended('stored bytes of ' || $1, 0))"
 
-# Files from an index alone. What jobs store is kept as a sum, because it may be one blob per document.
+# Files from an index alone; adapters are few. What jobs store is kept as a sum, because it may be one blob per
+# document.
 BYTES: Final = """
 SELECT (SELECT coalesce(sum(bytes), 0) FROM file WHERE tenant = $1)::bigint
+     + (SELECT coalesce(sum(bytes), 0) FROM adapter WHERE tenant = $1 AND deleted_at IS NULL)::bigint
      + coalesce((SELECT bytes FROM stored_total WHERE tenant = $1), 0)
 """
 

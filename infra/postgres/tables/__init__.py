@@ -1,5 +1,6 @@
 """The tables. Alembic's migrations create them; a test keeps the two equal. `queries/` reads the rows."""
 
+from infra.postgres.tables.adapters import Adapter
 from infra.postgres.tables.dead_letters import DeadLetter
 from infra.postgres.tables.documents import BlobGarbage, Collection, Document, File, Generation, StoredBlob, StoredTotal
 from infra.postgres.tables.embeddings import Embedding
@@ -8,6 +9,7 @@ from infra.postgres.tables.tenants import ApiKey, Tenant
 from infra.postgres.tables.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
+    "Adapter",
     "ApiKey",
     "BlobGarbage",
     "Collection",

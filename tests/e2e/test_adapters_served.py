@@ -1,0 +1,99 @@
+"""An adapter from its upload to an answer that it changed: the whole stack, with transformers and a tiny model."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from infra.local import engines
+from schemas.errors import DependencyMissing
+from tests.e2e.processes import Up, environment, until
+
+WITHIN_S = 120
+MAKES = """
+import sys
+from pathlib import Path
+from tests.contract import tiny_models
+
+folder = Path(sys.argv[1])
+base = tiny_models.llama(folder / "tiny-llama")
+for name, config in (("one", {"seed": 1}), ("two", {"seed": 2}), ("dora", {"use_dora": True})):
+    tiny_models.adapter(base, folder / name, **config)
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny Llama and adapters trained on it, as folders and as archives."""
+    try:
+        python = engines.install()
+    except DependencyMissing as error:
+        pytest.skip(error.message)
+    folder = tmp_path_factory.mktemp("adapters")
+    subprocess.run([str(python), "-c", MAKES, str(folder)], env=environment(), check=True, timeout=WITHIN_S)
+    for name in ("one", "two", "dora"):
+        shutil.make_archive(str(folder / name), "zip", folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def up(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    models = made / "models.toml"
+    row = f'[[models]]\nname = "tiny"\nengine = "transformers"\nweights = {json.dumps(str(made / "tiny-llama"))}\n'
+    models.write_text(row, encoding="utf-8")
+    settings = {"WELIP_MODELS": str(models), "OMP_NUM_THREADS": "1"}
+    data = tmp_path_factory.mktemp("stack") / "data"
+    with Up(data, python=str(engines.installed()), **settings) as stack, httpx.Client(base_url=stack.url) as client:
+        until(lambda: _model(client, "tiny").get("served"), "the model is served", within_s=WITHIN_S)
+        yield client
+
+
+def _model(client: httpx.Client, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = client.get(f"/v1/models/{name}").json()
+    return found
+
+
+def register(client: httpx.Client, archive: Path, name: str) -> httpx.Response:
+    sent = client.post("/v1/files", data={"purpose": "adapter"}, files={"file": archive.open("rb")}, timeout=60)
+    body = {"base": "tiny", "name": name, "file": sent.json()["id"]}
+    return client.post("/v1/models", json=body, timeout=60)
+
+
+def submit(client: httpx.Client, model: str) -> httpx.Response:
+    asked = {"messages": [{"role": "user", "content": "안녕"}], "model": model, "max_tokens": 12, "temperature": 0}
+    return client.post(
+        "/v1/jobs", json={"kind": "generation", "input": asked}, headers={"prefer": "wait=60"}, timeout=90
+    )
+
+
+def answer(client: httpx.Client, model: str) -> tuple[str, str]:
+    """What the model says, and what the result calls it."""
+    job = submit(client, model).json()
+    assert job["state"] == "succeeded", job
+    return job["result"]["message"]["content"], job["result"]["model"]
+
+
+@pytest.mark.models
+@pytest.mark.timeout(2 * WITHIN_S)
+def test_a_registered_adapter_changes_the_answer_until_it_is_removed(up: httpx.Client, made: Path) -> None:
+    plain = answer(up, "tiny")
+    assert plain[1] == "tiny"
+    first = register(up, made / "one.zip", "mine")
+    assert first.status_code == 201, first.text
+    one, two = answer(up, "tiny:mine"), register(up, made / "two.zip", "mine").json()
+    assert (one[1], two["version"], _model(up, "tiny:mine")["served"]) == ("tiny:mine@1", 2, True)
+    newest = answer(up, "tiny:mine")
+    assert newest[1] == "tiny:mine@2"
+    assert len({plain[0], one[0], newest[0]}) == 3
+    assert answer(up, "tiny:mine@1") == one
+    assert answer(up, "tiny") == plain
+    refused = register(up, made / "dora.zip", "mine")
+    assert (refused.status_code, refused.json()["code"]) == (422, "adapter_refused")
+    assert "DoRA" in refused.json()["detail"]
+    assert up.delete("/v1/models/tiny:mine").status_code == 200
+    assert submit(up, "tiny:mine").json()["code"] == "adapter_not_found"
