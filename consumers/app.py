@@ -90,7 +90,7 @@ async def work(
         completions = Completions(database, agents.relay.wake, worker=name)
         transcripts = Transcripts(database)
         executor = Executor(database, completions, held, opened.ports, transcripts, worker.outage, models=known)
-        rooms = rooms_of(consumed, known, worker.concurrency)
+        rooms = rooms_of(consumed, known, worker.concurrency, opened.rooms)
         consumers = Consumers(
             broker,
             executor,

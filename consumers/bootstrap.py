@@ -1,6 +1,6 @@
 """Opens the adapters that the settings name and this process needs: the only place where ports meet infra."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from infra.blobs.open import open_blobs
 from infra.corpora.reader import IsolatedCorpusReader
 from infra.engines.names import embedder_name, reranker_name
 from infra.engines.open import open_embedder, open_reranker
+from infra.engines.rooms import Room, room_of
 from infra.files import PublishedFiles
 from infra.isolation.forks import ForkServer
 from infra.patience import patiently
@@ -75,6 +76,8 @@ class Opened:
     """Loads in advance what the first job would wait for."""
     watches: Sequence[Callable[[], Coroutine[Any, Any, None]]]
     """Each ends by raising when an engine in this process dies."""
+    rooms: Mapping[str, Room]
+    """The room in the engines of this process, by their models' names."""
     restore_watch: RestoreWatch | None
     """Compares the vector index with the catalogue; None in a process without one."""
 
@@ -100,6 +103,7 @@ async def open_ports(
     answers: list[Callable[[], Awaitable[None]]] = []
     warm: list[Callable[[], Coroutine[Any, Any, None]]] = []
     watches: list[Callable[[], Coroutine[Any, Any, None]]] = []
+    rooms: dict[str, Room] = {}
     restore_watch: RestoreWatch | None = None
     kiwi = ForkServer(KIWI)
     async with AsyncExitStack() as exits:
@@ -155,6 +159,8 @@ async def open_ports(
                     exits.push_async_callback(chat.close)
                     await chat.warm()
                     watches.append(chat.watch)
+                    if (room := room_of(chat)) is not None:
+                        rooms[row.name] = room
         if Ports.text_models in needs:
             ports.text_models = Served(chats, _name(models.default("chat")))
         if Ports.answerers in needs:
@@ -195,7 +201,7 @@ async def open_ports(
             ports.reranker = reranker = open_reranker(settings.reranker, thread)
             if reranker is not None:
                 exits.push_async_callback(reranker.close)
-        yield Opened(ports, answers, lambda: _each(warm), watches, restore_watch)
+        yield Opened(ports, answers, lambda: _each(warm), watches, rooms, restore_watch)
 
 
 async def _each(works: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:

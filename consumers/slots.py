@@ -1,19 +1,27 @@
 """How many stages may run at once. A lane has its own slots by default, so bulk work never takes an interactive one."""
 
 import asyncio
+import contextlib
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
+
+LOOKS_EVERY_S: Final = 0.05
+"""How often a size that changes is asked for while nothing is free."""
 
 
 class Slots:
     """A counter that can be waited for. Not thread-safe: for one event loop.
 
+    `size`: a number, or what says how many there are now, such as the room in an engine.
+
     Where lanes share one counter, bulk waits with `last`. A slot that comes free goes to it when those who were waiting
     without `last` have looked for work, so interactive work that waits is always taken first.
     """
 
-    def __init__(self, size: int) -> None:
-        self._free = size
+    def __init__(self, size: int | Callable[[], int]) -> None:
+        self._size = size
+        self._taken = 0
         self._free_since = time.monotonic()
         self._changed = asyncio.Event()
         self._blocked: set[asyncio.Task[Any] | None] = set()
@@ -22,44 +30,60 @@ class Slots:
         """Those of them who were told of a free slot, and look for work until they wait once more."""
 
     @property
+    def size(self) -> int:
+        """How many there are now."""
+        return self._size if isinstance(self._size, int) else self._size()
+
+    @property
     def free(self) -> int:
-        """Free slots."""
-        return self._free
+        """Free slots; none is free while more are taken than there are now."""
+        return max(0, self.size - self._taken)
 
     @property
     def free_since(self) -> float | None:
         """Since when, on the monotonic clock, a slot has been free without a break; None when none is free."""
-        return self._free_since if self._free > 0 else None
+        return self._free_since if self.free else None
 
     async def wait(self, *, last: bool = False) -> int:
         """Until at least one is free, and for `last` until nobody goes before; how many are."""
         waiter = asyncio.current_task()
         self._looked(waiter)
         try:
-            while self._free <= 0 or (last and self._looking):
+            while not self.free or (last and self._looking):
                 if not last:
                     self._blocked.add(waiter)
-                self._changed.clear()
-                await self._changed.wait()
+                await self._change()
         except asyncio.CancelledError:
             self._blocked.discard(waiter)
             self._looked(waiter)
             raise
-        return self._free
+        return self.free
 
     def take(self, count: int) -> None:
         """Take some, right after `wait` and without an await in between, so that nobody else takes them."""
-        self._free -= count
+        self._taken += count
 
     def give(self, count: int) -> None:
         """Give some back."""
-        if self._free <= 0:
+        if not self.free:
             self._free_since = time.monotonic()
-        self._free += count
-        if self._free > 0:
+        self._taken -= count
+        if self.free:
             self._looking |= self._blocked
             self._blocked.clear()
         self._changed.set()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        if isinstance(self._size, int):
+            await self._changed.wait()
+            return
+        full = not self.free
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOKS_EVERY_S):
+                await self._changed.wait()
+        if full and self.free:
+            self._free_since = time.monotonic()
 
     def _looked(self, waiter: asyncio.Task[Any] | None) -> None:
         if waiter in self._looking:

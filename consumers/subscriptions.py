@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -59,7 +59,11 @@ class Subscription:
     model: str | None = None
 
 
-def subscriptions(routes: Iterable[Route], *, embedded: bool, rooms: Mapping[str, int]) -> list[Subscription]:
+Room = Callable[[Lane], int]
+"""How many jobs of a lane an engine in this process has room for now, those the worker holds included."""
+
+
+def subscriptions(routes: Iterable[Route], *, embedded: bool, rooms: Collection[str]) -> list[Subscription]:
     """One group a topic, so that each topic's lag scales its own workers. `rooms`: models with slots of their own.
 
     The embedded broker serves one worker process, where nothing scales and every consumer costs idle polls: there one
@@ -86,13 +90,16 @@ def subscriptions(routes: Iterable[Route], *, embedded: bool, rooms: Mapping[str
     ]
 
 
-def rooms_of(routes: Iterable[Route], models: Models, concurrency: int) -> dict[str, int]:
+def rooms_of(
+    routes: Iterable[Route], models: Models, concurrency: int, engines: Mapping[str, Room]
+) -> dict[str, int | Room]:
     """How many jobs at once each of the models takes in each lane that has slots of its own, so that it waits for no
-    other: each of several, and one whose row says how many.
+    other: each of several, one whose row says how many, and one whose engine is in this process and says so itself.
     """
     names = list(dict.fromkeys(route.served_by for route in routes if route.served_by is not None))
     limits = {row.name: row.limits.at_once for row in models if row.limits.at_once is not None}
-    return {name: limits.get(name, concurrency) for name in names if len(names) > 1 or name in limits}
+    known: dict[str, int | Room] = {**limits, **engines}
+    return {name: known.get(name, concurrency) for name in names if len(names) > 1 or name in known}
 
 
 def _subscriber(broker: KafkaBroker, wanted: Subscription, kafka: KafkaSettings) -> "LogicSubscriber[Any]":
@@ -120,7 +127,7 @@ class Consumers:
         kafka: KafkaSettings,
         worker: WorkerSettings,
         worker_name: str,
-        rooms: Mapping[str, int] | None = None,
+        rooms: Mapping[str, int | Room] | None = None,
     ) -> None:
         self._executor = executor
         self._kafka = kafka
@@ -129,12 +136,14 @@ class Consumers:
         shared = Slots(worker.concurrency)
         # Bulk waits for the interactive consumers' polls where it shares their slots.
         self._poll_ms = 100 if worker.shared_slots else 1_000
-        self._rooms: dict[str | None, int] = {None: worker.concurrency}
-        self._rooms.update(rooms or {})
+        sizes: dict[str | None, int | Room] = {None: worker.concurrency}
+        sizes.update(rooms or {})
         self._slots = {
-            (lane, model): shared if worker.shared_slots else Slots(room)
+            (lane, model): shared
+            if worker.shared_slots
+            else Slots(size if isinstance(size, int) else partial(size, lane))
             for lane in Lane
-            for model, room in self._rooms.items()
+            for model, size in sizes.items()
         }
         self.progress = {one: Progress(self._slots[one.lane, one.model]) for one in wanted}
         self._under_way: Counter[str] = Counter()
@@ -222,7 +231,8 @@ class Consumers:
         """
         if subscription.ahead:
             under_way = sum(self._under_way[topic] for topic in subscription.ahead)
-            ahead_first = under_way < max(1, self._rooms[subscription.model] * 3 // 4)
+            size = self._slots[subscription.lane, subscription.model].size
+            ahead_first = under_way < max(1, size * 3 // 4)
             first = [one for one in consumer.assignment() if (one.topic in subscription.ahead) is ahead_first]
             if first and (polled := await consumer.getmany(*first, timeout_ms=0, max_records=most)):
                 return polled  # type: ignore[no-any-return]

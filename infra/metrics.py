@@ -48,6 +48,10 @@ MODEL_BATCH: Final = Histogram(
     ["model"],
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
+ENGINE_REQUESTS: Final = Gauge(
+    "welip_engine_requests", "Requests of an engine in this process, by `running` and `waiting`.", ["model", "state"]
+)
+ENGINE_CACHE: Final = Gauge("welip_engine_cache_used_ratio", "Of its key-value cache.", ["model"])
 EMBEDDED: Final = Counter("welip_embedded_texts_total", "Texts of documents that got vectors.", ["source"])
 
 # webhooks

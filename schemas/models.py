@@ -147,6 +147,7 @@ class VllmModel(_LocalModel):
     """vLLM in the worker's process."""
 
     engine: Literal["vllm"]
+    reserved: int | None = Field(None, ge=0, le=10_000, description="Sequences that bulk requests never take.")
 
     @property
     def max_lora_rank(self) -> int | None:

@@ -45,7 +45,7 @@ class LimitedTextModel:
     """
 
     def __init__(self, model: ChatEngine, limits: Limits) -> None:
-        self._model = model
+        self.model = model
         self._longest = limits.max_tokens
         self._room = None if limits.at_once is None else asyncio.Semaphore(limits.at_once)
         # The limiter lets `max_rate` through at once and refills evenly. One a minute at least, with a longer period:
@@ -56,30 +56,30 @@ class LimitedTextModel:
     @property
     def name(self) -> str:
         """The model's."""
-        return self._model.name
+        return self.model.name
 
     async def complete(self, messages: Sequence[Message], options: TextOptions) -> Completion:
         """The whole text at once, when it is this request's turn."""
         async with self._turn():
-            return await self._model.complete(messages, self._cut(options))
+            return await self.model.complete(messages, self._cut(options))
 
     async def stream(self, messages: Sequence[Message], options: TextOptions) -> AsyncGenerator[TextDelta | Completion]:
         """The text while it is written. It counts as under way until the generator ends or is closed."""
-        async with self._turn(), contextlib.aclosing(self._model.stream(messages, self._cut(options))) as pieces:
+        async with self._turn(), contextlib.aclosing(self.model.stream(messages, self._cut(options))) as pieces:
             async for piece in pieces:
                 yield piece
 
     async def warm(self) -> None:
         """Warm the model, whatever the limits."""
-        await self._model.warm()
+        await self.model.warm()
 
     async def watch(self) -> None:
         """Watch the model."""
-        await self._model.watch()
+        await self.model.watch()
 
     async def close(self) -> None:
         """Close the model."""
-        await self._model.close()
+        await self.model.close()
 
     def _cut(self, options: TextOptions) -> TextOptions:
         longest = self._longest

@@ -26,8 +26,10 @@ REQUESTS_AT_ONCE: Final = 4
 
 def open_text_model(spec: ModelSpec) -> ChatEngine:
     """The language model of a row that can chat, within the row's limits. Raises `Conflict` where it cannot be."""
-    engine = _engine(spec)
-    return engine if spec.limits == Limits() else LimitedTextModel(engine, spec.limits)
+    engine, limits = _engine(spec), spec.limits
+    if isinstance(spec, VllmModel):
+        limits = limits.model_copy(update={"at_once": None})  # the engine's own seats, where interactive goes first
+    return engine if limits == Limits() else LimitedTextModel(engine, limits)
 
 
 def _engine(spec: ModelSpec) -> ChatEngine:
@@ -62,6 +64,8 @@ def _engine(spec: ModelSpec) -> ChatEngine:
                 revision=spec.revision,
                 context_length=spec.context_length,
                 options=spec.options,
+                at_once=spec.limits.at_once,
+                reserved=spec.reserved,
             )
     raise Conflict(
         f"model {spec.name!r}: this version cannot chat by the engine {spec.engine!r}", code="engine_unknown"

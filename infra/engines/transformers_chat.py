@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,10 +21,11 @@ import structlog
 
 from infra.engines.adapters import checked
 from infra.engines.chats import tokens
-from infra.engines.load import EngineLoad
+from infra.engines.load import EngineLoad, measured
 from infra.engines.loading import loaded
 from infra.engines.stops import Stops
 from infra.engines.thoughts import Spoken
+from infra.engines.warming import warming
 from schemas.errors import DependencyUnavailable, EngineFailed, EngineRefused, JobError
 from schemas.retrieval import FinishReason, Usage
 from schemas.text import Completion, Message, TextDelta, TextOptions
@@ -92,16 +92,20 @@ class TransformersTextModel:
         """How busy it is; a request that was left and not yet dropped counts."""
         return EngineLoad(running=int(self._running is not None), waiting=self._waiting.qsize())
 
+    def room(self, lane: Lane) -> int:
+        """How many jobs of a lane the worker should hold: the one that is written, and one that is ready."""
+        return 2
+
     async def warm(self) -> None:
         """Load the weights and write a first token, so that nobody else waits for them.
 
         Raises `DependencyMissing` without torch and transformers, `DependencyUnavailable` when the model cannot be
         loaded.
         """
-        began = time.monotonic()
-        log.info("engine.warming", model=self._name, engine="transformers", reason="weights")
-        await self.complete([Message("user", "1")], TextOptions(max_tokens=1, temperature=0.0))
-        log.info("engine.ready", model=self._name, engine="transformers", took_s=round(time.monotonic() - began, 1))
+        with warming(self._name, "transformers") as told:
+            told.waits_for("weights")
+            await self.complete([Message("user", "1")], TextOptions(max_tokens=1, temperature=0.0))
+        measured(self._name, lambda: self.load)
 
     async def watch(self) -> None:
         """For ever: it is a thread of this process, and fails with a request or not at all."""

@@ -17,9 +17,11 @@ import structlog
 
 from infra.engines.adapters import checked
 from infra.engines.chats import tokens
-from infra.engines.load import EngineLoad
+from infra.engines.load import EngineLoad, measured
 from infra.engines.orphans import ended_with_us
+from infra.engines.seats import Seats, deadline
 from infra.engines.thoughts import Spoken
+from infra.engines.warming import warming
 from schemas.errors import (
     DependencyMissing,
     DependencyUnavailable,
@@ -35,8 +37,11 @@ from schemas.topics import Lane
 
 log = structlog.get_logger(__name__)
 
-PRIORITIES: Final[Mapping[Lane, int]] = {Lane.INTERACTIVE: 0, Lane.BULK: 1}
-"""vLLM takes the lowest first."""
+CACHE_FULL: Final = 0.95
+"""From this share of the key-value cache on, what is added may interrupt what runs, which begins again then."""
+
+RESERVED: Final = 32
+"""One sequence of so many is kept for interactive requests, unless the models file says how many."""
 
 LOOKS_EVERY_S: Final = 0.5
 ENDS_WITHIN_S: Final = 10.0
@@ -57,7 +62,8 @@ class VllmTextModel:
 
     `options` are vLLM's engine arguments (https://docs.vllm.ai/en/stable/configuration/engine_args/), such as
     `tensor_parallel_size`, `gpu_memory_utilization`, `enable_lora`; `scheduling_policy` is `priority` unless they say
-    otherwise. The engine starts with `warm`.
+    otherwise. It writes at most `at_once` texts at a time, and as many as vLLM's `max_num_seqs`; bulk never takes the
+    last `reserved` of them. The engine starts with `warm`.
     """
 
     def __init__(
@@ -68,6 +74,8 @@ class VllmTextModel:
         revision: str | None = None,
         context_length: int | None = None,
         options: Mapping[str, Any] | None = None,
+        at_once: int | None = None,
+        reserved: int | None = None,
     ) -> None:
         self._name = name
         self._weights = weights
@@ -83,6 +91,9 @@ class VllmTextModel:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"prompts-{name}")
         self._numbers = count(1)
         self._load = EngineLoad()
+        self._at_once = at_once
+        self._reserved = reserved
+        self._seats = Seats(1, 0)
         self._adapters: dict[str, int] = {}
         self._adapter_numbers = count(1)
         self._adding = asyncio.Lock()
@@ -98,40 +109,46 @@ class VllmTextModel:
         """How busy the engine was after its last step."""
         return self._load
 
-    @property
-    def at_once(self) -> int:
-        """How many requests the engine writes at once, at most."""
-        return int(self._engine.vllm_config.scheduler_config.max_num_seqs)
+    def room(self, lane: Lane) -> int:
+        """How many jobs of a lane the worker should hold now, those it holds included. After `warm`."""
+        return self._seats.room(lane)
 
     async def warm(self) -> None:
         """Load the weights and write a first token, so that nobody else waits for them. Blocks the loop.
 
         Raises `DependencyMissing` without vLLM, `DependencyUnavailable` when the engine cannot start.
         """
-        began = time.monotonic()
-        log.info("engine.warming", model=self._name, engine="vllm", reason="weights")
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        try:
-            from vllm.engine.arg_utils import AsyncEngineArgs
-            from vllm.v1.engine.async_llm import AsyncLLM
-        except ImportError as error:
-            raise DependencyMissing(
-                f"the engine vllm needs the package vllm, in an environment of its own ({error}): see docs/engines.md"
-            ) from error
-        self._exits.enter_context(ended_with_us())
-        try:
-            arguments = AsyncEngineArgs(model=self._weights, served_model_name=self._name, **self._arguments)
-            self._engine = AsyncLLM.from_engine_args(arguments, stat_loggers=[self._counters])
-            self._tokenizer = self._engine.get_tokenizer()
-        except Exception as error:  # arguments, weights and devices fail in their own ways
-            await self.close()
-            raise DependencyUnavailable(f"vLLM could not start {self._weights!r}: {error}") from error
-        if not self._tokenizer.chat_template:
-            await self.close()
-            raise DependencyUnavailable(f"{self._weights!r} has no chat template, so it cannot hold a conversation")
-        await self.complete([Message("user", "1")], TextOptions(max_tokens=1, temperature=0.0))
-        log.info("engine.ready", model=self._name, engine="vllm", took_s=round(time.monotonic() - began, 1))
+        with warming(self._name, "vllm") as told:
+            told.waits_for("engine")
+            for name, value in _ENVIRONMENT.items():
+                os.environ.setdefault(name, value)
+            try:
+                from vllm.engine.arg_utils import AsyncEngineArgs
+                from vllm.v1.engine.async_llm import AsyncLLM
+            except ImportError as error:
+                raise DependencyMissing(
+                    f"the engine vllm needs the package vllm, in an environment of its own ({error}): see"
+                    " docs/engines.md"
+                ) from error
+            self._exits.enter_context(ended_with_us())
+            told.waits_for("weights")
+            try:
+                arguments = AsyncEngineArgs(model=self._weights, served_model_name=self._name, **self._arguments)
+                self._engine = AsyncLLM.from_engine_args(arguments, stat_loggers=[self._counters])
+                self._tokenizer = self._engine.get_tokenizer()
+            except Exception as error:  # arguments, weights and devices fail in their own ways
+                await self.close()
+                raise DependencyUnavailable(f"vLLM could not start {self._weights!r}: {error}") from error
+            if not self._tokenizer.chat_template:
+                await self.close()
+                raise DependencyUnavailable(f"{self._weights!r} has no chat template, so it cannot hold a conversation")
+            most = int(self._engine.vllm_config.scheduler_config.max_num_seqs)
+            total = min(most, self._at_once or most)
+            reserved = max(1, total // RESERVED) if self._reserved is None else self._reserved
+            self._seats = Seats(total, reserved, self._full)
+            measured(self._name, lambda: self._load, lambda: self._seats.waiting)
+            told.waits_for("first_token")
+            await self.complete([Message("user", "1")], TextOptions(max_tokens=1, temperature=0.0))
 
     async def watch(self) -> None:
         """Until the engine dies. Raises `EngineDied`: this process cannot start another one."""
@@ -142,38 +159,47 @@ class VllmTextModel:
 
     async def complete(self, messages: Sequence[Message], options: TextOptions) -> Completion:
         """The whole text at once. Cancelling it stops the engine. Raises as `stream` does."""
-        async with contextlib.aclosing(self.stream(messages, options)) as items:
+        async with contextlib.aclosing(self._written(messages, options, pieces=False)) as items:
             async for item in items:
                 if isinstance(item, Completion):
                     return item
         raise AssertionError("a stream ends with its completion")
 
-    async def stream(self, messages: Sequence[Message], options: TextOptions) -> AsyncGenerator[TextDelta | Completion]:
+    def stream(self, messages: Sequence[Message], options: TextOptions) -> AsyncGenerator[TextDelta | Completion]:
         """The text while it is written, then the completion. Closing it aborts the request in the engine.
 
         Raises `EngineRefused` for what the engine does not take (`prompt_too_long`, or its own words), `InvalidInput`
         (`adapter_refused`), `EngineFailed` if this request failed, and `EngineDied` if the engine did.
         """
+        return self._written(messages, options, pieces=True)
+
+    async def _written(
+        self, messages: Sequence[Message], options: TextOptions, *, pieces: bool
+    ) -> AsyncGenerator[TextDelta | Completion]:
+        """`pieces`: in pieces as they come; else vLLM collects the text, and wakes this process once for all of it."""
         length = int(self._engine.model_config.max_model_len)
         prompt = await asyncio.get_running_loop().run_in_executor(
             self._thread, lambda: tokens(self._tokenizer, messages, options, model=self._name, context_length=length)
         )
-        spoken, written, reason = Spoken(), 0, None
         with _failures(self._name):
-            outputs = self._engine.generate(
-                {"prompt_token_ids": prompt},
-                self._sampling(options, length - len(prompt)),
-                f"{self._name}-{next(self._numbers)}",
-                priority=PRIORITIES[options.lane] if self._arguments["scheduling_policy"] == "priority" else 0,
-                lora_request=await self._adapter(options.adapter),
-            )
-            async with contextlib.aclosing(outputs):
-                async for output in outputs:
-                    piece = output.outputs[0]
-                    written += len(piece.token_ids)
-                    reason = piece.finish_reason or reason
-                    if shown := spoken.feed(piece.text):
-                        yield TextDelta(shown)
+            sampling = self._sampling(options, length - len(prompt), pieces=pieces)
+        spoken, written, reason = Spoken(), 0, None
+        async with self._seats.seat(options.lane):
+            with _failures(self._name):
+                outputs = self._engine.generate(
+                    {"prompt_token_ids": prompt},
+                    sampling,
+                    f"{self._name}-{next(self._numbers)}",
+                    priority=self._priority(options.lane),
+                    lora_request=await self._adapter(options.adapter),
+                )
+                async with contextlib.aclosing(outputs):
+                    async for output in outputs:
+                        piece = output.outputs[0]
+                        written += len(piece.token_ids)
+                        reason = piece.finish_reason or reason
+                        if shown := spoken.feed(piece.text):
+                            yield TextDelta(shown)
         if rest := spoken.end():
             yield TextDelta(rest)
         yield Completion(spoken.text, _FINISH.get(reason or ""), self._name, Usage(len(prompt), written))
@@ -186,7 +212,16 @@ class VllmTextModel:
             await asyncio.to_thread(engine.shutdown, timeout=ENDS_WITHIN_S)
         self._exits.close()
 
-    def _sampling(self, options: TextOptions, room: int) -> Any:
+    def _full(self) -> bool:
+        return self._load.waiting > 0 or self._load.cache_used >= CACHE_FULL
+
+    def _priority(self, lane: Lane) -> int:
+        """When the request is due, in milliseconds. vLLM takes the lowest first, and ages nothing itself."""
+        if self._arguments["scheduling_policy"] != "priority":
+            return 0
+        return int(deadline(lane, time.monotonic()) * 1000)
+
+    def _sampling(self, options: TextOptions, room: int, *, pieces: bool) -> Any:
         from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
         given = {"temperature": options.temperature, "top_p": options.top_p, "seed": options.seed}
@@ -195,16 +230,13 @@ class VllmTextModel:
             kept = StructuredOutputsParams(json=dict(options.schema))
         elif options.json_object:
             kept = StructuredOutputsParams(json_object=True)
-        try:
-            return SamplingParams(
-                max_tokens=min(options.max_tokens, room),
-                stop=list(options.stop) or None,
-                structured_outputs=kept,
-                output_kind=RequestOutputKind.DELTA,
-                **{name: value for name, value in given.items() if value is not None},
-            )
-        except ValueError as error:
-            raise EngineRefused(f"vLLM refuses the request: {error}") from error
+        return SamplingParams(
+            max_tokens=min(options.max_tokens, room),
+            stop=list(options.stop) or None,
+            structured_outputs=kept,
+            output_kind=RequestOutputKind.DELTA if pieces else RequestOutputKind.FINAL_ONLY,
+            **{name: value for name, value in given.items() if value is not None},
+        )
 
     async def _adapter(self, folder: str | None) -> Any:
         """Load an adapter before a request is sent to it: a failure in the midst of a step would end the engine.
@@ -252,6 +284,7 @@ class VllmTextModel:
                         scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs,
                         scheduler_stats.kv_cache_usage,
                     )
+                    model._seats.look()
 
             def log_engine_initialized(self) -> None:
                 """`engine.ready` says it."""

@@ -9,10 +9,12 @@ import pytest
 
 from infra.engines.limited import LimitedTextModel
 from infra.engines.open import open_text_model
+from infra.engines.rooms import room_of
 from infra.engines.weights import located
 from schemas.errors import Conflict
-from schemas.models import ExtractiveModel, Limits, OpenAIModel, TransformersModel
+from schemas.models import ExtractiveModel, Limits, OpenAIModel, TransformersModel, VllmModel
 from schemas.text import Completion, Message, TextDelta, TextOptions
+from schemas.topics import Lane
 
 TALK = [Message("user", "안녕")]
 
@@ -119,3 +121,20 @@ def test_weights_are_compared_with_their_digests(tmp_path: Path) -> None:
         with pytest.raises(Conflict, match="model 'm': weights") as refused:
             at(folder, **sha256)
         assert refused.value.reason == code
+
+
+def test_an_engine_in_this_process_says_its_room_and_a_server_does_not(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    weights, slow = str(tmp_path / "weights"), Limits(requests_per_minute=60)
+    vllm = open_text_model(VllmModel(name="v", engine="vllm", weights=weights, limits=Limits(at_once=4)))
+    paced = open_text_model(VllmModel(name="v", engine="vllm", weights=weights, limits=slow))
+    hf = open_text_model(TransformersModel(name="t", engine="transformers", weights=weights))
+    server = open_text_model(OpenAIModel(name="o", engine="openai", url="http://localhost:1/v1", limits=slow))
+    # Its own seats keep to `at_once`; waiting in line for them would let bulk go first.
+    assert not isinstance(vllm, LimitedTextModel)
+    assert isinstance(paced, LimitedTextModel)
+    for model in (vllm, paced, hf):
+        room = room_of(model)
+        assert room is not None
+        assert room(Lane.BULK) > 0
+    assert room_of(server) is None

@@ -1,6 +1,7 @@
 """Slots limit what runs at once, and a waiter continues when one is returned."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -99,3 +100,33 @@ async def test_a_consumer_that_ends_while_it_polls_holds_nobody_up() -> None:
     await settled()
     assert taken == ["bulk"]
     bulk.task.cancel()
+
+
+async def test_slots_follow_the_room_there_is() -> None:
+    room = 2
+    slots = Slots(lambda: room)
+    assert await slots.wait() == 2
+    slots.take(2)
+    room = 1
+    assert (slots.free, slots.free_since) == (0, None)
+    slots.give(1)
+    assert slots.free == 0
+    waiting = asyncio.create_task(slots.wait())
+    await settled()
+    assert not waiting.done()
+    # Nothing is given back, and nobody says that there is more room now.
+    room, before = 4, time.monotonic()
+    async with asyncio.timeout(30):
+        assert await waiting == 3
+    assert slots.free_since is not None
+    assert slots.free_since >= before
+
+
+async def test_what_is_given_back_is_had_at_once_where_the_room_changes() -> None:
+    slots = Slots(lambda: 1)
+    slots.take(1)
+    waiting = asyncio.create_task(slots.wait())
+    await settled()
+    slots.give(1)
+    await settled()
+    assert waiting.done()
