@@ -61,6 +61,8 @@ class Try:
     """
 
     def __init__(self, executor: Executor, row: Claimed, deadline: float) -> None:
+        self.topic: Final = topic_of(row.kind, row.stage, row.lane, row.model)
+        """Where its stage's summonses come from."""
         self._x = executor
         self._row = row
         self._step: Step | None = None
@@ -153,11 +155,10 @@ class Try:
         return Retry(InternalError(f"{type(error).__name__} in stage {self._row.stage}; see the worker's log"))
 
     def _tell_breaker(self, outcome: Outcome) -> None:
-        topic = topic_of(self._row.kind, self._row.stage, self._row.lane, self._row.model)
         if isinstance(outcome, Retry) and isinstance(outcome.error, DependencyUnavailable):
-            self._x.breakers.away(topic)
+            self._x.breakers.away(self.topic)
         else:
-            self._x.breakers.well(topic)
+            self._x.breakers.well(self.topic)
 
     async def _decision(self, outcome: Outcome) -> Move | Wait:
         """What the outcome does to the job. An invalid one, such as a child without a key, is an error of the try."""

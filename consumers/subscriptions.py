@@ -33,7 +33,7 @@ from infra.patience import patiently
 from infra.postgres.queries import claim
 from infra.postgres.queries.claim import Claimed
 from infra.settings import KafkaSettings, WorkerSettings
-from schemas.kinds.registry import Route, topic_of
+from schemas.kinds.registry import Route
 from schemas.messages import Summons
 from schemas.models import Models
 from schemas.topics import Lane
@@ -287,11 +287,11 @@ class Consumers:
             self._under_way[topic] -= 1
             gauge.dec()
 
+        gauge.inc(len(rows))
         for row in rows:
-            topic = topic_of(row.kind, row.stage, lane, row.model)
-            self._under_way[topic] += 1
-            gauge.inc()
-            task = asyncio.create_task(Try(self._executor, row, asked + self._lease).run(partial(stage_over, topic)))
+            one = Try(self._executor, row, asked + self._lease)
+            self._under_way[one.topic] += 1
+            task = asyncio.create_task(one.run(partial(stage_over, one.topic)))
             self._tries.add(task)
             task.add_done_callback(self._ended)
 

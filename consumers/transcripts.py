@@ -43,7 +43,9 @@ class JobTranscript:
         """Whether readers know that a text begins; nothing is written before `begin`."""
         self._began: float | None = None
         self._closed = False
-        self._idle = asyncio.Event()
+        self._unsent = False
+        self._over: asyncio.Event | None = None
+        """What `settle` waits for: nothing waits to be sent. Most tries write nothing and need none."""
 
     def begin(self) -> None:
         """Readers drop what an earlier try wrote, and what this one wrote."""
@@ -66,13 +68,14 @@ class JobTranscript:
         if rest := text[len(written) :]:
             self.write(rest)
         self.due = 0.0
-        if not self._closed:
-            await self._idle.wait()
+        if self._unsent:
+            self._over = asyncio.Event()
+            await self._over.wait()
 
     def close(self) -> None:
         """Drop what was not sent, and send nothing more."""
         self._closed = True
-        self._idle.set()
+        self.was_sent()
 
     def take(self) -> list[Written]:
         """The events to send now."""
@@ -96,7 +99,9 @@ class JobTranscript:
 
     def was_sent(self) -> None:
         """Nothing waits to be sent."""
-        self._idle.set()
+        self._unsent = False
+        if self._over is not None:
+            self._over.set()
 
     def _again(self) -> None:
         self._sent = self._index = 0
@@ -106,7 +111,7 @@ class JobTranscript:
 
     def _soon(self) -> None:
         if not self._closed:
-            self._idle.clear()
+            self._unsent = True
             self._send_soon(self)
 
     def _event(self, type: str, data: dict[str, object]) -> Written:

@@ -1,6 +1,6 @@
 """Finds a stage's code: stage `S` of kind `K` is `run` in `consumers/stages/K/S.py`, its ports are `NEEDS` there."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -21,14 +21,18 @@ class StageCode:
     run: Stage
     needs: Needs
 
-    async def __call__(self, job: StageJob[Any, Any], ports: Ports) -> Outcome:
+    def __call__(self, job: StageJob[Any, Any], ports: Ports) -> Awaitable[Outcome]:
         """Run it with its own ports and no others."""
         own: dict[Port[Any], Any] = {}
-        if Ports.files in self.needs:
-            own[Ports.files] = ports.file_store.of(job.tenant, job.id, job.epoch)
-        for port in self.needs & Ports.OF_THE_JOB.keys():
-            own[port] = ports.adapter(Ports.OF_THE_JOB[port]).of(job.model)
-        return await self.run(job, ports.view(f"the stage `{self.name}` of `{self.kind}`", self.needs, own))
+        if self.needs:
+            if Ports.files in self.needs:
+                own[Ports.files] = ports.file_store.of(job.tenant, job.id, job.epoch)
+            for port in self.needs & Ports.OF_THE_JOB.keys():
+                own[port] = ports.adapter(Ports.OF_THE_JOB[port]).of(job.model)
+        return self.run(job, ports.view(self, self.needs, own))
+
+    def __str__(self) -> str:
+        return f"the stage `{self.name}` of `{self.kind}`"
 
 
 @cache

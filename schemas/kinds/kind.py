@@ -1,7 +1,8 @@
 """What a kind of work is: one row of the registry, as data. No row knows the code that does the work."""
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import UnionType
 from typing import Any, Final, TypeAlias
@@ -74,6 +75,17 @@ class Kind:
     children: frozenset[str] = frozenset()
     aliases: frozenset[str] = frozenset()
     asks: tuple[str, ...] = ()
+    meanings: Mapping[str, tuple["Step", ...]] = field(init=False, repr=False, compare=False)
+    """The stages that a name, present or former, may mean; every message and every claim looks here."""
+
+    def __post_init__(self) -> None:
+        found: dict[str, list[Step]] = defaultdict(list)
+        for name in self.stages:
+            found[name].append(Step(self, name))
+        for name, stage in self.stages.items():
+            for former in stage.aliases:
+                found[former].append(Step(self, name))
+        object.__setattr__(self, "meanings", {name: tuple(steps) for name, steps in found.items()})
 
     @property
     def task(self) -> Task | None:

@@ -132,14 +132,10 @@ def kind_of(name: str) -> Kind | None:
     return KINDS.get(name) or next((kind for kind in KINDS.values() if name in kind.aliases), None)
 
 
-def steps(kind: str, stage: str) -> list[Step]:
+def steps(kind: str, stage: str) -> tuple[Step, ...]:
     """The stages that these names, present or former, may mean; the input decides where there are two."""
     found = kind_of(kind)
-    if found is None:
-        return []
-    names = [stage] if stage in found.stages else []
-    names += [name for name, one in found.stages.items() if stage in one.aliases]
-    return [Step(found, name) for name in names]
+    return () if found is None else found.meanings.get(stage, ())
 
 
 def topic_of(kind: str, stage: str, lane: str, model: str | None = None) -> str:

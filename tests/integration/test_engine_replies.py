@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -51,7 +50,7 @@ class Answering:
             input=json.dumps({"collection": "c", "question": "한라산의 높이는?"}),
         )
         [row] = await self.jobs.claim(job_id)
-        row = replace(row, carry=found.model_dump_json())
+        row = row._replace(carry=found.model_dump_json())
         await Try(self.executor, row, time.monotonic() + 60).run(lambda: None)
         return await self.jobs.row(job_id)
 

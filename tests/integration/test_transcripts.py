@@ -5,7 +5,6 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -61,7 +60,7 @@ class Generating:
         """Claim the job and begin its try; the task ends when the try is recorded."""
         found = Found(passages=[Passage("d", "c", None, TEXT, 0, len(TEXT), 1.0)] * 3, timings_ms={})
         [row] = await self.jobs.claim(job_id)
-        row = replace(row, carry=found.model_dump_json())
+        row = row._replace(carry=found.model_dump_json())
         return asyncio.create_task(Try(self.executor, row, time.monotonic() + 60).run(lambda: None))
 
     async def told(self, job_id: UUID) -> list[tuple[str, Any]]:
@@ -290,7 +289,7 @@ async def test_events_of_a_job_become_visible_in_the_order_of_their_ids(jobs: Jo
 
 async def test_a_try_that_ends_can_no_longer_write(jobs: Jobs, database: Database) -> None:
     job_id, epoch = await jobs.running()
-    [row] = [replace(row, id=job_id, epoch=epoch) for row in await jobs.claim(*await jobs.submit())]
+    [row] = [row._replace(id=job_id, epoch=epoch) for row in await jobs.claim(*await jobs.submit())]
     transcript = Transcripts(database).of(row, lambda why: None)
     assert await jobs.finish(job_id, epoch, JobState.SUCCEEDED) is not None
     transcript.write("너무 늦게")

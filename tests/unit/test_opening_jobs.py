@@ -26,7 +26,7 @@ async def silent(done: int, total: int, message: str | None) -> None:
 
 def row(kind: str, stage: str, input: str | BaseModel, carry: str | None = None) -> Claimed:
     text = input if isinstance(input, str) else input.model_dump_json()
-    return replace(ROW, kind=kind, stage=stage, input=text, carry=carry)
+    return ROW._replace(kind=kind, stage=stage, input=text, carry=carry)
 
 
 def test_a_stage_is_given_models() -> None:

@@ -44,7 +44,7 @@ class PortSet:
     def __init__(self) -> None:
         self._adapters: dict[Port[Any], Any] = {}
         self._needs: Needs | None = None
-        self._user = "this process"
+        self._user: object = "this process"
 
     def open(self, port: Port[Any], adapter: Any) -> None:
         """Let a port lead to its adapter."""
@@ -65,9 +65,12 @@ class PortSet:
                 " of its pool, and let `consumers/bootstrap.py` open the port"
             ) from None
 
-    def view(self, user: str, needs: Needs, own: Mapping[Port[Any], Any]) -> Self:
-        """The same adapters, and its `own`, for one `user`, which meets `PortNotOpen` beyond its needs."""
+    def view(self, user: object, needs: Needs, own: Mapping[Port[Any], Any]) -> Self:
+        """The same adapters, and its `own`, for one `user`, which meets `PortNotOpen` beyond its needs.
+
+        As text, `user` says who it is.
+        """
         made = object.__new__(type(self))
         adapters = {**self._adapters, **own} if own else self._adapters
-        made.__dict__.update(self.__dict__, _adapters=adapters, _needs=needs, _user=user)
+        made.__dict__ = {**self.__dict__, "_adapters": adapters, "_needs": needs, "_user": user}
         return made
