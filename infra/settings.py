@@ -210,6 +210,7 @@ class LimitSettings(BaseSettings):
     rate: float = Field(10_000, ge=0)
     burst: int = Field(10_000, ge=1)
     waiting: int = Field(1_000_000, ge=0, description="Jobs that wait, children too.")
+    streams: int = Field(2_000, ge=0, description="Open event streams and waits.")
     file_bytes: int = Field(0, ge=0, description="In object storage: files, and all that jobs write.")
 
 

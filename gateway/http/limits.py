@@ -1,15 +1,16 @@
-"""Limits one tenant: submissions per second, waiting jobs, bytes of files.
+"""Limits one tenant: submissions per second, waiting jobs, open streams, bytes of files.
 
-Each gateway counts its own submissions. Waiting jobs, of all gateways, are counted in Postgres, in the background: a
-submission never waits for a count, and submissions in between can exceed that limit. Bytes are reserved before they are
-stored, and the sum is checked once more when a file is recorded. What jobs store counts too.
+Each gateway counts its own submissions and streams. Waiting jobs, of all gateways, are counted in Postgres, in the
+background: a submission never waits for a count, and submissions in between can exceed that limit. Bytes are reserved
+before they are stored, and the sum is checked once more when a file is recorded. What jobs store counts too.
 """
 
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +45,12 @@ class QueueFull(LimitReached):
     retry_after_s = 5
 
 
+class TooManyStreams(LimitReached):
+    """The tenant has the maximum of streams and waits open at this gateway."""
+
+    code = "too_many_streams"
+
+
 class StorageFull(LimitReached):
     """The tenant's files, and what its jobs store, have reached their limit of bytes. Removing some makes room."""
 
@@ -61,6 +68,7 @@ class Limits:
         self._rates: dict[str, AsyncLimiter] = {}
         self._full: dict[str, int] = {}
         self._accounts: dict[str, _Account] = {}
+        self._streams: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Count waiting jobs until cancelled; while Postgres is away, the last count holds."""
@@ -94,6 +102,21 @@ class Limits:
             limited.retry_after_s = math.ceil(1 / self._settings.rate)
             raise limited
         await bucket.acquire()
+
+    @contextmanager
+    def stream(self, tenant: str) -> Iterator[None]:
+        """Count a stream, or a wait, while it is open. Raises `TooManyStreams`."""
+        if self._settings.streams and self._streams[tenant] >= self._settings.streams:
+            raise TooManyStreams(
+                f"{self._settings.streams} streams and waits of yours are open: close some, or have webhooks tell you"
+            )
+        self._streams[tenant] += 1
+        try:
+            yield
+        finally:
+            self._streams[tenant] -= 1
+            if not self._streams[tenant]:
+                del self._streams[tenant]
 
     @property
     def file_bytes(self) -> int:

@@ -7,9 +7,11 @@ from uuid import UUID
 
 import asyncpg
 import orjson
-from sse_starlette import ServerSentEvent
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
 
 from gateway.http.errors import Unauthenticated
+from gateway.http.limits import Limits
 from gateway.jobs.feed import Feed
 from gateway.jobs.views import event_view
 
@@ -49,6 +51,22 @@ class EventStream:
                 for row in rows:
                     yield _event(job_id, row["id"], row["type"], row["at"], orjson.loads(row["data"]))
         self.over = True
+
+
+class EventsResponse(EventSourceResponse):
+    """Sends a stream of a tenant's, which counts as long as it is open. Raises `TooManyStreams` before it begins."""
+
+    def __init__(
+        self, stream: EventStream, limits: Limits, tenant: str, *, left: Callable[[object], Awaitable[None]]
+    ) -> None:
+        super().__init__(stream.events(), ping=15, client_close_handler_callable=left)
+        self._limits = limits
+        self._tenant = tenant
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        with self._limits.stream(self._tenant):
+            await super().__call__(scope, receive, send)
 
 
 def _event(job_id: UUID, id: int, type: str, at: datetime, data: dict[str, object]) -> ServerSentEvent:

@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Final, Literal
+from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -12,13 +13,14 @@ from gateway.files.content import Conditions, file_response
 from gateway.http.answers import json, page
 from gateway.http.bodies import JsonRoute
 from gateway.http.heads import is_head
+from gateway.http.limits import TooManyStreams
 from gateway.http.openapi import problems
 from gateway.jobs.cancelling import cancel_abandoned, cancel_tree
-from gateway.jobs.events import EventStream
+from gateway.jobs.events import EventsResponse, EventStream
 from gateway.jobs.reads import job_of, row_of
 from gateway.jobs.submission import SubmitRoute
 from gateway.jobs.views import job_view
-from gateway.services import ServicesDep, Tenant
+from gateway.services import Services, ServicesDep, Tenant
 from infra.postgres.queries import listing, reading
 from schemas.errors import Conflict, InvalidInput
 from schemas.ids import parsed, pattern
@@ -64,7 +66,7 @@ async def submit(
         tenant, body, idempotency_key=idempotency_key, sent=sent, traceparent=traceparent
     )
     location = {"Location": accepted.view["links"]["self"]}
-    if wait_s and await services.endings.wait(accepted.id, wait_s):
+    if wait_s and await _ended_within(wait_s, accepted.id, services, tenant):
         return json(
             await job_of(services, accepted.id, tenant), 200, location | {"Preference-Applied": f"wait={wait_s}"}
         )
@@ -116,7 +118,7 @@ async def job(id: JobId, services: ServicesDep, tenant: Tenant, prefer: Prefer =
     job_id = parsed("job", id)
     wait_s = preferred_wait(prefer)
     body = await job_of(services, job_id, tenant)
-    if wait_s and body["state"] not in TERMINAL and await services.endings.wait(job_id, wait_s):
+    if wait_s and body["state"] not in TERMINAL and await _ended_within(wait_s, job_id, services, tenant):
         body = await job_of(services, job_id, tenant)
     return json(body)
 
@@ -142,7 +144,7 @@ async def cancel(id: JobId, services: ServicesDep, tenant: Tenant) -> Response:
     "/{id}/events",
     summary="Follow the events of a job",
     response_class=EventSourceResponse,
-    responses={200: {"description": "The events.", "content": {"text/event-stream": {}}}, **problems(404, 422)},
+    responses={200: {"description": "The events.", "content": {"text/event-stream": {}}}, **problems(404, 422, 429)},
 )
 async def follow(
     id: JobId,
@@ -173,7 +175,7 @@ async def follow(
         if on_disconnect == "cancel" and not stream.over:
             await cancel_abandoned(services.database, row["id"], tenant)
 
-    return EventSourceResponse(stream.events(), ping=15, client_close_handler_callable=left)
+    return EventsResponse(stream, services.limits, tenant, left=left)
 
 
 @router.get(
@@ -201,6 +203,15 @@ async def result(
     if isinstance(found, dict) and set(found) == {"file"}:
         return await file_response(services, tenant, parsed("file", found["file"]), conditions, head=is_head(request))
     return Response(row["result"], media_type="application/json")
+
+
+async def _ended_within(wait_s: int, job_id: UUID, services: Services, tenant: str) -> bool:
+    """Whether a job ended in this time. A tenant with too many waits is answered at once: a wait is a preference."""
+    try:
+        with services.limits.stream(tenant):
+            return await services.endings.wait(job_id, wait_s)
+    except TooManyStreams:
+        return False
 
 
 def preferred_wait(prefer: str | None) -> int:

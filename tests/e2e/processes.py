@@ -61,7 +61,15 @@ class Process:
             self._popen = subprocess.Popen(
                 self._command, env=environment(**self._settings), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+        try:
+            self._started()
+        except BaseException:  # a test that fails here leaves no process behind
+            self.__exit__(None, None, None)
+            raise
         return self
+
+    def _started(self) -> None:
+        """Return when it can be used."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -113,10 +121,8 @@ class Gateway(Process):
         common = {"WELIP_AUTH": "off", "WELIP_GATEWAY_PORT": str(port)}
         super().__init__([sys.executable, "-m", "gateway"], log, **{**common, **settings})
 
-    def __enter__(self) -> Self:
-        super().__enter__()
+    def _started(self) -> None:
         until(self.answers, f"the gateway answers: {self._log}", within_s=120)
-        return self
 
     def answers(self) -> httpx.Response | None:
         """The response of `/readyz`; None while nobody listens."""
@@ -147,10 +153,11 @@ class Up(Process):
 
     def __enter__(self) -> Self:
         self._log_of_before = len(self.log) if self._log.exists() else 0
-        super().__enter__()
+        return super().__enter__()
+
+    def _started(self) -> None:
         until(self._is_up, f"the stack is up: {self._log}", within_s=120)
         self.descendants()
-        return self
 
     def _is_up(self) -> bool:
         assert self._running(), self.log

@@ -7,11 +7,12 @@ from uuid import uuid4
 import pytest
 
 import gateway.http.auth
+from infra.metrics import FOLLOWERS
 from infra.postgres.keys import digest
 from infra.postgres.queries import keys
 from infra.settings import LimitSettings, PostgresSettings
 from tests.integration.jobs import Jobs
-from tests.integration.test_limits import serving
+from tests.integration.test_limits import refusal, serving
 
 
 async def test_a_revoked_key_reads_no_more_events(
@@ -35,3 +36,27 @@ async def test_a_revoked_key_reads_no_more_events(
         assert not other.done(), "the job goes on, and so does a stream whose key is good"
         await jobs.end(job)
         assert (await asyncio.wait_for(other, 20)).text.count("event: state") >= 1
+
+
+async def test_so_many_streams_of_a_tenant_are_open_at_once_and_a_wait_beyond_is_answered(
+    jobs: Jobs, postgres: PostgresSettings, tmp_path: Path
+) -> None:
+    [job, other] = [*await jobs.submit(tenant="ours"), *await jobs.submit(tenant="theirs")]
+    path = f"/v1/jobs/job_{job.hex}"
+    before = FOLLOWERS._value.get()
+    async with serving(jobs.database, postgres, tmp_path, LimitSettings(streams=2)) as clients:
+        ours = clients["ours"]
+        held = [asyncio.create_task(ours.get(f"{path}/events")) for _ in range(2)]
+        async with asyncio.timeout(20):
+            while FOLLOWERS._value.get() < before + 2:
+                await asyncio.sleep(0.01)
+        refused = await ours.get(f"{path}/events")
+        assert refusal(refused)[:2] == (429, "too_many_streams")
+        waited = await asyncio.wait_for(ours.get(path, headers={"Prefer": "wait=60"}), 20)
+        assert waited.json()["state"] == "queued"
+        theirs = asyncio.create_task(clients["theirs"].get(f"/v1/jobs/job_{other.hex}/events"))
+        await jobs.end(job)
+        assert [answer.status_code for answer in await asyncio.wait_for(asyncio.gather(*held), 20)] == [200, 200]
+        assert (await ours.get(f"{path}/events")).status_code == 200, "there is room once more"
+        await jobs.end(other)
+        assert (await asyncio.wait_for(theirs, 20)).status_code == 200
