@@ -34,12 +34,10 @@ class Bench:
         }
 
     @contextlib.contextmanager
-    def process(self, *command: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    def process(self, *command: str, python: str = sys.executable, **env: str) -> Iterator[subprocess.Popen[bytes]]:
         """Run `python -m command...` until the block ends."""
         with (self.folder / "processes.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *command], env={**self.env, **env}, stdout=log, stderr=log
-            )
+            process = subprocess.Popen([python, "-m", *command], env={**self.env, **env}, stdout=log, stderr=log)
         try:
             yield process
         finally:

@@ -32,7 +32,7 @@ STAGES: dict[str, str] = {
     stage: base for base, stage in re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE.read_text(), re.MULTILINE)
 }
 """Each stage of the Dockerfile and the stage or image that it builds on."""
-CHOICES = ("answer", "gpu")
+CHOICES = ("answer", "gpu", "engine")
 VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])((?:[^{}]|\{[^{}]*\})*))?\}")
 
 
@@ -130,7 +130,7 @@ def test_volumes_are_declared_and_used() -> None:
 
 
 def test_services_that_scale_hold_nothing_that_exists_once() -> None:
-    for name in ("worker-cpu", "worker-answer", "worker-gpu", "worker-webhook", "relay"):
+    for name in ("worker-cpu", "worker-answer", "worker-gpu", "worker-vllm", "worker-webhook", "relay"):
         assert not {"container_name", "ports", "hostname"} & set(SERVICES[name])
 
 
@@ -172,11 +172,23 @@ def test_the_dockerfile_builds_on_stages_and_groups_that_exist() -> None:
     assert {f"worker-{pool}" for pool in Pool} <= set(STAGES)
 
 
-@pytest.mark.parametrize("target", ["gateway", "relay", "worker-webhook", "worker-cpu", "worker-gpu", "minio"])
+TARGETS = (
+    "gateway",
+    "relay",
+    "worker-webhook",
+    "worker-cpu",
+    "worker-gpu",
+    "worker-vllm",
+    "worker-vllm-cpu",
+)
+"""The images that run WeLIP."""
+
+
+@pytest.mark.parametrize("target", [*TARGETS, "minio"])
 def test_no_image_runs_as_root(target: str) -> None:
     users = re.findall(r"^USER (\S+)$", stage_text(target), re.MULTILINE)
     assert users
-    assert "root" not in users
+    assert users[-1] != "root"
 
 
 def test_minio_is_the_version_the_tests_run() -> None:
@@ -213,13 +225,15 @@ def test_the_models_file_that_is_there_can_be_read_beside_every_service() -> Non
     default = re.search(r"MODELS_FILE:-(\S+)}", (ROOT / "docker-compose.yml").read_text())
     assert default
     settings = ModelSettings(WELIP_MODELS=ROOT / default[1])
+    engines = ModelSettings(WELIP_MODELS=ROOT / "infra/deploy/models-vllm.toml")
+    assert {row.engine for row in read_models(engines, GeneratorSettings(), EmbedderSettings())} == {"vllm"}
     for generator in ("extractive", "openai"):
         models = read_models(settings, GeneratorSettings(WELIP_GENERATOR=generator), EmbedderSettings())
         assert models.default("chat") is not None
 
 
 def test_every_default_command_of_an_image_exists_in_the_cli() -> None:
-    for target in ("gateway", "relay", "worker-webhook", "worker-cpu", "worker-gpu"):
+    for target in TARGETS:
         lines = re.findall(r'^CMD \["(\w+)"', stage_text(target), re.MULTILINE)
         assert set(lines) <= set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
         assert '\nENTRYPOINT ["welip"]' in stage_text(target)

@@ -1,0 +1,100 @@
+"""A worker as `welip worker` runs it, whose engine a benchmark may also drive straight, and whose counters it may read.
+
+`python -m benchmarks.engine_probe PORT --model NAME`, in the environment of engines. On the port, each line is a JSON
+command and gets a line of JSON: `direct` writes prompts without WeLIP, `forget` drops cached prompts, `load` tells what
+the engine counts, and `written` when it wrote what of each job.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Final
+
+import structlog
+
+import infra.engines.vllm
+from consumers.__main__ import main
+from infra.engines.chats import tokens
+from schemas.text import Completion, Message, TextDelta, TextOptions
+
+LINE: Final = 64 * 1024 * 1024
+
+
+class Probed(infra.engines.vllm.VllmTextModel):
+    """The engine, with a port of its own once it is warm."""
+
+    port = 0
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._marks: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._ends: dict[str, int] = {}
+        self._server: asyncio.Server | None = None
+
+    async def warm(self) -> None:
+        """Then listen."""
+        await super().warm()
+        self._server = await asyncio.start_server(self._answer, "127.0.0.1", self.port, limit=LINE)
+
+    async def _written(
+        self, messages: Sequence[Message], options: TextOptions, *, pieces: bool
+    ) -> AsyncGenerator[TextDelta | Completion]:
+        """The same, noting when each piece came and when it was over."""
+        job, length = str(structlog.contextvars.get_contextvars().get("job_id")), 0
+        self._marks[job].clear()
+        try:
+            async for item in super()._written(messages, options, pieces=pieces):
+                if isinstance(item, TextDelta):
+                    length += len(item.text)
+                    self._marks[job].append((length, time.time_ns()))
+                yield item
+        finally:
+            self._ends[job] = time.time_ns()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            asked = json.loads(line)
+            match asked.pop("do"):
+                case "direct":
+                    found = await self._direct(**asked)
+                case "load":
+                    load = self.load
+                    found = {"running": load.running, "waiting": load.waiting + self._seats.waiting}
+                case "forget":
+                    found = {"forgotten": await self._engine.reset_prefix_cache()}
+                case _:
+                    found = {"pieces": dict(self._marks), "ends": self._ends}
+            writer.write(json.dumps(found).encode() + b"\n")
+            await writer.drain()
+
+    async def _direct(self, prompts: list[str], lengths: list[int]) -> dict[str, float]:
+        """Give the engine all prompts at once, read already; how many tokens it wrote, and in how many seconds."""
+        options = [TextOptions(max_tokens=length, temperature=0.0) for length in lengths]
+        most = int(self._engine.model_config.max_model_len)
+        read = [
+            tokens(self._tokenizer, [Message("user", prompt)], one, model=self.name, context_length=most)
+            for prompt, one in zip(prompts, options, strict=True)
+        ]
+
+        async def write(ids: list[int], one: TextOptions, number: int) -> int:
+            sampling = self._sampling(one, most - len(ids), pieces=False)
+            written = 0
+            async for output in self._engine.generate({"prompt_token_ids": ids}, sampling, f"direct-{number}"):
+                written += len(output.outputs[0].token_ids)
+            return written
+
+        await self._engine.reset_prefix_cache()
+        began = time.perf_counter()
+        numbers = [next(self._numbers) for _ in read]
+        counts = await asyncio.gather(*map(write, read, options, numbers))
+        took = time.perf_counter() - began
+        return {"tokens": sum(counts), "seconds": took}
+
+
+if __name__ == "__main__":
+    Probed.port = int(sys.argv[1])
+    infra.engines.vllm.VllmTextModel = Probed  # type: ignore[misc] # which the worker opens
+    sys.exit(main(sys.argv[2:]))

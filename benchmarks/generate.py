@@ -1,0 +1,376 @@
+"""Generation through WeLIP beside the same engine driven straight: throughput, first tokens, cancellation, streams.
+
+`python -m benchmarks.generate [--model tiny|smollm2|8b-dummy]`. One worker runs vLLM (`benchmarks.engine_probe`), from
+the environment of engines or another one (`--python`). The last line is one JSON object; without `--model` it tells of
+SmolLM2, and of the tiny model under `tiny`.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import asyncpg
+import numpy as np
+import psutil
+import stamina.instrumentation
+import uuid_utils.compat as uuids
+from rich.console import Console
+
+from benchmarks.generation_models import MODELS, BenchModel
+from benchmarks.processes import Bench
+from benchmarks.streams import Balanced
+from infra.kafka.embedded import EmbeddedBroker
+from infra.local import engines
+from infra.local.child import free_port
+from infra.local.postgres import EmbeddedPostgres
+from infra.postgres.migrate import migrate
+from infra.postgres.queries.submit import NewJob, submit
+from producers.client.async_ import AsyncClient
+from producers.client.events import TokenEvent
+from schemas.kinds.registry import routes
+from schemas.models import Models, VllmModel
+from schemas.topics import Lane
+
+ENDS_WITHIN_S: Final = 1800.0
+LINE: Final = 64 * 1024 * 1024
+WORDS: Final = ("mountain", "river", "island", "winter", "market", "train", "school", "music", "garden", "bridge")
+console = Console(stderr=True)
+
+
+def main() -> int:
+    """0, or 1 when a token was lost or doubled or something was left in the engine."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.generate", description=__doc__)
+    parser.add_argument("--model", choices=sorted(MODELS), action="append")
+    parser.add_argument("--jobs", type=int, default=256, help="of each round")
+    parser.add_argument("--rounds", type=int, default=3, help="straight and through WeLIP by turns; the median counts")
+    parser.add_argument("--python", type=Path, help="of an environment with vLLM, for example for a GPU")
+    given = parser.parse_args()
+    python = given.python or engines.install()
+    stamina.instrumentation.set_on_retry_hooks([])
+    found: dict[str, dict[str, Any]] = {}
+    for name in given.model or ["tiny", "smollm2"]:
+        # Not under a folder of root's alone: Postgres runs as another user then.
+        with tempfile.TemporaryDirectory(prefix="welip-bench-", ignore_cleanup_errors=True) as folder:
+            console.print(f"[bold]{name}[/]")
+            found[name] = measure(Path(folder), name, MODELS[name], python, given.jobs, given.rounds)
+    [*others, last] = found
+    print(json.dumps(found[last] | {name: found[name] for name in others}))
+    return 1 if any(one["tokens_lost"] or one["tokens_doubled"] or one["left"] for one in found.values()) else 0
+
+
+def measure(folder: Path, name: str, model: BenchModel, python: Path, jobs: int, rounds: int) -> dict[str, Any]:
+    """Start everything and measure one model."""
+    with stack(folder, name, model, python) as running:
+        return asyncio.run(Measurement(running, model, jobs).all(rounds))
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A stack of a worker and two gateways, of which `first` is killed; `gateways` and `probe` are ports."""
+
+    postgres: str
+    gateways: list[int]
+    probe: int
+    worker: "subprocess.Popen[bytes]"
+    first: "subprocess.Popen[bytes]"
+
+
+@contextlib.contextmanager
+def stack(folder: Path, name: str, model: BenchModel, python: Path) -> Iterator[Running]:
+    """Run it; the worker may still be warming up."""
+    env = {**engines.environment(), **model.env}
+    weights = folder / "weights"
+    weights.mkdir()
+
+    def run(command: Sequence[str]) -> None:
+        subprocess.run(command, env=env, check=True, capture_output=True)
+
+    source = model.made_in(weights, name, python, run)
+    row = VllmModel(name="bench", engine="vllm", weights=str(source), context_length=model.context_length)
+    row = row.model_copy(update={"options": model.options})
+    file = folder / "models.yaml"
+    asked = row.model_dump(include={"name", "engine", "weights", "context_length", "options"})
+    file.write_text(json.dumps({"models": [asked]}))  # JSON is YAML
+    with contextlib.ExitStack() as exits:
+        postgres = EmbeddedPostgres(folder / "postgres")
+        exits.callback(postgres.stop)
+        url = postgres.start()
+        asyncio.run(migrate(url))
+        broker = EmbeddedBroker(route.topic for route in routes(Models((row,))))
+        exits.callback(broker.close)
+        bench = Bench(folder, url, broker.url, embedded=True)
+        bench.env |= {"WELIP_MODELS": str(file), "WELIP_LIMIT_RATE": "0", "WELIP_LIMIT_WAITING": "0"}
+        probe = free_port()
+        command = ["benchmarks.engine_probe", str(probe), "--model", "bench"]
+        worker = exits.enter_context(bench.process(*command, python=str(python), **_apart(env)))
+        first = exits.enter_context(bench.gateway())
+        ports = [bench.port]
+        bench.port = free_port()
+        exits.enter_context(bench.gateway(WELIP_GATEWAY_PORT=str(bench.port)))
+        yield Running(url, [*ports, bench.port], probe, worker, first)
+
+
+def _apart(env: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if os.environ.get(name) != value}
+
+
+@dataclass
+class Read:
+    """What one reader saw: when each piece came (its end in the text, nanoseconds since 1970), and the final text."""
+
+    job: str = ""
+    asked_at: float = 0.0
+    first_ms: float | None = None
+    text: str = ""
+    pieces: list[tuple[int, int]] = field(default_factory=list)
+    final: str = ""
+
+
+class Measurement:
+    """The parts of the benchmark, on a running stack."""
+
+    def __init__(self, running: Running, model: BenchModel, jobs: int) -> None:
+        self._running = running
+        self._ports = list(running.gateways)
+        chosen = random.Random(7)
+        self._prompts = [f"Tell me about the {' and the '.join(chosen.choices(WORDS, k=16))}." for _ in range(jobs)]
+        self._lengths = [chosen.randint(*model.tokens) for _ in range(jobs)]
+        self._longest = model.context_length - 256
+        self._seats = int(model.options["max_num_seqs"])
+
+    async def all(self, rounds: int) -> dict[str, Any]:
+        """Every part, in an order in which none disturbs the next."""
+        self._database = await asyncpg.connect(self._running.postgres)
+        await self._warm()
+        rounds_of: dict[str, list[float]] = {"straight": [], "through": [], "beside": []}
+        idle, busy, took = list[float](), list[float](), list[float]()
+        for number in range(rounds):
+            found = await self._probe("direct", prompts=self._prompts, lengths=self._lengths)
+            rounds_of["straight"].append(found["tokens"] / found["seconds"])
+            before = self._worker_s()
+            rounds_of["through"].append(await self._drained(await self._bulk()))
+            took.append((self._worker_s() - before) * 1000 / len(self._prompts))
+            idle += await self._first_tokens(12)
+            bulk = await self._bulk()
+            asking = asyncio.create_task(self._first_tokens(None))
+            rounds_of["beside"].append(await self._drained(bulk))
+            asking.cancel()
+            busy += await asking
+            last = ", ".join(f"{name} {rates[-1]:,.0f}" for name, rates in rounds_of.items())
+            console.print(
+                f"round {number + 1}: tokens/s {last}; first token idle {shown(idle)}, under bulk {shown(busy)}"
+            )
+        straight, through, beside = (median(rates) for rates in rounds_of.values())
+        cancelled, abort_s, left = await self._cancel(100)
+        console.print(f"{cancelled} running jobs cancelled, the last out of the engine after {abort_s:.2f} s")
+        lags, lost, doubled = await self._streams(64)
+        await self._database.close()
+        return {
+            "throughput_share": round(through / straight, 3),
+            "ttft_p95_ms": {"idle": quantile(idle, 95), "under_bulk": quantile(busy, 95)},
+            "bulk_share": round(beside / through, 3),
+            "cancelled": cancelled,
+            "abort_s_max": round(abort_s, 2),
+            "adapter_served_s": None,
+            "stream_lag_p95_ms": quantile(lags, 95),
+            "tokens_lost": lost,
+            "tokens_doubled": doubled,
+            "tokens_per_s": {name: [round(rate) for rate in rates] for name, rates in rounds_of.items()},
+            "worker_cpu_ms_a_job": round(median(took), 1),
+            "ttft_p50_ms": {"idle": quantile(idle, 50), "under_bulk": quantile(busy, 50)},
+            "asked_under_bulk": len(busy),
+            "left": left,
+        }
+
+    async def _warm(self) -> None:
+        async with asyncio.timeout(ENDS_WITHIN_S), self._client() as client:
+            while True:
+                with contextlib.suppress(OSError):
+                    await self._probe("load")
+                    break
+                await asyncio.sleep(1)
+            await self._read(client, Read(), "Hello.", 8)
+        # The first pass of each size takes longer, and so do the first jobs.
+        some = len(self._prompts) // 4
+        await self._probe("direct", prompts=self._prompts[:some], lengths=self._lengths[:some])
+        await self._ended(await self._bulk(some))
+
+    def _worker_s(self) -> float:
+        """Processor seconds of the worker's own process, without the engine's."""
+        times = psutil.Process(self._running.worker.pid).cpu_times()
+        return float(times.user + times.system)
+
+    async def _bulk(self, count: int | None = None) -> list[str]:
+        """Submit all prompts, or some, in one statement; the jobs' ids."""
+        await self._probe("forget")
+        asked = [
+            {"messages": [{"role": "user", "content": prompt}], "max_tokens": length, "temperature": 0.0}
+            for prompt, length in zip(self._prompts[:count], self._lengths, strict=False)
+        ]
+        return await self._submitted(asked, Lane.BULK)
+
+    async def _submitted(self, asked: Sequence[dict[str, Any]], lane: Lane) -> list[str]:
+        made = [
+            NewJob(
+                id=uuids.uuid7(), tenant="default", kind="generation", stage="run", lane=lane.value, model="bench",
+                input=json.dumps(one), max_attempts=5,
+            )
+            for one in asked
+        ]  # fmt: skip
+        await submit(self._database, made)  # type: ignore[arg-type] # a connection without a pool
+        return [one.id.hex for one in made]
+
+    async def _drained(self, jobs: Sequence[str]) -> float:
+        """Tokens a second of these jobs, from the first claim to the last end."""
+        await self._ended(jobs)
+        row = await self._database.fetchrow(
+            "SELECT sum((result->'usage'->>'completion_tokens')::int) AS tokens,"
+            " extract(epoch FROM max(finished_at) - min(started_at))::float8 AS seconds"
+            " FROM job WHERE id = ANY($1::uuid[]) AND state = 'succeeded' HAVING count(*) = $2",
+            jobs,
+            len(jobs),
+        )
+        if row is None:
+            raise RuntimeError("not all jobs succeeded")
+        return float(row["tokens"] / row["seconds"])
+
+    async def _ended(self, jobs: Sequence[str]) -> None:
+        last = "SELECT NOT EXISTS (SELECT FROM job WHERE id = ANY($1::uuid[]) AND finished_at IS NULL)"
+        async with asyncio.timeout(ENDS_WITHIN_S):
+            while not await self._database.fetchval(last, jobs):  # noqa: ASYNC110 - another process ends them
+                await asyncio.sleep(0.5)
+
+    async def _first_tokens(self, count: int | None) -> list[float]:
+        """Ask interactively, a question at a time; the milliseconds to each first piece. None: until cancelled."""
+        found: list[float] = []
+        async with self._client() as client:
+            with contextlib.suppress(asyncio.CancelledError):
+                while count is None or len(found) < count:
+                    await asyncio.sleep(0.5)
+                    read = await self._read(client, Read(), self._prompts[len(found) % len(self._prompts)], 8)
+                    if read.first_ms is not None:
+                        found.append(read.first_ms)
+        return found
+
+    async def _cancel(self, count: int) -> tuple[int, float, int]:
+        """Let many jobs run and cancel them: how many were cancelled, how long the engine wrote on, what is left."""
+        story = {"messages": [{"role": "user", "content": "Tell me a long story."}], "max_tokens": self._longest}
+        jobs = await self._submitted([{**story, "seed": n} for n in range(count)], Lane.INTERACTIVE)
+        async with asyncio.timeout(ENDS_WITHIN_S), self._client() as client:
+            while (await self._probe("load"))["running"] < min(count, self._seats):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.05)
+            told: dict[str, float] = {}
+
+            async def cancel(job: str) -> None:
+                told[job] = time.time()
+                with contextlib.suppress(Exception):  # it has ended
+                    await client.cancel(f"job_{job}")
+
+            await asyncio.gather(*map(cancel, jobs))
+            last = max(told.values())
+            while (load := await self._probe("load"))["running"] or load["waiting"]:
+                if time.time() > last + 60:
+                    break
+                await asyncio.sleep(0.02)
+            idle_s = time.time() - last
+            await self._ended(jobs)
+        ends = (await self._probe("written"))["ends"]
+        wrote_on = [ends[job] / 1e9 - told[job] for job in jobs if job in ends]
+        cancelled = await self._database.fetchval(
+            "SELECT count(*) FROM job WHERE id = ANY($1::uuid[]) AND state = 'cancelled'", jobs
+        )
+        return cancelled, max([idle_s, *wrote_on]), load["running"] + load["waiting"]
+
+    async def _streams(self, count: int) -> tuple[list[float], int, int]:
+        """Texts read at once over two gateways, of which one is killed: lags in ms, characters lost and doubled.
+
+        The lag is from the engine's piece to the client's socket, while both gateways live.
+        """
+        reads = [Read() for _ in range(count)]
+        killed_at = 0
+        async with contextlib.AsyncExitStack() as exits, asyncio.timeout(ENDS_WITHIN_S), asyncio.TaskGroup() as group:
+            clients = [await exits.enter_async_context(self._client(port)) for port in self._running.gateways]
+            length = min(200, self._longest)
+            for number, read in enumerate(reads):
+                prompt = self._prompts[number % len(self._prompts)]
+                group.create_task(self._read(clients[number % 2], read, prompt, length))
+            while sum(bool(read.final) for read in reads) < count // 4:  # noqa: ASYNC110 - a look at many readers
+                await asyncio.sleep(0.02)
+            killed_at = time.time_ns()
+            self._running.first.kill()
+            self._running.first.wait()
+            self._ports.remove(self._running.gateways[0])
+        marks = (await self._probe("written"))["pieces"]
+        lags = [lag for read in reads for lag in lags_of(read, marks[read.job], killed_at)]
+        lost = sum(max(0, len(read.final) - len(read.text)) for read in reads)
+        doubled = sum(max(0, len(read.text) - len(read.final)) for read in reads)
+        changed = sum(len(read.text) == len(read.final) and read.text != read.final for read in reads)
+        return lags, lost + changed, doubled
+
+    async def _read(self, client: AsyncClient, read: Read, prompt: str, length: int) -> Read:
+        """Ask, and read the text while it is written."""
+        asked = {"messages": [{"role": "user", "content": prompt}], "max_tokens": length, "stream": True}
+        read.asked_at = time.perf_counter()
+        job = await client.submit("generation", asked, lane="interactive")
+        read.job = job.id.removeprefix("job_")
+        async for event in client.events(job.id):
+            if isinstance(event, TokenEvent):
+                read.first_ms = read.first_ms or (time.perf_counter() - read.asked_at) * 1000
+                read.text += event.text
+                read.pieces.append((len(read.text), time.time_ns()))
+        read.final = (await client.result(job.id))["message"]["content"]
+        return read
+
+    @contextlib.asynccontextmanager
+    async def _client(self, port: int | None = None) -> AsyncIterator[AsyncClient]:
+        transport = Balanced(self._ports, port or self._ports[0])
+        async with AsyncClient("http://127.0.0.1", transport=transport, retry_for_s=60) as client:
+            yield client
+
+    async def _probe(self, do: str, **asked: Any) -> Any:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._running.probe, limit=LINE)
+        writer.write(json.dumps({"do": do, **asked}).encode() + b"\n")
+        found = json.loads(await reader.readline())
+        writer.close()
+        return found
+
+
+def lags_of(read: Read, written: Sequence[tuple[int, int]], until: int) -> list[float]:
+    """For each piece that the engine wrote: how many milliseconds later a piece that holds its end came to the reader.
+
+    `written` is like `Read.pieces`. What came after `until` does not count.
+    """
+    found, seen = list[float](), iter(read.pieces)
+    end, at = next(seen, (0, 0))
+    for length, wrote_at in written:
+        while end < length and (later := next(seen, None)) is not None:
+            end, at = later
+        if end >= length and at < until:
+            found.append((at - wrote_at) / 1e6)
+    return found
+
+
+def quantile(values: Sequence[float], percent: float) -> float | None:
+    """In the unit of the values."""
+    return round(float(np.percentile(values, percent)), 1) if values else None
+
+
+def shown(values: Sequence[float]) -> str:
+    """Median and p95 of times."""
+    return f"{quantile(values, 50)} ms, p95 {quantile(values, 95)} ms"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
