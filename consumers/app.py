@@ -92,13 +92,13 @@ async def work(
         executor = Executor(database, completions, held, opened.ports, transcripts, worker.outage, models=known)
         rooms = rooms_of(consumed, known, worker.concurrency, opened.rooms)
         consumers = Consumers(
-            broker,
             executor,
             subscriptions(consumed, embedded=kafka.embedded, rooms=rooms),
             rooms=rooms,
             kafka=kafka,
             worker=worker,
             worker_name=name,
+            client_id=f"welip-worker-{name}",
         )
         deliverers = [Deliverer(database, webhook)] if Pool.WEBHOOK in pools else []
         stuck_s = worker.stuck.total_seconds()
@@ -109,7 +109,9 @@ async def work(
         heartbeat.start()
         loop_watch.start()
         settle()
-        async with agents:
+
+        async def tell_when_joined() -> None:
+            await consumers.all_joined.wait()
             log.info(
                 "worker.started",
                 worker=name,
@@ -117,6 +119,8 @@ async def work(
                 models=serves,
                 concurrency=worker.concurrency,
             )
+
+        async with agents, _meanwhile(tell_when_joined()):
             try:
                 await stopped_by_signal(
                     consumers.run(),

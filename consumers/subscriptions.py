@@ -1,7 +1,7 @@
 """Consumes topics: each message is a summons; its job is claimed, and then the offset may be committed.
 
-FastStream holds the connections and the subscribers; the loop is our own, because its batch handler pauses between
-polls and its single-message handler costs more than a whole no-op job.
+The loop is our own, on aiokafka: FastStream joins one group after the other, its batch handler pauses between polls,
+and its single-message handler costs more than a whole no-op job.
 """
 
 import asyncio
@@ -11,23 +11,22 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
-from faststream.kafka import KafkaBroker
-from faststream.kafka import TopicPartition as Partition
 
 from consumers.claims import whole
 from consumers.executor import Executor, Try
 from consumers.held import Abort
 from consumers.progress import Progress
 from consumers.slots import Slots
+from consumers.turns import Turns
 from consumers.unreadable import keep, read
-from infra.kafka.broker import consumer_settings
-from infra.kafka.embedded import PARTITIONS, Pace
+from infra.kafka.broker import KAFKA_AWAY
+from infra.kafka.consumer import join
+from infra.kafka.embedded import Pace
 from infra.metrics import IN_FLIGHT, STALE
 from infra.patience import patiently
 from infra.postgres.queries import claim
@@ -36,10 +35,7 @@ from infra.settings import KafkaSettings, WorkerSettings
 from schemas.kinds.registry import Route
 from schemas.messages import Summons
 from schemas.models import Models
-from schemas.topics import Lane
-
-if TYPE_CHECKING:
-    from faststream.kafka.subscriber.usecase import LogicSubscriber
+from schemas.topics import PREFIX, Lane
 
 log = structlog.get_logger(__name__)
 
@@ -64,29 +60,25 @@ Room = Callable[[Lane], int]
 
 
 def subscriptions(routes: Iterable[Route], *, embedded: bool, rooms: Collection[str]) -> list[Subscription]:
-    """One group a topic, so that each topic's lag scales its own workers. `rooms`: models with slots of their own.
+    """The topics of each group, which one consumer reads. `rooms`: models with slots of their own.
 
     The embedded broker serves one worker process, where nothing scales and every consumer costs idle polls: there one
     group a lane, and one for each lane of a model with slots of its own.
     """
-    grouped: dict[tuple[Lane, str | None], list[Route]] = defaultdict(list)
+    grouped: dict[tuple[str, Lane, str | None], list[Route]] = defaultdict(list)
     for route in routes:
-        grouped[route.lane, route.served_by if route.served_by in rooms else None].append(route)
-    if not embedded:
-        return [
-            Subscription(route.topic, (route.topic,), lane, model=model)
-            for (lane, model), mine in grouped.items()
-            for route in mine
-        ]
+        model = route.served_by if route.served_by in rooms else None
+        shared = PREFIX if model is None else f"{PREFIX}.{model}"
+        grouped[f"{shared}.{route.lane}" if embedded else route.group, route.lane, model].append(route)
     return [
         Subscription(
-            f"welip.{lane}" if model is None else f"welip.{model}.{lane}",
+            group,
             tuple(route.topic for route in mine),
             lane,
             frozenset(route.topic for route in mine if not route.begins),
             model,
         )
-        for (lane, model), mine in grouped.items()
+        for (group, lane, model), mine in grouped.items()
     ]
 
 
@@ -102,37 +94,25 @@ def rooms_of(
     return {name: known.get(name, concurrency) for name in names if len(names) > 1 or name in known}
 
 
-def _subscriber(broker: KafkaBroker, wanted: Subscription, kafka: KafkaSettings) -> "LogicSubscriber[Any]":
-    made: LogicSubscriber[Any]
-    given = consumer_settings(kafka)
-    if kafka.embedded:
-        # Assigned by ourselves, not joined: the embedded broker takes 3 s to let a first member into a group, and a
-        # whole session timeout to let in one that follows another. Offsets are committed all the same.
-        mine = [Partition(topic, n) for topic in wanted.topics for n in range(PARTITIONS)]
-        made = broker.subscriber(partitions=mine, group_id=wanted.group, **given)
-    else:
-        made = broker.subscriber(*wanted.topics, group_id=wanted.group, **given)
-    return made
-
-
 class Consumers:
     """All subscriptions of one worker process."""
 
     def __init__(
         self,
-        broker: KafkaBroker,
         executor: Executor,
         wanted: Sequence[Subscription],
         *,
         kafka: KafkaSettings,
         worker: WorkerSettings,
         worker_name: str,
+        client_id: str,
         rooms: Mapping[str, int | Room] | None = None,
     ) -> None:
         self._executor = executor
         self._kafka = kafka
         self._lease = worker.lease.total_seconds()
         self._worker_name = worker_name
+        self._client_id = client_id
         shared = Slots(worker.concurrency)
         # Bulk waits for the interactive consumers' polls where it shares their slots.
         self._poll_ms = 100 if worker.shared_slots else 1_000
@@ -148,19 +128,19 @@ class Consumers:
         self.progress = {one: Progress(self._slots[one.lane, one.model]) for one in wanted}
         self._under_way: Counter[str] = Counter()
         """Stages by topic."""
+        self._turns = {one: Turns(one.topics, one.ahead) for one in wanted}
         self._tries: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
-        self._subscribers = [
-            (
-                subscription,
-                _subscriber(broker, subscription, kafka),
-            )
-            for subscription in wanted
-        ]
+        self._joined: dict[Subscription, AIOKafkaConsumer] = {}
+        self.all_joined = asyncio.Event()
+        """Set once every group has this worker."""
 
     async def run(self) -> None:
-        """Consume until cancelled. The broker must be started. Raises what ends a loop by a defect."""
-        self._loops = [asyncio.create_task(self._consume(s, subscriber)) for s, subscriber in self._subscribers]
+        """Join the groups and consume until cancelled. Raises what ends a loop by a defect.
+
+        All at once: while a worker joins one group it holds partitions of another, whose messages must not wait.
+        """
+        self._loops = [asyncio.create_task(self._consume(one)) for one in self.progress]
         try:
             await asyncio.gather(*self._loops)
         finally:
@@ -169,7 +149,7 @@ class Consumers:
     async def drain(self, limit_s: float) -> None:
         """Let running stages finish for `limit_s` seconds, then hand the rest back; they lose no attempt."""
         await self._stop_claiming()
-        await self._leave()
+        await self.leave()
         if self._tries:
             await asyncio.wait(self._tries, timeout=limit_s)
         for job in self._executor.held.every():
@@ -177,9 +157,9 @@ class Consumers:
         if self._tries:
             await asyncio.wait(self._tries, timeout=10)
 
-    async def _leave(self) -> None:
+    async def leave(self) -> None:
         """Leave the groups at once: the partitions of a draining member would be unread for the whole drain."""
-        leaving = asyncio.gather(*(subscriber.stop() for _, subscriber in self._subscribers), return_exceptions=True)
+        leaving = asyncio.gather(*(consumer.stop() for consumer in self._joined.values()), return_exceptions=True)
         with contextlib.suppress(TimeoutError):  # aiokafka's stop may hang while the broker is down
             await asyncio.wait_for(leaving, 5)
 
@@ -188,9 +168,24 @@ class Consumers:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
 
-    async def _consume(self, subscription: Subscription, subscriber: "LogicSubscriber[Any]") -> None:
-        consumer = subscriber.consumer
-        assert consumer is not None
+    async def _join(self, subscription: Subscription) -> AIOKafkaConsumer:
+        """Join the group; keep trying, and log it, until Kafka lets this worker in."""
+        while True:
+            try:
+                consumer = await join(
+                    self._kafka, subscription.topics, group=subscription.group, client_id=self._client_id
+                )
+                break
+            except KAFKA_AWAY as error:
+                log.warning("consumer.away", group=subscription.group, error=repr(error))
+                await asyncio.sleep(1)
+        self._joined[subscription] = consumer
+        if len(self._joined) == len(self.progress):
+            self.all_joined.set()
+        return consumer
+
+    async def _consume(self, subscription: Subscription) -> None:
+        consumer = await self._join(subscription)
         slots = self._slots[subscription.lane, subscription.model]
         progress = self.progress[subscription]
         offsets = _Offsets(consumer)
@@ -221,24 +216,16 @@ class Consumers:
             await offsets.close()
 
     async def _poll(
-        self, consumer: Any, subscription: Subscription, most: int
+        self, consumer: AIOKafkaConsumer, subscription: Subscription, most: int
     ) -> "dict[TopicPartition, list[ConsumerRecord[bytes | None, bytes | None]]]":
-        """At most so many messages, by partition; waits up to a second for the first.
-
-        What was begun goes first, or a fan-out would take all of its children through their first stage before one of
-        them ends. It cannot keep the rest from its turn: each of its messages needs a stage before it that had one, and
-        where it waits for something itself, a quarter of the slots is left to the rest.
-        """
-        if subscription.ahead:
-            under_way = sum(self._under_way[topic] for topic in subscription.ahead)
-            size = self._slots[subscription.lane, subscription.model].size
-            ahead_first = under_way < max(1, size * 3 // 4)
-            first = [one for one in consumer.assignment() if (one.topic in subscription.ahead) is ahead_first]
-            if first and (polled := await consumer.getmany(*first, timeout_ms=0, max_records=most)):
+        """At most so many messages, by partition; waits up to a second for the first."""
+        slots = self._slots[subscription.lane, subscription.model].size
+        for partitions in self._turns[subscription].next(consumer.assignment(), self._under_way, slots):
+            if polled := await consumer.getmany(*partitions, timeout_ms=0, max_records=most):
                 return polled  # type: ignore[no-any-return]
         return await consumer.getmany(timeout_ms=self._poll_ms, max_records=most)  # type: ignore[no-any-return]
 
-    def _rest(self, consumer: Any, subscription: Subscription, before: set[str]) -> set[str]:
+    def _rest(self, consumer: AIOKafkaConsumer, subscription: Subscription, before: set[str]) -> set[str]:
         """Pause the topics whose breaker is open, resume those whose breaker has closed; returns which rest now.
 
         Paused, not unpolled: a group throws a member out that does not poll. A rebalance forgets pauses, the next round
@@ -321,7 +308,7 @@ class _Offsets:
 
     PAUSE_S = 0.25
 
-    def __init__(self, consumer: "object") -> None:
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
         self._passed: dict[TopicPartition, int] = {}
         self._task: asyncio.Task[None] | None = None
@@ -351,7 +338,7 @@ class _Offsets:
             return
         try:
             # Explicit offsets: a bare commit after a rebalance would put back the position of the time before.
-            await self._consumer.commit(offsets)  # type: ignore[attr-defined]
+            await self._consumer.commit(offsets)
         except KafkaError as error:
             # A partition went to another member: it reads these messages again and finds nothing to claim.
             log.debug("consumer.commit_refused", error=repr(error))

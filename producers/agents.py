@@ -29,8 +29,8 @@ SILENT_S: Final = 120.0
 class Agents:
     """Relay, rescuer (which also queues due retries), retention and garbage. `async with` starts and stops them.
 
-    They wait for Kafka in the background; meanwhile work can be accepted, because the outbox keeps it. Pass
-    `connected` when the broker is started already: starting it again would start its subscribers twice.
+    They wait for Kafka in the background; meanwhile work can be accepted, because the outbox keeps it. `connected`: the
+    broker is started already.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ def _tell_defect(task: asyncio.Task[None]) -> None:
 async def connect_patiently(broker: KafkaBroker, settings: KafkaSettings, models: Models = WITHOUT_MODELS) -> None:
     """Make the topics that are missing and start the broker; keep trying, and log it, until Kafka answers."""
     if not settings.embedded:
-        made = await ensure_topics_patiently(settings, [route.topic for route in routes(models)])
+        made = await ensure_topics_patiently(settings, {route.topic: route.group for route in routes(models)})
         if made:
             log.info("kafka.topics_made", topics=len(made))
     while True:

@@ -46,7 +46,7 @@ class Relay:
         self._broker = broker
         self._settings = settings
         self._kafka = kafka
-        self._topics = frozenset(route.topic for route in routes(models))
+        self._topics = {route.topic: route.group for route in routes(models)}
         self._woken = asyncio.Event()
         self.turned_at: float | None = None
         """When the present round began, on the monotonic clock; None before the first."""

@@ -25,8 +25,13 @@ class Pool(StrEnum):
 
 
 def topic_name(kind: str, stage: str, lane: str, model: str | None = None) -> str:
-    """`welip.<kind>.<stage>.<lane>`, or `welip.<kind>.<stage>.<model>.<lane>` where a model does the work.
-
-    On Apache Kafka its consumer group has the same name.
-    """
+    """`welip.<kind>.<stage>.<lane>`, or `welip.<kind>.<stage>.<model>.<lane>` where a model does the work."""
     return f"{PREFIX}.{kind}.{stage}.{lane}" if model is None else f"{PREFIX}.{kind}.{stage}.{model}.{lane}"
+
+
+def group_name(pool: Pool, lane: Lane, model: str | None = None) -> str:
+    """The consumer group of a pool's workers, or of those that serve a model: one for each lane.
+
+    `welip.<pool>.<lane>` or `welip.<pool>.<model>.<lane>`.
+    """
+    return f"{PREFIX}.{pool}.{lane}" if model is None else f"{PREFIX}.{pool}.{model}.{lane}"

@@ -1,7 +1,7 @@
 """FastStream's broker on aiokafka, with settings that lose nothing.
 
 By default FastStream acknowledges first, starts at the newest message and waits for one replica only. Here the producer
-is idempotent with `acks=all`; consumers start at the oldest message and commit by hand.
+is idempotent with `acks=all`.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from aiokafka.errors import KafkaError
-from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
 from infra.settings import KafkaSettings
@@ -96,18 +95,3 @@ async def publish(broker: KafkaBroker, topic: str, summons: Sequence[Summons], *
             future.result()
     except KAFKA_AWAY as error:
         raise DependencyUnavailable(f"Kafka does not accept messages: {error!r}") from error
-
-
-def consumer_settings(settings: KafkaSettings) -> dict[str, Any]:
-    """The settings that every subscriber passes to aiokafka."""
-    return {
-        "auto_offset_reset": "earliest",
-        "ack_policy": AckPolicy.MANUAL,  # so that aiokafka commits nothing on its own
-        # How long the partitions of a killed worker wait for another one; brokers allow no less by default. If a stage
-        # blocks the loop for longer, this costs a rebalance but no job, because a thread keeps the leases.
-        "session_timeout_ms": 6_000,
-        "heartbeat_interval_ms": 1_000,  # a member hears of a rebalance with its next heartbeat
-        "max_poll_interval_ms": 300_000,
-        "max_partition_fetch_bytes": MAX_BATCH_BYTES * 2,
-        "fetch_max_wait_ms": 20 if settings.embedded else 500,
-    }

@@ -1,11 +1,12 @@
-"""Creates the topics, each with its partitions and a committed offset for its consumer group."""
+"""Creates the topics, each with its partitions and a committed offset in the consumer group that reads it."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import CommitFailedError, TopicAlreadyExistsError, for_code
 
 from infra.kafka.broker import KAFKA_AWAY
 from infra.patience import patiently
@@ -16,11 +17,11 @@ RETENTION_MS: Final = 7 * 24 * 3600 * 1000
 """By the time a summons is a week old, the rescuer has long repeated it."""
 
 
-async def ensure_topics(settings: KafkaSettings, topics: Iterable[str]) -> list[str]:
-    """Create the missing topics; returns their names. Raises `DependencyUnavailable`.
+async def ensure_topics(settings: KafkaSettings, topics: Mapping[str, str]) -> list[str]:
+    """Create the missing topics, given with their groups; returns their names. Raises `DependencyUnavailable`.
 
-    The group of a new topic gets a committed offset at the topic's beginning. An autoscaler reads the lag from
-    committed offsets: without one it would see no lag, and start no worker, until a worker had run once.
+    A group gets a committed offset in each of its topics before any worker has run. An autoscaler reads the lag from
+    committed offsets: without one it would see no lag, and start no worker.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.url, request_timeout_ms=10_000)
     try:
@@ -29,19 +30,19 @@ async def ensure_topics(settings: KafkaSettings, topics: Iterable[str]) -> list[
             missing = sorted(set(topics) - set(await admin.list_topics()))
             if missing:
                 await _create(admin, settings, missing)
+            for group in sorted(set(topics.values())):
+                mine = [topic for topic in topics if topics[topic] == group]
+                await _seed_offsets(admin, settings, group, mine, new=missing)
         finally:
             await admin.close()
-        for topic in missing:
-            await _seed_offset(settings, topic)
     except KAFKA_AWAY as error:
         raise DependencyUnavailable(f"Kafka does not answer at {settings.url}: {error!r}") from error
     return missing
 
 
-async def ensure_topics_patiently(settings: KafkaSettings, topics: Iterable[str]) -> list[str]:
+async def ensure_topics_patiently(settings: KafkaSettings, topics: Mapping[str, str]) -> list[str]:
     """Keep trying, with a log line for each failure, until Kafka answers."""
-    wanted = list(topics)
-    return await patiently(lambda: ensure_topics(settings, wanted), event="kafka.away")
+    return await patiently(lambda: ensure_topics(settings, topics), event="kafka.away")
 
 
 async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, topics: list[str]) -> None:
@@ -62,14 +63,30 @@ async def _create(admin: AIOKafkaAdminClient, settings: KafkaSettings, topics: l
             raise DependencyUnavailable(f"Kafka refused to make topic {topic}: {error.__name__}")
 
 
-async def _seed_offset(settings: KafkaSettings, topic: str) -> None:
-    partitions = [TopicPartition(topic, n) for n in range(settings.partitions)]
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.url, group_id=topic, enable_auto_commit=False)
+async def _seed_offsets(
+    admin: AIOKafkaAdminClient, settings: KafkaSettings, group: str, topics: Iterable[str], *, new: Collection[str]
+) -> None:
+    """Commit an offset in the topics where the group has none: the beginning, or where the topic's former group was.
+
+    Topics once had groups of their own names. Without their offsets the group would read a week of messages again.
+    """
+    known = {partition.topic for partition in await admin.list_consumer_group_offsets(group)}
+    offsets: dict[TopicPartition, int] = {}
+    for topic in set(topics) - known:
+        offsets |= {TopicPartition(topic, n): 0 for n in range(settings.partitions)}
+        if topic not in new:
+            former = await admin.list_consumer_group_offsets(topic)
+            offsets |= {partition: found.offset for partition, found in former.items() if partition.topic == topic}
+    if not offsets:
+        return
+    [described] = await admin.describe_consumer_groups([group])
+    if described.to_object()["groups"][0]["members"]:
+        return  # only they may commit, and they begin at the oldest message
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.url, group_id=group, enable_auto_commit=False)
     await consumer.start()
     try:
-        consumer.assign(partitions)
-        known = [await consumer.committed(partition) for partition in partitions]
-        if all(offset is None for offset in known):
-            await consumer.commit(dict.fromkeys(partitions, 0))
+        consumer.assign(list(offsets))
+        with contextlib.suppress(CommitFailedError):  # now it has members
+            await consumer.commit(offsets)
     finally:
         await consumer.stop()

@@ -14,7 +14,7 @@ from schemas.kinds.inference import Encoded, Found, InferenceInput, InferenceRes
 from schemas.kinds.kind import DEFAULT_BACKOFF, Backoff, Kind, Stage, Step
 from schemas.kinds.noop import NoopInput
 from schemas.models import WITHOUT_MODELS, Models, Task
-from schemas.topics import Lane, Pool, topic_name
+from schemas.topics import Lane, Pool, group_name, topic_name
 
 KINDS: Final[Mapping[str, Kind]] = {
     kind.name: kind
@@ -86,8 +86,13 @@ class Route:
 
     @property
     def topic(self) -> str:
-        """The name of the topic and of its consumer group."""
+        """The name of the topic."""
         return topic_name(self.kind, self.stage, self.lane, self.model)
+
+    @property
+    def group(self) -> str:
+        """The consumer group that reads it on Apache Kafka."""
+        return group_name(self.pool, self.lane, self.served_by)
 
 
 def routes(models: Models = WITHOUT_MODELS) -> Iterator[Route]:

@@ -12,7 +12,7 @@ from schemas.topics import Pool
 
 KIND: Final = "probe"
 POOL: Final = Pool.GPU
-"""The pool with the fewest topics: a worker joins six consumer groups instead of sixteen."""
+"""The pool that needs neither an index nor Kiwi."""
 
 
 class ProbeInput(BaseModel):

@@ -60,12 +60,12 @@ class Worker:
         ports.file_store = PublishedFiles(database, ports.blobs, name)
         self.executor = Executor(database, self._completions, self.held, ports, Transcripts(database))
         self.consumers = Consumers(
-            self._broker,
             self.executor,
             subscriptions(tried_routes(*lanes), embedded=kafka.embedded, rooms={}),
             kafka=kafka,
             worker=settings,
             worker_name=name,
+            client_id=name,
         )
         self._running: asyncio.Task[None] | None = None
 
@@ -74,6 +74,7 @@ class Worker:
         self._heartbeat.start()
         await self._agents.__aenter__()
         self._running = asyncio.create_task(self.consumers.run())
+        await self.consumers.all_joined.wait()
         return self
 
     async def stop(self, drain_s: float = 0.0) -> None:
@@ -98,6 +99,7 @@ class Worker:
     async def _end(self) -> None:
         assert self._running is not None
         await asyncio.gather(self._running, return_exceptions=True)
+        await self.consumers.leave()
         await self._completions.close()
         await self._agents.__aexit__(None, None, None)
         self._heartbeat.stop()

@@ -4,6 +4,7 @@ import asyncio
 from uuid import uuid4
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from infra.kafka import broker as kafka_module
@@ -17,6 +18,7 @@ from tests.integration.house import House
 pytestmark = pytest.mark.kafka
 
 TOPIC = "welip.noop.run.interactive"
+GROUP = "welip.cpu.interactive"
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ async def test_a_worker_that_drains_leaves_its_partitions_to_others_at_once(hous
     stopping = asyncio.create_task(leaving.stop(drain_s=60))
     backlog = Backlog(house.kafka)
     async with asyncio.timeout(20):  # with most of the 60 s of its drain still to come
-        while set((await backlog.owners(TOPIC)).values()) != {staying.name}:
+        while set((await backlog.owners(GROUP)).values()) != {staying.name}:
             await asyncio.sleep(0.05)
     await backlog.close()
     assert not stopping.done()
@@ -96,15 +98,29 @@ async def test_a_deleted_topic_is_made_again_and_every_job_runs(house: House, ka
 
 
 async def test_topics_are_made_once_with_their_partitions_and_a_committed_offset(kafka: KafkaSettings) -> None:
-    fresh = f"welip.test.{uuid4().hex}"
-    assert await ensure_topics(kafka, [TOPIC, fresh]) in ([fresh], [TOPIC, fresh])
-    assert await ensure_topics(kafka, [TOPIC, fresh]) == []
+    fresh, group = f"welip.test.{uuid4().hex}", f"welip.{uuid4().hex}"
+    wanted = {TOPIC: GROUP, fresh: group}
+    assert await ensure_topics(kafka, wanted) in ([fresh], [TOPIC, fresh])
+    assert await ensure_topics(kafka, wanted) == []
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.url)
     await admin.start()
     try:
         [described] = await admin.describe_topics([fresh])
         assert len(described["partitions"]) == kafka.partitions
-        committed = await admin.list_consumer_group_offsets(fresh)
+        committed = await admin.list_consumer_group_offsets(group)
         assert [offset.offset for offset in committed.values()] == [0] * kafka.partitions
     finally:
         await admin.close()
+
+
+async def test_a_group_begins_where_the_former_group_of_its_topic_was(kafka: KafkaSettings) -> None:
+    topic, group = f"welip.test.{uuid4().hex}", f"welip.{uuid4().hex}"
+    await ensure_topics(kafka, {topic: topic})
+    partitions = [TopicPartition(topic, n) for n in range(kafka.partitions)]
+    async with AIOKafkaConsumer(bootstrap_servers=kafka.url, group_id=topic, enable_auto_commit=False) as former:
+        former.assign(partitions)
+        await former.commit({partitions[1]: 7})
+    await ensure_topics(kafka, {topic: group})
+    async with AIOKafkaConsumer(bootstrap_servers=kafka.url, group_id=group, enable_auto_commit=False) as present:
+        present.assign(partitions)
+        assert [await present.committed(one) for one in partitions] == [0, 7, 0, 0]

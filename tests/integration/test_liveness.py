@@ -23,6 +23,7 @@ from tests.integration.house import House, Worker
 
 STUCK_S = 1.2
 TOPIC = "welip.noop.run.interactive"
+GROUP = "welip.cpu.interactive"
 
 
 def watch_of(worker: Worker, house: House, stuck_s: float = STUCK_S) -> ConsumerWatch:
@@ -87,9 +88,8 @@ async def test_a_consumer_that_brings_nothing_while_messages_wait_is_noticed(
     await house.until(await house.submit(5))
     watch = watch_of(worker, house)
     async with running(watch) as watching:
-        for _, subscriber in worker.consumers._subscribers:
-            assert subscriber.consumer is not None
-            hurt(subscriber.consumer)
+        for consumer in worker.consumers._joined.values():
+            hurt(consumer)
         await noticed(house, watching)
 
 
@@ -99,9 +99,8 @@ async def test_a_consumer_that_lost_its_place_in_the_group_is_noticed(house: Hou
     await house.until(await house.submit(5))
     watch = watch_of(worker, house)
     async with running(watch) as watching:
-        for _, subscriber in worker.consumers._subscribers:
-            assert subscriber.consumer is not None
-            subscriber.consumer.unsubscribe()
+        for consumer in worker.consumers._joined.values():
+            consumer.unsubscribe()
         await noticed(house, watching)
 
 
@@ -142,8 +141,12 @@ async def test_a_worker_is_left_alone_when_messages_wait_for_a_full_one(house: H
     full = await house.worker(concurrency=1)
     await house.until(await house.submit(1, input='{"sleep_s": 60}'), {"running"})
     idle = await house.worker()
-    both = [s.consumer for w in (full, idle) for s_, s in w.consumers._subscribers if s_.group == TOPIC and s.consumer]
-    await until(lambda: [len(consumer.assignment()) for consumer in both] == [2, 2], "each has its partitions")
+    both = [consumer for worker in (full, idle) for consumer in worker.consumers._joined.values()]
+
+    def assigned(consumer: AIOKafkaConsumer) -> set[int]:
+        return {one.partition for one in consumer.assignment() if one.topic == TOPIC}
+
+    await until(lambda: [len(assigned(consumer)) for consumer in both] == [2, 2], "each has its partitions")
     async with AIOKafkaProducer(bootstrap_servers=house.kafka.url) as producer:
         for n in range(house.kafka.partitions):
             await producer.send_and_wait(TOPIC, stale().model_dump_json().encode(), partition=n)
@@ -151,8 +154,8 @@ async def test_a_worker_is_left_alone_when_messages_wait_for_a_full_one(house: H
     async with running(watch) as watching:
         await looked(watch, watching)
         assert await watch._look() == {}
-        left = {p.partition for (_, p), at in (await watch._backlog.reach({TOPIC: [TOPIC]})).items() if at.left(None)}
-        assert left == {partition.partition for partition in both[0].assignment()}
+        left = {p.partition for (_, p), at in (await watch._backlog.reach({GROUP: [TOPIC]})).items() if at.left(None)}
+        assert left == assigned(both[0])
 
 
 @pytest.mark.kafka

@@ -21,6 +21,7 @@ from tests.integration.house import House
 from tests.integration.jobs import new_job
 
 TOPIC = "welip.noop.run.interactive"
+GROUP = "welip.cpu.interactive"
 STRANGE = {"job_id": str(new_job().id), "kind": "noop", "stage": "run", "epoch": 0, "lane": "interactive"}
 
 
@@ -56,7 +57,7 @@ async def kept(house: House, *payloads: bytes) -> list[asyncpg.Record]:
 
 async def committed(kafka: KafkaSettings) -> dict[int, int]:
     """The next offset that the topic's group reads in each partition."""
-    group = "welip.interactive" if kafka.embedded else TOPIC
+    group = "welip.interactive" if kafka.embedded else GROUP
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.url, group_id=group, enable_auto_commit=False)
     await consumer.start()
     try:
@@ -153,7 +154,7 @@ async def test_while_postgres_is_away_the_offset_is_not_committed(
 ) -> None:
     house = own_house
     if not kafka.embedded:
-        await ensure_topics(kafka, [TOPIC])
+        await ensure_topics(kafka, {TOPIC: GROUP})
     worker = await house.worker()
     first = f"first {uuid4().hex}".encode()
     await house.broker.publish(first, topic=TOPIC)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from consumers.subscriptions import rooms_of, subscriptions
 from schemas.kinds.consistency import RegistryError, check
 from schemas.kinds.kind import Backoff, Kind, Stage
 from schemas.kinds.noop import NoopInput
@@ -15,6 +16,10 @@ from schemas.models import Models, OpenAIModel
 from schemas.topics import Lane, Pool
 
 PLAIN = Kind("plain", NoopInput, None, {"run": Stage(Pool.CPU)})
+
+
+def openai(name: str) -> OpenAIModel:
+    return OpenAIModel(name=name, engine="openai", url="http://localhost/v1")
 
 
 class Other(BaseModel):
@@ -149,3 +154,28 @@ def test_a_child_may_begin_where_its_kind_says() -> None:
     begins = {stage for stage in KINDS["indexing"].stages if KINDS["indexing"].begins(stage)}
     assert begins == {"plan", "prepare", "rebuild_prepare"}
     assert Route("indexing", "prepare", Lane.BULK, Pool.CPU, begins=True) in set(routes())
+
+
+def test_a_topic_is_read_by_the_group_of_its_pool_and_lane_or_of_the_model_that_serves_it() -> None:
+    models = Models(tuple(openai(name) for name in ("one", "two")))
+    groups = {route.topic: route.group for route in routes(models)}
+    assert groups["welip.indexing.plan.bulk"] == groups["welip.inference.retrieve.bulk"] == "welip.cpu.bulk"
+    assert groups["welip.inference.rerank.interactive"] == "welip.gpu.interactive"
+    assert (
+        groups["welip.generation.run.two.bulk"] == groups["welip.inference.generate.two.bulk"] == "welip.gpu.two.bulk"
+    )
+    assert groups["welip.generation.run.bulk"] == "welip.gpu.one.bulk"
+
+
+@pytest.mark.parametrize("names", [None, ["one"], ["two"]])
+def test_workers_with_other_models_read_a_topic_in_the_same_group(names: list[str] | None) -> None:
+    models = Models(tuple(openai(name) for name in ("one", "two")))
+    mine = served(models, [Pool.GPU], names)
+    wanted = subscriptions(mine, embedded=False, rooms=rooms_of(mine, models, 16, {}))
+    assert {topic: one.group for one in wanted for topic in one.topics} == {route.topic: route.group for route in mine}
+
+
+def test_a_worker_of_a_pool_joins_few_groups() -> None:
+    for pool, groups in ((Pool.CPU, 2), (Pool.GPU, 4)):
+        models = Models((openai("one"),))
+        assert len(subscriptions(served(models, [pool]), embedded=False, rooms={})) == groups

@@ -12,10 +12,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from infra.kafka.topics import ensure_topics
 from infra.settings import KafkaSettings
-from schemas.topics import Lane, topic_name
+from schemas.topics import Lane, group_name, topic_name
 from tests.faults.gate import Gate
 from tests.faults.grounds import Grounds
-from tests.faults.probe import KIND
+from tests.faults.probe import KIND, POOL
 from tests.faults.site import PARTITIONS, Site, eventually
 from tests.faults.verdict import Verdict, judge
 
@@ -24,6 +24,7 @@ BOUND_S: Final = 45.0
 JOBS: Final = 50
 RATE: Final = 40.0
 TOPIC: Final = topic_name(KIND, "act", Lane.INTERACTIVE)
+GROUP: Final = group_name(POOL, Lane.INTERACTIVE)
 
 
 async def run(grounds: Grounds, quick: bool) -> Verdict:
@@ -77,7 +78,7 @@ def _input() -> dict[str, Any]:
 async def _count(site: Site) -> AsyncIterator[Callable[[], Awaitable[int]]]:
     """Tells how many messages the topic has ever held."""
     settings = KafkaSettings(url=site.kafka, partitions=PARTITIONS)
-    await ensure_topics(settings, [TOPIC])
+    await ensure_topics(settings, {TOPIC: GROUP})
     partitions = [TopicPartition(TOPIC, n) for n in range(PARTITIONS)]
     consumer = AIOKafkaConsumer(bootstrap_servers=site.kafka)
     await consumer.start()
