@@ -22,13 +22,14 @@ class ParsedDocument:
     """A document as plain text. Offsets everywhere count characters (Unicode code points) of `text`.
 
     `headings` are in order of the text; `pages` holds the offset at which each page begins, the first at 0, and is
-    empty where the format has no pages.
+    empty where the format has no pages. `lost` names what the reader of the format could not read.
     """
 
     text: str
     title: str | None = None
     headings: Sequence[Heading] = ()
     pages: Sequence[int] = ()
+    lost: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

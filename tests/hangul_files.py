@@ -2,6 +2,7 @@
 
 import struct
 import zipfile
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -26,6 +27,17 @@ def write_hwpx(path: Path, body: str, numberings: str = "", properties: str = ""
                     data = data.replace("</hh:numberings>", f"{numberings}</hh:numberings>")
                     data = data.replace("</hh:paraProperties>", f"{properties}</hh:paraProperties>")
             target.writestr(member, data)
+
+
+def with_unknown_control(data: bytes) -> bytes:
+    """The HWP file with its tables turned into controls that no reader knows."""
+    streams = dict(read_all_streams(CompoundFile(data)))
+    packed = struct.unpack_from("<I", streams["FileHeader"], 36)[0] & 1
+    for path in [path for path in streams if path.startswith("BodyText/")]:
+        section = zlib.decompress(streams[path], -15) if packed else streams[path]
+        section = section.replace(b" lbt", b"zzzz")
+        streams[path] = zlib.compress(section)[2:-4] if packed else section
+    return build_compound_file(streams.items())
 
 
 def distributed(data: bytes, *, tag: int = 0x10 + 12) -> bytes:

@@ -76,6 +76,8 @@ class Draft:
         self._headings: list[Heading] = []
         self._pages: list[int] = []
         self._pages_to_come = 0
+        self.lost: list[str] = []
+        """What of the file could not be read."""
 
     @property
     def length(self) -> int:
@@ -121,7 +123,7 @@ class Draft:
         highest = min(headings, key=lambda heading: heading.level, default=None)
         names = [*titles, highest.text if highest else None]
         title = next((name for name in map(_title, names) if name), None)
-        return ParsedDocument("".join(self._pieces), title, headings, pages)
+        return ParsedDocument("".join(self._pieces), title, headings, pages, self.lost)
 
     def _append(self, piece: str) -> None:
         self._length += len(piece)

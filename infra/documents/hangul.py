@@ -2,7 +2,9 @@
 
 import struct
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Final
 from zipfile import ZipFile
 
 from lxml.etree import XMLSyntaxError
@@ -13,6 +15,9 @@ from infra.documents.owpml import Owpml
 from infra.documents.refusals import refused
 from schemas.errors import DocumentRefused
 from schemas.retrieval import ParsedDocument
+
+_WITH_TEXT: Final = ("control-", "form-", "inline-", "equation-")
+"""How python-hwpx begins the names of such parts. What else it names is layout."""
 
 
 def read_hwp(path: Path, max_chars: int) -> ParsedDocument:
@@ -29,8 +34,8 @@ def read_hwp(path: Path, max_chars: int) -> ParsedDocument:
             data = opened(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            parts = convert(data).files
-        return _read(parts, max_chars)
+            converted = convert(data)
+        return _read(converted.files, max_chars, _lost(converted.report.unconverted))
     except DocumentRefused:
         raise
     except Exception:  # noqa: BLE001 - a record that one engine cannot place, the other may do without
@@ -50,11 +55,17 @@ def read_hwpx(path: Path, max_chars: int) -> ParsedDocument:
         raise refused("document_damaged", f"the document cannot be read: {error}") from error
 
 
-def _read(parts: dict[str, bytes], max_chars: int) -> ParsedDocument:
+def _read(parts: dict[str, bytes], max_chars: int, lost: Iterable[str] = ()) -> ParsedDocument:
     draft = Draft(max_chars)
+    draft.lost += lost
     Owpml(parts).add_to(draft)
     # The title in the summary information is not used: it is often that of the form that the document was copied from.
     return draft.finished()
+
+
+def _lost(unconverted: Mapping[str, int]) -> list[str]:
+    """What python-hwpx could not convert of what may hold text, with how often, such as `control-eqed (2)`."""
+    return [f"{kind} ({count})" for kind, count in sorted(unconverted.items()) if kind.startswith(_WITH_TEXT)]
 
 
 def _flags(path: Path) -> int:

@@ -26,6 +26,7 @@ def read_engine(data: bytes, max_chars: int) -> ParsedDocument:
     except HangulangError as error:
         raise refused("document_damaged", f"the document cannot be read: {error}") from error
     draft = Draft(max_chars)
+    draft.lost.append("automatic numbers")
     for section in payload["sections"]:
         _add(section["blocks"], draft)
     # The title in the summary information is not used: it is often that of the form that the document was copied from.

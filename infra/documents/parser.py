@@ -129,7 +129,7 @@ def _document(told: dict[str, Any], text: str) -> ParsedDocument | DocumentRefus
     if "code" in told:
         return DocumentRefused(told["message"], code=told["code"])
     headings = [Heading(start, level, words) for start, level, words in told["headings"]]
-    return ParsedDocument(text, told["title"], headings, told["pages"])
+    return ParsedDocument(text, told["title"], headings, told["pages"], told["lost"])
 
 
 def _located(file: Path) -> tuple[str, int]:

@@ -40,7 +40,14 @@ def _answer(readings: list[Callable[[], ParsedDocument]]) -> Frame:
             texts.append("")
         else:
             headings = [[heading.start, heading.level, heading.text] for heading in document.headings]
-            told.append({"title": document.title, "headings": headings, "pages": list(document.pages)})
+            told.append(
+                {
+                    "title": document.title,
+                    "headings": headings,
+                    "pages": list(document.pages),
+                    "lost": list(document.lost),
+                }
+            )
             texts.append(document.text)
     sizes, payload = joined(texts)
     return {"documents": told, "sizes": sizes}, payload

@@ -34,7 +34,7 @@ from schemas.requester import Requester
 from schemas.retrieval import ParsedDocument, SubmittedText
 from schemas.topics import Lane
 from tests.documents import KOREAN, SAMPLES, lines, pdf_canvas, sample_files, write_docx, write_hangul, write_pdf
-from tests.hangul_files import distributed, write_hwpx
+from tests.hangul_files import distributed, with_unknown_control, write_hwpx
 
 MAX_CHARS = 10_000_000
 SOMEBODY = Requester("t", Lane.BULK)
@@ -495,7 +495,16 @@ class TestHangul:
             raise ValueError
 
         monkeypatch.setattr("hwpx.hwp5.package.convert", broken)
-        assert all(text in read(files["hwp"]).text for text in SAMPLES["hwp"].texts)
+        read_by_the_other = read(files["hwp"])
+        assert all(text in read_by_the_other.text for text in SAMPLES["hwp"].texts)
+        assert read_by_the_other.lost == ["automatic numbers"]
+
+    def test_what_an_hwp_file_loses_is_named(self, tmp_path: Path, files: dict[str, Path]) -> None:
+        assert read(files["hwp"]).lost == []
+        (tmp_path / "a.hwp").write_bytes(with_unknown_control(files["hwp"].read_bytes()))
+        document = read(tmp_path / "a.hwp")
+        assert SAMPLES["hwp"].texts[0] in document.text
+        assert document.lost == ["control-zzzz (1)"]
 
     @pytest.mark.parametrize("bit", [1, 4, 8])
     def test_a_locked_hwp_is_said(self, tmp_path: Path, bit: int) -> None:

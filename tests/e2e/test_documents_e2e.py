@@ -19,6 +19,7 @@ from tests.documents import SAMPLES, pdf_canvas, sample_files, write_docx, write
 from tests.e2e.processes import Up, cli
 from tests.e2e.test_corpus import counts, index
 from tests.e2e.test_jobs_api import problem
+from tests.hangul_files import with_unknown_control
 
 CORPORA: Final = ("tsv", "csv", "jsonl", "parquet")
 HEADED: Final = frozenset({"md", "html", "pdf", "docx", "hwp", "hwpx"})
@@ -213,6 +214,8 @@ def mixed(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     given: list[dict[str, Any]] = [{"id": "first", "text": "등나무는 덩굴로 자란다."}]
     given += [{"id": code, "file": client.upload(path).id} for code, path in hostile_files(folder).items()]
     given += [{"id": id, "file": client.upload(path, filename=name).id} for id, (path, name) in disguised.items()]
+    partly = client.upload(with_unknown_control(files["hwp"].read_bytes()), filename="partly.hwp")
+    given.append({"id": "partly", "file": partly.id})
     given += [
         {"id": id, "file": client.upload(text.encode(), filename=f"{id}.txt").id} for id, (text, _) in STRANGE.items()
     ]
@@ -230,7 +233,13 @@ def test_each_hostile_document_is_refused_with_its_code(mixed: tuple[str, dict[s
     assert refused == {"first": "duplicate_id", **{code: code for code in hostile_files(tmp_path)}}
     assert all(len(error["message"]) > 20 for error in result["errors"])
     assert result["documents"]["failed"] == len(refused)
-    assert result["documents"]["added"] == len(STRANGE) + 4
+    assert result["documents"]["added"] == len(STRANGE) + 5
+
+
+def test_a_document_that_lacks_a_part_is_indexed_and_named(mixed: tuple[str, dict[str, Any]]) -> None:
+    [warning] = mixed[1]["warnings"]
+    assert (warning["id"], warning["code"]) == ("partly", "content_lost")
+    assert "control-zzzz" in warning["message"]
 
 
 @pytest.mark.parametrize("name", STRANGE)

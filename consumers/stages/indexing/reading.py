@@ -11,7 +11,7 @@ from typing import Final
 from consumers.stages.context import StageJob
 from consumers.stages.indexing.lines import read_lines
 from consumers.stages.indexing.sources import Content
-from consumers.stages.indexing.tally import refuse
+from consumers.stages.indexing.tally import refuse, warn
 from consumers.stages.ports import Ports
 from schemas.errors import DocumentRefused, NotFound
 from schemas.kinds.indexing import MAX_DOCUMENT_CHARS, DocumentError, IndexingResult
@@ -57,6 +57,7 @@ async def changed_documents(
         if isinstance(content, DocumentRefused):
             refuse(result, DocumentError(id=document.id, code=content.reason, message=content.message))
         else:
+            warn(result, document.id, content.parsed.lost)
             serialised, digest = content.serialised()
             read = Changed(document.id, content, serialised, digest)
             if hashes.get(document.id) == digest:

@@ -44,7 +44,13 @@ def summarise(client: "Client", collection: str, jobs: "list[Job]", refused: lis
     """The results of the jobs as one; `refused` are documents that were never submitted."""
     documents = dict.fromkeys((*COUNTS, *RARE_COUNTS), 0)
     documents["failed"] = len(refused)
-    summary: dict[str, Any] = {"collection": collection, "documents": documents, "chunks": 0, "errors": list(refused)}
+    summary: dict[str, Any] = {
+        "collection": collection,
+        "documents": documents,
+        "chunks": 0,
+        "errors": list(refused),
+        "warnings": [],
+    }
     for job in jobs:
         if job.state != "succeeded":
             continue
@@ -56,6 +62,7 @@ def summarise(client: "Client", collection: str, jobs: "list[Job]", refused: lis
             documents[name] += int(result["documents"].get(name, 0))
         summary["chunks"] += int(result["chunks"])
         summary["errors"] += result["errors"]
+        summary["warnings"] += result.get("warnings", [])
     summary["jobs"] = [{"id": job.id, "state": str(job.state)} for job in jobs]
     return summary
 
@@ -68,7 +75,7 @@ def print_submitted(jobs: "list[Job]") -> None:
 
 
 def print_summary(summary: dict[str, Any]) -> None:
-    """The counts, and each refused document with its reason."""
+    """The counts, each refused document with its reason, and each that lacks a part."""
     counts = summary["documents"]
     shown_counts = [*COUNTS, *(name for name in RARE_COUNTS if counts[name])]
     print_table(
@@ -81,6 +88,11 @@ def print_summary(summary: dict[str, Any]) -> None:
         print_table(["document", "code", "message"], shown, title="\nRefused documents")
     if len(errors) > SHOWN_ERRORS or len(errors) < counts["failed"]:
         note(f"{min(len(errors), SHOWN_ERRORS)} of {counts['failed']} refused documents are shown")
+    if warnings := summary["warnings"]:
+        shown = [[w["id"], w["code"], w["message"]] for w in warnings[:SHOWN_ERRORS]]
+        print_table(["document", "code", "message"], shown, title="\nIndexed, but not whole")
+    if len(warnings) > SHOWN_ERRORS:
+        note(f"{SHOWN_ERRORS} of {len(warnings)} such documents are shown")
 
 
 def end_with(jobs: "list[Job]") -> None:

@@ -108,10 +108,18 @@ class DocumentError(BaseModel):
     message: str
 
 
+class DocumentWarning(BaseModel):
+    """What is missing of a document that was indexed."""
+
+    id: str
+    code: str
+    message: str
+
+
 class IndexingResult(BaseModel):
     """`chunks`: written by this job. `rebuilt`: documents whose vectors were made again.
 
-    `errors` lists the first 1,000 refused documents.
+    `errors` lists the first 1,000 refused documents, `warnings` the first 1,000 that were indexed without a part.
     """
 
     collection: str
@@ -119,3 +127,4 @@ class IndexingResult(BaseModel):
     chunks: int = 0
     rebuilt: int = 0
     errors: list[DocumentError] = Field(default_factory=list)
+    warnings: list[DocumentWarning] = Field(default_factory=list)
