@@ -26,6 +26,7 @@ from infra.settings import (
     LoraSettings,
     ParserSettings,
     PostgresSettings,
+    PromptSettings,
     RelaySettings,
     RerankerSettings,
     TracingSettings,
@@ -87,6 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
                 LimitSettings(),
                 models,
                 LoraSettings(),
+                PromptSettings(),
             ),
             models=given.model,
         )

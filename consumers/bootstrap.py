@@ -29,6 +29,7 @@ from infra.postgres.catalogue.writer import PostgresCatalogueWriter
 from infra.postgres.children import PostgresChildren
 from infra.postgres.database import Database
 from infra.postgres.embeddings import PostgresEmbeddingCache
+from infra.prompts.reader import read_prompts
 from infra.settings import (
     AnalysisSettings,
     BlobsSettings,
@@ -38,10 +39,12 @@ from infra.settings import (
     LimitSettings,
     LoraSettings,
     ParserSettings,
+    PromptSettings,
     RerankerSettings,
 )
 from schemas.errors import DependencyMissing
 from schemas.models import WITHOUT_MODELS, CollectionEmbedder, Models, ModelSpec, OpenAIModel
+from schemas.prompts import Prompts
 from schemas.topics import Pool
 
 if TYPE_CHECKING:
@@ -63,6 +66,7 @@ class AdapterSettings:
     limit: LimitSettings
     models: Models = WITHOUT_MODELS
     lora: LoraSettings = field(default_factory=LoraSettings)
+    prompts: PromptSettings = field(default_factory=PromptSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,10 @@ async def open_ports(
         if Ports.text_models in needs:
             ports.text_models = Served(chats, _name(models.default("chat")))
         if Ports.answerers in needs:
-            answerers: dict[str, Answerer] = {name: _answerer(chat, settings.generator) for name, chat in chats.items()}
+            prompts = read_prompts(settings.prompts)
+            answerers: dict[str, Answerer] = {
+                name: _answerer(chat, prompts, settings.generator) for name, chat in chats.items()
+            }
             extractive = [row.name for row in rows if row.can("answers") and row.name not in chats]
             if extractive:
                 quoting = _extractive(settings.analysis, kiwi)
@@ -220,11 +227,11 @@ def _index(settings: IndexSettings) -> "EdgeIndex | QdrantIndex":
     return QdrantIndex(settings.url, settings.api_key.get_secret_value() if settings.api_key else None)
 
 
-def _answerer(model: TextModel, settings: GeneratorSettings) -> Answerer:
+def _answerer(model: TextModel, prompts: Prompts, settings: GeneratorSettings) -> Answerer:
     from consumers.stages.inference.answering import ModelAnswerer
 
     language = None if settings.prompt == "auto" else settings.prompt
-    return ModelAnswerer(model, language=language, passage_chars=settings.passage_chars)
+    return ModelAnswerer(model, prompts, language=language, passage_chars=settings.passage_chars)
 
 
 def _extractive(settings: AnalysisSettings, kiwi: ForkServer) -> IsolatedAnswerer:

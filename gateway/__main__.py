@@ -23,6 +23,7 @@ from infra.settings import (
     LimitSettings,
     LogSettings,
     PostgresSettings,
+    PromptSettings,
     RelaySettings,
     RescueSettings,
     RetentionSettings,
@@ -58,6 +59,7 @@ def main() -> int:
             limit=LimitSettings(),
             webhook=WebhookSettings(),
             models=models_of_environment(),
+            prompts=PromptSettings(),
         )
     except JobError as error:
         log.error("gateway.cannot_start", code=error.reason, error=error.message)

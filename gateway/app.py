@@ -31,12 +31,14 @@ from infra.blobs.open import open_blobs
 from infra.kafka.broker import kafka_broker
 from infra.patience import patiently
 from infra.postgres.database import Database
+from infra.prompts.reader import read_prompts
 from infra.settings import (
     BlobsSettings,
     GatewaySettings,
     KafkaSettings,
     LimitSettings,
     PostgresSettings,
+    PromptSettings,
     RelaySettings,
     RescueSettings,
     RetentionSettings,
@@ -66,6 +68,7 @@ def create_app(
     retention: RetentionSettings | None = None,
     limit: LimitSettings | None = None,
     models: Models = WITHOUT_MODELS,
+    prompts: PromptSettings | None = None,
 ) -> FastAPI:
     """The gateway. It serves at once; until Postgres answers it says 503, until Kafka answers the outbox keeps jobs.
 
@@ -121,7 +124,7 @@ def create_app(
         agents=agents if gateway.agents else None,
         blobs=storage,
         models=models,
-        submitter=Submitter(database, wake, receivers, models),
+        submitter=Submitter(database, wake, receivers, models, read_prompts(prompts or PromptSettings())),
         receivers=receivers,
         endings=endings,
         feed=feed,

@@ -83,6 +83,15 @@ class ModelSettings(BaseSettings):
     models: Path | None = Field(None, validation_alias="WELIP_MODELS", description="Absent: one model, `default`.")
 
 
+class PromptSettings(BaseSettings):
+    """The deployment's own prompts, beside those of WeLIP. Alike for gateway and workers."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+    prompts: Path | None = Field(
+        None, validation_alias="WELIP_PROMPTS", description="A folder of files like `rag-ko@2.toml`."
+    )
+
+
 class LoraSettings(BaseSettings):
     """Where workers keep the LoRA adapters that they fetched; those of one machine may share the folder."""
 
@@ -334,6 +343,7 @@ CONCERNS: tuple[type[BaseSettings], ...] = (
     IndexSettings,
     ModelSettings,
     LoraSettings,
+    PromptSettings,
     GeneratorSettings,
     EmbedderSettings,
     RerankerSettings,

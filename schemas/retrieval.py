@@ -165,6 +165,14 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchQuestion:
+    """A conversation's last question, made to be understood without the conversation."""
+
+    question: str
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
 class GeneratedAnswer:
     """An answer and the passages it cites, in citation order. `found` is False for an honest "not found".
 

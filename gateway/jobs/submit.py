@@ -9,6 +9,7 @@ import orjson
 import uuid_utils.compat as uuids
 
 from gateway.jobs.fingerprint import agree, fingerprint
+from gateway.jobs.prompts import settle_prompt
 from gateway.jobs.views import fresh_view, job_view
 from gateway.models.adapters import resolved
 from gateway.webhooks.receivers import Receivers
@@ -20,8 +21,10 @@ from infra.postgres.queries.submit import Made, NewJob
 from infra.telemetry import current_traceparent
 from schemas.errors import Conflict, DependencyUnavailable
 from schemas.jobs import Submission
+from schemas.kinds.inference import InferenceInput
 from schemas.kinds.registry import KINDS
 from schemas.models import Models
+from schemas.prompts import Prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,18 @@ class Submitter:
     """Writes submissions in groups and wakes the relay."""
 
     def __init__(
-        self, database: Database, wake_relay: Callable[[], None], receivers: Receivers, models: Models
+        self,
+        database: Database,
+        wake_relay: Callable[[], None],
+        receivers: Receivers,
+        models: Models,
+        prompts: Prompts,
     ) -> None:
         self._database = database
         self._wake_relay = wake_relay
         self._receivers = receivers
         self._models = models
+        self._prompts = prompts
         self._jobs: Grouper[NewJob, Made | None] = Grouper(
             self._flush, limit=100, lanes=2, fatal=(DependencyUnavailable,)
         )
@@ -58,7 +67,8 @@ class Submitter:
     ) -> Accepted:
         """Accept a job; `sent` is the body that the key stands for.
 
-        Raises `ModelNotFound` for a model that is not there or cannot do the work, `AdapterNotFound`, `Conflict` when
+        Raises `ModelNotFound` for a model that is not there or cannot do the work, `AdapterNotFound`, `PromptNotFound`,
+        `PromptVariables`, `Conflict` when
         the key came with another body before or the webhook cannot be signed, `InvalidInput` for an invalid webhook,
         and `DependencyUnavailable`.
         """
@@ -67,6 +77,8 @@ class Submitter:
         if choice is not None and choice.adapter is not None:
             # The version that is the newest now: the job goes on to mean it, whatever is registered later.
             kind.settle(submission.input, await resolved(self._database, tenant, choice))
+        if choice is not None and isinstance(submission.input, InferenceInput):
+            settle_prompt(submission.input, choice.model, self._prompts)
         job = NewJob(
             id=uuids.uuid7(),
             tenant=tenant,

@@ -35,6 +35,7 @@ class IsolatedAnswerer:
         *,
         by: Requester,
         transcript: object = None,
+        wording: object = None,
     ) -> GeneratedAnswer:
         """Up to three sentences, each followed by its source as ` [1]`, or an honest "not found" without citations.
 
@@ -49,6 +50,9 @@ class IsolatedAnswerer:
             return self._answer(answer, passages)
         except IsolationError as error:
             raise question_refused(error) from error
+
+    async def condense(self, question: str, history: object, options: object) -> None:
+        """None: without a model, the question is searched for as it was asked."""
 
     async def warm(self) -> None:
         """Load Kiwi and start a process for the first answer."""

@@ -25,6 +25,13 @@ class ChatEngine(Protocol):
     def stream(self, messages: Sequence[Message], options: TextOptions) -> AsyncGenerator[TextDelta | Completion]:
         """The text while it is written."""
 
+    @property
+    def context_length(self) -> int | None:
+        """Tokens of prompt and reply together; None where nobody said."""
+
+    async def lengths(self, texts: Sequence[str]) -> list[int] | None:
+        """The tokens of each text by the model's own tokenizer; None where this process has none."""
+
     async def warm(self) -> None:
         """Until it can write; weights in this process are loaded, and a first token is written.
 
@@ -68,6 +75,15 @@ class LimitedTextModel:
         async with self._turn(), contextlib.aclosing(self.model.stream(messages, self._cut(options))) as pieces:
             async for piece in pieces:
                 yield piece
+
+    @property
+    def context_length(self) -> int | None:
+        """The model's."""
+        return self.model.context_length
+
+    async def lengths(self, texts: Sequence[str]) -> list[int] | None:
+        """By the model's tokenizer, whatever the limits."""
+        return await self.model.lengths(texts)
 
     async def warm(self) -> None:
         """Warm the model, whatever the limits."""

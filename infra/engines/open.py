@@ -43,7 +43,13 @@ def _engine(spec: ModelSpec) -> ChatEngine:
                 extra=spec.options,
             )
             return OpenAITextModel(
-                spec.url, spec.title, _key(spec), spec.timeout_s, headers=_headers(spec.headers), dialect=dialect
+                spec.url,
+                spec.title,
+                _key(spec),
+                spec.timeout_s,
+                headers=_headers(spec.headers),
+                dialect=dialect,
+                context_length=spec.context_length,
             )
         case TransformersModel():
             from infra.engines.transformers_chat import TransformersTextModel

@@ -33,8 +33,10 @@ class OpenAITextModel:
         *,
         headers: Mapping[str, str] | None = None,
         dialect: Dialect | None = None,
+        context_length: int | None = None,
     ) -> None:
         self._model = model
+        self._context_length = context_length
         self._dialect = dialect or Dialect(model)
         self._thinks_first = False
         self._endpoint = Endpoint(address(base_url, "chat/completions"), api_key, timeout, headers=headers)
@@ -43,6 +45,14 @@ class OpenAITextModel:
     def name(self) -> str:
         """The model's name on the server."""
         return self._model
+
+    @property
+    def context_length(self) -> int | None:
+        """As the models file says."""
+        return self._context_length
+
+    async def lengths(self, texts: Sequence[str]) -> None:
+        """None: servers count tokens by calls of their own, or not at all."""
 
     async def complete(self, messages: Sequence[Message], options: TextOptions) -> Completion:
         """The whole text at once. Raises what `Endpoint.post` raises."""

@@ -81,6 +81,7 @@ class TransformersTextModel:
         self._waiting: PriorityQueue[tuple[int, int, _Request | None]] = PriorityQueue()
         self._running: _Request | None = None
         self._thread: threading.Thread | None = None
+        self._writer: _Writer | None = None
 
     @property
     def name(self) -> str:
@@ -95,6 +96,15 @@ class TransformersTextModel:
     def room(self, lane: Lane) -> int:
         """How many jobs of a lane the worker should hold: the one that is written, and one that is ready."""
         return 2
+
+    @property
+    def context_length(self) -> int | None:
+        """Tokens of prompt and reply together."""
+        return self._context_length if self._writer is None else self._writer.context_length
+
+    async def lengths(self, texts: Sequence[str]) -> list[int] | None:
+        """The tokens of each text, without those of a template; None before the model is loaded."""
+        return None if self._writer is None else await asyncio.to_thread(self._writer.lengths, texts)
 
     async def warm(self) -> None:
         """Load the weights and write a first token, so that nobody else waits for them.
@@ -155,15 +165,16 @@ class TransformersTextModel:
 
     def _work(self) -> None:
         """The thread: loads the model, then writes for one request after the other until it is closed."""
-        writer: _Writer | None = None
         while (request := self._waiting.get()[2]) is not None:
             if request.left.is_set():
                 continue
             self._running = request
             try:
-                if writer is None:
-                    writer = _Writer(self._name, self._weights, self._revision, self._context_length, self._options)
-                request.tell(writer.write(request))
+                if self._writer is None:
+                    self._writer = _Writer(
+                        self._name, self._weights, self._revision, self._context_length, self._options
+                    )
+                request.tell(self._writer.write(request))
             except JobError as error:
                 request.tell(error)
             except Exception as error:  # torch, and models of others, raise anything
@@ -171,6 +182,7 @@ class TransformersTextModel:
                 request.tell(EngineFailed(f"the model {self._name} failed: {type(error).__name__}: {error}"))
             finally:
                 self._running = None
+        self._writer = None
 
 
 class _Writer:
@@ -197,11 +209,18 @@ class _Writer:
         self._name = name
         self._bases = (name, weights, str(self._model.config.name_or_path))
         own = int(self._model.config.max_position_embeddings)
-        self._context_length = min(own, context_length or own)
+        self.context_length = min(own, context_length or own)
         ends = self._model.generation_config.eos_token_id
         ids = ends if isinstance(ends, list) else [ends, self._tokenizer.eos_token_id]
         self._ends = {one for one in ids if one is not None}
         self._adapters: OrderedDict[str, str] = OrderedDict()
+        # A copy: while the model's own one reads a prompt, nobody else may use it.
+        self._counts = type(self._tokenizer.backend_tokenizer).from_str(self._tokenizer.backend_tokenizer.to_str())
+        self._counts.no_truncation()
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text; for any thread."""
+        return [len(self._counts.encode(text, add_special_tokens=False).ids) for text in texts]
 
     def write(self, request: _Request) -> Completion:
         """Write for one request; what may be shown is told on the way."""
@@ -209,9 +228,9 @@ class _Writer:
 
         options = request.options
         prompt = tokens(
-            self._tokenizer, request.messages, options, model=self._name, context_length=self._context_length
+            self._tokenizer, request.messages, options, model=self._name, context_length=self.context_length
         )
-        room = min(options.max_tokens, self._context_length - len(prompt))
+        room = min(options.max_tokens, self.context_length - len(prompt))
         pen = _Pen(request, self._tokenizer)
         given = torch.tensor([prompt], device=self._model.device)
         self._use(options.adapter)

@@ -113,6 +113,17 @@ class VllmTextModel:
         """How many jobs of a lane the worker should hold now, those it holds included. After `warm`."""
         return self._seats.room(lane)
 
+    @property
+    def context_length(self) -> int:
+        """Tokens of prompt and reply together."""
+        return int(self._engine.model_config.max_model_len)
+
+    async def lengths(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text, without those of a template."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, lambda: [len(self._tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+        )
+
     async def warm(self) -> None:
         """Load the weights and write a first token, so that nobody else waits for them. Blocks the loop.
 
@@ -177,7 +188,7 @@ class VllmTextModel:
         self, messages: Sequence[Message], options: TextOptions, *, pieces: bool
     ) -> AsyncGenerator[TextDelta | Completion]:
         """`pieces`: in pieces as they come; else vLLM collects the text, and wakes this process once for all of it."""
-        length = int(self._engine.model_config.max_model_len)
+        length = self.context_length
         prompt = await asyncio.get_running_loop().run_in_executor(
             self._thread, lambda: tokens(self._tokenizer, messages, options, model=self._name, context_length=length)
         )

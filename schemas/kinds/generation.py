@@ -1,39 +1,19 @@
 """`generation`: a model continues a conversation; the fields are those of OpenAI's chat completions."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from schemas.kinds.formats import FunctionName, JsonSchema, ResponseFormat
 from schemas.kinds.inference import TokenUsage
 from schemas.models import DEFAULT
 from schemas.retrieval import FinishReason
-
-MAX_SCHEMA_CHARS: Final = 64_000
-"""Of a JSON schema. OpenAI's own limit is 120,000 characters for all names and values in it."""
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def _is_schema(given: dict[str, Any]) -> dict[str, Any]:
-    """Raise `ValueError` unless it is a JSON schema (draft 2020-12)."""
-    import jsonschema_rs  # here, because the client has no need of it
-
-    if len(repr(given)) > MAX_SCHEMA_CHARS:
-        raise ValueError(f"a schema may have {MAX_SCHEMA_CHARS:,} characters")
-    # Without `$schema`: a metaschema elsewhere would be fetched from wherever the request says.
-    own = {name: value for name, value in given.items() if name != "$schema"}
-    try:
-        jsonschema_rs.meta.validate(own)
-    except jsonschema_rs.ValidationError as error:
-        where = ".".join(map(str, error.instance_path))
-        raise ValueError(f"not a JSON schema: {where + ': ' if where else ''}{error.message[:300]}") from error
-    return given
-
-
-JsonSchema = Annotated[dict[str, Any], AfterValidator(_is_schema)]
-FunctionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
@@ -115,36 +95,6 @@ class NamedTool(_Strict):
     function: NamedFunction
 
 
-class PlainText(_Strict):
-    """No form is asked for."""
-
-    type: Literal["text"]
-
-
-class JsonObject(_Strict):
-    """Any JSON object."""
-
-    type: Literal["json_object"]
-
-
-class NamedSchema(_Strict):
-    """A JSON schema, by the engine's guided decoding: the text follows it whether `strict` is said or not."""
-
-    model_config = ConfigDict(serialize_by_alias=True)
-
-    name: FunctionName
-    description: str | None = Field(None, max_length=20_000)
-    schema_: JsonSchema = Field(alias="schema")
-    strict: bool | None = None
-
-
-class BySchema(_Strict):
-    """JSON that follows a schema."""
-
-    type: Literal["json_schema"]
-    json_schema: NamedSchema
-
-
 class GenerationInput(_Strict):
     """A conversation and how to continue it. What is null, the engine decides."""
 
@@ -155,7 +105,7 @@ class GenerationInput(_Strict):
     top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
     stop: Stop | Annotated[list[Stop], Field(max_length=16)] | None = None
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    response_format: Annotated[PlainText | JsonObject | BySchema, Field(discriminator="type")] | None = None
+    response_format: ResponseFormat | None = None
     tools: list[Tool] | None = Field(None, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     stream: bool = Field(False, description="Send the text while it is written, as events of the job.")

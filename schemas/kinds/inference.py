@@ -1,11 +1,13 @@
 """`inference`: answer a question from a collection, with citations; or only retrieve (`generate: null`)."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.filters import Filter
+from schemas.kinds.formats import ResponseFormat
 from schemas.names import CollectionName
+from schemas.prompts import PromptName, VariableName, VariableValue
 from schemas.retrieval import Embedding, FinishReason, Passage
 
 MAX_QUESTION_CHARS = 8_000
@@ -22,6 +24,28 @@ class Generate(BaseModel):
     max_tokens: int = Field(256, ge=1, le=8192)
     temperature: float = Field(0.2, ge=0, le=2)
     stream: bool = Field(False, description="Send the answer while it is written, as events of the job.")
+    prompt: PromptName | None = Field(
+        None, description="A prompt, `name` or `name@version`; null: the default of the question's language."
+    )
+    variables: dict[VariableName, VariableValue] = Field(
+        default_factory=dict, max_length=50, description="What the prompt leaves to the request."
+    )
+    response_format: ResponseFormat | None = Field(None, description="The form of the answer, as for `generation`.")
+
+    @model_validator(mode="after")
+    def _variables_belong_to_a_prompt(self) -> "Generate":
+        if self.variables and self.prompt is None:
+            raise ValueError("variables: name the `prompt` that has them")
+        return self
+
+
+class Turn(BaseModel):
+    """A turn of the conversation before the question."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["user", "assistant"]
+    content: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
 
 
 class InferenceInput(BaseModel):
@@ -31,6 +55,11 @@ class InferenceInput(BaseModel):
 
     collection: CollectionName
     question: Question
+    messages: list[Turn] = Field(
+        default_factory=list,
+        max_length=100,
+        description="The conversation before the question, oldest first. A model condenses it for the search.",
+    )
     top_k: int = Field(5, ge=1, le=100, description="Passages to retrieve and to answer from.")
     rerank: bool | None = Field(None, description="null: if the deployment has a reranker.")
     filter: Filter = Field(default_factory=dict)
@@ -76,24 +105,42 @@ class InferenceResult(BaseModel):
         None, description="`length`: the answer was cut at `max_tokens`. null: no model wrote it, or it did not say."
     )
     citations_dropped: int = Field(0, description="Numbers the model cited that belong to no passage; not in the text.")
+    search_question: str | None = Field(None, description="What was searched for, where a model condensed `messages`.")
     timings_ms: dict[str, float] = Field(default_factory=dict)
 
 
-class ToEncode(BaseModel):
-    """From `retrieve` to `encode`: the model that the collection was made with. `timings_ms` as in the result."""
+class Asked(BaseModel):
+    """What goes with a job from stage to stage. `search_question`: the condensed one; None means the question itself.
+
+    `condensed`: nothing is left to condense. `usage`: of condensing. `timings_ms` as in the result.
+    """
+
+    search_question: str | None = None
+    condensed: bool = False
+    usage: TokenUsage = TokenUsage()
+    timings_ms: dict[str, float] = Field(default_factory=dict)
+
+
+class ToEncode(Asked):
+    """From `retrieve` to `encode`: the model that the collection was made with."""
 
     embedder: str
-    timings_ms: dict[str, float]
 
 
-class Encoded(ToEncode):
-    """From `encode` back to `retrieve`: the question's vectors."""
+class Resumed(Asked):
+    """Back to `retrieve`: from `generate` with the question condensed, or from `encode` with its vectors."""
 
-    embedding: Embedding
+    embedder: str | None = None
+    embedding: Embedding | None = None
 
 
-class Found(BaseModel):
-    """To `rerank` and `generate`: the passages, best first."""
+class Found(Asked):
+    """To `rerank`: the passages, best first."""
 
     passages: list[Passage]
-    timings_ms: dict[str, float]
+
+
+class ToGenerate(Asked):
+    """To `generate`: the passages, best first. None: nothing is searched yet, the question is to be condensed."""
+
+    passages: list[Passage] | None

@@ -10,7 +10,7 @@ from schemas.kinds.generation import GenerationInput, GenerationResult
 from schemas.kinds.indexing import IndexingInput, IndexingResult
 from schemas.kinds.indexing.carries import Numbered, PartPoints, Planned, RebuildPoints
 from schemas.kinds.indexing.parts import PartInput, RebuildInput
-from schemas.kinds.inference import Encoded, Found, InferenceInput, InferenceResult, ToEncode
+from schemas.kinds.inference import Found, InferenceInput, InferenceResult, Resumed, ToEncode, ToGenerate
 from schemas.kinds.kind import DEFAULT_BACKOFF, Backoff, Kind, Stage, Step
 from schemas.kinds.noop import NoopInput
 from schemas.models import WITHOUT_MODELS, Models, Task
@@ -40,10 +40,10 @@ KINDS: Final[Mapping[str, Kind]] = {
             InferenceInput,
             InferenceResult,
             {
-                "retrieve": Stage(Pool.CPU, carry=Encoded | None),
+                "retrieve": Stage(Pool.CPU, carry=Resumed | None),
                 "encode": Stage(Pool.GPU, carry=ToEncode),
                 "rerank": Stage(Pool.GPU, carry=Found),
-                "generate": Stage(Pool.GPU, carry=Found, task="answers"),
+                "generate": Stage(Pool.GPU, carry=ToGenerate, task="answers"),
             },
             asks=("generate", "model"),
         ),

@@ -17,7 +17,8 @@ from consumers.transcripts import Transcripts
 from infra.engines.open import open_text_model
 from infra.models import of_settings
 from infra.postgres.database import Database
-from infra.settings import GeneratorSettings
+from infra.prompts.reader import read_prompts
+from infra.settings import GeneratorSettings, PromptSettings
 from schemas.kinds.inference import Found
 from schemas.retrieval import Passage
 from schemas.topics import topic_name
@@ -37,7 +38,7 @@ class Answering:
         self.engine = engine
         self.model = open_text_model(of_settings(GeneratorSettings(url=engine.url, model="m")))
         ports = World().ports
-        ports.answerers = Served({"default": ModelAnswerer(self.model)}, "default")
+        ports.answerers = Served({"default": ModelAnswerer(self.model, read_prompts(PromptSettings()))}, "default")
         completions = Completions(database, lambda: None, worker="w")
         self.executor = Executor(database, completions, HeldJobs(), ports, Transcripts(database))
 

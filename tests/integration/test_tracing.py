@@ -15,6 +15,7 @@ from infra.telemetry import current_traceparent, span, stop_tracing, use_provide
 from schemas.jobs import Submission
 from schemas.kinds.noop import NoopInput
 from schemas.models import WITHOUT_MODELS
+from schemas.prompts import Prompts
 from tests.integration.house import House
 
 INCOMING = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -33,7 +34,11 @@ def spans() -> Iterator[InMemorySpanExporter]:
 async def test_a_job_is_one_trace_with_the_request_that_submitted_it(house: House, spans: InMemorySpanExporter) -> None:
     await house.worker()
     submitter = Submitter(
-        house.database, house.agents.relay.wake, Receivers(house.database, WebhookSettings()), WITHOUT_MODELS
+        house.database,
+        house.agents.relay.wake,
+        Receivers(house.database, WebhookSettings()),
+        WITHOUT_MODELS,
+        Prompts([]),
     )
     with span("POST /v1/jobs", traceparent=INCOMING):
         accepted = await submitter.submit("default", Submission(kind="noop", input=NoopInput()))

@@ -23,7 +23,8 @@ from infra.engines.open import open_text_model
 from infra.models import of_settings
 from infra.postgres.database import Database
 from infra.postgres.queries import transcripts
-from infra.settings import GeneratorSettings
+from infra.prompts.reader import read_prompts
+from infra.settings import GeneratorSettings, PromptSettings
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.inference import Found
 from schemas.lifecycle import JobState
@@ -45,7 +46,7 @@ class Generating:
         self.held = HeldJobs()
         self.model = open_text_model(of_settings(GeneratorSettings(url=engine.url, model="m")))
         ports = World().ports
-        ports.answerers = Served({"default": ModelAnswerer(self.model)}, "default")
+        ports.answerers = Served({"default": ModelAnswerer(self.model, read_prompts(PromptSettings()))}, "default")
         completions = Completions(database, lambda: None, worker="w")
         self.executor = Executor(database, completions, self.held, ports, Transcripts(database))
 

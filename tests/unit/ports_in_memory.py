@@ -25,6 +25,7 @@ from schemas.kinds.indexing.parts import PartDocument
 from schemas.kinds.kind import Step
 from schemas.kinds.registry import KINDS
 from schemas.kinds.shapes import Given, read_carry, read_input, written_carry, written_input
+from schemas.prompts import Wording
 from schemas.requester import Requester
 from schemas.retrieval import (
     DocumentVersion,
@@ -36,6 +37,7 @@ from schemas.retrieval import (
     Passage,
     Point,
     Query,
+    SearchQuestion,
     Sentence,
     SparseVector,
     SubmittedText,
@@ -285,10 +287,14 @@ class FirstPassage:
         *,
         by: Requester,
         transcript: Transcript | None = None,
+        wording: Wording = Wording(),  # noqa: B008 - it never changes
     ) -> GeneratedAnswer:
         if not passages:
             return GeneratedAnswer("없음", [], self.name, found=False)
         return GeneratedAnswer(f"{passages[0].text} [1]", passages[:1], self.name)
+
+    async def condense(self, question: str, history: Sequence[Message], options: TextOptions) -> SearchQuestion | None:
+        return None
 
     async def close(self) -> None:
         return None
@@ -298,6 +304,10 @@ class EchoModel:
     """Repeats the last message, in two pieces."""
 
     name = "echo"
+    context_length: int | None = None
+
+    async def lengths(self, texts: Sequence[str]) -> list[int] | None:
+        return None
 
     async def complete(self, messages: Sequence[Message], options: TextOptions) -> Completion:
         return Completion(messages[-1].content, "stop", self.name)

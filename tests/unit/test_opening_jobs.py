@@ -10,7 +10,7 @@ from consumers.opening import opened
 from infra.postgres.queries.claim import Claimed
 from schemas.errors import CarryInvalid, InvalidInput, StageUnknown
 from schemas.kinds.indexing.parts import PartInput, RebuildInput
-from schemas.kinds.inference import Encoded
+from schemas.kinds.inference import Resumed
 from schemas.kinds.registry import KINDS
 from tests.unit.ports_in_memory import Kept
 from tests.unit.test_fan_out_checks import ROW
@@ -34,7 +34,7 @@ def test_a_stage_is_given_models() -> None:
     step, job = opened(row("inference", "retrieve", QUESTION, brought), silent, Kept())
     assert (step.label, job.kind, job.stage, job.epoch) == ("inference.retrieve", "inference", "retrieve", ROW.epoch)
     assert job.input.question == "왜?"
-    assert isinstance(job.carry, Encoded)
+    assert isinstance(job.carry, Resumed)
     assert list(job.carry.embedding.dense) == [0.5]
     assert opened(row("inference", "retrieve", QUESTION), silent, Kept())[1].carry is None
     assert opened(row("noop", "run", "{}", "{}"), silent, Kept())[1].carry is None

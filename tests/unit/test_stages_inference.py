@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 from pydantic import ValidationError
@@ -16,12 +16,24 @@ from consumers.stages.ports import Deployment as Facts
 from consumers.stages.registry import stage
 from schemas.catalogue import CollectionRecord
 from schemas.collections import CollectionSettings, FusionSettings, FusionWeights, SparseSettings
-from schemas.errors import Conflict, DependencyMissing, EngineRefused, InvalidInput, JobError, NotFound
+from schemas.errors import (
+    Conflict,
+    DependencyMissing,
+    DependencyUnavailable,
+    EngineRefused,
+    EngineReplyBroken,
+    EngineReplyEmpty,
+    InvalidInput,
+    JobError,
+    NotFound,
+)
 from schemas.filters import Condition
 from schemas.kinds.inference import InferenceInput, InferenceResult
 from schemas.outcomes import Done, Next
+from schemas.prompts import Wording
 from schemas.requester import Requester
-from schemas.retrieval import Embedding, IndexName, Passage, Query, SparseVector
+from schemas.retrieval import Embedding, IndexName, Passage, Query, SearchQuestion, SparseVector, Usage
+from schemas.text import Message, TextOptions
 from tests.unit.ports_in_memory import FirstPassage, MemoryAdapters, World
 
 LEARNED = SparseVector((3, 4), (0.5, 0.25))
@@ -38,9 +50,11 @@ class Words:
 
     def __init__(self) -> None:
         self.asked: list[SparseSettings] = []
+        self.questions: list[str] = []
 
     async def encode_query(self, text: str, settings: SparseSettings, *, by: Requester) -> SparseVector:
         self.asked.append(settings)
+        self.questions.append(text)
         words = [word for word in text.split() if word.isalpha()]
         return SparseVector(range(len(words)), [1.0] * len(words))
 
@@ -67,9 +81,11 @@ class Longest:
 
     def __init__(self) -> None:
         self.read: list[str] = []
+        self.questions: list[str] = []
         self.refuses = ""
 
     async def rerank(self, question: str, texts: Sequence[str]) -> list[float | JobError]:
+        self.questions.append(question)
         self.read += texts
         return [EngineRefused("too long") if text == self.refuses else len(text) / 1000 for text in texts]
 
@@ -125,6 +141,7 @@ class Deployment:
     words: Words = field(default_factory=Words)
     candidates: int = 30
     stages: list[str] = field(default_factory=list)
+    answerer: Any = field(default_factory=FirstPassage)
     gpu: "Deployment | None" = None
     """The other pool, if it is not this one."""
 
@@ -142,7 +159,7 @@ class Deployment:
         ports.embedder = self.embedder
         ports.reranker = self.reranker
         ports.adapters = MemoryAdapters()
-        ports.answerers = Served({"default": FirstPassage()}, "default")
+        ports.answerers = Served({"default": self.answerer}, "default")
         ports.catalogue = cast(CatalogueReader, self.shelf)
         return ports
 
@@ -267,6 +284,66 @@ class TestWhatMayBeShown:
         with pytest.raises(Conflict, match="rebuild") as caught:
             await here.ask()
         assert caught.value.reason == "index_missing"
+
+
+class Condenses(FirstPassage):
+    """Writes the question that the conversation means, and remembers how it was asked to answer."""
+
+    def __init__(self, found: SearchQuestion | JobError | None) -> None:
+        self.found = found
+        self.asked: list[tuple[str, Wording]] = []
+
+    async def condense(self, question: str, history: Sequence[Message], options: TextOptions) -> SearchQuestion | None:
+        if isinstance(self.found, JobError):
+            raise self.found
+        return self.found
+
+    async def answer(self, question: str, passages: Sequence[Passage], options: TextOptions, **how: Any) -> Any:
+        self.asked.append((question, how["wording"]))
+        return await super().answer(question, passages, options, by=how["by"])
+
+
+class TestConversation:
+    TURNS: ClassVar = [{"role": "user", "content": "서울은 어떤 곳?"}, {"role": "assistant", "content": "수도입니다"}]
+    QUESTION = SearchQuestion("서울 인구는 몇 명", Usage(20, 5))
+
+    async def test_the_condensed_question_is_searched_for_and_the_asked_one_answered(self) -> None:
+        answerer = Condenses(self.QUESTION)
+        here = Deployment(shelf(SEOUL, BUSAN), reranker=Longest(), answerer=answerer)
+        result = await here.ask(question="인구는?", messages=self.TURNS)
+        assert here.stages == ["retrieve", "generate", "retrieve", "rerank", "generate"]
+        assert here.words.questions == here.reranker.questions == ["서울 인구는 몇 명"]  # type: ignore[union-attr]
+        [(question, wording)] = answerer.asked
+        assert (question, [turn.content for turn in wording.history]) == ("인구는?", ["서울은 어떤 곳?", "수도입니다"])
+        assert (result.search_question, result.usage.prompt_tokens) == ("서울 인구는 몇 명", 20)
+        assert set(result.timings_ms) == {"queue", "condense", "retrieve", "rerank", "generate", "total"}
+
+    async def test_the_other_pools_model_embeds_the_condensed_question(self) -> None:
+        collection, answerer = shelf(SEOUL, **DENSE), Condenses(self.QUESTION)
+        gpu = Deployment(collection, embedder=Angles(), answerer=answerer)
+        here = Deployment(collection, embedder_name="angles", gpu=gpu)
+        result = await here.ask(question="인구는?", messages=self.TURNS)
+        assert here.stages == ["retrieve", "generate", "retrieve", "encode", "retrieve", "generate"]
+        query = collection.searches[0][1]
+        assert list(query.dense or ()) == pytest.approx((await Angles().embed_query("서울 인구는 몇 명")).dense)
+        assert result.search_question == "서울 인구는 몇 명"
+
+    @pytest.mark.parametrize("found", [None, EngineReplyEmpty("nothing"), EngineReplyBroken("no JSON")])
+    async def test_the_question_is_searched_for_as_it_is_where_no_model_condenses(self, found: JobError | None) -> None:
+        here = Deployment(shelf(SEOUL), answerer=Condenses(found))
+        result = await here.ask(messages=self.TURNS)
+        assert here.stages == ["retrieve", "generate", "retrieve", "generate"]
+        assert (here.words.questions, result.search_question, result.found) == (["서울 인구"], None, True)
+
+    async def test_an_engine_that_is_away_is_waited_for(self) -> None:
+        here = Deployment(shelf(SEOUL), answerer=Condenses(DependencyUnavailable("away")))
+        with pytest.raises(DependencyUnavailable):
+            await here.ask(messages=self.TURNS)
+
+    async def test_who_only_retrieves_condenses_nothing(self) -> None:
+        here = Deployment(shelf(SEOUL))
+        assert (await here.ask(messages=self.TURNS, generate=None)).found
+        assert here.stages == ["retrieve"]
 
 
 DENSE = {"embedder": "angles", "dimension": 2, "learned": True}

@@ -6,14 +6,13 @@ from consumers.stages.context import StageJob
 from consumers.stages.ports import Ports, needs
 from consumers.stages.streaming import streamed
 from schemas.adapters import ReadyAdapter
+from schemas.kinds.formats import BySchema, JsonObject
 from schemas.kinds.generation import (
-    BySchema,
     CalledFunction,
     CalledTool,
     ChatMessage,
     GenerationInput,
     GenerationResult,
-    JsonObject,
     NamedTool,
     Reply,
 )

@@ -33,13 +33,13 @@ class Cited:
     dropped: int
 
 
-def cited(text: str, count: int) -> Cited:
+def cited(text: str, count: int, order: list[int] | None = None) -> Cited:
     """Read the citations of `count` passages: [1], [1, 3], [1-3], 【1】, ［1］, as models write them.
 
     They come out as [1][2]; numbers of no passage are removed. Brackets in code, or that index a name as in `items[0]`,
-    are not citations and stay.
+    are not citations and stay. `order`: the passages that texts before this one cite; it grows.
     """
-    order: list[int] = []
+    order = [] if order is None else order
     dropped = 0
 
     def renumbered(match: re.Match[str]) -> str:

@@ -1,7 +1,8 @@
-"""The passages that a language model reads: in order, within the budget, cut at the ends of sentences."""
+"""The passages that a language model reads: best first, within the budget, cut at the ends of sentences."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from schemas.retrieval import Passage
@@ -11,35 +12,52 @@ _END: Final = re.compile(r"(?<=[^\W\d_])[.!?…]+[\"'”’)\]」』]*(?=\s|\Z)|
 _ABBREVIATED: Final = re.compile(r"\b(?:[A-Z]|Dr|Mr|Mrs|Ms|No|St|vs|etc|e\.g|i\.e|cf|Fig|Art|Inc|Ltd|Co)\.\Z")
 
 
-def within(passages: Sequence[Passage], budget: int) -> list[str]:
-    """The texts of the first passages, titles in front, of `budget` characters at most.
+Measure = Callable[[Sequence[str]], Awaitable[Sequence[int]]]
+"""How long each of some texts is, in whatever unit the budget has."""
+
+
+async def characters(texts: Sequence[str]) -> Sequence[int]:
+    """A measure without a tokenizer."""
+    return [len(text) for text in texts]
+
+
+async def within(passages: Sequence[Passage], budget: int, measure: Measure = characters) -> list[Passage]:
+    """The first passages, whose texts with their titles have at most the length `budget` together.
 
     The passage that would exceed it is cut after its last sentence that fits, and the rest are left out. Where not one
-    sentence fits, the first one of the first passage is shown anyway: a model needs something to answer from.
+    sentence fits, the first one of the first passage stays anyway: a model needs something to answer from.
     """
-    shown: list[str] = []
-    for passage in passages:
-        title = f"{passage.title}\n" if passage.title else ""
-        room = budget - len(title)
-        text = passage.text
-        if len(text) > room:
-            text = _whole_sentences(text, room) or ("" if shown else _first_sentence(text))
-        if not text:
-            break
-        shown.append(title + text)
-        budget -= len(title) + len(text)
-        if len(text) < len(passage.text):
-            break
-    return shown
+    kept: list[Passage] = []
+    for passage, length in zip(passages, await measure([titled(one) for one in passages]), strict=True):
+        if length <= budget:
+            kept.append(passage)
+            budget -= length
+            continue
+        cut = await _cut(passage, budget, measure) or (None if kept else _first_sentence(passage))
+        return kept if cut is None else [*kept, cut]
+    return kept
+
+
+def titled(passage: Passage) -> str:
+    """Its text as a model reads it, under the title."""
+    return f"{passage.title}\n{passage.text}" if passage.title else passage.text
+
+
+async def _cut(passage: Passage, room: int, measure: Measure) -> Passage | None:
+    """As many whole sentences as fit; None where none does."""
+    cuts = [replace(passage, text=passage.text[:end]) for end in _ends(passage.text)]
+    # Longer texts are longer in every measure: the last that fits is found by halving.
+    low, high = 0, len(cuts)
+    while low < high:
+        middle = (low + high + 1) // 2
+        [length] = await measure([titled(cuts[middle - 1])])
+        low, high = (middle, high) if length <= room else (low, middle - 1)
+    return cuts[low - 1] if low else None
 
 
 def _ends(text: str) -> list[int]:
     return [end.end() for end in _END.finditer(text) if not _ABBREVIATED.search(text, 0, end.end())]
 
 
-def _whole_sentences(text: str, room: int) -> str:
-    return text[: max((end for end in _ends(text) if end <= room), default=0)]
-
-
-def _first_sentence(text: str) -> str:
-    return text[: next(iter(_ends(text)), len(text))]
+def _first_sentence(passage: Passage) -> Passage:
+    return replace(passage, text=passage.text[: next(iter(_ends(passage.text)), len(passage.text))])

@@ -6,7 +6,7 @@ from typing import Final
 from consumers.stages.context import StageJob
 from consumers.stages.models import embedder_for
 from consumers.stages.ports import Ports, needs
-from schemas.kinds.inference import Encoded, InferenceInput, ToEncode
+from schemas.kinds.inference import InferenceInput, Resumed, ToEncode
 from schemas.outcomes import Next, Outcome
 
 NEEDS: Final = needs(Ports.embedder)
@@ -21,6 +21,7 @@ async def run(job: StageJob[InferenceInput, ToEncode], ports: Ports) -> Outcome:
     wanted = job.carry.embedder
     embedder = embedder_for(ports, wanted)
     began = perf_counter()
-    embedding = await embedder.embed_query(job.input.question)
+    embedding = await embedder.embed_query(job.carry.search_question or job.input.question)
     timings = {**job.carry.timings_ms, "encode": round((perf_counter() - began) * 1000, 3)}
-    return Next("retrieve", Encoded(embedder=wanted, embedding=embedding, timings_ms=timings))
+    carried = {**job.carry.model_dump(exclude={"timings_ms"}), "timings_ms": timings}
+    return Next("retrieve", Resumed(**carried, embedding=embedding))

@@ -1,5 +1,7 @@
-"""The last stage of `inference`: answers from the passages found, with citations."""
+"""The stage of `inference` that has a model write: the question to search for, then the answer, with citations."""
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from time import perf_counter
@@ -8,34 +10,91 @@ from typing import Final
 from consumers.stages.context import StageJob
 from consumers.stages.inference.onward import milliseconds
 from consumers.stages.ports import Ports, needs
-from schemas.errors import InvalidInput
-from schemas.kinds.inference import Citation, Found, Generate, InferenceInput, InferenceResult, TokenUsage
-from schemas.outcomes import Done, Outcome
-from schemas.text import TextOptions
+from schemas.adapters import ReadyAdapter
+from schemas.errors import EngineReplyBroken, EngineReplyCut, EngineReplyEmpty, InvalidInput
+from schemas.kinds.formats import BySchema, JsonObject
+from schemas.kinds.inference import (
+    Citation,
+    Generate,
+    InferenceInput,
+    InferenceResult,
+    Resumed,
+    ToGenerate,
+    TokenUsage,
+)
+from schemas.outcomes import Done, Next, Outcome
+from schemas.prompts import Wording
+from schemas.retrieval import Passage
+from schemas.text import Message, TextOptions
 
 NEEDS: Final = needs(Ports.adapters, Ports.answerer)
 
 
-async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
-    """Generate. Raises `InvalidInput` (`model_unknown`) when the request names an unknown model."""
+async def run(job: StageJob[InferenceInput, ToGenerate], ports: Ports) -> Outcome:
+    """Condense, and back to `retrieve`; or answer. Raises `InvalidInput` (`model_unknown`) for an unknown model."""
     request = job.input
     wanted = request.generate or Generate()
     # The gateway has found the model of other jobs.
     if job.model is None and wanted.model not in ("default", ports.answerer.name):
         why = f"no model {wanted.model!r} here; use 'default' or {ports.answerer.name!r}"
         raise InvalidInput(why, code="model_unknown", field="input.generate.model")
-    options = TextOptions(max_tokens=wanted.max_tokens, temperature=wanted.temperature, lane=job.lane)
-    began = perf_counter()
-    transcript = job.transcript if wanted.stream else None
+    async with _options(job, wanted, ports) as (options, adapter):
+        if job.carry.passages is None:
+            return await _condensed(job, options, ports)
+        return await _answered(job, job.carry.passages, wanted, options, adapter, ports)
+
+
+@asynccontextmanager
+async def _options(
+    job: StageJob[InferenceInput, ToGenerate], wanted: Generate, ports: Ports
+) -> AsyncIterator[tuple[TextOptions, ReadyAdapter | None]]:
+    form = wanted.response_format
+    options = TextOptions(
+        max_tokens=wanted.max_tokens,
+        temperature=wanted.temperature,
+        schema=form.json_schema.schema_ if isinstance(form, BySchema) else None,
+        json_object=isinstance(form, JsonObject),
+        lane=job.lane,
+    )
     async with ports.adapters.ready(job.tenant, job.model, wanted.model) as adapter:
-        if adapter is not None:
-            options = replace(options, adapter=adapter.where)
-        answer = await ports.answerer.answer(
-            request.question, job.carry.passages, options, by=job.requester, transcript=transcript
-        )
+        yield options if adapter is None else replace(options, adapter=adapter.where), adapter
+
+
+async def _condensed(job: StageJob[InferenceInput, ToGenerate], options: TextOptions, ports: Ports) -> Outcome:
+    """Back to `retrieve` with the question to search for; with none, it is the question as it was asked."""
+    began = perf_counter()
+    try:
+        found = await ports.answerer.condense(job.input.question, _history(job.input), options)
+    except (EngineReplyBroken, EngineReplyCut, EngineReplyEmpty):
+        found = None
+    timings = {**job.carry.timings_ms, "condense": round((perf_counter() - began) * 1000, 3)}
+    if found is None:
+        return Next("retrieve", Resumed(condensed=True, timings_ms=timings))
+    usage = TokenUsage(**asdict(found.usage))
+    return Next("retrieve", Resumed(search_question=found.question, condensed=True, usage=usage, timings_ms=timings))
+
+
+async def _answered(
+    job: StageJob[InferenceInput, ToGenerate],
+    passages: Sequence[Passage],
+    wanted: Generate,
+    options: TextOptions,
+    adapter: ReadyAdapter | None,
+    ports: Ports,
+) -> Outcome:
+    request, carry, began = job.input, job.carry, perf_counter()
+    transcript = job.transcript if wanted.stream else None
+    answer = await ports.answerer.answer(
+        request.question,
+        passages,
+        options,
+        by=job.requester,
+        transcript=transcript,
+        wording=Wording(wanted.prompt, wanted.variables, _history(request)),
+    )
     if transcript is not None:
         await transcript.settle(answer.text if answer.written is None else answer.written)
-    timings = dict(job.carry.timings_ms)
+    timings = dict(carry.timings_ms)
     timings["generate"] = round((perf_counter() - began) * 1000, 3)
     timings["total"] = milliseconds(job.created_at, datetime.now(UTC))
     numbers = range(1, len(answer.citations) + 1) if answer.numbers is None else answer.numbers
@@ -47,9 +106,17 @@ async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
             for passage, number in zip(answer.citations, numbers, strict=True)
         ],
         model=answer.model if adapter is None else adapter.name,
-        usage=TokenUsage(**asdict(answer.usage)),
+        usage=TokenUsage(
+            prompt_tokens=carry.usage.prompt_tokens + answer.usage.prompt_tokens,
+            completion_tokens=carry.usage.completion_tokens + answer.usage.completion_tokens,
+        ),
         finish_reason=answer.finish_reason,
         citations_dropped=answer.citations_dropped,
+        search_question=carry.search_question,
         timings_ms=timings,
     )
     return Done(result.model_dump())
+
+
+def _history(request: InferenceInput) -> list[Message]:
+    return [Message(turn.role, turn.content) for turn in request.messages]

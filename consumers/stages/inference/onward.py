@@ -1,12 +1,12 @@
 """Where an inference job goes with the passages found: to another stage, or to its end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from consumers.stages.context import StageJob
-from schemas.kinds.inference import Citation, Found, InferenceInput, InferenceResult
+from schemas.kinds.inference import Asked, Citation, Found, InferenceInput, InferenceResult, ToGenerate
 from schemas.outcomes import Done, Next, Outcome
 from schemas.retrieval import Passage
 
@@ -14,22 +14,22 @@ from schemas.retrieval import Passage
 def onward(
     job: StageJob[InferenceInput, Any],
     passages: Sequence[Passage],
-    timings: Mapping[str, float],
+    asked: Asked,
     *,
     rerank: bool = False,
 ) -> Outcome:
     """To `rerank` if there is something to rerank; to `generate`; or `Done` when nothing is to be generated."""
-    carry = Found(passages=list(passages), timings_ms=dict(timings))
+    carried = {"passages": list(passages), **asked.model_dump(include=set(Asked.model_fields))}
     if rerank and passages:
-        return Next("rerank", carry)
+        return Next("rerank", Found(**carried))
     if job.input.generate is not None:
-        return Next("generate", carry)
+        return Next("generate", ToGenerate(**carried))
     result = InferenceResult(
         answer=None,
         found=bool(passages),
         citations=[Citation(**asdict(passage)) for passage in passages],
         model=None,
-        timings_ms={**timings, "total": milliseconds(job.created_at, datetime.now(UTC))},
+        timings_ms={**asked.timings_ms, "total": milliseconds(job.created_at, datetime.now(UTC))},
     )
     return Done(result.model_dump())
 

@@ -27,7 +27,7 @@ async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
     passages = job.carry.passages
     began = perf_counter()
     texts = [under_headings(passage.title, passage.heading, passage.text) for passage in passages]
-    relevance = await reranker.rerank(request.question, texts)
+    relevance = await reranker.rerank(job.carry.search_question or request.question, texts)
     scored = [
         # A passage that the model cannot read comes after the others, and has no score from it.
         replace(passage, score=0.0)
@@ -38,4 +38,4 @@ async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
     # Stable: among equals the retriever's order holds.
     best = sorted(scored, key=lambda passage: ("rerank" not in passage.scores, -passage.score))[: request.top_k]
     timings = {**job.carry.timings_ms, "rerank": round((perf_counter() - began) * 1000, 3)}
-    return onward(job, best, timings)
+    return onward(job, best, job.carry.model_copy(update={"timings_ms": timings}))

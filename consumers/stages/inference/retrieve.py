@@ -11,15 +11,17 @@ from consumers.stages.ports import Ports, needs
 from schemas.catalogue import MAX_FIELDS, CollectionRecord
 from schemas.errors import Conflict, DependencyMissing, InvalidInput, NotFound
 from schemas.filters import Condition, fields_of, parse_filter
-from schemas.kinds.inference import Encoded, InferenceInput, ToEncode
+from schemas.kinds.inference import Asked, InferenceInput, Resumed, ToEncode, ToGenerate
 from schemas.outcomes import Next, Outcome
 from schemas.retrieval import Embedding, IndexName, Passage, Query, SparseVector
 
 NEEDS: Final = needs(Ports.catalogue, Ports.embedder, Ports.index, Ports.sparse)
 
 
-async def run(job: StageJob[InferenceInput, Encoded | None], ports: Ports) -> Outcome:
+async def run(job: StageJob[InferenceInput, Resumed | None], ports: Ports) -> Outcome:
     """Search, then on to `rerank`, `generate` or the end; through `encode` when the model is in another pool.
+
+    A question after a conversation goes to the model of `generate` first, which condenses the two.
 
     Raises `NotFound` (`collection_not_found`), `Conflict` (`collection_empty`, `encoder_mismatch`, `index_missing`,
     `index_restored`),
@@ -29,6 +31,9 @@ async def run(job: StageJob[InferenceInput, Encoded | None], ports: Ports) -> Ou
     rerank = _reranks(request, ports)
     began = perf_counter()
     timings = {"queue": milliseconds(job.created_at, job.started_at), **(job.carry.timings_ms if job.carry else {})}
+    asked = job.carry or Asked(timings_ms=timings)
+    if request.messages and request.generate is not None and not asked.condensed:
+        return Next("generate", ToGenerate(passages=None, timings_ms=timings))
     record = await _collection(job, ports, request.collection)
     try:
         found = await _search(job, ports, record, rerank=rerank)
@@ -43,24 +48,26 @@ async def run(job: StageJob[InferenceInput, Encoded | None], ports: Ports) -> Ou
     timings["retrieve"] = round(timings.get("retrieve", 0.0) + (perf_counter() - began) * 1000, 3)
     if found is None:
         assert record.embedder is not None
-        return Next("encode", ToEncode(embedder=record.embedder, timings_ms=timings))
-    return onward(job, found, timings, rerank=rerank)
+        carried = {**asked.model_dump(include=set(Asked.model_fields)), "timings_ms": timings}
+        return Next("encode", ToEncode(embedder=record.embedder, **carried))
+    return onward(job, found, asked.model_copy(update={"timings_ms": timings}), rerank=rerank)
 
 
 async def _search(
-    job: StageJob[InferenceInput, Encoded | None], ports: Ports, record: CollectionRecord, *, rerank: bool
+    job: StageJob[InferenceInput, Resumed | None], ports: Ports, record: CollectionRecord, *, rerank: bool
 ) -> list[Passage] | None:
     """The passages; None when `encode` must bring the question's embedding first."""
     request = job.input
+    question = (job.carry.search_question if job.carry else None) or request.question
     condition = _condition(request, record)
     embedding = _carried(job.carry, record)
     missing = embedding is None and _needs_embedding(record, ports)
     if missing and ports.embedder is None:
         return None
-    encoding = ports.sparse.encode_query(request.question, record.settings.sparse, by=job.requester)
+    encoding = ports.sparse.encode_query(question, record.settings.sparse, by=job.requester)
     sparse: SparseVector
     if missing and ports.embedder is not None:
-        sparse, embedding = await asyncio.gather(encoding, ports.embedder.embed_query(request.question))
+        sparse, embedding = await asyncio.gather(encoding, ports.embedder.embed_query(question))
     else:
         sparse = await encoding
     query = Query(sparse)
@@ -135,9 +142,9 @@ def _needs_embedding(record: CollectionRecord, ports: Ports) -> bool:
     return True
 
 
-def _carried(carry: Encoded | None, record: CollectionRecord) -> Embedding | None:
+def _carried(carry: Resumed | None, record: CollectionRecord) -> Embedding | None:
     """What `encode` brought, unless the collection was moved to another model meanwhile."""
-    return None if carry is None or carry.embedder != record.embedder else carry.embedding
+    return carry.embedding if carry is not None and carry.embedder == record.embedder else None
 
 
 def _mismatch(collection: str, made: str, here: str) -> Conflict:

@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from consumers.stages.ports.transcript import Transcript
+from schemas.prompts import Wording
 from schemas.requester import Requester
-from schemas.retrieval import GeneratedAnswer, Passage
+from schemas.retrieval import GeneratedAnswer, Passage, SearchQuestion
 from schemas.text import Completion, Message, TextDelta, TextOptions
 
 
@@ -30,6 +31,13 @@ class TextModel(Protocol):
         to have begun with thoughts that nothing announced.
         """
 
+    @property
+    def context_length(self) -> int | None:
+        """Tokens of prompt and reply together; None where nobody said."""
+
+    async def lengths(self, texts: Sequence[str]) -> list[int] | None:
+        """The tokens of each text by the model's own tokenizer; None where this process has none."""
+
     async def close(self) -> None:
         """Release connections and weights."""
 
@@ -49,13 +57,21 @@ class Answerer(Protocol):
         *,
         by: Requester,
         transcript: Transcript | None = None,
+        wording: Wording = Wording(),  # noqa: B008 - it never changes
     ) -> GeneratedAnswer:
         """An answer whose citations are a subset of `passages`, or an honest "not found" (`found=False`).
 
-        What takes long to write goes into `transcript` meanwhile; the caller settles it.
+        `wording` is for models; who quotes passages ignores it. What takes long to write goes into `transcript`
+        meanwhile; the caller settles it.
 
-        Raises what `TextModel` raises, and `EngineReplyEmpty`, `EngineReplyCut` and `EngineRefusedToAnswer` for a reply
-        that holds no answer.
+        Raises what `TextModel` raises, `PromptNotFound`, and `EngineReplyEmpty`, `EngineReplyCut` and
+        `EngineRefusedToAnswer` for a reply that holds no answer.
+        """
+
+    async def condense(self, question: str, history: Sequence[Message], options: TextOptions) -> SearchQuestion | None:
+        """A question that makes sense without the conversation before it; None where no model can write one.
+
+        Raises what `TextModel` raises.
         """
 
     async def close(self) -> None:
