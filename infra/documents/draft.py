@@ -49,7 +49,8 @@ class Cell:
 def table_text(cells: Iterable[Cell]) -> str:
     """One line per row, cells joined by ` | `.
 
-    A cell that spans rows appears in each of them; a cell that spans columns appears once.
+    A cell that spans rows appears in each of them; a cell that spans columns appears once. Cells of a damaged file that
+    are in one place are joined.
     """
     lines: dict[int, dict[int, str]] = {}
     placed = list(cells)
@@ -61,7 +62,8 @@ def table_text(cells: Iterable[Cell]) -> str:
         rows = max(1, min(rows, height - cell.row, left))
         left -= rows
         for row in range(cell.row, cell.row + rows):
-            lines.setdefault(row, {})[cell.column] = text
+            line = lines.setdefault(row, {})
+            line[cell.column] = f"{line.get(cell.column, '')} {text}".strip()
     joined = (" | ".join(row[column] for column in sorted(row)) for _, row in sorted(lines.items()))
     return "\n".join(line for line in (line.rstrip(" |") for line in joined) if line.strip(" |"))
 

@@ -499,6 +499,15 @@ class TestHangul:
         assert all(text in read_by_the_other.text for text in SAMPLES["hwp"].texts)
         assert read_by_the_other.lost == ["automatic numbers"]
 
+    def test_cells_in_one_place_are_all_kept(self, tmp_path: Path) -> None:
+        cells = "".join(
+            f"<hp:tc><hp:subList><hp:p><hp:run><hp:t>{text}</hp:t></hp:run></hp:p></hp:subList>"
+            f'<hp:cellAddr colAddr="{at}" rowAddr="0"/><hp:cellSpan colSpan="1" rowSpan="1"/></hp:tc>'
+            for text, at in (("가나", 0), ("다라", 0), ("마바", 1))
+        )
+        write_hwpx(tmp_path / "a.hwpx", f"<hp:p><hp:run><hp:tbl><hp:tr>{cells}</hp:tr></hp:tbl></hp:run></hp:p>")
+        assert read(tmp_path / "a.hwpx").text.strip() == "가나 다라 | 마바"
+
     def test_what_an_hwp_file_loses_is_named(self, tmp_path: Path, files: dict[str, Path]) -> None:
         assert read(files["hwp"]).lost == []
         (tmp_path / "a.hwp").write_bytes(with_unknown_control(files["hwp"].read_bytes()))
