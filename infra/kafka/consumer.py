@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from infra.kafka.broker import MAX_BATCH_BYTES, METADATA_MAX_AGE_MS
 from infra.kafka.embedded import PARTITIONS
+from infra.kafka.fetching import quicken_fetches
 from infra.settings import KafkaSettings
 
 SESSION_MS: Final = 6_000
@@ -23,6 +24,7 @@ async def join(settings: KafkaSettings, topics: Sequence[str], *, group: str, cl
 
     It waits until the group's other members have heard of it, which takes them up to a heartbeat.
     """
+    quicken_fetches()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.url,
         group_id=group,
