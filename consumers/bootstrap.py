@@ -13,9 +13,10 @@ from consumers.stages.ports import Answerer, ChildSummary, Deployment, Embedder,
 from infra.adapters import AdapterFolder
 from infra.analysis.answers import IsolatedAnswerer
 from infra.analysis.limits import MODULE as KIWI
+from infra.analysis.morphemes import IsolatedMorphemes
 from infra.blobs.counted import CountedBlobs
 from infra.blobs.open import open_blobs
-from infra.corpora.reader import IsolatedCorpusReader
+from infra.corpora.reader import IsolatedTableReader
 from infra.engines.names import embedder_name, reranker_name
 from infra.engines.open import open_embedder, open_reranker
 from infra.engines.rooms import Room, room_of
@@ -128,9 +129,13 @@ async def open_ports(
             ports.rebuilds = PostgresRebuildCatalogue(database)
         if Ports.children in needs:
             ports.children = PostgresChildren(database, ChildSummary)
-        if Ports.corpora in needs:
-            ports.corpora = corpora = IsolatedCorpusReader(settings.parser)
-            exits.push_async_callback(corpora.close)
+        if needs & {Ports.corpora, Ports.datasets}:
+            tables = IsolatedTableReader(settings.parser)
+            exits.push_async_callback(tables.close)
+            if Ports.corpora in needs:
+                ports.corpora = tables
+            if Ports.datasets in needs:
+                ports.datasets = tables
         if Ports.doubts in needs:
             ports.doubts = PostgresDoubts(database, rebuild=settings.index.rebuild)
         if Ports.index in needs:
@@ -146,6 +151,9 @@ async def open_ports(
             ports.sparse = sparse = IsolatedSparseEncoder(kiwi, settings.analysis)
             exits.push_async_callback(sparse.close)
             warm.append(sparse.warm)
+        if Ports.morphemes in needs:
+            ports.morphemes = morphemes = IsolatedMorphemes(kiwi, settings.analysis)
+            exits.push_async_callback(morphemes.close)
         if Ports.parser in needs:
             with _group("cpu", "a worker that reads documents"):
                 from infra.documents.parser import IsolatedDocumentParser

@@ -1,5 +1,6 @@
 """What an analysing process does: splits documents into sentences, finds a question's terms, answers from passages."""
 
+import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
@@ -12,6 +13,7 @@ from infra.isolation.frames import Frame, separated
 from infra.text.kiwi import KiwiAnalyser
 from infra.text.sparse import KiwiSparseEncoder
 from schemas.collections import STORED, Chunking, SparseSettings
+from schemas.normalisation import nfc
 from schemas.retrieval import Passage
 
 SETTINGS_KEPT: Final = 32
@@ -19,7 +21,7 @@ SETTINGS_KEPT: Final = 32
 
 
 def tasks() -> Mapping[str, Task]:
-    """The tasks by name: `analyse` texts, `encode` a question, `answer` a question.
+    """The tasks by name: `analyse` texts, `encode` a question, `answer` a question, cut texts into `morphemes`.
 
     Loads Kiwi and all that Kiwi loads lazily, once for all processes.
     """
@@ -30,7 +32,12 @@ def tasks() -> Mapping[str, Task]:
     encoder.encode_query("준비된 말뭉치", warm)
     encoder.analyse(["준비된 말뭉치를 읽는다.", "e\u0301"], warm, Chunking())
     analyst = _Analyst(encoder)
-    return {"analyse": analyst.analyse, "encode": analyst.encode, "answer": partial(_answer, ExtractiveAnswerer(kiwi))}
+    return {
+        "analyse": analyst.analyse,
+        "encode": analyst.encode,
+        "answer": partial(_answer, ExtractiveAnswerer(kiwi)),
+        "morphemes": partial(_morphemes, kiwi),
+    }
 
 
 class _Analyst:
@@ -63,6 +70,14 @@ class _Analyst:
             if len(self._settings) > SETTINGS_KEPT:
                 self._settings.popitem(last=False)
         return settings
+
+
+def _morphemes(kiwi: KiwiAnalyser, request: dict[str, Any], payload: bytes) -> Frame:
+    texts = separated(request["sizes"], payload)
+    found: list[list[tuple[str, str]]] = [[] for _ in texts]
+    for window in kiwi.windows([nfc(text) for text in texts]):
+        found[window.text].extend((token.form, str(token.tag)) for token in window.tokens)
+    return {}, json.dumps(found, ensure_ascii=True).encode("ascii")
 
 
 def _answer(answerer: ExtractiveAnswerer, request: dict[str, Any], _: bytes) -> Frame:

@@ -1,6 +1,6 @@
 """Reads the rows of a Parquet corpus as column -> value; holds only a few rows and their dictionaries in memory."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from io import SEEK_END
@@ -24,8 +24,12 @@ BATCH_BYTES: Final = 128 * 1024**2
 """Limit for a batch's values that come from a dictionary, in bytes."""
 
 
-def parquet_records(file: IO[bytes], columns: list[str]) -> Iterator[Mapping[str, Any] | str]:
+def parquet_records(
+    file: IO[bytes], columns: list[str], optional: Sequence[str] = ()
+) -> Iterator[Mapping[str, Any] | str]:
     """Rows with the named columns, decoded page by page, so that memory does not grow with the row groups.
+
+    `columns` must be there, `optional` ones are read if they are.
 
     Raises `InvalidInput` (`corpus_bomb`) when the decoded data is out of proportion to the file.
     """
@@ -43,7 +47,7 @@ def parquet_records(file: IO[bytes], columns: list[str]) -> Iterator[Mapping[str
         table = ParquetFile(file, buffer_size=PARQUET_BUFFER, pre_buffer=False)
         names = {nfc(name): name for name in table.schema_arrow.names}
         check_columns(columns, [nfc(name) for name in table.schema_arrow.names])
-        given = [names[column] for column in columns]
+        given = [names[column] for column in [*columns, *(one for one in optional if one in names)]]
         for batch in _batches(table, given):
             for at in range(batch.num_rows):
                 row = _cells_of(batch, at)

@@ -1,9 +1,10 @@
-"""The corpus reader of a worker: isolated processes read tables row by row (decision 0034)."""
+"""The reader of corpora and datasets of a worker: isolated processes read tables row by row (decision 0034)."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from infra.isolation.forks import ForkServer
 from infra.isolation.frames import Frame
@@ -11,6 +12,7 @@ from infra.isolation.limits import Limits
 from infra.isolation.pool import Broke, IsolatedPool, IsolationError, TookTooLong, TookTooMuch
 from infra.settings import ParserSettings
 from schemas.errors import InvalidInput
+from schemas.kinds.evaluation.items import Dataset, Item, ItemProblem
 from schemas.kinds.indexing import MAX_DOCUMENT_CHARS, Corpus, DocumentError
 from schemas.kinds.indexing.parts import PartDocument
 from schemas.requester import Requester
@@ -19,7 +21,7 @@ from schemas.topics import Lane
 MODULE: Final = "infra.corpora.service"
 
 
-class IsolatedCorpusReader:
+class IsolatedTableReader:
     """Reads TSV, CSV, JSON Lines and Parquet of any size in little memory. Use and close it in one event loop."""
 
     def __init__(self, settings: ParserSettings) -> None:
@@ -46,32 +48,52 @@ class IsolatedCorpusReader:
         A row that is not a document is replaced by the reason. Raises `InvalidInput` for a table that cannot be read,
         and for one that takes too much time or memory (`corpus_timeout`, `corpus_too_large`, `corpus_unreadable`).
         """
+        opening = {"path": str(path), "corpus": corpus.model_dump()}
         try:
-            async with self._pools[by.lane].session(owner=by.tenant, rank=by.rank) as session:
-                await session.ask("open", {"path": str(path), "corpus": corpus.model_dump()})
-                while True:
-                    rows, read = await asyncio.to_thread(_rows, await session.ask("next", {}))
-                    if not rows:
-                        return
-                    yield rows, read
+            async with aclosing(self._frames("open", opening, by)) as frames:
+                async for frame in frames:
+                    yield await asyncio.to_thread(_rows, frame)
         except IsolationError as error:
-            raise self._refused(error) from error
+            raise self._refused(error, "corpus") from error
+
+    async def items(
+        self, path: Path, dataset: Dataset, format: str, *, by: Requester
+    ) -> AsyncGenerator[list[Item | ItemProblem]]:
+        """The rows of the dataset at an absolute path, in batches, each an item or what is wrong with the row.
+
+        Raises `InvalidInput` as `rows` does; its codes begin with `dataset_`.
+        """
+        opening = {"path": str(path), "dataset": dataset.model_dump(), "format": format}
+        try:
+            async with aclosing(self._frames("open_dataset", opening, by)) as frames:
+                async for frame in frames:
+                    yield await asyncio.to_thread(_items, frame)
+        except IsolationError as error:
+            raise self._refused(error, "dataset") from error
 
     async def close(self) -> None:
         """Kill the processes."""
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
         await self._server.close()
 
-    def _refused(self, error: IsolationError) -> InvalidInput:
-        field = "input.corpus.file"
+    async def _frames(self, task: str, opening: Mapping[str, Any], by: Requester) -> AsyncGenerator[Frame]:
+        """What the process answers about one table, until it has no more rows."""
+        async with self._pools[by.lane].session(owner=by.tenant, rank=by.rank) as session:
+            await session.ask(task, opening)
+            while (frame := await session.ask("next", {}))[0]["accepted"]:
+                yield frame
+
+    def _refused(self, error: IsolationError, table: str) -> InvalidInput:
+        field = f"input.{table}.file"
         match error:
             case TookTooLong():
-                why = f"the next rows of the corpus take longer than {self._seconds:g} s to read; split it"
-                return InvalidInput(why, code="corpus_timeout", field=field)
+                why = f"the next rows of the {table} take longer than {self._seconds:g} s to read; split it"
+                return InvalidInput(why, code=f"{table}_timeout", field=field)
             case TookTooMuch():
-                why = f"the corpus takes more than it may: {error}; split it, or make its rows shorter"
-                return InvalidInput(why, code="corpus_too_large", field=field)
-        return InvalidInput(f"the corpus cannot be read: {error}; save it again", code="corpus_unreadable", field=field)
+                why = f"the {table} takes more than it may: {error}; split it, or make its rows shorter"
+                return InvalidInput(why, code=f"{table}_too_large", field=field)
+        why = f"the {table} cannot be read: {error}; save it again"
+        return InvalidInput(why, code=f"{table}_unreadable", field=field)
 
 
 def _rows(frame: Frame) -> tuple[list[PartDocument | DocumentError], int]:
@@ -81,10 +103,22 @@ def _rows(frame: Frame) -> tuple[list[PartDocument | DocumentError], int]:
     try:
         rows = [
             (PartDocument if document else DocumentError).model_validate_json(line)
-            for line, document in zip(lines, answer["documents"], strict=True)
+            for line, document in zip(lines, answer["accepted"], strict=True)
         ]
         if any(isinstance(row, PartDocument) and (row.blob or row.text is None) for row in rows):
             raise ValueError("a row names a blob")
     except (KeyError, ValueError) as error:
         raise Broke("what was read makes no sense") from error
     return rows, int(answer["read"])
+
+
+def _items(frame: Frame) -> list[Item | ItemProblem]:
+    """The items, checked anew in this process."""
+    answer, payload = frame
+    try:
+        return [
+            (Item if item else ItemProblem).model_validate_json(line)
+            for line, item in zip(payload.split(b"\n"), answer["accepted"], strict=True)
+        ]
+    except (KeyError, ValueError) as error:
+        raise Broke("what was read makes no sense") from error

@@ -28,7 +28,8 @@ def read_rows(file: IO[bytes], corpus: Corpus) -> Iterator[Row]:
     """
     seen: set[int] = set()
     columns = list(dict.fromkeys([corpus.text, *filter(None, (corpus.title, corpus.id)), *corpus.metadata]))
-    records = parquet_records(file, columns) if corpus.format == "parquet" else text_records(file, corpus, columns)
+    parquet = corpus.format == "parquet"
+    records = parquet_records(file, columns) if parquet else text_records(file, corpus.format, columns)
     for number, row in enumerate(records, start=1):
         document = _document(row, number, corpus)
         if isinstance(document, PartDocument) and corpus.id is not None:

@@ -1,12 +1,14 @@
-"""What a corpus-reading process does: opens one table and returns its rows batch by batch."""
+"""What a process that reads tables does: opens one corpus or dataset and returns its rows batch by batch."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from infra.corpora.items import read_items
 from infra.corpora.rows import Row, read_rows
 from infra.isolation.child import Task
 from infra.isolation.frames import Frame
+from schemas.kinds.evaluation.items import Dataset, Item, ItemProblem
 from schemas.kinds.indexing import Corpus
 from schemas.kinds.indexing.parts import PartDocument
 
@@ -16,25 +18,30 @@ CHARS_AT_ONCE: Final = 1_000_000
 
 
 def tasks() -> Mapping[str, Task]:
-    """The tasks by name: `open` a table, then `next` batch of rows until there are no more."""
+    """The tasks by name: `open` a corpus or `open_dataset`, then `next` batch of rows until there are no more."""
     reader = _Reader()
-    return {"open": reader.open, "next": reader.next}
+    return {"open": reader.open, "open_dataset": reader.open_dataset, "next": reader.next}
 
 
 class _Reader:
     def open(self, request: dict[str, Any], _: bytes) -> Frame:
         self._file = Path(request["path"]).open("rb")  # noqa: SIM115 - it ends with the process
-        self._rows: Iterator[Row] = read_rows(self._file, Corpus(**request["corpus"]))
+        self._rows: Iterator[Row | Item | ItemProblem] = read_rows(self._file, Corpus(**request["corpus"]))
+        return {}, b""
+
+    def open_dataset(self, request: dict[str, Any], _: bytes) -> Frame:
+        self._file = Path(request["path"]).open("rb")  # noqa: SIM115 - it ends with the process
+        self._rows = read_items(self._file, Dataset(**request["dataset"]), request["format"])
         return {}, b""
 
     def next(self, request: dict[str, Any], _: bytes) -> Frame:
         lines: list[bytes] = []
-        documents: list[bool] = []
+        accepted: list[bool] = []
         chars = 0
         for row in self._rows:
             lines.append(row.model_dump_json().encode())
-            documents.append(isinstance(row, PartDocument))
+            accepted.append(isinstance(row, PartDocument | Item))
             chars += len(lines[-1])
             if len(lines) == ROWS_AT_ONCE or chars >= CHARS_AT_ONCE:
                 break
-        return {"documents": documents, "read": self._file.tell()}, b"\n".join(lines)
+        return {"accepted": accepted, "read": self._file.tell()}, b"\n".join(lines)

@@ -4,13 +4,12 @@ import csv
 import json
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import TextIOWrapper
 from itertools import chain, islice
 from typing import IO, Any, Final
 
 from infra.corpora.refusals import MAX_ROW_CHARS, check_columns, too_large, undecodable, unreadable
-from schemas.kinds.indexing import Corpus
 from schemas.normalisation import nfc
 
 TITLE_LINES: Final = 20
@@ -19,17 +18,22 @@ _SEPARATOR: Final = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def text_records(file: IO[bytes], corpus: Corpus, columns: list[str]) -> Iterator[Mapping[str, Any] | str]:
-    """Each row by column, or a sentence that says what is wrong with it. Raises `InvalidInput` (see `refusals.py`)."""
+def text_records(
+    file: IO[bytes], format: str, columns: list[str], optional: Sequence[str] = ()
+) -> Iterator[Mapping[str, Any] | str]:
+    """Each row by column, or a sentence that says what is wrong with it. Raises `InvalidInput` (see `refusals.py`).
+
+    `columns` must be there, `optional` ones are read if they are. A row of JSON Lines has all its members.
+    """
     encoding = _encoding(file)
     # An invalid byte fails its row, not the corpus: it becomes a lone surrogate, which no valid text contains.
     errors = "strict" if encoding == "utf-16" else "surrogateescape"
     text = TextIOWrapper(file, encoding=encoding, errors=errors, newline="")
     try:
-        if corpus.format == "jsonl":
+        if format == "jsonl":
             yield from _json_records(text, columns)
         else:
-            yield from _table_records(text, corpus.format, columns)
+            yield from _table_records(text, format, columns, optional)
     except UnicodeDecodeError as error:
         raise undecodable(error.encoding) from error
     finally:
@@ -67,7 +71,9 @@ def _json_records(text: TextIOWrapper, columns: list[str]) -> Iterator[Mapping[s
             yield row
 
 
-def _table_records(text: TextIOWrapper, format: str, columns: list[str]) -> Iterator[Mapping[str, Any] | str]:
+def _table_records(
+    text: TextIOWrapper, format: str, columns: list[str], optional: Sequence[str]
+) -> Iterator[Mapping[str, Any] | str]:
     """Each row by column name, or a sentence that says what is wrong with it."""
     lines = _lines(text)
     first = next(lines, "")
@@ -93,7 +99,8 @@ def _table_records(text: TextIOWrapper, format: str, columns: list[str]) -> Iter
                 if any(map(_SURROGATE.search, row)):
                     raise undecodable(text.encoding)
                 names = _header(row, cells, columns)
-                width, places = len(names), {column: names.index(column) for column in columns}
+                there = [*columns, *(column for column in optional if column in names)]
+                width, places = len(names), {column: names.index(column) for column in there}
             elif len(row) != width:
                 yield f"it has {len(row)} columns and the header {width}"
             else:

@@ -64,6 +64,9 @@ class InferenceInput(BaseModel):
     rerank: bool | None = Field(None, description="null: if the deployment has a reranker.")
     filter: Filter = Field(default_factory=dict)
     generate: Generate | None = Field(default_factory=Generate, description="null: retrieve only.")
+    retrieved: bool = Field(
+        False, description="Name all passages that the answer was made from in the result, not only the cited ones."
+    )
 
 
 class Citation(BaseModel):
@@ -84,6 +87,15 @@ class Citation(BaseModel):
     heading: str | None = None
     page: int | None = None
     streamed_as: int | None = Field(None, description="Its number in the text as it was streamed, if it was.")
+
+
+class Retrieved(BaseModel):
+    """A passage that was retrieved, cited or not."""
+
+    document_id: str
+    chunk_id: str
+    text: str
+    score: float
 
 
 class TokenUsage(BaseModel):
@@ -107,6 +119,9 @@ class InferenceResult(BaseModel):
     citations_dropped: int = Field(0, description="Numbers the model cited that belong to no passage; not in the text.")
     search_question: str | None = Field(None, description="What was searched for, where a model condensed `messages`.")
     timings_ms: dict[str, float] = Field(default_factory=dict)
+    retrieved: list[Retrieved] | None = Field(
+        None, description="What the answer was made from, best first, if the request asks for it."
+    )
 
 
 class Asked(BaseModel):

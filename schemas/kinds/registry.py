@@ -6,6 +6,10 @@ from typing import Final
 
 from schemas.kinds.consistency import check
 from schemas.kinds.embedding import EmbeddingInput, EmbeddingResult
+from schemas.kinds.evaluation import EvaluationInput
+from schemas.kinds.evaluation.carries import Planned as EvaluationPlanned
+from schemas.kinds.evaluation.carries import Scored
+from schemas.kinds.evaluation.result import EvaluationResult
 from schemas.kinds.generation import GenerationInput, GenerationResult
 from schemas.kinds.indexing import IndexingInput, IndexingResult
 from schemas.kinds.indexing.carries import Numbered, PartPoints, Planned, RebuildPoints
@@ -60,6 +64,17 @@ KINDS: Final[Mapping[str, Kind]] = {
             EmbeddingResult,
             {"run": Stage(Pool.GPU, task="embeddings")},
             asks=("model",),
+        ),
+        Kind(
+            "evaluation",
+            EvaluationInput,
+            EvaluationResult,
+            {
+                "plan": Stage(Pool.CPU),
+                "score": Stage(Pool.CPU, carry=EvaluationPlanned),
+                "report": Stage(Pool.CPU, carry=Scored),
+            },
+            children=frozenset({"inference", "generation"}),
         ),
         Kind("noop", NoopInput, None, {"run": Stage(Pool.CPU)}),
     )

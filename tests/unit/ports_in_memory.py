@@ -14,17 +14,20 @@ from zlib import crc32
 
 from consumers.stages.context import StageJob
 from consumers.stages.ports import ChildSummary, Deployment, Ports, Served, Transcript
+from infra.corpora.items import read_items
 from infra.corpora.rows import read_rows
 from schemas.adapters import ReadyAdapter
 from schemas.catalogue import StoredFile
 from schemas.collections import Chunking, FusionSettings, SparseSettings
 from schemas.errors import Conflict, DocumentRefused, EngineRefused, JobError, NotFound
 from schemas.filters import Condition
+from schemas.kinds.evaluation.items import Dataset, Item, ItemProblem
 from schemas.kinds.indexing import Corpus, DocumentError
 from schemas.kinds.indexing.parts import PartDocument
 from schemas.kinds.kind import Step
 from schemas.kinds.registry import KINDS
 from schemas.kinds.shapes import Given, read_carry, read_input, written_carry, written_input
+from schemas.morphemes import Morpheme
 from schemas.prompts import Wording
 from schemas.requester import Requester
 from schemas.retrieval import (
@@ -275,6 +278,26 @@ class RowsHere:
             while batch := list(islice(found, 2)):
                 yield batch, file.tell()
 
+    async def items(
+        self, path: Path, dataset: Dataset, format: str, *, by: Requester
+    ) -> AsyncGenerator[list[Item | ItemProblem]]:
+        with path.open("rb") as file:
+            found = read_items(file, dataset, format)
+            while batch := list(islice(found, 2)):
+                yield batch
+
+
+class WordMorphemes:
+    """Words are morphemes, and a full stop is a symbol; what contains a NUL cannot be analysed."""
+
+    async def morphemes(self, texts: Sequence[str], *, by: Requester) -> list[list[Morpheme] | DocumentRefused]:
+        return [
+            DocumentRefused("no text", code="analysis_failed")
+            if "\0" in text
+            else [Morpheme(word, "SF" if word == "." else "NNG") for word in re.findall(r"[\w,]+|[.]", text)]
+            for text in texts
+        ]
+
 
 class FirstPassage:
     name = "first"
@@ -395,7 +418,8 @@ class World:
         ports.embedder = self.embedder
         ports.reranker = None
         ports.parser = PlainParser()
-        ports.corpora = RowsHere()
+        ports.corpora = ports.datasets = RowsHere()
+        ports.morphemes = WordMorphemes()
         ports.answerer = FirstPassage()
         ports.answerers = Served({"default": ports.answerer}, "default")
         ports.text_model = EchoModel()

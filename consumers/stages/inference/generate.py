@@ -19,6 +19,7 @@ from schemas.kinds.inference import (
     InferenceInput,
     InferenceResult,
     Resumed,
+    Retrieved,
     ToGenerate,
     TokenUsage,
 )
@@ -114,9 +115,14 @@ async def _answered(
         citations_dropped=answer.citations_dropped,
         search_question=carry.search_question,
         timings_ms=timings,
+        retrieved=_retrieved(passages) if request.retrieved else None,
     )
     return Done(result.model_dump())
 
 
 def _history(request: InferenceInput) -> list[Message]:
     return [Message(turn.role, turn.content) for turn in request.messages]
+
+
+def _retrieved(passages: Sequence[Passage]) -> list[Retrieved]:
+    return [Retrieved(document_id=p.document_id, chunk_id=p.chunk_id, text=p.text, score=p.score) for p in passages]

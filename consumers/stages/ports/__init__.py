@@ -15,6 +15,7 @@ from consumers.stages.ports.catalogue import RebuildCatalogue as RebuildCatalogu
 from consumers.stages.ports.children import Children as Children
 from consumers.stages.ports.children import ChildSummary as ChildSummary
 from consumers.stages.ports.corpora import CorpusReader as CorpusReader
+from consumers.stages.ports.corpora import DatasetReader as DatasetReader
 from consumers.stages.ports.deployment import Deployment as Deployment
 from consumers.stages.ports.documents import DocumentParser as DocumentParser
 from consumers.stages.ports.doubts import IndexDoubts as IndexDoubts
@@ -30,6 +31,7 @@ from consumers.stages.ports.needs import PortSet
 from consumers.stages.ports.needs import needs as needs
 from consumers.stages.ports.served import Served as Served
 from consumers.stages.ports.text import Answerer as Answerer
+from consumers.stages.ports.text import MorphemeAnalyser as MorphemeAnalyser
 from consumers.stages.ports.text import TextModel as TextModel
 from consumers.stages.ports.transcript import Transcript as Transcript
 from schemas.catalogue import CollectionRecord as CollectionRecord
@@ -53,6 +55,7 @@ class Ports(PortSet):
     catalogue_writer = Port[CatalogueWriter]()
     children = Port[Children]()
     corpora = Port[CorpusReader]()
+    datasets = Port[DatasetReader]()
     doubts = Port[IndexDoubts]()
     embedder = Port[Embedder | None]()
     embedders = Port[Served[Embedder]]()
@@ -60,6 +63,7 @@ class Ports(PortSet):
     """The executor's. A stage's own `files` are made of it."""
     files = Port[Files]()
     index = Port[VectorIndex]()
+    morphemes = Port[MorphemeAnalyser]()
     parser = Port[DocumentParser]()
     rebuilds = Port[RebuildCatalogue]()
     reranker = Port[Reranker | None]()

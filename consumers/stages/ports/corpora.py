@@ -1,9 +1,10 @@
-"""Reads a corpus, a table of documents."""
+"""Reads tables: a corpus of documents, a dataset of questions."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Protocol
 
+from schemas.kinds.evaluation.items import Dataset, Item, ItemProblem
 from schemas.kinds.indexing import Corpus, DocumentError
 from schemas.kinds.indexing.parts import PartDocument
 from schemas.requester import Requester
@@ -18,4 +19,16 @@ class CorpusReader(Protocol):
         """The rows, some at a time, each as a document or as the reason for its refusal; and how many bytes were read.
 
         Raises `InvalidInput` for a table that cannot be read, or not within the limits.
+        """
+
+
+class DatasetReader(Protocol):
+    """Reads the dataset of an evaluation row by row, under the same conditions."""
+
+    def items(
+        self, path: Path, dataset: Dataset, format: str, *, by: Requester
+    ) -> AsyncGenerator[list[Item | ItemProblem]]:
+        """The rows, some at a time, each as an item or as what is wrong with it.
+
+        Raises `InvalidInput` for a table that cannot be read, lacks a column, or is not within the limits.
         """

@@ -1,13 +1,22 @@
-"""Language models, and answerers of a question from passages, with a model or without."""
+"""What reads and writes texts: morphemes, language models, and answerers of a question from passages."""
 
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from consumers.stages.ports.transcript import Transcript
+from schemas.errors import DocumentRefused
+from schemas.morphemes import Morpheme
 from schemas.prompts import Wording
 from schemas.requester import Requester
 from schemas.retrieval import GeneratedAnswer, Passage, SearchQuestion
 from schemas.text import Completion, Message, TextDelta, TextOptions
+
+
+class MorphemeAnalyser(Protocol):
+    """Cuts texts into morphemes, as Kiwi finds them in Korean; foreign words are one each."""
+
+    async def morphemes(self, texts: Sequence[str], *, by: Requester) -> list[list[Morpheme] | DocumentRefused]:
+        """The morphemes of each text in their order, symbols included; or why that text has none."""
 
 
 class TextModel(Protocol):

@@ -1,0 +1,93 @@
+"""All that a report tells, from the tables of its variants: the result's part, and what is too long for a result."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from consumers.scoring import summary
+from consumers.scoring.table import ScoreTable
+from schemas.kinds.evaluation import EvaluationInput, Gate
+from schemas.kinds.evaluation.carries import Planned
+from schemas.kinds.evaluation.result import ItemCounts
+
+FEW: Final = 30
+"""Below so many items a report says that they are few."""
+
+Others = Mapping[tuple[str, str], ScoreTable]
+"""The tables of earlier runs, by items file and variant; the first of each file also without a variant."""
+
+
+def told_by(
+    request: EvaluationInput,
+    planned: Planned | None,
+    tables: Sequence[ScoreTable],
+    others: Others,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the result says, and the figures with what is too long for it: breakdowns, histograms, the worst answers."""
+    seed = request.seed
+    known = list(dict.fromkeys(name for table in tables for name in table.metrics))
+    metrics = [name for name in (request.metrics or known) if name in known]
+    variants = [summary.variant_result(table, metrics, seed=seed) for table in tables]
+    compared = [name for name in metrics if name in tables[0].metrics]
+    comparisons = [summary.comparison(table, tables[0], compared, seed=seed) for table in tables[1:]]
+    gates = [
+        summary.gate_result(gate, table, _against(gate, table, tables, others), seed=seed)
+        for gate in request.gates
+        for table in tables
+        if gate.applies_to(table.variant)
+    ]
+    answers, succeeded = sum(len(table.ids) for table in tables), sum(table.succeeded for table in tables)
+    counts = ItemCounts(
+        total=len(tables[0].ids) if planned is None else planned.count,
+        unanswerable=0 if planned is None else planned.unanswerable,
+        answers=answers,
+        succeeded=succeeded,
+        failed=answers - succeeded,
+    )
+    told: dict[str, Any] = {
+        "items": counts.model_dump(),
+        "variants": [one.model_dump() for one in variants],
+        "comparisons": [one.model_dump() for one in comparisons],
+        "gates": [one.model_dump() for one in gates],
+        "passed": all(one.passed for one in gates) if gates else None,
+        "warnings": _warnings(tables, counts),
+    }
+    more: dict[str, Any] = {
+        "details": [
+            {
+                "variant": table.variant,
+                "primary": table.primary,
+                "histogram": [] if table.primary is None else summary.histogram(table, table.primary),
+                "breakdown": _breakdown(request, table, metrics),
+                "worst": table.worst(),
+            }
+            for table in tables
+        ]
+    }
+    return told, {**told, **more}
+
+
+def _breakdown(request: EvaluationInput, table: ScoreTable, metrics: Sequence[str]) -> dict[str, Any]:
+    if request.breakdown is None:
+        return {}
+    groups = summary.breakdown(table, metrics, seed=request.seed)
+    return {name: {m: one.model_dump() for m, one in found.items()} for name, found in groups.items()}
+
+
+def _against(gate: Gate, table: ScoreTable, tables: Sequence[ScoreTable], others: Others) -> ScoreTable | None:
+    """The table that a gate compares with: the same variant of an earlier run, else its first; None for `min`."""
+    if gate.not_worse_than is None:
+        return None
+    if gate.other_run is not None:
+        return others.get((gate.other_run, table.variant)) or others[gate.other_run, ""]
+    return next(one for one in tables if one.variant == gate.not_worse_than)
+
+
+def _warnings(tables: Sequence[ScoreTable], counts: ItemCounts) -> list[str]:
+    found = []
+    if counts.failed:
+        found.append(f"{counts.failed:,} of {counts.answers:,} answers failed; `strict` counts them as 0")
+    if counts.total < FEW:
+        found.append(f"{counts.total} items are few: differences below the detectable one say nothing")
+    lone = [table.variant for table in tables[1:] if not set(table.places()) & set(tables[0].places())]
+    found += [f"{name!r} has no item in common with {tables[0].variant!r}" for name in lone]
+    return found

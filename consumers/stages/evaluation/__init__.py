@@ -1,0 +1,1 @@
+"""The stages of `evaluation`: plan the questions, score their answers, report."""

@@ -1,0 +1,60 @@
+"""The report as one HTML file: no script, no link to elsewhere, light and dark, from a phone's width up."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from consumers.stages.evaluation.words import METRICS, WORDS
+from schemas.kinds.evaluation import EvaluationInput
+from schemas.kinds.evaluation.metrics import at_k
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+COLOURS: Final = 8
+"""Colours of variants in the template's style sheet; more variants begin again with the first."""
+
+
+def page(request: EvaluationInput, figures: Mapping[str, Any]) -> str:
+    """The page, in the language that the evaluation asks for. Everything that comes from a tenant is escaped."""
+    words = WORDS[request.language]
+    variants = figures["variants"]
+    metrics = list(dict.fromkeys(name for variant in variants for name in variant["metrics"]))
+    return _template().render(
+        language=request.language,
+        title=request.title or words["title"],
+        words=words,
+        figures=figures,
+        variants=variants,
+        metrics=metrics,
+        having={name: [one for one in variants if name in one["metrics"]] for name in metrics},
+        about={name: _about(name, request.language) for name in metrics},
+        breakdown=request.breakdown,
+        colour={variant["name"]: at % COLOURS for at, variant in enumerate(variants)},
+        reach=_reach(figures["comparisons"]),
+    )
+
+
+def _about(name: str, language: str) -> str:
+    """One sentence on a metric."""
+    found = at_k(name)
+    if found is None:
+        return METRICS[language][name]
+    return METRICS[language][found[0]].format(k=found[1])
+
+
+def _reach(comparisons: list[dict[str, Any]]) -> float:
+    """How far the axis of differences goes to either side of 0: the largest end of an interval, at least 0.01."""
+    ends = [abs(end) for one in comparisons for told in one["metrics"].values() for end in told["ci95"]]
+    furthest: float = max([0.01, *ends])
+    return furthest * 1.05
+
+
+@lru_cache(maxsize=1)
+def _template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    here = FileSystemLoader(Path(__file__).parent)
+    made = Environment(loader=here, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return made.get_template("report.html.j2")

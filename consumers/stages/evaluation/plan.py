@@ -1,0 +1,171 @@
+"""The first stage of `evaluation`: checks the dataset and makes a child for each item and variant."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from pathlib import Path, PurePosixPath
+from tempfile import NamedTemporaryFile
+from typing import Final
+
+from consumers.stages.context import StageJob
+from consumers.stages.ports import Ports, needs
+from schemas.errors import InvalidInput, NotFound
+from schemas.kinds.evaluation import PLACE, EvaluationInput, ModelVariant, RetrievalVariant
+from schemas.kinds.evaluation.carries import Planned, Scored, Source
+from schemas.kinds.evaluation.items import MAX_ITEMS, Dataset, Item, ItemProblem
+from schemas.kinds.evaluation.metrics import DEFAULT, Needs, metric
+from schemas.kinds.generation import ChatMessage, GenerationInput
+from schemas.kinds.inference import InferenceInput
+from schemas.outcomes import Child, FanOut, Next, Outcome
+from schemas.topics import Lane
+
+NEEDS: Final = needs(Ports.blobs, Ports.datasets, Ports.files)
+
+FORMATS: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+MAX_ANSWERS: Final = 100_000
+"""Items times variants: as many children as one fan-out may have."""
+
+SHOWN: Final = 10
+"""Problems of a dataset that the error names."""
+
+Way = RetrievalVariant | ModelVariant
+
+
+async def run(job: StageJob[EvaluationInput, None], ports: Ports) -> Outcome:
+    """Read the whole dataset before anything is asked; then a question per item and variant, in the bulk lane.
+
+    Raises `InvalidInput` with `dataset_invalid`, `dataset_empty`, `dataset_too_large`, `dataset_format_unknown`,
+    `metric_not_possible` or what the reader says, and `NotFound` (`file_not_found`).
+    """
+    request = job.input
+    if request.runs is not None:
+        sources = [Source(file=run.items_file, variant=run.variant, name=run.name) for run in request.runs]
+        return Next("report", Scored(sources=sources))
+    items = await _items(job, ports)
+    ways = request.ways
+    if len(items) * len(ways) > MAX_ANSWERS:
+        why = (
+            f"{len(items):,} items times {len(ways)} variants are more than {MAX_ANSWERS:,} answers: split the dataset"
+        )
+        raise InvalidInput(why, code="dataset_too_large", field="input.dataset")
+    metrics = {way.name: _metrics(request, way, items) for way in ways}
+    key = f"{job.folder}/items.jsonl"
+    await ports.blobs.put_stream(key, _lines(items), content_type="application/x-ndjson")
+    children = [
+        Child(way.kind, asked(request, way, item.question), key=f"{item.row}/{way.name}")
+        for item in items
+        for way in ways
+    ]
+    unanswerable = sum(not item.answerable for item in items)
+    planned = Planned(items=key, count=len(items), unanswerable=unanswerable, metrics=metrics)
+    # Of whatever size: a few hundred questions must not delay people who wait for one.
+    return FanOut(children, then="score", carry=planned, lane=Lane.BULK)
+
+
+def asked(request: EvaluationInput, way: Way, question: str) -> InferenceInput | GenerationInput:
+    """The input of the child that answers a question in this way."""
+    if isinstance(way, RetrievalVariant):
+        return request.question(way, question)
+    messages = [ChatMessage(role="system", content=way.system)] if way.system else []
+    messages.append(ChatMessage(role="user", content=way.prompt.replace(PLACE, question)))
+    return GenerationInput(
+        messages=messages, model=way.model, max_tokens=way.max_tokens, temperature=way.temperature, seed=way.seed
+    )
+
+
+async def _items(job: StageJob[EvaluationInput, None], ports: Ports) -> list[Item]:
+    request = job.input
+    if request.items is not None:
+        items = [one.item(row) for row, one in enumerate(request.items, start=1)]
+        seen: dict[str, int] = {}
+        problems = [
+            ItemProblem(row=item.row, code="id_repeated", message=f"item {item.row} repeats the id {item.id!r}")
+            for item in items
+            if seen.setdefault(item.id, item.row) != item.row
+        ]
+    else:
+        assert request.dataset is not None
+        items, problems = await _read(job, ports, request.dataset)
+    problems += _without_reference(items)
+    if problems:
+        shown = "; ".join(problem.message for problem in sorted(problems, key=lambda one: one.row)[:SHOWN])
+        count = f"{len(problems)} rows are" if len(problems) > 1 else "one row is"
+        more = "; ..." if len(problems) > SHOWN else ""
+        raise InvalidInput(f"{count} not usable: {shown}{more}", code="dataset_invalid", field="input.dataset")
+    if not items:
+        raise InvalidInput("the dataset holds no item", code="dataset_empty", field="input.dataset")
+    return items
+
+
+async def _read(
+    job: StageJob[EvaluationInput, None], ports: Ports, dataset: Dataset
+) -> tuple[list[Item], list[ItemProblem]]:
+    try:
+        stored = await ports.files.find(dataset.file)
+    except NotFound as error:
+        why = f"there is no file {dataset.file!r}; upload the dataset with POST /v1/files and name the id it gives"
+        raise NotFound(why, code="file_not_found", field="input.dataset.file") from error
+    table = dataset.format or FORMATS.get(PurePosixPath(stored.filename).suffix.lower())
+    if table is None:
+        why = f"the name {stored.filename!r} does not tell the format: give `format`, one of jsonl, csv, tsv, parquet"
+        raise InvalidInput(why, code="dataset_format_unknown", field="input.dataset.format")
+    items: list[Item] = []
+    problems: list[ItemProblem] = []
+    # On disk, because readers of tables are synchronous and the file may be larger than memory.
+    with NamedTemporaryFile() as file:
+        async for piece in ports.blobs.stream(stored.blob):
+            await asyncio.to_thread(file.write, piece)
+        file.flush()
+        rows: AsyncGenerator[list[Item | ItemProblem]] = ports.datasets.items(
+            Path(file.name), dataset, table, by=job.requester
+        )
+        async with aclosing(rows) as batches:
+            async for batch in batches:
+                items += [row for row in batch if isinstance(row, Item)]
+                problems += [row for row in batch if isinstance(row, ItemProblem)]
+                if len(items) > MAX_ITEMS:
+                    why = f"the dataset has more than {MAX_ITEMS:,} items: split it"
+                    raise InvalidInput(why, code="dataset_too_large", field="input.dataset.file")
+                await job.report(len(items), 0, "reading the dataset")
+    return items, problems
+
+
+def _without_reference(items: Sequence[Item]) -> list[ItemProblem]:
+    """Answerable items that have no reference although others do: most likely one was forgotten."""
+    if not any(item.references for item in items):
+        return []
+    why = "has no reference; add one, or say `answerable: false`"
+    return [
+        ItemProblem(row=item.row, code="reference_missing", message=f"row {item.row} {why}")
+        for item in items
+        if item.answerable and not item.references
+    ]
+
+
+def _metrics(request: EvaluationInput, way: Way, items: Sequence[Item]) -> list[str]:
+    """The metrics of a variant. Raises `InvalidInput` for one that was asked for and that no variant can have."""
+    there = {
+        Needs.REFERENCE: any(item.answerable and item.references for item in items),
+        Needs.RELEVANT: any(item.relevant for item in items),
+        Needs.ANSWERABLE: any(item.answerable for item in items),
+        Needs.UNANSWERABLE: any(not item.answerable for item in items),
+        Needs.NOTHING: True,
+    }
+    found = []
+    for name in dict.fromkeys(request.metrics or DEFAULT):
+        wanted = metric(name)
+        if request.metrics is not None and not there[wanted.needs]:
+            why = f"the metric {name!r} needs items with {wanted.needs}, and the dataset has none"
+            raise InvalidInput(why, code="metric_not_possible", field="input.metrics")
+        fits = (way.generates or not wanted.generates) and (way.retrieves or not wanted.retrieves)
+        if fits and there[wanted.needs]:
+            found.append(name)
+    if request.metrics is not None and not found:
+        why = f"the variant {way.name!r} can have none of the metrics: it makes no answers, or retrieves nothing"
+        raise InvalidInput(why, code="metric_not_possible", field="input.metrics")
+    return found
+
+
+async def _lines(items: Sequence[Item]) -> AsyncIterator[bytes]:
+    for first in range(0, len(items), 500):
+        yield b"".join(item.model_dump_json().encode() + b"\n" for item in items[first : first + 500])
