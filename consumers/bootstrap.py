@@ -23,6 +23,7 @@ from infra.engines.rooms import Room, room_of
 from infra.files import PublishedFiles
 from infra.isolation.forks import ForkServer
 from infra.patience import patiently
+from infra.postgres.batches import PostgresBatches
 from infra.postgres.catalogue.doubts import PostgresDoubts
 from infra.postgres.catalogue.reader import PostgresCatalogueReader
 from infra.postgres.catalogue.rebuilds import PostgresRebuildCatalogue
@@ -103,7 +104,12 @@ async def open_ports(
     Raises `DependencyMissing`, naming the group to install, and `Conflict` for an embedded index in use elsewhere.
     """
     ports = Ports(
-        Deployment(embedder_name(settings.embedder), reranker_name(settings.reranker), settings.reranker.candidates)
+        Deployment(
+            embedder_name(settings.embedder),
+            reranker_name(settings.reranker),
+            settings.reranker.candidates,
+            settings.models,
+        )
     )
     answers: list[Callable[[], Awaitable[None]]] = []
     warm: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -121,6 +127,8 @@ async def open_ports(
         answers.append(lambda: patiently(blobs.check, event="blobs.away"))
         if Ports.adapters in needs:
             ports.adapters = AdapterFolder(database, blobs, settings.models, settings.lora)
+        if Ports.batches in needs:
+            ports.batches = PostgresBatches(database)
         if Ports.catalogue in needs:
             ports.catalogue = PostgresCatalogueReader(database)
         if Ports.catalogue_writer in needs:

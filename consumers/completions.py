@@ -10,7 +10,7 @@ from infra.patience import patiently
 from infra.postgres.database import Database
 from infra.postgres.queries import moves
 from infra.postgres.queries.moves import Move, Moved
-from schemas.errors import DependencyUnavailable
+from schemas.errors import DependencyUnavailable, LeaseLost
 from schemas.lifecycle import JobState
 
 
@@ -36,23 +36,28 @@ class Completions:
         """Make children and let the parent wait, in one transaction. False: the fence failed.
 
         Keeps trying while Postgres is away: if a try was committed without our knowing, the next one finds the fence
-        closed, and the job continues anyway.
+        closed, and the job continues anyway. Raises what is wrong with children that come in a stream.
         """
 
         async def once() -> bool:
-            async with self._database.unit_of_work() as connection:
-                return await moves.fan_out(
-                    connection,
-                    wait.id,
-                    wait.epoch,
-                    worker=self._worker,
-                    then=wait.then,
-                    carry=wait.carry,
-                    children=wait.children,
-                )
+            try:
+                async with self._database.unit_of_work() as connection:
+                    await moves.fan_out(
+                        connection,
+                        wait.id,
+                        wait.epoch,
+                        worker=self._worker,
+                        then=wait.then,
+                        carry=wait.carry,
+                        count=wait.count,
+                        pages=wait.pages(),
+                    )
+            except LeaseLost:
+                return False
+            return True
 
         held = await patiently(once, event="completion.away", first_s=0.1, longest_s=2)
-        if held and not wait.children:
+        if held and not wait.count:
             await self._resume({wait.id})
         self._wake_relay()
         return held

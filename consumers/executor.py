@@ -184,10 +184,10 @@ class Try:
                 return moves.again(row, error, after, outage=self._x.outage)
             case Snooze(delay=pause):
                 return moves.later(row, pause)
-            case Fail(error=error):
-                return moves.failed(row, error)
-            case Cancelled():
-                return moves.cancelled(row)
+            case Fail(error=error, result=left):
+                return moves.failed(row, error, result=None if left is None else orjson.dumps(left).decode())
+            case Cancelled(result=left):
+                return moves.cancelled(row, None if left is None else orjson.dumps(left).decode())
             case _:
                 assert_never(outcome)
 
@@ -210,9 +210,14 @@ class Try:
     async def _record(self, decision: Move | Wait) -> None:
         recorded = False
         if isinstance(decision, Wait):
-            recorded = await self._x.completions.fan_out(decision)
-            # No longer ours, or its owner cancelled it while the stage ran: then it must still end.
-            decision = moves.cancelled(self._row)
+            try:
+                recorded = await self._x.completions.fan_out(decision)
+                # No longer ours, or its owner cancelled it while the stage ran: then it must still end.
+                decision = moves.cancelled(self._row)
+            except Exception as error:  # noqa: BLE001 - children that come in a stream are read only now
+                ended = await self._decide(self._after_error(error))
+                assert isinstance(ended, Move)
+                decision = ended
         if not recorded and await self._x.completions.record(decision) is None:
             FENCED.labels(self._row.kind).inc()
             log.warning("stage.fenced", stage=self._row.stage)

@@ -1,11 +1,13 @@
 """A fan-out is checked before it is recorded: its children become rows, or their parent learns what is wrong."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from uuid import UUID
 
 import uuid_utils.compat as uuids
+from pydantic import BaseModel
 
 from consumers.moves import carried
 from infra.postgres.queries.claim import Claimed
@@ -15,7 +17,7 @@ from schemas.kinds.kind import Kind, Step
 from schemas.kinds.registry import KINDS
 from schemas.kinds.shapes import read_input, written_input
 from schemas.models import Models
-from schemas.outcomes import Child, FanOut
+from schemas.outcomes import Child, ChildStream, FanOut
 from schemas.topics import Lane
 
 FEW: Final = 16
@@ -27,21 +29,42 @@ MAX_CHILDREN: Final = 100_000
 MAX_KEY_CHARS: Final = 200
 
 
+CHILDREN_A_PAGE: Final = 1_000
+BYTES_A_PAGE: Final = 8 * 1024**2
+"""Of input: what one statement inserts, and what is in memory at once."""
+
+Pages = Callable[[], AsyncIterator[Sequence[NewJob]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A fan-out as it is recorded: the parent waits for `children`, and continues with `then`. `carry` is JSON."""
+    """A fan-out as it is recorded: the parent waits for `count` children, and continues with `then`. `carry` is JSON.
+
+    `pages` gives the children from the first one whenever it is called. It raises what is wrong with a child that comes
+    in a stream.
+    """
 
     id: UUID
     epoch: int
     then: str
     carry: str | None
-    children: Sequence[NewJob]
+    count: int
+    pages: Pages
 
 
 def wait(row: Claimed, step: Step, outcome: FanOut, models: Models) -> Wait:
-    """The fan-out of a job at this stage. Raises `FanOutRefused`, `StageUnknown` and `CarryInvalid`."""
+    """The fan-out of a job at this stage.
+
+    Raises `FanOutRefused`, also for what is wrong with a child in a sequence, `StageUnknown` and `CarryInvalid`.
+    """
     then, carry = carried(step.kind, outcome.then, outcome.carry)
-    return Wait(row.id, row.epoch, then, carry, _children(row, step.kind, outcome, models))
+    given = outcome.children
+    count = given.count if isinstance(given, ChildStream) else len(given)
+    if count > MAX_CHILDREN:
+        raise FanOutRefused(f"{count:,} children, {MAX_CHILDREN:,} are allowed", code="too_many_children")
+    made = _Making(row, step.kind, outcome.lane, count, models)
+    pages = partial(_streamed, made, given) if isinstance(given, ChildStream) else _listed(made.all(given))
+    return Wait(row.id, row.epoch, then, carry, count, pages)
 
 
 def lane_of(child: Lane | None, fan_out: Lane | None, parent: Lane, count: int) -> Lane:
@@ -49,32 +72,67 @@ def lane_of(child: Lane | None, fan_out: Lane | None, parent: Lane, count: int) 
     return child or fan_out or (parent if count <= FEW else Lane.BULK)
 
 
-def _children(row: Claimed, parent: Kind, outcome: FanOut, models: Models) -> list[NewJob]:
-    count, keys = len(outcome.children), set[str]()
-    if count > MAX_CHILDREN:
-        raise FanOutRefused(f"{count:,} children, {MAX_CHILDREN:,} are allowed", code="too_many_children")
-    made = []
-    for child in outcome.children:
+def _listed(children: Sequence[NewJob]) -> Pages:
+    async def pages() -> AsyncIterator[Sequence[NewJob]]:
+        for start in range(0, len(children), CHILDREN_A_PAGE):
+            yield children[start : start + CHILDREN_A_PAGE]
+
+    return pages
+
+
+async def _streamed(making: "_Making", given: ChildStream) -> AsyncIterator[Sequence[NewJob]]:
+    """The children of a stream, checked as they come. Raises `FanOutRefused` and what the stream raises."""
+    keys = set[str]()
+    page: list[NewJob] = []
+    size = 0
+    async for child in given.each():
+        page.append(made := making.one(child, keys))
+        size += len(made.input)
+        if len(page) == CHILDREN_A_PAGE or size > BYTES_A_PAGE:
+            yield page
+            page, size = [], 0
+    if page:
+        yield page
+    if len(keys) != given.count:
+        raise FanOutRefused(f"{len(keys):,} children came, {given.count:,} were announced", code="children_miscounted")
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """Makes the rows of the children of one fan-out of a job of kind `parent`."""
+
+    row: Claimed
+    parent: Kind
+    lane: Lane | None
+    count: int
+    models: Models
+
+    def all(self, children: Sequence[Child]) -> list[NewJob]:
+        keys = set[str]()
+        return [self.one(child, keys) for child in children]
+
+    def one(self, child: Child, keys: set[str]) -> NewJob:
+        """The row of a child; adds its key. Raises `FanOutRefused`."""
         _check_key(child.key, keys)
-        step = _beginning(parent, child)
+        step = _beginning(self.parent, child)
         given = _input(step, child)
-        own = step.kind is parent  # it does a part of what the parent's owner asked for, within the same limits
-        made.append(
-            NewJob(
-                id=uuids.uuid7(),
-                tenant=row.tenant,
-                kind=step.kind.name,
-                stage=step.name,
-                lane=lane_of(child.lane, outcome.lane, Lane(row.lane), count).value,
-                model=_model(step, child, given, models),
-                input=given,
-                max_attempts=row.max_attempts if own else step.kind.max_attempts,
-                timeout_s=row.timeout_s if own else step.kind.timeout_s,
-                traceparent=row.traceparent,
-                key=child.key,
-            )
+        own = step.kind is self.parent  # it does a part of what the parent's owner asked for, within the same limits
+        row = self.row
+        return NewJob(
+            id=uuids.uuid7(),
+            tenant=row.tenant,
+            kind=step.kind.name,
+            stage=step.name,
+            lane=lane_of(child.lane, self.lane, Lane(row.lane), self.count).value,
+            model=_model(step, child, given, self.models),
+            input=given,
+            max_attempts=child.max_attempts or (row.max_attempts if own else step.kind.max_attempts),
+            timeout_s=child.timeout_s or (row.timeout_s if own else step.kind.timeout_s),
+            traceparent=row.traceparent,
+            parent=row.id,
+            round=row.rounds + 1,
+            key=child.key,
         )
-    return made
 
 
 def _check_key(key: str, taken: set[str]) -> None:
@@ -108,7 +166,9 @@ def _model(step: Step, child: Child, given: str, models: Models) -> str | None:
     if step.kind.task is None:
         return None
     try:
-        return step.kind.model(read_input(step, given), models)
+        # What a model already checked is not read once more.
+        checked = child.input if isinstance(child.input, BaseModel) else read_input(step, given)
+        return step.kind.model(checked, models)
     except InvalidInput as error:
         why = f"the input of child {child.key!r} does not fit stage {step.label}: {error.message}"
         raise FanOutRefused(why, code="child_input_invalid", field=error.field) from error

@@ -1,6 +1,7 @@
 """What each outcome of a try does to its job's row: the decisions, without the recording."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import orjson
 
@@ -8,7 +9,7 @@ from consumers.retry import outage_delay, retry_delay
 from infra.metrics import FAILURES, RETRIES
 from infra.postgres.queries.claim import Claimed
 from infra.postgres.queries.moves import Move
-from schemas.errors import DependencyUnavailable, JobError, StageUnknown
+from schemas.errors import BatchInvalid, DependencyUnavailable, JobError, StageUnknown
 from schemas.kinds.kind import Kind, Step
 from schemas.kinds.registry import backoff_of
 from schemas.kinds.shapes import Given, written_carry
@@ -62,15 +63,16 @@ def again(row: Claimed, error: JobError, after: timedelta | None, *, outage: tim
     )
 
 
-def failed(row: Claimed, error: JobError, *, dead: bool = False) -> Move:
-    """To its end, with an error; `dead`: because its attempts are spent."""
+def failed(row: Claimed, error: JobError, *, dead: bool = False, result: str | None = None) -> Move:
+    """To its end, with an error; `dead`: because its attempts are spent. `result`: what it leaves, as JSON."""
     FAILURES.labels(row.kind, error.reason).inc()
-    return Move(row.id, row.epoch, JobState.FAILED, error=_told(error), code=error.reason, dead=dead)
+    told = _told(error)
+    return Move(row.id, row.epoch, JobState.FAILED, result=result, error=told, code=error.reason, dead=dead)
 
 
-def cancelled(row: Claimed) -> Move:
-    """To its end, because its owner cancelled it."""
-    return Move(row.id, row.epoch, JobState.CANCELLED)
+def cancelled(row: Claimed, result: str | None = None) -> Move:
+    """To its end, because its owner cancelled it. `result`: what it leaves, as JSON."""
+    return Move(row.id, row.epoch, JobState.CANCELLED, result=result)
 
 
 def _away_since(row: Claimed, error: JobError) -> datetime:
@@ -85,6 +87,7 @@ def _away_since(row: Claimed, error: JobError) -> datetime:
 
 
 def _told(error: JobError, since: datetime | None = None) -> str:
-    told = {"code": error.reason, "message": error.message, "retryable": error.retryable}
+    told: dict[str, Any] = {"code": error.reason, "message": error.message, "retryable": error.retryable}
     told |= {} if error.field is None else {"field": error.field}
+    told |= {"lines": error.lines} if isinstance(error, BatchInvalid) else {}
     return orjson.dumps(told if since is None else {**told, "since": since.isoformat()}).decode()

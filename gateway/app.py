@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import structlog
 from fastapi import FastAPI
 
+from gateway.batches import routes as batches
 from gateway.collections import routes as collections
 from gateway.dead import routes as dead
 from gateway.files import routes as files
@@ -132,7 +133,7 @@ def create_app(
         limits=limits,
         reads=Reads(database),
     )
-    for module in (jobs, files, collections, model_routes, deliveries, endpoints, dead, health, pages):
+    for module in (jobs, files, batches, collections, model_routes, deliveries, endpoints, dead, health, pages):
         # Not `include_router`, which would match every request a second time, against a tree of routers.
         app.router.routes.extend(module.router.routes)
     pages.mount_assets(app)

@@ -11,7 +11,7 @@ import structlog
 
 from infra.metrics import FAILURES, RESCUED, WORKER_DEATHS
 from infra.postgres.database import Database
-from infra.postgres.queries import deaths, moves, rescue
+from infra.postgres.queries import batches, cancel, deaths, moves, rescue
 from infra.settings import RescueSettings
 from schemas.errors import DependencyUnavailable
 
@@ -29,7 +29,9 @@ AT_ONCE_S: Final = 3.0
 
 
 class Rescuer:
-    """Sweeps every `every`: due retries, ended leases, expired waits, lost messages, parents nobody woke."""
+    """Sweeps every `every`: due retries, ended leases, expired waits, lost messages, parents nobody woke, batches that
+    are to be closed.
+    """
 
     def __init__(self, database: Database, settings: RescueSettings, wake_relay: Callable[[], None]) -> None:
         self._database = database
@@ -66,6 +68,7 @@ class Rescuer:
         steps: list[tuple[str, Callable[[Connection], Awaitable[int]]]] = [
             ("due", lambda c: rescue.queue_due(c, PAGE)),
             ("lease", lambda c: self._end_leases(c, parents)),
+            ("batch", lambda c: _close_batches(c, parents)),
         ]
         if self._sweeps % SELDOM == 0:  # needed only after a crash
             steps += [
@@ -141,6 +144,19 @@ class Rescuer:
 
     async def _resume_parents(self, connection: "Connection") -> int:
         return await moves.resume_parents(connection, await rescue.waiting_parents(connection, PAGE))
+
+
+async def _close_batches(connection: "Connection", parents: set[UUID]) -> int:
+    """Close batches whose window is over, and cancel a page of the lines of one that is being closed.
+
+    Adds that batch to `parents`: it goes on when no line is left.
+    """
+    due = await batches.close_due(connection, PAGE)
+    for batch in await batches.closing(connection, PAGE):
+        if lines := await cancel.cancel_children(connection, batch, PAGE):
+            parents.add(batch)
+            return due + lines
+    return due
 
 
 async def _ended(ended: Awaitable[tuple[int, set[UUID]]], parents: set[UUID]) -> int:

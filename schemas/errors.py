@@ -2,7 +2,8 @@
 
 JobError
 ├── InvalidInput            the request is wrong: names the field and the remedy
-│   └── DocumentRefused     one document of many is wrong; the others go on
+│   ├── DocumentRefused     one document of many is wrong; the others go on
+│   └── BatchInvalid        lines of a batch's input are no requests: names them
 ├── NotFound                what was named does not exist for this tenant
 ├── Conflict                it exists, but not in the state the request needs
 ├── DependencyMissing       this process lacks an optional package group
@@ -30,6 +31,8 @@ JobError
 No error knows an HTTP status: `gateway/http/errors.py` holds the only mapping.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
@@ -60,6 +63,26 @@ class DocumentRefused(InvalidInput):
     """One document cannot be indexed; the others of the same job are not affected."""
 
     code = "document_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class LineError:
+    """What is wrong with a line of a file. `line` counts from 1; `param` is the part of the line at fault."""
+
+    line: int
+    code: str
+    message: str
+    param: str | None
+
+
+class BatchInvalid(InvalidInput):
+    """Lines of a batch's input are no requests, so nothing was begun; `lines` are the first of them."""
+
+    code = "batch_invalid"
+
+    def __init__(self, message: str, lines: Sequence[LineError]) -> None:
+        super().__init__(message, field="input.input_file_id")
+        self.lines = lines
 
 
 class NotFound(JobError):

@@ -70,6 +70,15 @@ class Progress(BaseModel):
     message: str | None
 
 
+class LineErrorView(BaseModel):
+    """What is wrong with a line of a batch's input; `line` counts from 1."""
+
+    line: int
+    code: str
+    message: str
+    param: str | None
+
+
 class ErrorView(BaseModel):
     """Why a job failed, or why its last try did."""
 
@@ -78,6 +87,7 @@ class ErrorView(BaseModel):
     retryable: bool
     field: str | None = Field(None, description="The part of the job's input at fault, if there is one.")
     since: datetime | None = Field(None, description="Since when the outside system that it waits for has been away.")
+    lines: list[LineErrorView] | None = Field(None, description="The first lines of a batch that are no requests.")
 
 
 class ChildCounts(BaseModel):

@@ -1,6 +1,6 @@
 """What a stage may answer: these outcomes are its whole vocabulary. `consumers/executor.py` decides what each does."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -27,7 +27,8 @@ class Child:
 
     `input`: the model of the stage it begins at, or JSON that fits it. `key`: the parent's name for it, 1 to 200
     printable characters, unique within the fan-out; its summary returns the key. `lane`: None means the fan-out's.
-    `stage`: None means the kind's first.
+    `stage`: None means the kind's first. `max_attempts` and `timeout_s`: None means its parent's for a child of the
+    parent's kind, else its own kind's.
     """
 
     kind: str
@@ -35,6 +36,19 @@ class Child:
     key: str
     lane: Lane | None = None
     stage: str | None = None
+    max_attempts: int | None = None
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChildStream:
+    """Children that are too many to be held in memory at once: `count` of them.
+
+    `each` gives them from the first one whenever it is called, always the same. What it raises ends the try.
+    """
+
+    count: int
+    each: Callable[[], AsyncIterator[Child]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +58,7 @@ class FanOut:
     `lane`: of children that name none; None: a few children keep their parent's lane, many are bulk.
     """
 
-    children: Sequence[Child]
+    children: Sequence[Child] | ChildStream
     then: str
     carry: BaseModel | Json | None = None
     lane: Lane | None = None
@@ -74,14 +88,17 @@ class Snooze:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The job cannot succeed."""
+    """The job cannot succeed. `result`: what it leaves all the same, small."""
 
     error: JobError
+    result: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The stage stopped because the job's owner cancelled it."""
+    """The stage stopped because the job's owner cancelled it. `result`: what it leaves all the same, small."""
+
+    result: Json | None = None
 
 
 Outcome = Next | FanOut | Done | Retry | Snooze | Fail | Cancelled

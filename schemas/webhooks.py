@@ -14,8 +14,7 @@ from pydantic import (
     StringConstraints,
 )
 
-from schemas.kinds.registry import KINDS, nouns
-from schemas.lifecycle import TERMINAL
+from schemas.kinds.registry import KINDS
 from schemas.names import no_control_characters
 
 
@@ -27,11 +26,8 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
 
 
-NOUNS: Final = nouns()
-"""The nouns of events, from the registry of kinds. Children send no events."""
-
-EVENTS: Final = tuple(f"{noun}.{state.value}" for noun in NOUNS for state in sorted(TERMINAL))
-"""Every event type that receivers may ask for."""
+EVENTS: Final = tuple(dict.fromkeys(event for kind in KINDS.values() for event in kind.events))
+"""Every event type that receivers may ask for. Children send no events."""
 
 TEST_EVENT: Final = "webhook.test"
 """The event that an owner sends to test an endpoint."""
@@ -45,7 +41,7 @@ DAY_S: Final = 24 * 3600
 
 def events_of(kind: str) -> tuple[str, ...]:
     """The events of a job of this kind."""
-    return tuple(event for event in EVENTS if event.startswith(f"{KINDS[kind].noun}."))
+    return KINDS[kind].events
 
 
 def _known(event: str) -> str:

@@ -9,16 +9,21 @@ import orjson
 MAX_BYTES: Final = 20_000
 """The specification advises to stay below this. The parts are small: ids, names, codes and links."""
 
+RESULTS: Final = {"job": ("/v1/jobs", "result"), "batch": ("/v1/batches", "results")}
+"""Where the result of a job is, by what its id begins with: below which path, and under which name."""
+
 
 def body_of(type: str, happened_at: datetime, data: str, *, public_url: str | None) -> bytes:
     """`{"type", "timestamp", "data"}`, the same bytes for every attempt.
 
-    `data` is the delivery's JSON. Events of a job get links to the job: URLs below `public_url`, or paths.
+    `data` is the delivery's JSON. Events of a job or a batch get links to it: URLs below `public_url`, or paths.
     """
     told: dict[str, Any] = {key: value for key, value in json.loads(data).items() if value is not None}
-    if str(told.get("id", "")).startswith("job_"):
-        itself = f"{(public_url or '').rstrip('/')}/v1/jobs/{told['id']}"
-        told["links"] = {"self": itself, "result": f"{itself}/result"}
+    prefix = str(told.get("id", "")).partition("_")[0]
+    if prefix in RESULTS:
+        path, result = RESULTS[prefix]
+        itself = f"{(public_url or '').rstrip('/')}{path}/{told['id']}"
+        told["links"] = {"self": itself, "result": f"{itself}/{result}"}
     timestamp = happened_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     body = orjson.dumps({"type": type, "timestamp": timestamp, "data": told})
     assert len(body) < MAX_BYTES, f"{len(body)} bytes for {type}"

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from pydantic import BaseModel
 
 from schemas.adapters import NamedAdapter, named_adapter
+from schemas.lifecycle import TERMINAL
 from schemas.models import Models, ModelSpec, Task
 from schemas.topics import Lane, Pool
 
@@ -56,7 +57,8 @@ class Choice:
 class Kind:
     """A kind of work. A submitted job begins at the first stage.
 
-    `noun`: what its events call it, as in `job.succeeded`. `lane`, `max_attempts` (tries of each stage) and `timeout_s`
+    `noun`: what its events call it, as in `job.succeeded`. `ends`: what they call an end, by the code of its error or
+    by its state, where that is not the state's own name. `lane`, `max_attempts` (tries of each stage) and `timeout_s`
     (of one try) hold where a submission, or the parent of a child, does not say. `submittable`: clients may submit it;
     otherwise it exists only as a child. `children`: kinds that its stages may make. `aliases`: former names. `asks`:
     where in the input the name of the model stands, for a kind with a stage that runs one.
@@ -67,6 +69,7 @@ class Kind:
     result: type[BaseModel] | None
     stages: Mapping[str, Stage]
     noun: str = "job"
+    ends: Mapping[str, str] = field(default_factory=dict)
     lane: Lane = Lane.INTERACTIVE
     max_attempts: int = 5
     timeout_s: float | None = None
@@ -130,6 +133,12 @@ class Kind:
         for part in path:
             asked = getattr(asked, part)
         setattr(asked, field, name)
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The events that tell of its ends."""
+        ends = dict.fromkeys(self.ends.get(state.value, state.value) for state in sorted(TERMINAL))
+        return tuple(f"{self.noun}.{end}" for end in dict.fromkeys((*ends, *self.ends.values())))
 
     @property
     def first_stage(self) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from schemas.kinds.batch import BatchInput, BatchResult, Checked
 from schemas.kinds.consistency import check
 from schemas.kinds.embedding import EmbeddingInput, EmbeddingResult
 from schemas.kinds.evaluation import EvaluationInput
@@ -77,6 +78,16 @@ KINDS: Final[Mapping[str, Kind]] = {
             children=frozenset({"inference", "generation"}),
         ),
         Kind("noop", NoopInput, None, {"run": Stage(Pool.CPU)}),
+        Kind(
+            "batch",
+            BatchInput,
+            BatchResult,
+            {"check": Stage(Pool.CPU), "assemble": Stage(Pool.CPU, carry=Checked)},
+            noun="batch",
+            ends={"succeeded": "completed", "expired": "expired"},
+            lane=Lane.BULK,
+            children=frozenset({"embedding", "evaluation", "generation", "indexing", "inference", "noop"}),
+        ),
     )
 }
 check(KINDS)
@@ -187,8 +198,3 @@ def backoff_of(kind: str) -> Backoff:
     """How long failed tries of a kind wait, even if the kind is unknown here."""
     found = kind_of(kind)
     return DEFAULT_BACKOFF if found is None else found.backoff
-
-
-def nouns() -> tuple[str, ...]:
-    """What events call jobs."""
-    return tuple(dict.fromkeys(kind.noun for kind in KINDS.values()))

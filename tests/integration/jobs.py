@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,7 @@ from infra.postgres.queries.claim import Claimed
 from infra.postgres.queries.files import NewFile
 from infra.postgres.queries.moves import Move, Moved
 from infra.postgres.queries.submit import Made, NewJob
+from schemas.errors import LeaseLost
 from schemas.lifecycle import JobState
 
 
@@ -36,6 +37,16 @@ def new_job(**changes: Any) -> NewJob:
 def new_child(*, key: str, **changes: Any) -> NewJob:
     """A no-op as a child of a fan-out."""
     return new_job(key=key, **changes)
+
+
+def in_pages(children: Sequence[NewJob], parent: UUID, round: int = 1) -> Callable[[], AsyncIterator[list[NewJob]]]:
+    """The children of a fan-out, as it inserts them."""
+
+    async def pages() -> AsyncIterator[list[NewJob]]:
+        for start in range(0, len(children), 1_000):
+            yield [replace(child, parent=parent, round=round) for child in children[start : start + 1_000]]
+
+    return pages
 
 
 async def record_file(connection: Any, new: NewFile) -> None:
@@ -84,11 +95,29 @@ class Jobs:
     ) -> list[UUID]:
         """Make children; returns none when the fence fails."""
         children = [new_child(key=str(n), input=json.dumps({"steps": n % 100 + 1}), **child) for n in range(count)]
-        async with self.database.unit_of_work() as connection:
-            held = await moves.fan_out(
-                connection, job_id, epoch, worker=worker, then=then, carry='{"of": "x"}', children=children
-            )
+        held = await self.wait_for(job_id, epoch, children, then=then, carry='{"of": "x"}', worker=worker)
         return [child.id for child in children] if held else []
+
+    async def wait_for(
+        self, job_id: UUID, epoch: int, children: Sequence[NewJob], *, then: str, carry: str | None, worker: str = "w"
+    ) -> bool:
+        """Let a job wait for these children; false when the fence fails."""
+        pages = in_pages(children, job_id, (await self.row(job_id))["rounds"] + 1)
+        try:
+            async with self.database.unit_of_work() as connection:
+                await moves.fan_out(
+                    connection,
+                    job_id,
+                    epoch,
+                    worker=worker,
+                    then=then,
+                    carry=carry,
+                    count=len(children),
+                    pages=pages(),
+                )
+        except LeaseLost:
+            return False
+        return True
 
     async def parent(self, count: int = 2) -> tuple[UUID, list[UUID]]:
         """A job that waits for `count` queued children."""

@@ -135,15 +135,8 @@ class FanOut:
     async def do(self, jobs: Jobs) -> Answer:
         parent = await jobs.row(self.one.job)
         limits = {"tenant": parent["tenant"], "max_attempts": parent["max_attempts"]}
-        async with jobs.database.unit_of_work() as connection:
-            held = await moves.fan_out(
-                connection,
-                *self.one[:2],
-                worker=self.one.worker,
-                then="sum",
-                carry=self._carry(),
-                children=[new_child(id=id, key=id.hex, **limits) for id in self.children],
-            )
+        children = [new_child(id=id, key=id.hex, **limits) for id in self.children]
+        held = await jobs.wait_for(*self.one[:2], children, then="sum", carry=self._carry(), worker=self.one.worker)
         return self._answer(held)
 
     def predict(self, world: World, skip: IDS = NOBODY) -> Answer:

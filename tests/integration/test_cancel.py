@@ -6,7 +6,7 @@ import pytest
 
 from infra.postgres.queries import moves
 from schemas.lifecycle import JobState
-from tests.integration.jobs import Jobs, new_child
+from tests.integration.jobs import Jobs, in_pages, new_child
 
 S = JobState
 
@@ -107,7 +107,8 @@ async def test_children_made_while_the_cancellation_waited_are_cancelled_too(job
         transaction = connection.transaction()
         await transaction.start()
         child = new_child(key="one")
-        assert await moves.fan_out(connection, job_id, epoch, worker="w", then="run", carry=None, children=[child])
+        pages = in_pages([child], job_id)()
+        await moves.fan_out(connection, job_id, epoch, worker="w", then="run", carry=None, count=1, pages=pages)
         cancelling = asyncio.create_task(jobs.cancel(job_id))
         await jobs.until_blocked(1)
         await transaction.commit()

@@ -102,16 +102,37 @@ async def test_a_receiver_hears_only_of_what_it_asked_for(jobs: Jobs) -> None:
 async def test_a_kind_is_announced_by_its_noun_and_children_are_not(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds = {"noop": KINDS["noop"], "batch": replace(KINDS["noop"], name="batch", noun="batch")}
+    kinds = {"noop": KINDS["noop"], "crowd": replace(KINDS["noop"], name="crowd", noun="crowd")}
     monkeypatch.setattr(moves, "FINISH", moves.FINISH.replace(FOLLOWS, follows(kinds)))
-    await endpoint(jobs, events=(*EVENTS, "batch.succeeded"))
+    await endpoint(jobs, events=(*EVENTS, "crowd.succeeded"))
     parent, [child] = await jobs.parent(1)
-    await jobs.fetch("UPDATE job SET kind = 'batch' WHERE id = $1", parent)
+    await jobs.fetch("UPDATE job SET kind = 'crowd' WHERE id = $1", parent)
     await jobs.end(child)
     assert await deliveries(jobs) == []
     await jobs.resume(parent)
     await jobs.end(parent)
-    assert [kind for _, kind in await deliveries(jobs)] == ["batch.succeeded"]
+    assert [kind for _, kind in await deliveries(jobs)] == ["crowd.succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "event"),
+    [
+        (S.SUCCEEDED, None, "batch.completed"),
+        (S.FAILED, "batch_invalid", "batch.failed"),
+        (S.FAILED, "expired", "batch.expired"),
+        (S.CANCELLED, None, "batch.cancelled"),
+    ],
+)
+async def test_the_ends_of_a_kind_have_the_names_that_it_gives_them(
+    jobs: Jobs, state: JobState, code: str | None, event: str
+) -> None:
+    await endpoint(jobs)
+    job_id, epoch = await jobs.running(kind="batch", stage="assemble")
+    error = None if code is None else json.dumps({"code": code, "message": "", "retryable": False})
+    await jobs.finish(job_id, epoch, state, code=code, error=error)
+    assert [kind for _, kind in await deliveries(jobs)] == [event]
+    [row] = await jobs.fetch("SELECT data FROM webhook_delivery")
+    assert json.loads(row["data"])["id"] == f"batch_{job_id.hex}"
 
 
 async def test_a_move_that_is_no_end_tells_nobody(jobs: Jobs) -> None:

@@ -1,6 +1,7 @@
 """A parent waits for its children without a worker and without a counter, and continues exactly once."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
@@ -11,10 +12,11 @@ from consumers.stages.ports import ChildSummary
 from infra.postgres.children import PostgresChildren
 from infra.postgres.queries import moves
 from infra.postgres.queries.moves import Move
+from infra.postgres.queries.submit import NewJob
 from producers.rescue import Rescuer
 from schemas.lifecycle import JobState
 from tests.integration.house import RESCUE
-from tests.integration.jobs import Jobs, new_child
+from tests.integration.jobs import Jobs, in_pages, new_child
 
 S = JobState
 
@@ -140,7 +142,7 @@ async def test_children_of_before_rounds_and_keys_are_found(jobs: Jobs) -> None:
 async def test_a_fan_out_of_nothing_goes_straight_on(jobs: Jobs) -> None:
     root, epoch = await jobs.running()
     completions = Completions(jobs.database, lambda: None, worker="w")
-    assert await completions.fan_out(Wait(root, epoch, "run", None, []))
+    assert await completions.fan_out(Wait(root, epoch, "run", None, 0, in_pages([], root)))
     assert (await jobs.row(root))["state"] == "queued"
 
 
@@ -151,7 +153,7 @@ async def test_a_fan_out_that_fails_half_way_makes_nothing(jobs: Jobs, same: str
     second = new_child(**{"key": "b", same: getattr(first, same)})
     completions = Completions(jobs.database, lambda: None, worker="w")
     with pytest.raises(Exception, match="duplicate key"):
-        await completions.fan_out(Wait(root, epoch, "run", None, [first, second]))
+        await completions.fan_out(Wait(root, epoch, "run", None, 2, in_pages([first, second], root)))
     row = await jobs.row(root)
     assert (row["waiting"], row["epoch"], row["rounds"]) == (False, epoch, 0)
     assert len(await jobs.fetch("SELECT id FROM job")) == 1
@@ -173,3 +175,37 @@ async def test_the_rescuer_resumes_the_parent_of_a_child_it_fails(jobs: Jobs) ->
     await rescuer.sweep()
     assert await jobs.states([child]) == {"failed"}
     assert (await jobs.row(root))["state"] == "queued"
+
+
+async def test_making_children_holds_up_no_heartbeat(jobs: Jobs) -> None:
+    root, epoch = await jobs.running()
+    other, its_epoch = await jobs.running()
+    made, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pages() -> AsyncIterator[list[NewJob]]:
+        async for page in in_pages([new_child(key="a")], root)():
+            yield page
+        made.set()
+        await go_on.wait()
+
+    completions = Completions(jobs.database, lambda: None, worker="w")
+    making = asyncio.create_task(completions.fan_out(Wait(root, epoch, "run", None, 1, pages)))
+    await made.wait()
+    async with asyncio.timeout(20):
+        assert (await jobs.heartbeat((root, epoch), (other, its_epoch))).keys() == {root, other}
+    go_on.set()
+    assert await making
+    assert (await jobs.row(root))["waiting"]
+
+
+async def test_a_fan_out_whose_job_was_lost_meanwhile_makes_nothing(jobs: Jobs) -> None:
+    root, epoch = await jobs.running()
+
+    async def pages() -> AsyncIterator[list[NewJob]]:
+        async for page in in_pages([new_child(key="a")], root)():
+            yield page
+        await jobs.fetch("UPDATE job SET epoch = epoch + 1 WHERE id = $1", root)
+
+    completions = Completions(jobs.database, lambda: None, worker="w")
+    assert not await completions.fan_out(Wait(root, epoch, "run", None, 1, pages))
+    assert len(await jobs.fetch("SELECT id FROM job")) == 1

@@ -1,6 +1,7 @@
 """A fan-out is checked before it is recorded: the parent's error names whatever is wrong with a child."""
 
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -9,15 +10,16 @@ from uuid import UUID
 import pytest
 
 from consumers import fan_out
-from consumers.fan_out import FEW, lane_of, wait
+from consumers.fan_out import FEW, Wait, lane_of, wait
 from infra.postgres.queries.claim import Claimed
+from infra.postgres.queries.submit import NewJob
 from schemas.errors import CarryInvalid, FanOutRefused, StageUnknown
 from schemas.kinds.inference import InferenceInput
 from schemas.kinds.kind import Step
 from schemas.kinds.noop import NoopInput
 from schemas.kinds.registry import KINDS
 from schemas.models import WITHOUT_MODELS, Models, OpenAIModel
-from schemas.outcomes import Child, FanOut
+from schemas.outcomes import Child, ChildStream, FanOut
 from schemas.topics import Lane
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -37,12 +39,17 @@ def step(monkeypatch: pytest.MonkeyPatch) -> Step:
     return Step(parent, "run")
 
 
-def test_a_child_of_its_own_kind_has_the_limits_of_its_parent_and_another_its_own_kinds(step: Step) -> None:
+async def made(found: Wait) -> list[NewJob]:
+    return [child async for page in found.pages() for child in page]
+
+
+async def test_a_child_of_its_own_kind_has_the_limits_of_its_parent_and_another_its_own_kinds(step: Step) -> None:
     question = InferenceInput(collection="c", question="왜?")
     given = [Child("noop", {"steps": 2}, key="가"), Child("inference", question, key="q", lane=Lane.BULK)]
     found = wait(ROW, step, FanOut(given, "run"), WITHOUT_MODELS)
     assert (found.id, found.epoch, found.then, found.carry) == (ROW.id, 3, "run", None)
-    own, other = found.children
+    own, other = await made(found)
+    assert (own.parent, own.round) == (ROW.id, ROW.rounds + 1)
     assert (own.kind, own.stage, own.tenant, own.lane, own.key) == ("noop", "run", "t", "interactive", "가")
     assert (own.max_attempts, own.timeout_s, own.traceparent) == (9, 4.0, "trace")
     assert json.loads(own.input) == {"sleep_s": 0.0, "steps": 2}
@@ -51,21 +58,21 @@ def test_a_child_of_its_own_kind_has_the_limits_of_its_parent_and_another_its_ow
     assert InferenceInput.model_validate_json(other.input) == question
 
 
-def test_a_child_knows_its_model_and_one_of_a_model_that_is_not_there_is_refused(step: Step) -> None:
+async def test_a_child_knows_its_model_and_one_of_a_model_that_is_not_there_is_refused(step: Step) -> None:
     models = Models((OpenAIModel(name="first", engine="openai", url="http://h"), *WITHOUT_MODELS))
 
     def child(**asked: Any) -> Child:
         return Child("inference", {"collection": "c", "question": "왜?", **asked}, key="q")
 
-    def model(**asked: Any) -> str | None:
-        [made] = wait(ROW, step, FanOut([child(**asked)], "run"), models).children
-        return made.model
+    async def model(**asked: Any) -> str | None:
+        [one] = await made(wait(ROW, step, FanOut([child(**asked)], "run"), models))
+        return one.model
 
-    assert model() == "default"
-    assert model(generate={"model": "first"}) == "first"
-    assert model(generate=None) is None
+    assert await model() == "default"
+    assert await model(generate={"model": "first"}) == "first"
+    assert await model(generate=None) is None
     with pytest.raises(FanOutRefused, match="'gone' is not here; models for 'answers': first, default") as refused:
-        model(generate={"model": "gone"})
+        await model(generate={"model": "gone"})
     assert (refused.value.reason, refused.value.field) == ("child_input_invalid", "input.generate.model")
 
 
@@ -114,6 +121,38 @@ def test_what_the_parent_goes_on_with_is_checked_too(step: Step) -> None:
         wait(ROW, step, FanOut([OK], "dance"), WITHOUT_MODELS)
     with pytest.raises(CarryInvalid):
         wait(ROW, step, FanOut([OK], "run", {"a": 1}), WITHOUT_MODELS)
+
+
+async def test_children_of_a_stream_are_read_when_they_are_recorded_and_again_when_that_is_repeated(step: Step) -> None:
+    read: list[str] = []
+
+    async def each() -> AsyncIterator[Child]:
+        for n in range(2_500):
+            read.append(str(n))
+            yield Child("noop", NoopInput(), key=str(n), max_attempts=2, timeout_s=9)
+
+    found = wait(ROW, step, FanOut(ChildStream(2_500, each), "run"), WITHOUT_MODELS)
+    assert (read, found.count) == ([], 2_500)
+    for _ in range(2):
+        pages = [page async for page in found.pages()]
+        assert [len(page) for page in pages] == [1_000, 1_000, 500]
+        assert [child.key for page in pages for child in page] == [str(n) for n in range(2_500)]
+    assert len(read) == 5_000
+    assert {(child.max_attempts, child.timeout_s, child.lane) for child in pages[0]} == {(2, 9.0, "bulk")}
+
+
+@pytest.mark.parametrize(("count", "keys", "code"), [(3, "ab", "children_miscounted"), (2, "aa", "child_key_repeated")])
+async def test_a_stream_that_is_not_as_announced_is_refused_while_it_is_read(
+    step: Step, count: int, keys: str, code: str
+) -> None:
+    async def each() -> AsyncIterator[Child]:
+        for key in keys:
+            yield Child("noop", NoopInput(), key=key)
+
+    found = wait(ROW, step, FanOut(ChildStream(count, each), "run"), WITHOUT_MODELS)
+    with pytest.raises(FanOutRefused) as caught:
+        await made(found)
+    assert caught.value.reason == code
 
 
 INTERACTIVE, BULK = Lane.INTERACTIVE, Lane.BULK

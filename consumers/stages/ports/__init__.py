@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from consumers.stages.ports.adapters import Adapters as Adapters
+from consumers.stages.ports.batches import Batches as Batches
 from consumers.stages.ports.blobs import Blobs as Blobs
 from consumers.stages.ports.catalogue import CatalogueReader as CatalogueReader
 from consumers.stages.ports.catalogue import CatalogueWriter as CatalogueWriter
@@ -50,6 +51,7 @@ class Ports(PortSet):
     answerer = Port[Answerer]()
     answerers = Port[Served[Answerer]]()
     """The process's, as are `text_models` and `embedders`. A stage's own `answerer` is one of these."""
+    batches = Port[Batches]()
     blobs = Port[Blobs]()
     catalogue = Port[CatalogueReader]()
     catalogue_writer = Port[CatalogueWriter]()

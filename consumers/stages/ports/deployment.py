@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from schemas.models import WITHOUT_MODELS, Models
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
@@ -12,3 +14,5 @@ class Deployment:
     reranker: str | None = None
     candidates: int = 30
     """How many passages a reranker reads: more than requested, so that it can move some up."""
+    models: Models = WITHOUT_MODELS
+    """What requests may name."""

@@ -84,13 +84,14 @@ SELECT model FROM unnest($2::text[]) AS model WHERE EXISTS (
 """
 
 # Longer leases for all of a worker's jobs. What does not come back is lost: it ended, or another worker has it. Rows
-# are locked in id order, as completions do, so that the two cannot deadlock.
+# are locked in id order, as completions do, so that the two cannot deadlock; and not their keys, so that a heartbeat
+# does not wait for the many children that one of the jobs is making.
 HEARTBEAT: Final = """
 WITH mine AS (
     SELECT * FROM unnest($1::uuid[], $2::int[]) AS m(id, epoch)
 ), held AS (
     SELECT job.id FROM job JOIN mine ON mine.id = job.id AND mine.epoch = job.epoch
-    WHERE job.state = 'running' AND job.worker = $4 ORDER BY job.id FOR UPDATE OF job
+    WHERE job.state = 'running' AND job.worker = $4 ORDER BY job.id FOR NO KEY UPDATE OF job
 )
 UPDATE job SET lease_until = now() + make_interval(secs => $3) FROM held WHERE job.id = held.id
 RETURNING job.id, job.cancel_requested

@@ -23,11 +23,11 @@ def follows(kinds: Mapping[str, Kind]) -> str:
 hooked AS (
     INSERT INTO webhook_delivery (tenant, endpoint, url, destination, job_id, type, data)
     SELECT moved.tenant, receiver.endpoint, receiver.url, receiver.destination, moved.id, event.type, json_build_object(
-        'id', 'job_' || replace(moved.id::text, '-', ''), 'kind', moved.kind, 'state', moved.state,
+        'id', {_noun(kinds)} || '_' || replace(moved.id::text, '-', ''), 'kind', moved.kind, 'state', moved.state,
         'error', CASE WHEN moved.code IS NOT NULL THEN json_build_object('code', moved.code) END)
     FROM moved
     CROSS JOIN LATERAL (
-        SELECT {_noun(kinds)} || '.' || moved.state AS type) event
+        SELECT {_noun(kinds)} || '.' || {_end(kinds)} AS type) event
     CROSS JOIN LATERAL (
         SELECT e.id AS endpoint, NULL AS url, e.id::text AS destination FROM webhook_endpoint e
         WHERE e.tenant = moved.tenant AND e.disabled_at IS NULL AND event.type = ANY(e.events)
@@ -52,8 +52,22 @@ hooked AS (
 """
 
 
+def _end(kinds: Mapping[str, Kind]) -> str:
+    """What events call the end of a job: by its kind, then by the code of its error, then by its state."""
+    cases = "".join(
+        f" WHEN moved.kind = '{name}' AND '{key}' IN (moved.code, moved.state) THEN '{said}'"
+        for kind in kinds.values()
+        for name in (kind.name, *kind.aliases)
+        for key, said in kind.ends.items()
+    )
+    return f"CASE{cases} ELSE moved.state END" if cases else "moved.state"
+
+
 def _noun(kinds: Mapping[str, Kind]) -> str:
-    """What events call a job, by its kind. Names and nouns are of the registry, and hold no quotation mark."""
+    """What events call a job, and what its id begins with, by its kind.
+
+    Names and nouns are of the registry, and hold no quotation mark.
+    """
     other = {name: kind.noun for kind in kinds.values() for name in (kind.name, *kind.aliases) if kind.noun != "job"}
     cases = "".join(f" WHEN '{name}' THEN '{noun}'" for name, noun in other.items())
     return f"CASE moved.kind{cases} ELSE 'job' END" if cases else "'job'"

@@ -1,12 +1,13 @@
 """A try ends: the new state, its history and the next message in one statement, for many jobs at once."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 from infra.postgres.queries.ended import FOLLOWS
 from infra.postgres.queries.submit import NewJob, make_children
+from schemas.errors import LeaseLost
 from schemas.lifecycle import JobState
 
 if TYPE_CHECKING:
@@ -60,15 +61,22 @@ WITH given AS (
 SELECT id, epoch, state, parent FROM moved
 """
 
-# First half of a fan-out: the parent gives up its worker and waits; its epoch grows, so the stage that fanned out can
-# write no more, and its rounds are counted, so that the children of one fan-out are not taken for another's. Nothing
-# comes back when the fence fails or the owner asked to cancel.
-WAIT_FOR_CHILDREN: Final = """
+_MAY_FAN_OUT: Final = """
+id = $1 AND epoch = $2 AND worker = {worker} AND state = 'running' AND NOT waiting AND NOT cancel_requested"""
+
+# Before a fan-out: whether its fence holds, so that nothing is made in vain.
+MAY_FAN_OUT: Final = f"SELECT EXISTS (SELECT FROM job WHERE {_MAY_FAN_OUT.format(worker='$3')})"
+
+# Second half of a fan-out, after its children were made: the parent gives up its worker and waits; its epoch grows, so
+# the stage that fanned out can write no more, and its rounds are counted, so that the children of one fan-out are not
+# taken for another's. Nothing comes back when the fence fails or the owner asked to cancel. Until now the parent's row
+# was locked only as a foreign key's target, so that making many children holds up neither heartbeats nor claims.
+WAIT_FOR_CHILDREN: Final = f"""
 WITH parent AS (
     UPDATE job SET waiting = true, epoch = epoch + 1, attempt = 0, stage = $3, carry = $4::json, lease_until = NULL,
         worker = NULL, deaths = 0, suspicion = 0, died_after = NULL,
         progress_done = 0, progress_total = $5, progress_message = NULL, rounds = rounds + 1
-    WHERE id = $1 AND epoch = $2 AND worker = $6 AND state = 'running' AND NOT waiting AND NOT cancel_requested
+    WHERE {_MAY_FAN_OUT.format(worker="$6")}
     RETURNING id, rounds
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
@@ -98,8 +106,6 @@ WITH ready AS (
 )
 SELECT id FROM moved
 """
-
-CHILDREN_A_PAGE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +165,19 @@ async def fan_out(
     worker: str,
     then: str,
     carry: str | None,
-    children: Sequence[NewJob],
-) -> bool:
-    """Make children and let the parent wait; in the caller's transaction. False: the fence failed."""
-    number = await connection.fetchval(WAIT_FOR_CHILDREN, job_id, epoch, then, carry, len(children), worker)
-    if number is None:
-        return False
-    for start in range(0, len(children), CHILDREN_A_PAGE):
-        page = [replace(child, parent=job_id, round=number) for child in children[start : start + CHILDREN_A_PAGE]]
-        await make_children(connection, page)
-    return True
+    count: int,
+    pages: AsyncIterator[Sequence[NewJob]],
+) -> None:
+    """Make `count` children and let the parent wait; in the caller's transaction.
+
+    Raises `LeaseLost` when the fence failed: then the transaction must not be committed.
+    """
+    may = bool(await connection.fetchval(MAY_FAN_OUT, job_id, epoch, worker))
+    if may:
+        async for page in pages:
+            await make_children(connection, page)
+    if not may or not await connection.fetchval(WAIT_FOR_CHILDREN, job_id, epoch, then, carry, count, worker):
+        raise LeaseLost("the job is no longer this worker's, or is to be cancelled")
 
 
 async def resume_parents(connection: "Connection", parents: Sequence[UUID]) -> int:

@@ -1,0 +1,1 @@
+"""Stages of `batch`: check the lines, let each become a job, write what became of them."""
