@@ -80,7 +80,7 @@ class BatchInvalid(InvalidInput):
 
     code = "batch_invalid"
 
-    def __init__(self, message: str, lines: Sequence[LineError]) -> None:
+    def __init__(self, message: str, lines: Sequence[LineError] = ()) -> None:
         super().__init__(message, field="input.input_file_id")
         self.lines = lines
 

@@ -1,6 +1,7 @@
 """The names that users import from `welip`, each from the module that defines it."""
 
 from producers.client.async_ import AsyncClient
+from producers.client.batches import Batch
 from producers.client.dead import DeadLetter
 from producers.client.errors import (
     ApiError,
@@ -25,6 +26,7 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "AsyncTextStream",
+    "Batch",
     "Citation",
     "Client",
     "Collection",

@@ -11,6 +11,7 @@ import httpx
 import stamina
 
 from producers.client import connection, requests, uploads
+from producers.client.batches import Batches
 from producers.client.binding import Blocking
 from producers.client.calls import ClientCalls
 from producers.client.dead import DeadLetters
@@ -30,7 +31,8 @@ class Client(ClientCalls, Blocking):
     `timeout`: seconds for each step of a request. `retry_for_s`: how long to retry when nobody answers or the server
     asks to wait (429, 503); 0 means one try. Every submission has an idempotency key, so retries are safe.
 
-    `dead` holds the calls about dead letters. Every method raises `ApiError`, `ConnectionFailed` or `UnexpectedAnswer`.
+    `batches`, `webhooks` and `dead` (letters) hold the calls about those. Every method raises `ApiError`,
+    `ConnectionFailed` or `UnexpectedAnswer`.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Client(ClientCalls, Blocking):
         self._http = httpx.Client(
             base_url=self.url, headers=connection.default_headers(api_key), transport=transport, timeout=timeout
         )
+        self.batches = Batches(self)
         self.webhooks = Webhooks(self)
         self.dead = DeadLetters(self)
 

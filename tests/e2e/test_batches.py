@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ import openai
 import pytest
 from openai.types import Batch
 
-from tests.e2e.processes import Up, until
+from tests.e2e.processes import Up, cli, until
 
 JOBS: Any = "/v1/jobs"
 
@@ -190,3 +191,32 @@ def test_only_a_file_for_batches_will_do_and_a_batch_that_is_not_there_is_404(of
     assert caught.value.code == "wrong_purpose"
     with pytest.raises(openai.NotFoundError):
         official.batches.retrieve(f"batch_{'0' * 32}")
+
+
+def test_the_command_sends_a_file_waits_and_fetches_what_became_of_it(up: Up, tmp_path: Path) -> None:
+    source = tmp_path / "requests.jsonl"
+    source.write_bytes(noop("a") + line("b", kind="inference", input={"collection": "nowhere", "question": "왜?"}))
+    done = cli("batch", str(source), "--json", WELIP_URL=up.url, within_s=120)
+    assert done.returncode == 0, done.stderr
+    batch = json.loads(done.stdout)
+    assert (batch["status"], batch["request_counts"]["failed"]) == ("completed", 1)
+    answers, errors = (Path(batch["files"][name]) for name in ("answers", "errors"))
+    assert answers == tmp_path / "requests.jsonl.output.jsonl"
+    assert json.loads(answers.read_text())["custom_id"] == "a"
+    assert json.loads(errors.read_text())["custom_id"] == "b"
+    again = cli("batch", batch["id"], "-o", str(tmp_path / "again.jsonl"), WELIP_URL=up.url, within_s=120)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again.jsonl").read_bytes() == answers.read_bytes()
+    listed = cli("batches", "list", WELIP_URL=up.url)
+    assert batch["id"] in listed.stdout
+    retried = cli("batches", "retry", batch["id"], "--json", WELIP_URL=up.url)
+    assert json.loads(retried.stdout)["retry_of"] == batch["id"]
+
+
+def test_the_command_says_which_lines_are_no_requests(up: Up, tmp_path: Path) -> None:
+    source = tmp_path / "requests.jsonl"
+    source.write_bytes(noop("a") + noop("a"))
+    done = cli("batch", str(source), WELIP_URL=up.url, within_s=120)
+    assert done.returncode == 1
+    assert "line 2: line 1 has the same custom_id [duplicate_custom_id] (custom_id)" in done.stdout
+    assert cli("batch", str(tmp_path / "none.jsonl"), WELIP_URL=up.url).returncode == 2

@@ -185,7 +185,7 @@ async def test_a_parameter_is_named_alone(where: str) -> None:
 def test_every_error_has_a_status_that_is_documented() -> None:
     found = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.JobError)]
     assert len(found) > 10
-    expected = {"invalid_input": 422, "document_refused": 422, "not_found": 404, "conflict": 409}
+    expected = {"invalid_input": 422, "document_refused": 422, "batch_invalid": 422, "not_found": 404, "conflict": 409}
     expected |= {"dependency_unavailable": 503, "engine_overloaded": 503, "engine_died": 503}
     assert {kind.code: status_of(kind("why")) for kind in found} == {
         kind.code: expected.get(kind.code, 500) for kind in found
