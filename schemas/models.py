@@ -29,11 +29,12 @@ class _Strict(BaseModel):
 
 
 class Limits(_Strict):
-    """`max_tokens`: of one reply. The other two hold for each worker."""
+    """`max_tokens`: of one reply. The others hold for each worker."""
 
     max_tokens: int | None = Field(None, ge=1)
     at_once: int | None = Field(None, ge=1, le=10_000, description="Requests under way at a time.")
     requests_per_minute: float | None = Field(None, gt=0)
+    tokens_per_minute: float | None = Field(None, gt=0, description="Of prompts and replies together.")
 
 
 class Price(_Strict):

@@ -29,7 +29,8 @@ def open_text_model(spec: ModelSpec) -> ChatEngine:
     engine, limits = _engine(spec), spec.limits
     if isinstance(spec, VllmModel):
         limits = limits.model_copy(update={"at_once": None})  # the engine's own seats, where interactive goes first
-    return engine if limits == Limits() else LimitedTextModel(engine, limits)
+    elsewhere = isinstance(spec, OpenAIModel)
+    return LimitedTextModel(engine, limits, adapts=elsewhere) if elsewhere or limits != Limits() else engine
 
 
 def _engine(spec: ModelSpec) -> ChatEngine:

@@ -14,6 +14,7 @@ from consumers.held import HeldJobs
 from consumers.stages.inference.answering import ModelAnswerer
 from consumers.stages.ports import Served
 from consumers.transcripts import Transcripts
+from infra.engines import limited
 from infra.engines.open import open_text_model
 from infra.models import of_settings
 from infra.postgres.database import Database
@@ -58,6 +59,12 @@ class Answering:
     @property
     def rests(self) -> bool:
         return self.executor.breakers.is_open(TOPIC)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first refusal is told."""
+    monkeypatch.setattr(limited, "PATIENCE_S", 0.0)
 
 
 @pytest.fixture
