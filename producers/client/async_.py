@@ -16,6 +16,7 @@ from producers.client.binding import Asynchronous
 from producers.client.calls import ClientCalls
 from producers.client.dead import AsyncDeadLetters
 from producers.client.errors import StreamBroken, WaitTimeout
+from producers.client.evaluations import EvaluationCalls
 from producers.client.events import Event, EventCursor
 from producers.client.requests import OnDisconnect, Request
 from producers.client.text import AsyncTextStream, StreamedText
@@ -24,7 +25,7 @@ from producers.client.webhooks import AsyncWebhooks
 T = TypeVar("T")
 
 
-class AsyncClient(ClientCalls, Asynchronous):
+class AsyncClient(ClientCalls, EvaluationCalls, Asynchronous):
     """A WeLIP server over HTTP, like `Client`. Use it as an async context manager, or await `aclose()`."""
 
     def __init__(

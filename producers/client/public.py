@@ -13,6 +13,7 @@ from producers.client.errors import (
     WaitTimeout,
     WelipError,
 )
+from producers.client.evaluations import Evaluation
 from producers.client.events import Event, ProgressEvent, StageEvent, StateEvent, StreamEvent, TokenEvent
 from producers.client.models import Answer, Collection, File, Job, Page, SearchHit
 from producers.client.sync import Client
@@ -34,6 +35,7 @@ __all__ = [
     "DeadLetter",
     "Delivery",
     "Endpoint",
+    "Evaluation",
     "Event",
     "File",
     "Job",

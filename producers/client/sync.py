@@ -16,6 +16,7 @@ from producers.client.binding import Blocking
 from producers.client.calls import ClientCalls
 from producers.client.dead import DeadLetters
 from producers.client.errors import StreamBroken, WaitTimeout
+from producers.client.evaluations import EvaluationCalls
 from producers.client.events import Event, EventCursor
 from producers.client.requests import OnDisconnect, Request
 from producers.client.text import StreamedText, TextStream
@@ -24,7 +25,7 @@ from producers.client.webhooks import Webhooks
 T = TypeVar("T")
 
 
-class Client(ClientCalls, Blocking):
+class Client(ClientCalls, EvaluationCalls, Blocking):
     """A WeLIP server, over HTTP. Use it as a context manager, or call `close()`; it may be shared between threads.
 
     Without `base_url` and `api_key` WELIP_URL and WELIP_API_KEY count, then http://127.0.0.1:8080 and no key.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from consumers.stages.evaluation.words import METRICS, WORDS
@@ -29,6 +30,7 @@ def page(request: EvaluationInput, figures: Mapping[str, Any]) -> str:
         variants=variants,
         metrics=metrics,
         having={name: [one for one in variants if name in one["metrics"]] for name in metrics},
+        of_variant={variant["name"]: variant["metrics"] for variant in variants},
         about={name: _about(name, request.language) for name in metrics},
         breakdown=request.breakdown,
         colour={variant["name"]: at % COLOURS for at, variant in enumerate(variants)},
@@ -45,10 +47,13 @@ def _about(name: str, language: str) -> str:
 
 
 def _reach(comparisons: list[dict[str, Any]]) -> float:
-    """How far the axis of differences goes to either side of 0: the largest end of an interval, at least 0.01."""
-    ends = [abs(end) for one in comparisons for told in one["metrics"].values() for end in told["ci95"]]
-    furthest: float = max([0.01, *ends])
-    return furthest * 1.05
+    """How far the axis of differences goes to either side of 0: three times the median end of an interval.
+
+    A metric of a few items would otherwise squeeze all others to a point; its bar leaves the axis instead.
+    """
+    ends = [max(map(abs, told["ci95"])) for one in comparisons for told in one["metrics"].values()]
+    some = [end for end in ends if end > 0]
+    return max(0.01, min(max(some), 3 * median(some))) * 1.05 if some else 0.01
 
 
 @lru_cache(maxsize=1)
