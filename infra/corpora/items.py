@@ -1,6 +1,7 @@
 """Reads a dataset of an evaluation, a table of questions, row by row: JSON Lines, CSV, TSV or Parquet."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import IO, Any, Final, Literal
 
@@ -127,6 +128,8 @@ def _metadata(row: Mapping[str, Any], dataset: Dataset, format: str) -> dict[str
     found = {str(name): value for name, value in named.items() if value is not None}
     if not all(isinstance(value, str | bool | int | float) for value in found.values()):
         raise _WrongCell("its metadata holds more than texts, numbers and booleans")
+    if any(isinstance(value, float) and not math.isfinite(value) for value in found.values()):
+        raise _WrongCell("its metadata holds a number that is not finite")
     return found
 
 

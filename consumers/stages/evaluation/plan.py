@@ -12,7 +12,7 @@ from consumers.stages.ports import Ports, needs
 from schemas.errors import InvalidInput, NotFound
 from schemas.kinds.evaluation import PLACE, EvaluationInput, ModelVariant, RetrievalVariant
 from schemas.kinds.evaluation.carries import Planned, Scored, Source
-from schemas.kinds.evaluation.items import MAX_ITEMS, Dataset, Item, ItemProblem
+from schemas.kinds.evaluation.items import MAX_DATASET_BYTES, MAX_ITEMS, Dataset, Item, ItemProblem
 from schemas.kinds.evaluation.metrics import DEFAULT, Needs, metric
 from schemas.kinds.generation import ChatMessage, GenerationInput
 from schemas.kinds.inference import InferenceInput
@@ -105,6 +105,9 @@ async def _read(
     except NotFound as error:
         why = f"there is no file {dataset.file!r}; upload the dataset with POST /v1/files and name the id it gives"
         raise NotFound(why, code="file_not_found", field="input.dataset.file") from error
+    if stored.size > MAX_DATASET_BYTES:
+        why = f"the dataset has {stored.size:,} bytes, {MAX_DATASET_BYTES:,} are allowed: split it"
+        raise InvalidInput(why, code="dataset_too_large", field="input.dataset.file")
     table = dataset.format or FORMATS.get(PurePosixPath(stored.filename).suffix.lower())
     if table is None:
         why = f"the name {stored.filename!r} does not tell the format: give `format`, one of jsonl, csv, tsv, parquet"

@@ -9,11 +9,19 @@ from schemas.names import Composed, FileId, no_control_characters
 
 MAX_ITEMS: Final = 50_000
 MAX_INLINE_ITEMS: Final = 1_000
+MAX_DATASET_BYTES: Final = 200_000_000
+"""As OpenAI's batches; items are held in memory while their questions are made."""
+
 MAX_REFERENCE_CHARS: Final = 20_000
 
 ItemId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Composed]
 Reference = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REFERENCE_CHARS)]
-Value = str | bool | int | float
+Value = (
+    Annotated[str, StringConstraints(max_length=2_000)]
+    | bool
+    | Annotated[int, Field(ge=-(2**63), lt=2**63)]
+    | Annotated[float, Field(allow_inf_nan=False)]
+)
 Column = Annotated[str, StringConstraints(min_length=1, max_length=200), Composed]
 
 

@@ -1,0 +1,115 @@
+"""Evaluations from the command line against a running stack: answered, scored, reported, compared, judged by gates."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from pyarrow import parquet
+
+from infra.local.sample import documents, questions
+from producers.client.errors import JobFailed
+from producers.client.evaluations import Evaluation
+from producers.client.sync import Client
+from tests.e2e.processes import Up, cli
+
+COLLECTION = "evaluated"
+WITHIN_S = 240
+
+
+@pytest.fixture(scope="module")
+def dataset(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The sample's questions, beside a collection of its documents."""
+    [job] = client.index_documents(COLLECTION, documents())
+    assert client.wait(job.id, timeout=120).state == "succeeded"
+    file = tmp_path_factory.mktemp("dataset") / "questions.jsonl"
+    rows = [
+        {
+            "id": question["id"],
+            "question": question["question"],
+            "reference": question.get("answer"),
+            "relevant": question["document_id"],
+            "answerable": bool(question["document_id"]),
+        }
+        for question in questions()
+    ]
+    file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    yield file
+    client.delete_collection(COLLECTION)
+
+
+@pytest.fixture(scope="module")
+def run(up: Up, dataset: Path) -> Evaluation:
+    """An evaluation of two variants, whose last gate is not passed."""
+    gates = ["recall@1>=0.9", "recall@1>=five-0.05", "exact_match>=0.9"]
+    ended = cli(
+        *("evaluate", str(dataset), "-c", COLLECTION, "--variant", "five", "--variant", "one:top_k=1", "--json"),
+        *(part for gate in gates for part in ("--gate", gate)),
+        within_s=WITHIN_S,
+        WELIP_URL=up.url,
+    )
+    assert ended.returncode == 4, ended.stderr
+    return Evaluation.model_validate_json(ended.stdout)
+
+
+def test_every_question_is_answered_in_every_way_and_scored(run: Evaluation) -> None:
+    unanswerable = sum(not question["document_id"] for question in questions())
+    assert run.items.model_dump() == {
+        "total": len(questions()),
+        "unanswerable": unanswerable,
+        "answers": 2 * len(questions()),
+        "succeeded": 2 * len(questions()),
+        "failed": 0,
+    }
+    five, one = run.variants
+    assert five.metrics["recall@1"].mean >= 0.9
+    assert five.metrics["contains"].mean >= 0.9, "the sample's answers are quoted"
+    assert five.metrics["not_found"].n == one.metrics["not_found"].n == unanswerable
+    assert 0 < five.metrics["f1"].ci95[0] < five.metrics["f1"].mean < five.metrics["f1"].ci95[1] < 1
+    assert [gate.passed for gate in run.gates] == [True, True, True, False, False]
+    assert run.comparisons[0].metrics["recall@1"].test == "mcnemar"
+
+
+def test_its_files_can_be_downloaded(run: Evaluation, http: httpx.Client) -> None:
+    def content(file: str | None) -> bytes:
+        answer = http.get(f"/v1/files/{file}/content")
+        assert answer.status_code == 200
+        return answer.content
+
+    lines = [json.loads(line) for line in content(run.items_file).splitlines()]
+    assert len(lines) == run.items.answers
+    assert lines[0]["contexts"]
+    table = parquet.read_table(io.BytesIO(content(run.items_parquet)))
+    assert table.num_rows == len(lines)
+    assert table.column("f1").to_pylist() == [line["scores"].get("f1") for line in lines]
+    assert json.loads(content(run.figures))["variants"][0]["name"] == "five"
+
+
+def test_a_report_is_shown_and_saved_and_two_runs_are_compared(up: Up, run: Evaluation, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    shown = cli("report", run.job, "--html", str(page), WELIP_URL=up.url)
+    assert shown.returncode == 4, shown.stderr
+    assert "NOT PASSED" in shown.stdout
+    assert page.read_text().startswith("<!doctype html>")
+    compared = cli("compare", run.job, run.job, "--metric", "f1", "--json", within_s=WITHIN_S, WELIP_URL=up.url)
+    assert compared.returncode == 0, compared.stderr
+    [comparison] = json.loads(compared.stdout)["comparisons"]
+    assert (comparison["metrics"]["f1"]["gain"], comparison["metrics"]["f1"]["p"]) == (0, 1)
+
+
+def test_a_collection_that_is_not_there_fails_every_answer_and_the_run_says_so(client: Client) -> None:
+    job = client.evaluate([{"question": "무엇?", "reference": "답"}], "nowhere")
+    ended = client.evaluation(job.id, timeout=WITHIN_S)
+    assert (ended.items.failed, ended.items.succeeded) == (1, 0)
+    assert ended.variants[0].metrics["succeeded"].mean == 0
+    assert any("1 of 1 answers failed" in warning for warning in ended.warnings)
+
+
+def test_a_wrong_dataset_fails_before_anything_is_asked(client: Client) -> None:
+    job = client.evaluate(b'{"question": "?"}\n{"question": 3}', COLLECTION, filename="q.jsonl")
+    with pytest.raises(JobFailed, match="row 2: its 'question' is a number") as failed:
+        client.evaluation(job.id, timeout=WITHIN_S)
+    assert failed.value.code == "dataset_invalid"
+    assert client.job(job.id).children is None
