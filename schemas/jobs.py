@@ -119,6 +119,7 @@ class JobView(BaseModel):
     kind: str
     state: JobState
     lane: Lane
+    model: str | None = Field(description="The model that its stages run on, by its name here; null if none do.")
     stage: str
     attempt: int
     max_attempts: int

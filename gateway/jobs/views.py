@@ -27,6 +27,7 @@ def job_view(row: Row, children: Mapping[str, int] | None) -> dict[str, Any]:
         "kind": row["kind"],
         "state": row["state"],
         "lane": row["lane"],
+        "model": row["model"],
         "stage": row["stage"],
         "attempt": row["attempt"],
         "max_attempts": row["max_attempts"],

@@ -63,6 +63,7 @@ class Job(Answered):
     kind: str
     state: JobState
     lane: str = "interactive"
+    model: str | None = None
     stage: str | None = None
     attempt: int = 0
     max_attempts: int = 1

@@ -25,6 +25,7 @@ ROW: dict[str, Any] = {
     "kind": "noop",
     "state": "running",
     "lane": "bulk",
+    "model": None,
     "stage": "run",
     "attempt": 2,
     "max_attempts": 5,

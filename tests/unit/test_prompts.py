@@ -130,6 +130,22 @@ class TestSubmitting:
         settle_prompt(asked(response_format={"type": "text"}), QUOTES, prompts)
         settle_prompt(asked(**generate), CHATS, prompts)
 
+    @pytest.mark.parametrize(
+        "generate",
+        [
+            {"response_format": {"type": "xml"}},
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "objekt"}}}},
+            {"prompt": "a b"},
+            {"prompt": "rag-ko@0"},
+            {"temperature": float("nan")},
+            {"max_tokens": 0},
+            {"max_tokens": 10**9},
+        ],
+    )
+    def test_what_no_question_may_ask_for_is_refused(self, generate: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=next(iter(generate))):
+            asked(**generate)
+
     def test_variables_without_a_prompt_are_refused(self) -> None:
         with pytest.raises(ValueError, match="name the `prompt`"):
             asked(variables={"tone": "x"})
