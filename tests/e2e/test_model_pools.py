@@ -73,6 +73,7 @@ api_key_env = "QUICK_KEY"
 context_length = 4096
 limits = {{ max_tokens = 1000 }}
 price = {{ input = 0.1, output = 0.4 }}
+adapters = {{ legal = "legal-lora" }}
 
 [[models]]
 name = "slow-1.5b"
@@ -85,6 +86,15 @@ name = "vec"
 engine = "openai"
 url = "{url}"
 tasks = ["embeddings"]
+"""
+
+
+PROMPT = """
+language = "ko"
+not_found = "없음"
+variables = ["tone"]
+system = "{{tone}} 말투"
+user = "{{passages}} {{question}}"
 """
 
 
@@ -103,7 +113,14 @@ def engine() -> Iterator[Engine]:
 def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     folder = tmp_path_factory.mktemp("models")
     (folder / "models.toml").write_text(FILE.format(url=engine.url), encoding="utf-8")
-    settings = {"WELIP_MODELS": str(folder / "models.toml"), "QUICK_KEY": "hush", "WELIP_WORKER_DRAIN": "0.5"}
+    (folder / "prompts").mkdir()
+    (folder / "prompts" / "formal@1.toml").write_text(PROMPT, encoding="utf-8")
+    settings = {
+        "WELIP_PROMPTS": str(folder / "prompts"),
+        "WELIP_MODELS": str(folder / "models.toml"),
+        "QUICK_KEY": "hush",
+        "WELIP_WORKER_DRAIN": "0.5",
+    }
     with Up(folder / "data", **settings) as running:
         yield running
 
@@ -139,7 +156,7 @@ def test_the_official_client_lists_the_models(official: openai.OpenAI) -> None:
         return found if all(getattr(one, "served") for one in found) else []  # noqa: B009 - ours, beside OpenAI's
 
     found = until(served, "the worker serves them", within_s=WITHIN_S)
-    assert [one.id for one in found] == ["quick", "slow-1.5b", "vec"]
+    assert [one.id for one in found] == ["quick", "quick:legal", "slow-1.5b", "vec"]
     assert {one.object for one in found} == {"model"}
     quick = official.models.retrieve("quick")
     assert quick == found[0]
@@ -148,7 +165,7 @@ def test_the_official_client_lists_the_models(official: openai.OpenAI) -> None:
     assert (ours["tasks"], ours["context_length"], ours["max_tokens"]) == (["chat"], 4096, 1000)
     assert ours["price"] == {"input": 0.1, "output": 0.4}
     assert official.models.retrieve("slow-1.5b").id == "slow-1.5b"
-    with pytest.raises(openai.NotFoundError, match=r"there are: quick, slow-1\.5b, vec") as caught:
+    with pytest.raises(openai.NotFoundError, match=r"there are: quick, quick:legal, slow-1\.5b, vec") as caught:
         official.models.retrieve("gone")
     assert caught.value.code == "model_not_found"
 
@@ -177,6 +194,45 @@ def test_a_conversation_is_continued_as_it_was_asked(client: Client, engine: Eng
     sent = engine.bodies[-1]
     assert sent["authorization"] == "Bearer hush"
     assert {**asked, "stop": ["끝"]}.items() <= sent.items()
+
+
+def test_an_adapter_of_the_server_is_asked_for_by_its_name_there(client: Client, engine: Engine, stack: Up) -> None:
+    result = done(client, "generation", {"messages": TALK, "model": "quick:legal"})
+    assert (result["model"], engine.bodies[-1]["model"]) == ("quick:legal", "legal-lora")
+    problem = refused(stack, "generation", {"messages": TALK, "model": "quick:other"})
+    assert (problem["code"], problem["field"]) == ("adapter_not_found", "input.model")
+    assert "quick:legal" in problem["detail"]
+
+
+def test_a_question_after_a_conversation_is_condensed_and_answered_in_json_by_a_prompt(
+    client: Client, engine: Engine, stack: Up
+) -> None:
+    client.wait(client.index_documents("ko", [{"id": "d", "text": "한라산의 높이는 1,947미터이다."}])[0].id, WITHIN_S)
+    said = '{"answer": "한라산의 높이는 1,947미터 [1][2]", "citations": [1]}'
+    generate = {
+        "model": "quick",
+        "prompt": "formal",
+        "variables": {"tone": "정중한"},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}},
+    }
+    before = [{"role": "user", "content": "한라산은?"}, {"role": "assistant", "content": "제주도에 있습니다."}]
+    asked = {"collection": "ko", "question": "높이는?", "messages": before, "generate": generate}
+    engine.extra = {"content": said}
+    try:
+        result = done(client, "inference", asked)
+    finally:
+        engine.extra = {}
+    assert json.loads(result["answer"]) == {"answer": "한라산의 높이는 1,947미터 [1]", "citations": [1]}
+    assert (result["search_question"], result["citations_dropped"]) == (said, 1)
+    assert [one["document_id"] for one in result["citations"]] == ["d"]
+    assert result["usage"] == {"prompt_tokens": 14, "completion_tokens": 6}
+    condensing, answering = engine.bodies[-2:]
+    assert ("response_format" in condensing, "response_format" in answering) == (False, True)
+    assert [turn["role"] for turn in answering["messages"]] == ["system", "user", "assistant", "user"]
+    assert answering["messages"][0]["content"] == "정중한 말투"
+    for change, code in ({"prompt": "none"}, "prompt_not_found"), ({"variables": {}}, "prompt_variables"):
+        problem = refused(stack, "inference", {**asked, "generate": {**generate, **change}})
+        assert problem["code"] == code
 
 
 def test_tools_go_to_the_model_and_its_calls_come_back(client: Client, engine: Engine) -> None:
