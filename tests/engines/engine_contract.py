@@ -87,6 +87,19 @@ class EngineContract(TextModelContract):
             await model.complete([Message("user", "한라산 " * 20_000)], OPTIONS)
         assert refused.value.reason == "prompt_too_long"
 
+    async def test_texts_are_counted_by_its_own_tokenizer_while_it_writes(self, model: Engine) -> None:
+        assert model.context_length is not None
+        writing = asyncio.create_task(model.complete(STORY, ENDLESS))
+        await until_running(model)
+        [none, one, two] = await model.lengths(["", "한라산", "한라산 한라산"]) or []
+        assert none == 0 < one < two
+        assert await model.lengths([]) == []
+        long = "한라산 " * 20_000
+        assert (await model.lengths([long]) or [])[0] > model.context_length
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        await until_free(model)
+
     async def test_tools_are_refused(self, model: Engine) -> None:
         tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
         with pytest.raises(EngineRefused) as refused:
