@@ -24,6 +24,7 @@ from gateway.jobs.ending import Endings
 from gateway.jobs.feed import Feed
 from gateway.jobs.submit import Submitter
 from gateway.models import routes as model_routes
+from gateway.models.registering import Registrar
 from gateway.pages import routes as pages
 from gateway.services import Services
 from gateway.webhooks import deliveries, endpoints
@@ -84,6 +85,7 @@ def create_app(
     endings = Endings(database)
     feed = Feed(database)
     receivers = Receivers(database, webhook)
+    registrar = Registrar(database, storage, limits, models)
     wake = agents.relay.wake if gateway.agents else _nobody
 
     @contextlib.asynccontextmanager
@@ -104,6 +106,7 @@ def create_app(
             await asyncio.gather(*opening, return_exceptions=True)
             await endings.close()
             await feed.close()
+            await registrar.close()
             await database.close()
             await storage.close()
             log.info("gateway.stopped")
@@ -132,6 +135,7 @@ def create_app(
         keys=Keys(database, gateway),
         limits=limits,
         reads=Reads(database),
+        registrar=registrar,
     )
     for module in (jobs, files, batches, collections, model_routes, deliveries, endpoints, dead, health, pages):
         # Not `include_router`, which would match every request a second time, against a tree of routers.

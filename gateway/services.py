@@ -12,6 +12,7 @@ from gateway.http.reads import Reads
 from gateway.jobs.ending import Endings
 from gateway.jobs.feed import Feed
 from gateway.jobs.submit import Submitter
+from gateway.models.registering import Registrar
 from gateway.webhooks.receivers import Receivers
 from infra.blobs.folder import FolderBlobs
 from infra.postgres.database import Database
@@ -40,6 +41,7 @@ class Services:
     keys: Keys
     limits: Limits
     reads: Reads
+    registrar: Registrar
 
 
 async def services_of(request: Request) -> Services:

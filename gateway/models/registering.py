@@ -2,12 +2,16 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import uuid_utils.compat as uuids
 
-from gateway.services import Services
+from gateway.http.limits import Limits
+from infra.blobs.folder import FolderBlobs
 from infra.engines.adapter_archives import AdapterArchive, Packed
+from infra.postgres.database import Database
 from infra.postgres.queries import adapters, files, stored
 from infra.postgres.queries.adapters import NewVersion, StoredAdapter
 from schemas.adapters import MOST, NewAdapter
@@ -15,87 +19,111 @@ from schemas.errors import Conflict, InvalidInput, NotFound
 from schemas.ids import parsed
 from schemas.models import Models, ModelSpec, OpenAIModel
 
+if TYPE_CHECKING:
+    from infra.blobs.s3 import MinioBlobs
 
-async def register(services: Services, tenant: str, new: NewAdapter) -> tuple[StoredAdapter, bool]:
-    """The version that the archive is, and whether it is new: the newest one again is no new version.
+T = TypeVar("T")
 
-    Raises `InvalidInput` (`model_not_found`, `adapter_refused`), `NotFound` (`file_not_found`), `Conflict`
-    (`too_many_adapters`), `StorageFull` and `DependencyUnavailable`.
-    """
-    base, most = _trainable(services.models, new.base)
-    async with services.database.connection() as connection:
-        file = await files.file(connection, parsed("file", new.file), tenant)
-    if file is None:
-        raise NotFound(f"there is no file {new.file}: upload it first", code="file_not_found", field="file")
-    loop = asyncio.get_running_loop()
-
-    def read(start: int, length: int) -> bytes:
-        return asyncio.run_coroutine_threadsafe(_part(services, file["blob"], start, length), loop).result()
-
-    archive = await asyncio.to_thread(AdapterArchive, read, file["bytes"])
-    packed = await asyncio.to_thread(archive.checked, bases=_names(base), max_rank=most)
-    return await _stored(services, tenant, new, archive, packed)
+THREADS: Final = 2
+"""Archives that are read at a time: a large one takes its seconds, and others wait for their turn."""
 
 
-async def _stored(
-    services: Services, tenant: str, new: NewAdapter, archive: AdapterArchive, packed: Packed
-) -> tuple[StoredAdapter, bool]:
-    version_id = uuids.uuid7()
-    blob = f"{tenant}/adapters/{version_id.hex}"
-    async with services.limits.room(tenant) as room:
-        room.take(packed.size)
-        async with services.database.connection() as connection:
-            await files.expect(connection, blob)
-        kept = False
-        try:
-            digest = hashlib.sha256()
-            await services.blobs.put_stream(blob, _unpacked(archive, digest))
-            weights = digest.hexdigest()
-            version = NewVersion(
-                id=version_id,
-                tenant=tenant,
-                base=new.base,
-                name=new.name,
-                config=packed.config.decode(),
-                rank=packed.adapter.rank,
-                blob=blob,
-                bytes=packed.size,
-                sha256=hashlib.sha256(packed.config + bytes.fromhex(weights)).hexdigest(),
-                weights_sha256=weights,
-            )
-            found, kept = await _recorded(services, version)
-        finally:
-            if not kept:
-                await services.blobs.delete(blob)
-        if kept:
-            room.keep()
-    return found, kept
+class Registrar:
+    """Registers adapters. Its threads are its own: they wait for object storage, which may use the process's."""
 
+    def __init__(self, database: Database, blobs: "FolderBlobs | MinioBlobs", limits: Limits, models: Models) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._limits = limits
+        self._models = models
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="adapters")
 
-async def _recorded(services: Services, version: NewVersion) -> tuple[StoredAdapter, bool]:
-    limit = services.limits.file_bytes
-    async with services.database.unit_of_work() as connection:
-        await adapters.begin(connection, version.tenant)
-        newest = await adapters.find(connection, version.tenant, version.base, version.name, None)
-        if newest is not None and newest.sha256 == version.sha256:
-            return newest, False
-        if limit and not await stored.fits(connection, version.tenant, version.bytes, limit):
-            raise services.limits.storage_full()
-        added = await adapters.add(connection, version)
-    if added is None:
-        raise Conflict(f"there are {MOST} versions of adapters already: remove some", code="too_many_adapters")
-    return added, True
+    async def register(self, tenant: str, new: NewAdapter) -> tuple[StoredAdapter, bool]:
+        """The version that the archive is, and whether it is new: the newest one again is no new version.
 
+        Raises `InvalidInput` (`model_not_found`, `adapter_refused`), `NotFound` (`file_not_found`), `Conflict`
+        (`too_many_adapters`), `StorageFull` and `DependencyUnavailable`.
+        """
+        base, most = _trainable(self._models, new.base)
+        async with self._database.connection() as connection:
+            file = await files.file(connection, parsed("file", new.file), tenant)
+        if file is None:
+            raise NotFound(f"there is no file {new.file}: upload it first", code="file_not_found", field="file")
+        loop = asyncio.get_running_loop()
 
-async def _part(services: Services, blob: str, start: int, length: int) -> bytes:
-    return b"".join([piece async for piece in services.blobs.stream(blob, start=start, length=length)])
+        def read(start: int, length: int) -> bytes:
+            return asyncio.run_coroutine_threadsafe(self._part(file["blob"], start, length), loop).result()
 
+        def check() -> tuple[AdapterArchive, Packed]:
+            archive = AdapterArchive(read, file["bytes"])
+            return archive, archive.checked(bases=_names(base), max_rank=most)
 
-async def _unpacked(archive: AdapterArchive, digest: "hashlib._Hash") -> AsyncIterator[bytes]:
-    weights = await asyncio.to_thread(archive.weights)
-    while piece := await asyncio.to_thread(weights.read):
-        digest.update(piece)
-        yield piece
+        archive, packed = await self._in_thread(check)
+        return await self._stored(tenant, new, archive, packed)
+
+    async def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _stored(
+        self, tenant: str, new: NewAdapter, archive: AdapterArchive, packed: Packed
+    ) -> tuple[StoredAdapter, bool]:
+        version_id = uuids.uuid7()
+        blob = f"{tenant}/adapters/{version_id.hex}"
+        async with self._limits.room(tenant) as room:
+            room.take(packed.size)
+            async with self._database.connection() as connection:
+                await files.expect(connection, blob)
+            kept = False
+            try:
+                digest = hashlib.sha256()
+                await self._blobs.put_stream(blob, self._unpacked(archive, digest))
+                weights = digest.hexdigest()
+                version = NewVersion(
+                    id=version_id,
+                    tenant=tenant,
+                    base=new.base,
+                    name=new.name,
+                    config=packed.config.decode(),
+                    rank=packed.adapter.rank,
+                    blob=blob,
+                    bytes=packed.size,
+                    sha256=hashlib.sha256(packed.config + bytes.fromhex(weights)).hexdigest(),
+                    weights_sha256=weights,
+                )
+                found, kept = await self._recorded(version)
+            finally:
+                if not kept:
+                    await self._blobs.delete(blob)
+            if kept:
+                room.keep()
+        return found, kept
+
+    async def _recorded(self, version: NewVersion) -> tuple[StoredAdapter, bool]:
+        limit = self._limits.file_bytes
+        async with self._database.unit_of_work() as connection:
+            await adapters.begin(connection, version.tenant)
+            newest = await adapters.find(connection, version.tenant, version.base, version.name, None)
+            if newest is not None and newest.sha256 == version.sha256:
+                return newest, False
+            if limit and not await stored.fits(connection, version.tenant, version.bytes, limit):
+                raise self._limits.storage_full()
+            added = await adapters.add(connection, version)
+        if added is None:
+            raise Conflict(f"there are {MOST} versions of adapters already: remove some", code="too_many_adapters")
+        return added, True
+
+    async def _part(self, blob: str, start: int, length: int) -> bytes:
+        return b"".join([piece async for piece in self._blobs.stream(blob, start=start, length=length)])
+
+    async def _unpacked(self, archive: AdapterArchive, digest: "hashlib._Hash") -> AsyncIterator[bytes]:
+        weights = await self._in_thread(archive.weights)
+        while piece := await self._in_thread(weights.read):
+            digest.update(piece)
+            yield piece
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 def _trainable(models: Models, name: str) -> tuple[ModelSpec, int]:

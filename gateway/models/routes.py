@@ -7,7 +7,6 @@ from fastapi import APIRouter, Path, Response
 from gateway.http.answers import json
 from gateway.http.bodies import JsonRoute
 from gateway.http.openapi import problems
-from gateway.models.registering import register
 from gateway.models.views import ModelList, ModelView, adapter_view, model_views
 from gateway.services import Services, ServicesDep, Tenant
 from infra.postgres.queries import adapters, claim
@@ -38,7 +37,7 @@ async def add(body: NewAdapter, services: ServicesDep, tenant: Tenant) -> Respon
 
     200 where that archive is the newest version already.
     """
-    found, new = await register(services, tenant, body)
+    found, new = await services.registrar.register(tenant, body)
     base = await _view(services, tenant, found.base)
     view = adapter_view(base, found)
     return json(view, 201 if new else 200, {"Location": f"/v1/models/{view['id']}"})

@@ -218,6 +218,15 @@ async def test_adapters_count_for_what_a_tenant_may_store(http: httpx.AsyncClien
     assert len([name async for name in blobs.names("default/adapters")]) == n
 
 
+async def test_many_are_registered_at_once(http: httpx.AsyncClient) -> None:
+    file = await uploaded(http, archive())
+    answers = await asyncio.gather(
+        *(http.post("/v1/models", json={"base": BASE, "name": f"n{n % 10}", "file": file}) for n in range(40))
+    )
+    assert sorted(answer.status_code for answer in answers) == [200] * 30 + [201] * 10
+    assert {answer.json()["version"] for answer in answers} == {1}
+
+
 async def test_no_tenant_sees_anothers_adapter(http: httpx.AsyncClient, folder: AdapterFolder) -> None:
     await registered(http)
     with pytest.raises(AdapterNotFound):
