@@ -25,7 +25,8 @@ def told_by(
     """What the result says, and the figures with what is too long for it: breakdowns, histograms, the worst answers."""
     seed = request.seed
     known = list(dict.fromkeys(name for table in tables for name in table.metrics))
-    metrics = [name for name in (request.metrics or known) if name in known]
+    wanted = known if request.metrics is None else [*request.metrics, *(one.name for one in request.graders)]
+    metrics = [name for name in wanted if name in known]
     variants = [summary.variant_result(table, metrics, seed=seed) for table in tables]
     compared = [name for name in metrics if name in tables[0].metrics]
     comparisons = [summary.comparison(table, tables[0], compared, seed=seed) for table in tables[1:]]

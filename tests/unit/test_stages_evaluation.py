@@ -225,6 +225,21 @@ async def test_gates_are_told_with_their_values() -> None:
     assert (await evaluated(World(), given())).passed is None
 
 
+async def test_a_grader_stands_beside_the_metrics_and_in_gates() -> None:
+    grader = {"type": "expression", "name": "short", "expression": "len(answer) < 7"}
+    world = World()
+    input = given(metrics=["f1"], graders=[grader], gates=[{"metric": "short", "min": 0.9}])
+    result = await evaluated(world, input)
+    one, two = result.variants
+    assert list(one.metrics) == ["f1", "short"]
+    assert one.metrics["short"].mean == 1
+    assert (two.metrics["short"].n, two.metrics["short"].missing) == (2, 1), "the failed answer has no grade"
+    assert [gate.passed for gate in result.gates] == [True, False]
+    table = parquet.read_table(io.BytesIO(await content(world, result.items_parquet)))
+    assert table.column("short").to_pylist() == [1.0, 1.0, 1.0, None, 1.0, 1.0]
+    assert "직접 정한 채점" in (await content(world, result.report)).decode()
+
+
 async def test_runs_are_compared_item_by_item() -> None:
     world = World()
     old = await evaluated(world, given())
@@ -315,6 +330,8 @@ async def test_metrics_that_cannot_be_had_are_refused_when_they_are_asked_for() 
         ({"collection": None}, "give a `collection`: the variant 'one' has none"),
         ({"variants": [{"name": "a"}, {"name": "a"}]}, "the same name"),
         ({"variants": [{"name": "a", "kind": "generation", "prompt": "hello"}]}, "must hold"),
+        ({"gates": [{"metric": "mine", "min": 0.5}]}, "there is no metric 'mine'"),
+        ({"graders": [{"type": "expression", "name": "a", "expression": "True"}] * 2}, "two graders"),
         ({"metrics": ["recall@0"]}, "there is no metric 'recall@0'"),
         ({"gates": [{"metric": "f1"}]}, "either `min` or `not_worse_than`"),
         ({"gates": [{"metric": "f1", "min": 0.5, "variant": "three"}]}, "none of one, two"),

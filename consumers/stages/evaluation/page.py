@@ -42,7 +42,7 @@ def _about(name: str, language: str) -> str:
     """One sentence on a metric."""
     found = at_k(name)
     if found is None:
-        return METRICS[language][name]
+        return METRICS[language].get(name, WORDS[language]["grader"])
     return METRICS[language][found[0]].format(k=found[1])
 
 

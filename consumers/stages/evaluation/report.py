@@ -46,7 +46,8 @@ async def run(job: StageJob[EvaluationInput, Scored], ports: Ports) -> Outcome:
     if carry.planned is None:
         tables = [table for source in carry.sources for table in await _tables(job, ports, source)]
     else:
-        names = list(dict.fromkeys(name for known in carry.planned.metrics.values() for name in known))
+        graders = [one.name for one in request.graders]
+        names = [*dict.fromkeys(name for known in carry.planned.metrics.values() for name in known), *graders]
         with NamedTemporaryFile() as file:
             parquet = ItemsParquet(Path(file.name), names)
             tables = await _tables(job, ports, carry.sources[0], parquet.write)

@@ -14,6 +14,7 @@ from consumers.stages.ports import ChildSummary, Ports, needs
 from schemas.errors import DocumentRefused
 from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.evaluation.carries import Planned, Scored, Source
+from schemas.kinds.evaluation.graders import Grader
 from schemas.kinds.evaluation.items import Item
 from schemas.kinds.evaluation.metrics import metric
 from schemas.morphemes import Morpheme
@@ -82,7 +83,7 @@ def _named(child: ChildSummary) -> tuple[int, str]:
 
 
 async def _lines(job: StageJob[EvaluationInput, Planned], ports: Ports, group: Sequence[One]) -> bytes:
-    metrics = job.carry.metrics
+    metrics, graders = job.carry.metrics, job.input.graders
     reads = {variant for variant, names in metrics.items() if any(metric(name).morphemes for name in names)}
     wanted = sorted(
         {
@@ -98,16 +99,17 @@ async def _lines(job: StageJob[EvaluationInput, Planned], ports: Ports, group: S
         analysed = await ports.morphemes.morphemes(wanted, by=job.requester)
         pairs = zip(wanted, analysed, strict=True)
         cut = {text: found for text, found in pairs if not isinstance(found, DocumentRefused)}
-    return await asyncio.to_thread(lambda: b"".join(_line(metrics[one[1]], one, cut) for one in group))
+    return await asyncio.to_thread(lambda: b"".join(_line(metrics[one[1]], graders, one, cut) for one in group))
 
 
-def _line(names: Sequence[str], one: One, cut: dict[str, list[Morpheme]]) -> bytes:
+def _line(names: Sequence[str], graders: Sequence[Grader], one: One, cut: dict[str, list[Morpheme]]) -> bytes:
     # Imported here: it needs the group `cpu`, and a worker says what it lacks when it opens its ports.
+    from consumers.scoring.graders import grades
     from consumers.scoring.items import scores
 
     item, variant, answer = one
     given = answer.given
-    values = scores(names, item, given, cut.get)
+    values = scores(names, item, given, cut.get) | grades(graders, item, given, answer.contexts)
     line: dict[str, Any] = {
         "item": item.id,
         "row": item.row,

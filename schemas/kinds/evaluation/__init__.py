@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from schemas.filters import Filter
+from schemas.kinds.evaluation.graders import Grader
 from schemas.kinds.evaluation.items import MAX_INLINE_ITEMS, Dataset, InlineItem
-from schemas.kinds.evaluation.metrics import MetricName
+from schemas.kinds.evaluation.metrics import MetricName, metric
 from schemas.kinds.inference import Generate, InferenceInput
 from schemas.models import DEFAULT
 from schemas.names import CollectionName, FileId
@@ -96,7 +97,7 @@ class Gate(BaseModel):
 
     model_config = _STRICT
 
-    metric: MetricName
+    metric: str
     variant: VariantName | None = None
     min: float | None = Field(None, ge=0, le=1)
     not_worse_than: VariantName | FileId | None = None
@@ -143,6 +144,7 @@ class EvaluationInput(BaseModel):
     collection: CollectionName | None = None
     variants: list[Variant] = Field(default_factory=list, max_length=MAX_VARIANTS)
     metrics: list[MetricName] | None = Field(None, min_length=1, max_length=40)
+    graders: list[Grader] = Field(default_factory=list, max_length=20)
     gates: list[Gate] = Field(default_factory=list, max_length=40)
     breakdown: str | None = Field(None, min_length=1, max_length=200)
     language: Literal["ko", "en"] = "ko"
@@ -166,8 +168,16 @@ class EvaluationInput(BaseModel):
             ]
             if nowhere:
                 raise ValueError(f"give a `collection`: the variant {nowhere[0]!r} has none")
+        if self.runs is not None and self.graders:
+            raise ValueError("`runs` have been scored already: give no `graders` with them")
+        graders = [one.name for one in self.graders]
+        if len(set(graders)) < len(graders):
+            raise ValueError("two graders have the same name")
         known = {one.name for one in (self.runs or self.ways)}
         for gate in self.gates:
+            # An earlier run may have had graders of its own.
+            if gate.metric not in graders and self.runs is None:
+                metric(gate.metric)
             for name in (gate.variant, None if gate.other_run else gate.not_worse_than):
                 if name is not None and name not in known:
                     raise ValueError(f"a gate names the variant {name!r}, which is none of {', '.join(sorted(known))}")
