@@ -24,6 +24,7 @@ from consumers.subscriptions import Consumers, rooms_of, subscriptions
 from consumers.transcripts import Transcripts
 from consumers.webhooks.deliverer import Deliverer
 from infra.kafka.broker import kafka_broker
+from infra.kafka.members import client_id
 from infra.postgres.database import Database
 from infra.process import settle, stopped_by_signal
 from infra.settings import KafkaSettings, PostgresSettings, RelaySettings, WebhookSettings, WorkerSettings
@@ -66,7 +67,7 @@ async def work(
     consumed = served(known, pools, models)
     serves = sorted({route.served_by for route in consumed if route.served_by is not None})
     async with AsyncExitStack() as exits:
-        database = Database(postgres, application=f"welip-worker-{name}")
+        database = Database(postgres, application=client_id(name))
         exits.push_async_callback(database.close)
         opened = await exits.enter_async_context(
             open_ports(needs_of(consumed), database, adapters, pools, worker=name, serves=serves)
@@ -82,7 +83,7 @@ async def work(
             await opened.restore_watch.look()
         held = HeldJobs()
         heartbeat = Heartbeat(held, postgres, worker, worker_name=name, serves=serves)
-        broker = kafka_broker(kafka, client_id=f"welip-worker-{name}")
+        broker = kafka_broker(kafka, client_id=client_id(name))
         # The worker publishes what it hands on itself, woken at once. What it could not publish, the relays beside the
         # gateway find within their poll, so this one need not look often; rescue is theirs too.
         seldom = relay.model_copy(update={"poll": timedelta(seconds=1)})
@@ -98,13 +99,13 @@ async def work(
             kafka=kafka,
             worker=worker,
             worker_name=name,
-            client_id=f"welip-worker-{name}",
+            client_id=client_id(name),
         )
         deliverers = [Deliverer(database, webhook)] if Pool.WEBHOOK in pools else []
         stuck_s = worker.stuck.total_seconds()
         loop_watch = LoopWatch(stuck_s)
         exits.callback(loop_watch.stop)
-        consumer_watch = ConsumerWatch(consumers.progress, kafka, client_id=f"welip-worker-{name}", stuck_s=stuck_s)
+        consumer_watch = ConsumerWatch(consumers.progress, kafka, client_id=client_id(name), stuck_s=stuck_s)
         await connect_patiently(broker, kafka, known)
         heartbeat.start()
         loop_watch.start()

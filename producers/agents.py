@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import time
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
 import structlog
 from faststream.kafka import KafkaBroker
 
+from infra.kafka.members import dismiss
 from infra.kafka.topics import ensure_topics_patiently
 from infra.postgres.database import Database
 from infra.settings import KafkaSettings, RelaySettings, RescueSettings
@@ -51,7 +53,9 @@ class Agents:
         self._connected = connected
         self._models = models
         self.relay = Relay(database, broker, relay, kafka, models)
-        self.rescuer = Rescuer(database, rescue, self.relay.wake) if rescue is not None else None
+        groups = {route.group for route in routes(models)}
+        dismissing = None if kafka.embedded else partial(dismiss, kafka, groups)
+        self.rescuer = Rescuer(database, rescue, self.relay.wake, dismissing) if rescue is not None else None
         self._retention = retention
         self._tasks: list[asyncio.Task[None]] = []
 

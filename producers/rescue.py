@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -24,6 +24,8 @@ PAGE: Final = 500
 """Rows a sweep moves in one transaction: a mass rescue must not hold locks for long."""
 SELDOM: Final = 5
 """The rarer rescues run once in this many sweeps."""
+DISMISSED_AFTER_S: Final = 0.9
+"""A worker without a session for so long, which is at the second sight of it, leaves its consumer groups."""
 AT_ONCE_S: Final = 3.0
 """Workers that vanish within this time died of the same thing: sweeps see them a second apart, and nodes die slowly."""
 
@@ -33,10 +35,20 @@ class Rescuer:
     are to be closed.
     """
 
-    def __init__(self, database: Database, settings: RescueSettings, wake_relay: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: RescueSettings,
+        wake_relay: Callable[[], None],
+        dismiss: Callable[[Collection[str]], Awaitable[object]] | None = None,
+    ) -> None:
+        """`dismiss` takes dead workers out of their consumer groups; None where there are no groups."""
         self._database = database
         self._settings = settings
         self._wake_relay = wake_relay
+        self._dismiss = dismiss
+        self._dismissed: set[str] = set()
+        self._dismissing: asyncio.Task[None] | None = None
         self._sweeps = 0
         self._absent: dict[str, float] = {}
         self._dead: dict[str, float] = {}
@@ -46,6 +58,13 @@ class Rescuer:
 
     async def run(self) -> None:
         """Sweep until cancelled; keep trying while Postgres is away."""
+        try:
+            await self._sweep_on()
+        finally:
+            if self._dismissing is not None:
+                self._dismissing.cancel()
+
+    async def _sweep_on(self) -> None:
         while True:
             try:
                 moved = await self.sweep()
@@ -83,6 +102,8 @@ class Rescuer:
                 if not await rescue.lead(connection):
                     return total
                 moved = await step(connection)
+            if reason == "lease":
+                self._dismiss_the_absent()
             if parents:
                 # After the commit: a sibling that ends at the same time must see these ends, and a lock on a parent
                 # must not be waited for while holding its children, which a cancellation locks the other way round.
@@ -94,6 +115,21 @@ class Rescuer:
                 log.info("rescue.moved", reason=reason, jobs=moved)
                 total += moved
         return total
+
+    def _dismiss_the_absent(self) -> None:
+        """Begin to take workers that died out of their groups; one round at a time, and no sweep waits for it.
+
+        Not after an outage of Postgres, when the living are absent too. A mistake costs a rebalance, no job.
+        """
+        now = time.monotonic()
+        self._dismissed &= self._absent.keys()
+        busy = self._dismissing is not None and not self._dismissing.done()
+        if self._dismiss is None or busy or now < self._charged_from:
+            return
+        workers = {worker for worker, since in self._absent.items() if now - since >= DISMISSED_AFTER_S}
+        if workers := workers - self._dismissed:
+            self._dismissed |= workers
+            self._dismissing = asyncio.create_task(_dismiss(self._dismiss, workers))
 
     async def summon_all(self) -> int:
         """After the loss of a broker that stores nothing: every queued job gets its message again."""
@@ -157,6 +193,13 @@ async def _close_batches(connection: "Connection", parents: set[UUID]) -> int:
             parents.add(batch)
             return due + lines
     return due
+
+
+async def _dismiss(dismiss: Callable[[Collection[str]], Awaitable[object]], workers: Collection[str]) -> None:
+    try:
+        await dismiss(workers)
+    except DependencyUnavailable as error:
+        log.warning("rescue.not_dismissed", error=error.message)  # their sessions end by themselves
 
 
 async def _ended(ended: Awaitable[tuple[int, set[UUID]]], parents: set[UUID]) -> int:

@@ -13,10 +13,13 @@ from infra.kafka.fetching import quicken_fetches
 from infra.settings import KafkaSettings
 
 SESSION_MS: Final = 6_000
-"""How long the partitions of a killed worker wait for another one; brokers allow no less by default.
+"""How long the partitions of a dead worker wait if nobody dismisses it; brokers allow no less by default.
 
 If a stage blocks the loop for longer, this costs a rebalance but no job, because a thread keeps the leases.
 """
+
+HEARTBEAT_MS: Final = 500
+"""A member hears of another that joins or leaves with its next heartbeat; meanwhile those that have heard wait."""
 
 
 async def join(settings: KafkaSettings, topics: Sequence[str], *, group: str, client_id: str) -> AIOKafkaConsumer:
@@ -32,7 +35,7 @@ async def join(settings: KafkaSettings, topics: Sequence[str], *, group: str, cl
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         session_timeout_ms=SESSION_MS,
-        heartbeat_interval_ms=1_000,  # a member hears of a rebalance with its next heartbeat
+        heartbeat_interval_ms=HEARTBEAT_MS,
         max_poll_interval_ms=300_000,
         max_partition_fetch_bytes=MAX_BATCH_BYTES * 2,
         fetch_max_wait_ms=20 if settings.embedded else 500,

@@ -1,12 +1,21 @@
 """Creates the topics, each with its partitions and a committed offset in the consumer group that reads it."""
 
+import asyncio
 import contextlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import CommitFailedError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    CommitFailedError,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+    TopicAlreadyExistsError,
+    for_code,
+)
+from aiokafka.structs import OffsetAndMetadata
 
 from infra.kafka.broker import KAFKA_AWAY
 from infra.patience import patiently
@@ -15,6 +24,7 @@ from schemas.errors import DependencyUnavailable
 
 RETENTION_MS: Final = 7 * 24 * 3600 * 1000
 """By the time a summons is a week old, the rescuer has long repeated it."""
+COORDINATED_WITHIN_S: Final = 20
 
 
 async def ensure_topics(settings: KafkaSettings, topics: Mapping[str, str]) -> list[str]:
@@ -70,12 +80,12 @@ async def _seed_offsets(
 
     Topics once had groups of their own names. Without their offsets the group would read a week of messages again.
     """
-    known = {partition.topic for partition in await admin.list_consumer_group_offsets(group)}
+    known = {partition.topic for partition in await _committed(admin, group)}
     offsets: dict[TopicPartition, int] = {}
     for topic in set(topics) - known:
         offsets |= {TopicPartition(topic, n): 0 for n in range(settings.partitions)}
         if topic not in new:
-            former = await admin.list_consumer_group_offsets(topic)
+            former = await _committed(admin, topic)
             offsets |= {partition: found.offset for partition, found in former.items() if partition.topic == topic}
     if not offsets:
         return
@@ -90,3 +100,13 @@ async def _seed_offsets(
             await consumer.commit(offsets)
     finally:
         await consumer.stop()
+
+
+async def _committed(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
+    """What the group has committed. A new cluster has no place for it yet, and one that restarts must read it first."""
+    async with asyncio.timeout(COORDINATED_WITHIN_S):
+        while True:
+            try:
+                return await admin.list_consumer_group_offsets(group)  # type: ignore[no-any-return]
+            except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
+                await asyncio.sleep(0.1)

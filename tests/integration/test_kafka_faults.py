@@ -8,7 +8,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from infra.kafka import broker as kafka_module
+from infra.kafka import consumer as consumer_module
 from infra.kafka.backlog import Backlog
+from infra.kafka.members import client_id, dismiss
 from infra.kafka.topics import ensure_topics
 from infra.local.kafka import KafkaServer
 from infra.postgres.database import Database
@@ -124,3 +126,27 @@ async def test_a_group_begins_where_the_former_group_of_its_topic_was(kafka: Kaf
     async with AIOKafkaConsumer(bootstrap_servers=kafka.url, group_id=group, enable_auto_commit=False) as present:
         present.assign(partitions)
         assert [await present.committed(one) for one in partitions] == [0, 7, 0, 0]
+
+
+async def test_a_dead_worker_leaves_its_group_before_its_session_ends(
+    kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_module, "SESSION_MS", 300_000)
+    topic, group = f"welip.test.{uuid4().hex}", f"welip.{uuid4().hex}"
+    await ensure_topics(kafka, {topic: group})
+    dead = await consumer_module.join(kafka, [topic], group=group, client_id=client_id("dead"))
+    alive = await consumer_module.join(kafka, [topic], group=group, client_id=client_id("alive"))
+    try:
+        async with asyncio.timeout(60):
+            while dead._coordinator._heartbeat_task is None or len(dead.assignment()) > kafka.partitions // 2:
+                await asyncio.sleep(0.05)
+        for task in (dead._coordinator._coordination_task, dead._coordinator._heartbeat_task):
+            task.cancel()  # it says nothing any more, and does not leave
+        assert await dismiss(kafka, [group], ["dead", "unknown"]) == 1
+        async with asyncio.timeout(60):
+            while len(alive.assignment()) < kafka.partitions:
+                await asyncio.sleep(0.05)
+        assert await dismiss(kafka, [group], ["dead"]) == 0
+    finally:
+        await alive.stop()
+        await dead.stop()

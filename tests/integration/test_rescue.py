@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from uuid import UUID
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 from infra.postgres.database import Database
 from infra.postgres.queries import claim, rescue
 from infra.settings import PostgresSettings
+from producers import rescue as rescue_module
 from producers.rescue import Rescuer
 from schemas.lifecycle import JobState
 from tests.integration.house import RESCUE
@@ -68,6 +70,29 @@ async def test_the_leases_of_a_worker_without_a_session_end_at_once(jobs: Jobs) 
         assert await rescuer.sweep() == 1
         assert (await jobs.row(dead))["state"] == "retry_wait"
         assert (await jobs.row(living))["state"] == "running"
+        await session.execute("SELECT pg_advisory_unlock_all()")
+
+
+async def test_a_worker_that_is_absent_at_the_second_sight_leaves_its_groups_once(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rescue_module, "DISMISSED_AFTER_S", 0.0)
+    dismissed: asyncio.Queue[set[str]] = asyncio.Queue()
+
+    async def dismiss(workers: Collection[str]) -> None:
+        await dismissed.put(set(workers))
+
+    rescuer = Rescuer(jobs.database, RESCUE, lambda: None, dismiss)
+    async with jobs.database.connection() as session:
+        await claim.attend(session, "alive")
+        [dead, living, later] = await jobs.submit(3)
+        await jobs.claim(dead, worker="dead")
+        await jobs.claim(living, worker="alive")
+        await rescuer.sweep()
+        assert await dismissed.get() == {"dead"}
+        await jobs.claim(later, worker="dead later")
+        await rescuer.sweep()
+        assert await dismissed.get() == {"dead later"}
         await session.execute("SELECT pg_advisory_unlock_all()")
 
 
