@@ -27,6 +27,7 @@ from gateway.models import routes as model_routes
 from gateway.models.registering import Registrar
 from gateway.pages import routes as pages
 from gateway.services import Services
+from gateway.uploads import routes as uploads
 from gateway.webhooks import deliveries, endpoints
 from gateway.webhooks.receivers import Receivers
 from infra.blobs.open import open_blobs
@@ -137,7 +138,19 @@ def create_app(
         reads=Reads(database),
         registrar=registrar,
     )
-    for module in (jobs, files, batches, collections, model_routes, deliveries, endpoints, dead, health, pages):
+    for module in (
+        jobs,
+        files,
+        uploads,
+        batches,
+        collections,
+        model_routes,
+        deliveries,
+        endpoints,
+        dead,
+        health,
+        pages,
+    ):
         # Not `include_router`, which would match every request a second time, against a tree of routers.
         app.router.routes.extend(module.router.routes)
     pages.mount_assets(app)

@@ -16,7 +16,7 @@ import structlog
 
 from infra.metrics import REMOVED
 from infra.postgres.database import Database
-from infra.postgres.queries import embeddings, rebuilds, retention
+from infra.postgres.queries import embeddings, rebuilds, retention, uploads
 from infra.postgres.queries.retention import Stretch
 from infra.settings import RetentionSettings
 from producers.garbage import Garbage, Stored
@@ -82,6 +82,7 @@ class Retention:
             for what, age, step in steps:
                 removed[what] = await step(age) if age else 0
             removed["expired_files"] = await self._all("expired_files", retention.remove_expired)
+            removed["unfinished_uploads"] = await self._all("unfinished_uploads", uploads.remove_old)
             removed["deleted_documents"] = await self._all("deleted_documents", rebuilds.remove_deleted)
             removed["blobs"] = await self.garbage.collect()
         except _AnotherLeadsError:

@@ -1,5 +1,6 @@
 """Wraps every request: limits its body, and measures it."""
 
+import re
 import time
 from functools import cache
 from typing import Final
@@ -12,8 +13,8 @@ from gateway.http.problems import problem
 from infra.metrics import REQUEST_SECONDS, REQUESTS
 from infra.telemetry import span, tracing
 
-UPLOADS: Final = "/v1/files"
-"""The one path whose body may be larger; its route counts the bytes itself while they stream."""
+UPLOADS: Final = re.compile(r"/v1/files|/v1/uploads/[^/]+/parts")
+"""The paths whose body may be larger; their routes count the bytes themselves while they stream."""
 
 
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
@@ -29,7 +30,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or scope["path"] == UPLOADS:
+        if scope["type"] != "http" or UPLOADS.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         for name, value in scope["headers"]:

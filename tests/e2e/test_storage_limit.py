@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -107,3 +108,22 @@ def test_a_collection_keeps_its_texts_and_gives_their_room_back(limited: Up, cli
     until(lambda: stored(limited, "/jobs/") == 0, "parts and points are gone", within_s=20)
     client.delete_collection("kept")
     until(lambda: stored(limited) <= before, "the texts are gone", within_s=20)
+
+
+def test_parts_of_an_upload_count_and_the_file_takes_their_room(limited: Up, client: Client) -> None:
+    part = b"x" * (LIMIT // 10 * 3)
+    with httpx.Client(base_url=limited.url, timeout=70) as http:
+        asked = {"filename": "a.bin", "purpose": "user_data", "mime_type": "text/plain", "bytes": 2 * len(part)}
+        upload = http.post("/v1/uploads", json=asked).json()["id"]
+
+        def add() -> httpx.Response:
+            return http.post(f"/v1/uploads/{upload}/parts", files={"data": ("part", part)})
+
+        parts = [until(lambda: add().json().get("id"), "there is room", within_s=60) for _ in range(2)]
+        with pytest.raises(ApiError) as caught:
+            client.upload(b"y" * (LIMIT // 2), filename="y.txt")
+        assert caught.value.code == "storage_full"
+        done = http.post(f"/v1/uploads/{upload}/complete", json={"part_ids": parts}).json()
+        assert (done["status"], done["file"]["bytes"]) == ("completed", 2 * len(part))
+    until(lambda: stored(limited, "/uploads/") == 0, "the parts are gone", within_s=60)
+    client.delete_file(done["file"]["id"])

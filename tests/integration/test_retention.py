@@ -9,10 +9,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import uuid_utils.compat as uuids
 
 from infra.blobs.folder import FolderBlobs
 from infra.postgres.database import Database
-from infra.postgres.queries import files
+from infra.postgres.queries import files, uploads
 from infra.postgres.queries import retention as statements
 from infra.postgres.queries.files import NewFile
 from infra.settings import RetentionSettings
@@ -267,6 +268,27 @@ async def test_files_expire_when_their_owner_said_even_if_jobs_name_them(past: P
     assert await retention.round() == {"expired_files": 2, "blobs": 2}
     assert await past.folders(of="files") == [living.hex]
     assert await past.left("file") == {living}
+
+
+async def test_uploads_in_parts_are_forgotten_a_day_after_they_took_parts(past: Past, retention: Retention) -> None:
+    old, young = uuids.uuid7(), uuids.uuid7()
+    async with past.jobs.database.connection() as connection:
+        for upload, open_s in (old, -25 * 3600.0), (young, 3600.0):
+            await uploads.begin(
+                connection,
+                upload,
+                "default",
+                filename="a",
+                purpose="batch",
+                content_type="text/plain",
+                size=1,
+                lives_s=None,
+                open_s=open_s,
+            )
+        assert await uploads.add_part(connection, uuids.uuid7(), old, 1, "b") is None, "it takes parts no more"
+        assert await uploads.add_part(connection, uuids.uuid7(), young, 1, "c") is not None
+    assert await retention.round() == {"unfinished_uploads": 1}
+    assert [row["id"] for row in await past.jobs.fetch("SELECT id FROM upload")] == [young]
 
 
 async def test_two_processes_that_remove_at_once_do_not_disturb_each_other(

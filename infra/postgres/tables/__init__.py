@@ -7,6 +7,7 @@ from infra.postgres.tables.documents import BlobGarbage, Collection, Document, F
 from infra.postgres.tables.embeddings import Embedding
 from infra.postgres.tables.jobs import Job, JobEvent, Outbox
 from infra.postgres.tables.tenants import ApiKey, Tenant
+from infra.postgres.tables.uploads import Upload, UploadPart
 from infra.postgres.tables.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "StoredBlob",
     "StoredTotal",
     "Tenant",
+    "Upload",
+    "UploadPart",
     "WebhookAttempt",
     "WebhookDelivery",
     "WebhookEndpoint",
