@@ -7,7 +7,8 @@ import pytest
 
 from infra.postgres.database import Database
 from infra.postgres.queries.claim import CLAIM, HEARTBEAT
-from infra.postgres.queries.moves import FINISH
+from infra.postgres.queries.moves import FINISH, RESUME_PARENTS
+from infra.postgres.queries.rescue import WAITING_PARENTS
 
 FINISHED = """
 INSERT INTO job (id, tenant, kind, stage, lane, state, max_attempts, input)
@@ -46,3 +47,28 @@ async def test_a_full_table_and_old_statistics_do_not_lead_to_a_scan(
     reads = [line.strip() for line in plan.splitlines() if " on job" in line and "Scan" in line]
     assert reads
     assert all("job_pkey" in line for line in reads), plan
+
+
+FAMILIES = """
+WITH parents AS (
+    INSERT INTO job (id, tenant, kind, stage, lane, state, waiting, max_attempts, input)
+    SELECT uuidv7(), 'default', 'noop', 'run', 'bulk', 'running', true, 5, '{}' FROM generate_series(1, 20) RETURNING id
+)
+INSERT INTO job (id, tenant, kind, stage, lane, state, max_attempts, input, parent)
+SELECT uuidv7(), 'default', 'noop', 'run', 'bulk', CASE WHEN n % 3 = 0 THEN 'succeeded' ELSE 'queued' END, 5, '{}', id
+FROM parents, generate_series(1, 1000) AS n
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "arguments"), [(RESUME_PARENTS, [IDS]), (WAITING_PARENTS, [100])], ids=["resume", "waiting"]
+)
+async def test_whether_a_child_lives_is_looked_up_by_its_parent(
+    database: Database, statement: str, arguments: list[Any]
+) -> None:
+    async with database.connection() as connection:
+        await connection.execute(FAMILIES)
+        await connection.execute("ANALYZE job")
+        plan = "\n".join(row["QUERY PLAN"] for row in await connection.fetch(f"EXPLAIN {statement}", *arguments))
+    assert "using job_children on job c" in plan, plan
+    assert "Index Cond: ((parent = p.id) AND (state = ANY" in plan, plan

@@ -8,6 +8,7 @@ import asyncpg
 from infra.postgres.queries.claim import ATTENDANCE
 from infra.postgres.queries.deaths import OUTRAN, SUSPECT, SUSPECTED
 from infra.postgres.queries.ended import FOLLOWS
+from infra.postgres.queries.moves import NO_CHILD_LIVES
 
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
@@ -107,10 +108,9 @@ SELECT id, parent, state FROM moved
 """
 
 # Parents whose last child ended while the process that should have woken them died.
-WAITING_PARENTS: Final = """
+WAITING_PARENTS: Final = f"""
 SELECT p.id FROM job p
-WHERE p.waiting AND NOT EXISTS (
-    SELECT 1 FROM job c WHERE c.parent = p.id AND c.state IN ('queued', 'running', 'retry_wait'))
+WHERE p.waiting AND {NO_CHILD_LIVES}
 ORDER BY p.id LIMIT $1
 """
 
