@@ -53,7 +53,8 @@ async def store_part(services: Services, tenant: str, upload: asyncpg.Record, fo
                     if size > PART_BYTES:
                         raise TooLarge(f"a part has at most {PART_BYTES} bytes", field="data")
                     if before + size > upload["bytes"]:
-                        raise TooLarge(f"the parts are larger than the {upload['bytes']} bytes announced", field="data")
+                        why = f"the parts have more than the {upload['bytes']} bytes announced"
+                        raise InvalidInput(why, code="upload_exceeded", field="data")
                     room.take(len(piece))
                     yield piece
 

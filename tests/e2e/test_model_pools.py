@@ -13,6 +13,8 @@ import httpx
 import openai
 import pytest
 import uuid_utils.compat as uuids
+from openai.types import Completion, CreateEmbeddingResponse
+from openai.types.chat import ChatCompletion
 
 from infra.postgres.queries import submit
 from infra.postgres.queries.submit import NewJob
@@ -372,3 +374,40 @@ def test_each_model_has_its_topics_and_its_queue(stack: Up) -> None:
     assert "welip.embedding.run.quick.interactive" not in topics
     metrics = httpx.get(f"{stack.url}/metrics").text
     assert 'topic="welip.generation.run.slow-1.5b.bulk"' in metrics
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        ("/v1/chat/completions", {"model": "quick", "messages": TALK, "max_completion_tokens": 9}),
+        ("/v1/completions", {"model": "quick", "prompt": "안녕", "max_tokens": 9}),
+        ("/v1/responses", {"model": "quick", "instructions": "짧게", "input": "안녕"}),
+        ("/v1/embeddings", {"model": "vec", "input": ["가", "나다"]}),
+    ],
+)
+def test_a_batch_asks_a_model_on_each_of_openais_endpoints(
+    official: openai.OpenAI, endpoint: Any, body: dict[str, Any]
+) -> None:
+    lines = [{"custom_id": f"q{n}", "method": "POST", "url": endpoint, "body": body} for n in range(3)]
+    content = "\n".join(map(json.dumps, lines)).encode()
+    file = official.files.create(file=("lines.jsonl", content), purpose="batch")
+    made = official.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h")
+    ends = ("completed", "failed", "expired", "cancelled")
+    until(lambda: official.batches.retrieve(made.id).status in ends, "the batch ends", within_s=WITHIN_S)
+    batch = official.batches.retrieve(made.id)
+    assert (batch.status, batch.errors, batch.error_file_id) == ("completed", None, None)
+    output = official.files.content(batch.output_file_id or "").read().splitlines()
+    answers = [json.loads(line)["response"]["body"] for line in output]
+    assert len(answers) == 3
+    match endpoint:
+        case "/v1/chat/completions":
+            told = [ChatCompletion.model_validate(one).choices[0].message.content for one in answers]
+        case "/v1/completions":
+            told = [Completion.model_validate(one).choices[0].text for one in answers]
+        case "/v1/responses":
+            told = [one["output"][0]["content"][0]["text"] for one in answers]
+        case _:
+            [first, second] = CreateEmbeddingResponse.model_validate(answers[0]).data
+            assert first.embedding != second.embedding
+            return
+    assert told == ["quick: 네"] * 3

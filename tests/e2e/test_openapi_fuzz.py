@@ -69,7 +69,7 @@ def fuzzed(url_of_stack: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.mark.skipif(find_spec("schemathesis") is None, reason="schemathesis is not installed")
-@pytest.mark.timeout(7200 if LONG else 180)
+@pytest.mark.timeout(7200 if LONG else 300)
 def test_generated_requests_find_no_defect_and_no_undocumented_answer(
     fuzzed: Up, url_of_stack: str, tmp_path: Path
 ) -> None:

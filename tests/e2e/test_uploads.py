@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_refused_and_can_be_corrected(official: openai.Open
     assert refused(complete, upload.id, part_ids=[part.id, part.id]) == ("invalid_input", "part_ids")
     assert refused(complete, upload.id, part_ids=[f"part_{'0' * 32}"]) == ("part_not_found", "part_ids[0]")
     assert refused(complete, other.id, part_ids=[part.id]) == ("part_not_found", "part_ids[0]")
-    assert refused(official.uploads.parts.create, upload.id, data=b"1234567") == ("too_large", "data")
+    assert refused(official.uploads.parts.create, upload.id, data=b"1234567") == ("upload_exceeded", "data")
     rest = official.uploads.parts.create(upload.id, data=b"67890")
     assert refused(complete, upload.id, part_ids=[part.id, rest.id], md5="0" * 32) == ("md5_mismatch", "md5")
     done = complete(upload.id, part_ids=[part.id, rest.id])
