@@ -137,6 +137,8 @@ class Stack:
             "WELIP_GATEWAY_HOST": o.host,
             "WELIP_GATEWAY_PORT": str(o.port),
             "WELIP_AUTH": os.environ.get("WELIP_AUTH", "off"),
+            # Whatever is written here wakes its own process's relay; looking more often only keeps the processor awake.
+            "WELIP_RELAY_POLL": os.environ.get("WELIP_RELAY_POLL", "0.5"),
             "WELIP_LOG_FORMAT": os.environ.get("WELIP_LOG_FORMAT", "console"),
             "WELIP_BLOBS_URL": o.s3 or os.environ.get("WELIP_BLOBS_URL") or f"file://{self._private('blobs')}",
             "WELIP_LORA_CACHE": os.environ.get("WELIP_LORA_CACHE") or str(self._private("adapters")),
