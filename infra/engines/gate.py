@@ -86,7 +86,13 @@ class Gate:
         if retry_after:
             loop = asyncio.get_running_loop()
             self._closed_until = max(self._closed_until, loop.time() + retry_after.total_seconds())
-            loop.call_at(self._closed_until, self._admit)
+            loop.call_at(self._closed_until, self._reopen, self._closed_until)
+
+    def _reopen(self, time: float) -> None:
+        # asyncio may call a tick early: then the clock alone would keep the gate closed for ever.
+        if time == self._closed_until:
+            self._closed_until = 0.0
+            self._admit()
 
     async def _enter(self, lane: Lane) -> None:
         if not any(self._waiting.values()) and self._has_room():
