@@ -9,7 +9,7 @@ DATA ?= .welip
 KOBEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo models worker-model up test check lock audit format docs fuzz faults bench-generate bench-jobs bench-peers bench-questions bench-retrieval bench-streams kafka minio clean
+.PHONY: help demo models worker-model up test check lock audit format docs fuzz faults bench-generate bench-evaluate bench-jobs bench-peers bench-questions bench-retrieval bench-streams kafka minio clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,10 @@ docs: $(VENV)/.dev ## renew the generated parts of docs/
 
 fuzz: $(VENV)/.dev ## send many random requests, made from the OpenAPI document, to a separate stack
 	@FUZZ_EXAMPLES=200 $(BIN)/python -m pytest tests/e2e/test_openapi_fuzz.py
+
+bench-evaluate: $(VENV)/.dev ## an evaluation of 2,223 questions beside a sequential script: KOBEST=folder with train.tsv; last line JSON
+	@test -n "$(KOBEST)" || { echo "give the folder: make bench-evaluate KOBEST=path/to/kobest-boolq"; exit 2; }
+	@$(BIN)/python -m benchmarks.evaluate '$(KOBEST)'
 
 bench-jobs: $(VENV)/.dev ## measure WeLIP itself with no-op jobs; last line JSON
 	@$(BIN)/python -m benchmarks.jobs
