@@ -14,7 +14,7 @@ from infra.local import engines
 from schemas.errors import DependencyMissing
 from tests.e2e.processes import Up, environment, until
 
-WITHIN_S = 120
+WITHIN_S = 300
 MAKES = """
 import sys
 from pathlib import Path
