@@ -55,8 +55,9 @@ class JobFiles:
         purpose: str,
         *,
         content_type: str = "application/octet-stream",
+        lives_s: float | None = None,
     ) -> str:
-        """Store the stream as the job's file of this name and purpose; returns its id.
+        """Store the stream as the job's file of this name and purpose, for `lives_s` seconds if given; returns its id.
 
         The blob is listed as garbage before it is written, like an upload's. So if the try dies and leaves no row,
         retention deletes what it wrote. Raises `InvalidInput`, `LeaseLost`, and `Conflict` (`file_too_slow`) for a
@@ -79,7 +80,7 @@ class JobFiles:
         async with self.files.database.connection() as connection:
             published = await files.publish(
                 connection,
-                NewFile(file_id, self.tenant, filename, purpose, content_type, size, digest.hexdigest(), blob),
+                NewFile(file_id, self.tenant, filename, purpose, content_type, size, digest.hexdigest(), blob, lives_s),
                 job=self.job_id,
                 epoch=self.epoch,
                 worker=self.files.worker,

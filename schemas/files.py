@@ -2,7 +2,7 @@
 
 from typing import Final, Literal, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 Purpose = Literal["assistants", "batch", "evals", "fine-tune", "user_data", "vision", "adapter", "corpus", "documents"]
 """What an upload may be for: OpenAI's purposes, and ours for adapters and indexing. What jobs make has others."""
@@ -14,6 +14,16 @@ SHORTEST_LIFE_S: Final = 3600
 LONGEST_LIFE_S: Final = 30 * 24 * 3600
 LIFE_S: Final = {"batch": LONGEST_LIFE_S}
 """The default lifetime of files, by purpose, where it is not unlimited."""
+
+
+class ExpiresAfter(BaseModel):
+    """When a file expires, counted from when it is complete."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    anchor: Literal["created_at"]
+    seconds: int = Field(ge=SHORTEST_LIFE_S, le=LONGEST_LIFE_S)
+
 
 LISTED_AT_MOST: Final = 10_000
 """OpenAI's largest `limit`, and its default."""

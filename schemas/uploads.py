@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from schemas.files import LONGEST_LIFE_S, SHORTEST_LIFE_S, FileView, Purpose
+from schemas.files import ExpiresAfter, FileView, Purpose
 from schemas.names import Composed, printable
 
 PART_BYTES: Final = 64 * 1024**2
@@ -23,15 +23,6 @@ FileName = Annotated[
 MimeType = Annotated[str, StringConstraints(max_length=255, pattern=r"^[\w!#$&^.+-]+/[\w!#$&^.+-]+(;[ -~]*)?$")]
 PartId = Annotated[str, StringConstraints(pattern=r"^part_[0-9a-f]{32}$")]
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{32}$")]
-
-
-class ExpiresAfter(BaseModel):
-    """When the file expires, counted from when it is complete."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    anchor: Literal["created_at"]
-    seconds: int = Field(ge=SHORTEST_LIFE_S, le=LONGEST_LIFE_S)
 
 
 class NewUpload(BaseModel):

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
+import orjson
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
@@ -54,7 +55,10 @@ async def create(
     """Make a batch of the requests in a file: each line is checked, then each becomes a job."""
     await _require_input(services, tenant, body.input_file_id)
     given = BatchInput(
-        input_file_id=body.input_file_id, endpoint=body.endpoint, completion_window=body.completion_window
+        input_file_id=body.input_file_id,
+        endpoint=body.endpoint,
+        completion_window=body.completion_window,
+        output_lives_s=body.output_expires_after.seconds if body.output_expires_after else None,
     )
     submission = _submission(given, metadata=body.metadata or {}, webhook=body.webhook)
     await services.limits.submission(tenant)
@@ -121,12 +125,9 @@ async def retry_failed(
         raise Conflict(f"the batch is {view['status']}: wait for its end, or cancel it", code="batch_live", field="id")
     if not view["request_counts"]["failed"]:
         raise Conflict("no line of the batch is to be done again", code="nothing_failed", field="id")
-    given = BatchInput(
-        input_file_id=view["input_file_id"],
-        endpoint=view["endpoint"],
-        completion_window=view["completion_window"],
-        retry_of=view["id"],
-    )
+    async with services.database.connection() as connection:
+        own = (await batches.batches(connection, [parsed("batch", id)]))[parsed("batch", id)]
+    given = BatchInput.model_validate({**orjson.loads(own["input"]), "retry_of": view["id"]})
     submission = _submission(given, metadata=view["metadata"] or {})
     await services.limits.submission(tenant)
     accepted = await services.submitter.submit(

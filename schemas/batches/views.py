@@ -4,6 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.files import ExpiresAfter
 from schemas.jobs import MetadataKey, MetadataValue
 from schemas.kinds.batch import CompletionWindow, Endpoint, LineCounts
 from schemas.names import FileId
@@ -26,6 +27,7 @@ class NewBatch(BaseModel):
     endpoint: Endpoint
     completion_window: CompletionWindow = Field(description="1s to 30d, such as `24h`: the rest is cut off then.")
     metadata: Metadata | None = None
+    output_expires_after: ExpiresAfter | None = Field(None, description="Of the files that it writes; absent: never.")
     webhook: JobWebhook | None = None
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from schemas.batches.window import window
+from schemas.files import LONGEST_LIFE_S, SHORTEST_LIFE_S
 from schemas.names import FileId
 
 
@@ -27,6 +28,9 @@ class BatchInput(BaseModel):
     endpoint: Endpoint
     completion_window: CompletionWindow = Field("24h", description="1s to 30d: what is not done by then is cut off.")
     retry_of: BatchId | None = None
+    output_lives_s: int | None = Field(
+        None, ge=SHORTEST_LIFE_S, le=LONGEST_LIFE_S, description="Seconds until its files expire; null: never."
+    )
 
 
 class LineCounts(BaseModel):

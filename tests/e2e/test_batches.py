@@ -63,7 +63,8 @@ def lines_of(official: openai.OpenAI, file_id: str | None) -> list[dict[str, Any
 def test_every_line_becomes_a_job_and_the_files_say_what_became_of_it(official: openai.OpenAI) -> None:
     missing = line("없음", kind="inference", input={"collection": "nowhere", "question": "왜?"})
     content = b"".join(noop(f"번호-{n}") for n in range(30)) + b"\n" + missing
-    made = make(official, content, metadata={"run": "7"})
+    life: Any = {"anchor": "created_at", "seconds": 7200}
+    made = make(official, content, metadata={"run": "7"}, output_expires_after=life)
     assert (made.object, made.endpoint, made.completion_window) == ("batch", JOBS, "24h")
     assert made.expires_at == made.created_at + 24 * 3600
     batch = ended(official, made)
@@ -83,6 +84,7 @@ def test_every_line_becomes_a_job_and_the_files_say_what_became_of_it(official: 
     assert failed["response"]["body"]["error"]["code"] == "collection_not_found"
     file = official.files.retrieve(batch.output_file_id or "")
     assert (file.purpose, file.filename) == ("batch_output", f"{batch.id}_output.jsonl")
+    assert file.expires_at == file.created_at + 7200
 
 
 def test_nothing_begins_when_a_line_is_no_request(official: openai.OpenAI, http: httpx.Client) -> None:

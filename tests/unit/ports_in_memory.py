@@ -95,7 +95,13 @@ class MemoryFiles:
         return self
 
     async def publish(
-        self, stream: AsyncIterator[bytes], filename: str, purpose: str, *, content_type: str = ""
+        self,
+        stream: AsyncIterator[bytes],
+        filename: str,
+        purpose: str,
+        *,
+        content_type: str = "",
+        lives_s: float | None = None,
     ) -> str:
         file_id = f"file_{uuid4().hex}"
         size = await self.blobs.put_stream(f"t/files/{file_id}", stream)

@@ -41,5 +41,9 @@ async def _file(
 
     lines = output(ports.batches.ends(job.id, *states), job.input.endpoint, closing, content)
     return await ports.files.publish(
-        lines, f"batch_{job.id.hex}_{name}.jsonl", PURPOSE, content_type="application/jsonl"
+        lines,
+        f"batch_{job.id.hex}_{name}.jsonl",
+        PURPOSE,
+        content_type="application/jsonl",
+        lives_s=job.input.output_lives_s,
     )

@@ -17,9 +17,10 @@ class Files(Protocol):
         purpose: str,
         *,
         content_type: str = "application/octet-stream",
+        lives_s: float | None = None,
     ) -> str:
         """Store the stream, never whole in memory, as a file that is listed once it is complete; returns its id,
-        `file_<hex>`.
+        `file_<hex>`. `lives_s`: seconds until it expires; None: never.
 
         A job has one file of a name and purpose: publishing it again, as a repeated try does, replaces it under a new
         id. Raises `LeaseLost` for a try whose job another worker has, and `InvalidInput` for a name or a purpose that
