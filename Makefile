@@ -9,7 +9,7 @@ DATA ?= .welip
 KOBEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo models worker-model up test check lock audit format docs fuzz faults bench-generate bench-evaluate bench-jobs bench-peers bench-questions bench-retrieval bench-streams kafka minio clean
+.PHONY: help demo models worker-model up test check lock audit format docs fuzz faults bench-batches bench-generate bench-evaluate bench-jobs bench-peers bench-questions bench-retrieval bench-streams kafka minio clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,9 @@ bench-evaluate: $(VENV)/.dev ## an evaluation of 2,223 questions beside a sequen
 
 bench-jobs: $(VENV)/.dev ## measure WeLIP itself with no-op jobs; last line JSON
 	@$(BIN)/python -m benchmarks.jobs
+
+bench-batches: $(VENV)/.dev ## a batch of 50,000 no-op lines beside the drain of plain jobs (LINES=...); last line JSON
+	@$(BIN)/python -m benchmarks.batches $(if $(LINES),--lines $(LINES))
 
 bench-peers: $(VENV)/.dev ## WeLIP beside Celery, Dramatiq, Taskiq, arq, RQ, Procrastinate and pgqueuer (half an hour); last line JSON
 	@$(BIN)/python -m benchmarks.peers $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))

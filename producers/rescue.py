@@ -87,8 +87,11 @@ class Rescuer:
         steps: list[tuple[str, Callable[[Connection], Awaitable[int]]]] = [
             ("due", lambda c: rescue.queue_due(c, PAGE)),
             ("lease", lambda c: self._end_leases(c, parents)),
-            ("batch", lambda c: _close_batches(c, parents)),
         ]
+        self.turned_at = time.monotonic()
+        async with self._database.connection() as connection:
+            if await batches.anything_to_close(connection):
+                steps.append(("batch", lambda c: _close_batches(c, parents)))
         if self._sweeps % SELDOM == 0:  # needed only after a crash
             steps += [
                 ("expired", lambda c: _ended(rescue.end_expired(c, PAGE), parents)),
