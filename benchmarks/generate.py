@@ -11,6 +11,8 @@ import contextlib
 import json
 import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from statistics import median
 from typing import Any, Final
 
 import asyncpg
+import httpx
 import numpy as np
 import psutil
 import stamina.instrumentation
@@ -59,6 +62,7 @@ def main() -> int:
     given = parser.parse_args()
     python = given.python or engines.install()
     stamina.instrumentation.set_on_retry_hooks([])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and stop what it started
     found: dict[str, dict[str, Any]] = {}
     for name in given.model or ["tiny", "smollm2"]:
         # Not under a folder of root's alone: Postgres runs as another user then.
@@ -78,11 +82,15 @@ def measure(folder: Path, name: str, model: BenchModel, python: Path, jobs: int,
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A stack of a worker and two gateways, of which `first` is killed; `gateways` and `probe` are ports."""
+    """A stack of a worker and two gateways, of which `first` is killed; `gateways` and `probe` are ports.
+
+    `adapter`: the archive of a LoRA adapter that nobody knows yet.
+    """
 
     postgres: str
     gateways: list[int]
     probe: int
+    adapter: Path
     worker: "subprocess.Popen[bytes]"
     first: "subprocess.Popen[bytes]"
 
@@ -98,6 +106,9 @@ def stack(folder: Path, name: str, model: BenchModel, python: Path) -> Iterator[
         subprocess.run(command, env=env, check=True, capture_output=True)
 
     source = model.made_in(weights, name, python, run)
+    adapter = folder / "adapter"
+    run([str(python), "-m", "benchmarks.generation_models", name, str(adapter), "--adapter", str(source)])
+    archive = shutil.make_archive(str(adapter), "zip", adapter)
     row = VllmModel(name="bench", engine="vllm", weights=str(source), context_length=model.context_length)
     row = row.model_copy(update={"options": model.options})
     file = folder / "models.yaml"
@@ -119,7 +130,7 @@ def stack(folder: Path, name: str, model: BenchModel, python: Path) -> Iterator[
         ports = [bench.port]
         bench.port = free_port()
         exits.enter_context(bench.gateway(WELIP_GATEWAY_PORT=str(bench.port)))
-        yield Running(url, [*ports, bench.port], probe, worker, first)
+        yield Running(url, [*ports, bench.port], probe, Path(archive), worker, first)
 
 
 def _apart(env: dict[str, str]) -> dict[str, str]:
@@ -175,6 +186,8 @@ class Measurement:
         straight, through, beside = (median(rates) for rates in rounds_of.values())
         cancelled, abort_s, left = await self._cancel(100)
         console.print(f"{cancelled} running jobs cancelled, the last out of the engine after {abort_s:.2f} s")
+        served_s = await self._adapter_served()
+        console.print(f"the first answer with an adapter {served_s:.2f} s after its registration began")
         lags, lost, doubled = await self._streams(64)
         await self._database.close()
         return {
@@ -183,7 +196,7 @@ class Measurement:
             "bulk_share": round(beside / through, 3),
             "cancelled": cancelled,
             "abort_s_max": round(abort_s, 2),
-            "adapter_served_s": None,
+            "adapter_served_s": round(served_s, 2),
             "stream_lag_p95_ms": quantile(lags, 95),
             "tokens_lost": lost,
             "tokens_doubled": doubled,
@@ -292,6 +305,29 @@ class Measurement:
             "SELECT count(*) FROM job WHERE id = ANY($1::uuid[]) AND state = 'cancelled'", jobs
         )
         return cancelled, max([idle_s, *wrote_on]), load["running"] + load["waiting"]
+
+    async def _adapter_served(self) -> float:
+        """Seconds from the request that registers an adapter, uploaded already, to the first answer with it."""
+
+        async def answer(model: str) -> str:
+            asked = {"messages": [{"role": "user", "content": "Tell me of it."}], "max_tokens": 16, "temperature": 0}
+            job = await client.submit("generation", {**asked, "model": model}, lane="interactive")
+            return str((await client.result(job.id))["message"]["content"])
+
+        async with (
+            asyncio.timeout(ENDS_WITHIN_S),
+            self._client() as client,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._ports[0]}", timeout=60) as http,
+        ):
+            plain = await answer("bench")
+            file = {"file": self._running.adapter.read_bytes()}
+            sent = await http.post("/v1/files", data={"purpose": "adapter"}, files=file)
+            body = {"base": "bench", "name": "fresh", "file": sent.raise_for_status().json()["id"]}
+            began = time.perf_counter()
+            (await http.post("/v1/models", json=body)).raise_for_status()
+            if await answer("bench:fresh") == plain:
+                raise RuntimeError("the adapter changed nothing")
+            return time.perf_counter() - began
 
     async def _streams(self, count: int) -> tuple[list[float], int, int]:
         """Texts read at once over two gateways, of which one is killed: lags in ms, characters lost and doubled.
