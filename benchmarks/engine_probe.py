@@ -18,6 +18,7 @@ import structlog
 import infra.engines.vllm
 from consumers.__main__ import main
 from infra.engines.chats import tokens
+from infra.engines.load import EngineLoad
 from schemas.text import Completion, Message, TextDelta, TextOptions
 
 LINE: Final = 64 * 1024 * 1024
@@ -27,12 +28,23 @@ class Probed(infra.engines.vllm.VllmTextModel):
     """The engine, with a port of its own once it is warm."""
 
     port = 0
+    steps = 0
+    """Passes of the model that wrote something."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
         self._marks: dict[str, list[tuple[int, int]]] = defaultdict(list)
         self._ends: dict[str, int] = {}
         self._server: asyncio.Server | None = None
+
+    @property
+    def _load(self) -> EngineLoad:
+        return self._last
+
+    @_load.setter
+    def _load(self, load: EngineLoad) -> None:  # set after each pass
+        self._last = load
+        self.steps += load.running > 0
 
     async def warm(self) -> None:
         """Then listen."""
@@ -62,7 +74,11 @@ class Probed(infra.engines.vllm.VllmTextModel):
                     found = await self._direct(**asked)
                 case "load":
                     load = self.load
-                    found = {"running": load.running, "waiting": load.waiting + self._seats.waiting}
+                    found = {
+                        "running": load.running,
+                        "waiting": load.waiting + self._seats.waiting,
+                        "steps": self.steps,
+                    }
                 case "forget":
                     found = {"forgotten": await self._engine.reset_prefix_cache()}
                 case _:
@@ -87,11 +103,11 @@ class Probed(infra.engines.vllm.VllmTextModel):
             return written
 
         await self._engine.reset_prefix_cache()
-        began = time.perf_counter()
+        began, steps = time.perf_counter(), self.steps
         numbers = [next(self._numbers) for _ in read]
         counts = await asyncio.gather(*map(write, read, options, numbers))
         took = time.perf_counter() - began
-        return {"tokens": sum(counts), "seconds": took}
+        return {"tokens": sum(counts), "seconds": took, "steps": self.steps - steps}
 
 
 if __name__ == "__main__":

@@ -166,13 +166,16 @@ class Measurement:
         self._database = await asyncpg.connect(self._running.postgres)
         await self._warm()
         rounds_of: dict[str, list[float]] = {"straight": [], "through": [], "beside": []}
+        steps: dict[str, list[int]] = {"straight": [], "through": []}
         idle, busy, took = list[float](), list[float](), list[float]()
         for number in range(rounds):
             found = await self._probe("direct", prompts=self._prompts, lengths=self._lengths)
             rounds_of["straight"].append(found["tokens"] / found["seconds"])
-            before = self._worker_s()
+            steps["straight"].append(found["steps"])
+            before, first = self._worker_s(), (await self._probe("load"))["steps"]
             rounds_of["through"].append(await self._drained(await self._bulk()))
             took.append((self._worker_s() - before) * 1000 / len(self._prompts))
+            steps["through"].append((await self._probe("load"))["steps"] - first)
             idle += await self._first_tokens(12)
             bulk = await self._bulk()
             asking = asyncio.create_task(self._first_tokens(None))
@@ -201,6 +204,7 @@ class Measurement:
             "tokens_lost": lost,
             "tokens_doubled": doubled,
             "tokens_per_s": {name: [round(rate) for rate in rates] for name, rates in rounds_of.items()},
+            "steps": steps,
             "worker_cpu_ms_a_job": round(median(took), 1),
             "ttft_p50_ms": {"idle": quantile(idle, 50), "under_bulk": quantile(busy, 50)},
             "asked_under_bulk": len(busy),
