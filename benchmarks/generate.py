@@ -105,11 +105,12 @@ def stack(folder: Path, name: str, model: BenchModel, python: Path) -> Iterator[
     def run(command: Sequence[str]) -> None:
         subprocess.run(command, env=env, check=True, capture_output=True)
 
-    source = model.made_in(weights, name, python, run)
     adapter = folder / "adapter"
-    run([str(python), "-m", "benchmarks.generation_models", name, str(adapter), "--adapter", str(source)])
+    maker = [str(python), "-m", "benchmarks.generation_models", name]
+    run([*maker, str(weights)])
+    run([*maker, str(adapter), "--adapter", str(weights)])
     archive = shutil.make_archive(str(adapter), "zip", adapter)
-    row = VllmModel(name="bench", engine="vllm", weights=str(source), context_length=model.context_length)
+    row = VllmModel(name="bench", engine="vllm", weights=str(weights), context_length=model.context_length)
     row = row.model_copy(update={"options": model.options})
     file = folder / "models.yaml"
     asked = row.model_dump(include={"name", "engine", "weights", "context_length", "options"})
