@@ -253,16 +253,16 @@ class Measurement:
     async def _drained(self, jobs: Sequence[str]) -> float:
         """Tokens a second of these jobs, from the first claim to the last end."""
         await self._ended(jobs)
-        row = await self._database.fetchrow(
-            "SELECT sum((result->'usage'->>'completion_tokens')::int) AS tokens,"
-            " extract(epoch FROM max(finished_at) - min(started_at))::float8 AS seconds"
-            " FROM job WHERE id = ANY($1::uuid[]) AND state = 'succeeded' HAVING count(*) = $2",
+        rows = await self._database.fetch(
+            "SELECT result::text, started_at, finished_at FROM job WHERE id = ANY($1::uuid[]) AND state = 'succeeded'",
             jobs,
-            len(jobs),
         )
-        if row is None:
+        if len(rows) < len(jobs):
             raise RuntimeError("not all jobs succeeded")
-        return float(row["tokens"] / row["seconds"])
+        # Not by Postgres, which takes no `\u0000` out of JSON: random weights write anything.
+        tokens = sum(json.loads(row["result"])["usage"]["completion_tokens"] for row in rows)
+        took = max(row["finished_at"] for row in rows) - min(row["started_at"] for row in rows)
+        return float(tokens / took.total_seconds())
 
     async def _ended(self, jobs: Sequence[str]) -> None:
         last = "SELECT NOT EXISTS (SELECT FROM job WHERE id = ANY($1::uuid[]) AND finished_at IS NULL)"
