@@ -77,7 +77,11 @@ def main() -> int:
 def measure(folder: Path, name: str, model: BenchModel, python: Path, jobs: int, rounds: int) -> dict[str, Any]:
     """Start everything and measure one model."""
     with stack(folder, name, model, python) as running:
-        return asyncio.run(Measurement(running, model, jobs).all(rounds))
+        try:
+            return asyncio.run(Measurement(running, model, jobs).all(rounds))
+        except Exception:
+            console.print((folder / "processes.log").read_text(errors="replace")[-5_000:], markup=False)
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +191,7 @@ class Measurement:
             console.print(
                 f"round {number + 1}: tokens/s {last}; first token idle {shown(idle)}, under bulk {shown(busy)}"
             )
+            console.print(f"steps {steps}; worker {took[-1]:.1f} ms a job")
         straight, through, beside = (median(rates) for rates in rounds_of.values())
         cancelled, abort_s, left = await self._cancel(100)
         console.print(f"{cancelled} running jobs cancelled, the last out of the engine after {abort_s:.2f} s")
