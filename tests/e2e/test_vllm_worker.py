@@ -26,12 +26,12 @@ from schemas.models import Models, VllmModel
 from tests.conftest import TEMPLATE, database_of, execute
 from tests.e2e.processes import Gateway, Process, until
 
-WITHIN_S = 300
+WITHIN_S = 600
 AT_ONCE = 4
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
 STORY = [{"role": "user", "content": "Write a very long story about a mountain."}]
 
-pytestmark = [pytest.mark.models, pytest.mark.timeout(3 * WITHIN_S)]
+pytestmark = [pytest.mark.models, pytest.mark.timeout(2 * WITHIN_S)]
 
 
 class Worker(Process):
