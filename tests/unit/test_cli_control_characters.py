@@ -22,8 +22,9 @@ from schemas.collections import CollectionSettings
 EVIL = "\x1b]0;pwned\x07\x1b[2J\u009b31m\u202e\x7f\r"
 NOW = "2026-11-20T00:00:00Z"
 JOB, DEAD, WH, EVT = "job_" + "1" * 32, "dead_" + "2" * 32, "wh_" + "3" * 32, "evt_" + "4" * 32
+BATCH = "batch_" + "5" * 32
 OF_THE_SERVER = {"id", "job", "requeued_as", "state", "type", "source", "object", "events", "disabled_reason"}
-OF_THE_SERVER |= {"created_at", "at", "ended_at", "disabled_at"}
+OF_THE_SERVER |= {"created_at", "at", "ended_at", "disabled_at", "status"}
 """What no tenant writes: ids, states, event names, times."""
 
 
@@ -62,10 +63,21 @@ SECRET = {"object": "webhook_secret", "secret": "whsec_x", "previous_until": Non
 GONE = {"id": "x", "name": "x", "deleted": True}
 EVENT = {"id": 1, "job": JOB, "type": "log", "at": NOW, "data": {"message": "hello"}}
 END = {"id": 2, "job": JOB, "type": "state", "at": NOW, "data": {"state": "failed", "error": ERROR}}
+BATCHED = {"id": BATCH, "endpoint": "/v1/jobs", "input_file_id": "f", "completion_window": "24h", "status": "failed"}
+BATCHED |= {"errors": {"data": [{"code": "invalid_line", "line": 1, "message": "why", "param": "body.x"}]}}
+BATCHED |= dict.fromkeys(("created_at", "expires_at", "failed_at"), 1_800_000_000)
+BATCHED |= dict.fromkeys(("output_file_id", "error_file_id", "in_progress_at", "finalizing_at", "completed_at"))
+BATCHED |= dict.fromkeys(("expired_at", "cancelling_at", "cancelled_at"))
+BATCHED |= {"request_counts": {"total": 0, "completed": 0, "failed": 0}, "metadata": {"k": "v"}, "retry_of": None}
+BATCHED |= {"job": JOB}
 
 ANSWERS: dict[tuple[str, str], Any] = {
     ("GET", "/v1/jobs"): {"data": [FAILED]},
     ("POST", f"/v1/jobs/{JOB}/cancel"): FAILED,
+    ("GET", "/v1/batches"): {"data": [BATCHED]},
+    ("GET", f"/v1/batches/{BATCH}"): BATCHED,
+    ("POST", f"/v1/batches/{BATCH}/cancel"): BATCHED,
+    ("POST", f"/v1/batches/{BATCH}/retry_failed"): BATCHED,
     ("POST", "/v1/collections/ko/search"): {"data": [HIT]},
     ("GET", "/v1/collections"): {"data": [COLLECTION]},
     ("GET", "/v1/collections/ko"): COLLECTION,
@@ -96,6 +108,11 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("job", [JOB]),
     ("job", [JOB, "--follow"]),
     ("cancel", [JOB]),
+    ("batch", [BATCH]),
+    ("batches list", []),
+    ("batches show", [BATCH]),
+    ("batches cancel", [BATCH]),
+    ("batches retry", [BATCH]),
     ("collections list", []),
     ("collections show", ["ko"]),
     ("collections set", ["ko", "--k1", "0.9"]),
@@ -122,7 +139,16 @@ COMMANDS: list[tuple[str, list[str]]] = [
 ]
 OF_A_SERVER = {"up", "gateway", "worker", "relay", "migrate", "tune", "key create", "key revoke"}
 """Commands that print nothing that a tenant wrote."""
-SILENT = {"cancel", "collections drop", "dead drop", "webhooks remove", "webhooks test", "webhooks replay"}
+SILENT = {
+    "batches cancel",
+    "batches retry",
+    "cancel",
+    "collections drop",
+    "dead drop",
+    "webhooks remove",
+    "webhooks test",
+    "webhooks replay",
+}
 """Commands that print only ids and counts unless they are asked for JSON."""
 
 
