@@ -83,18 +83,26 @@ def comparison(table: ScoreTable, baseline: ScoreTable, metrics: Sequence[str], 
 
 
 def paired(
-    table: ScoreTable, baseline: ScoreTable, metrics: Sequence[str]
+    table: ScoreTable, baseline: ScoreTable, metrics: Sequence[str], *, strict: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str] | None]:
-    """The scores of both on the items that both have, in one order, and the items' documents."""
+    """The scores of both on the items that both have, in one order, and the items' documents.
+
+    `strict`: a missing score is 0.
+    """
     there = baseline.places()
     pairs = [(at, there[place]) for place, at in table.places().items() if place in there]
     ours, theirs = [at for at, _ in pairs], [at for _, at in pairs]
     clusters = table.clusters()
     return (
-        table.values(metrics)[ours],
-        baseline.values(metrics)[theirs],
+        _values(table, metrics, strict=strict)[ours],
+        _values(baseline, metrics, strict=strict)[theirs],
         None if clusters is None else [clusters[at] for at in ours],
     )
+
+
+def _values(table: ScoreTable, metrics: Sequence[str], *, strict: bool) -> NDArray[np.float64]:
+    values = table.values(metrics)
+    return np.where(table.missing(metrics), 0.0, values) if strict else values
 
 
 def breakdown(table: ScoreTable, metrics: Sequence[str], *, seed: int) -> dict[str, dict[str, Figures]]:
@@ -106,18 +114,22 @@ def breakdown(table: ScoreTable, metrics: Sequence[str], *, seed: int) -> dict[s
 
 
 def gate_result(gate: Gate, table: ScoreTable, against: ScoreTable | None, *, seed: int) -> GateResult:
-    """Whether a variant passes a gate. Nothing measured is not passed."""
+    """Whether a variant passes a gate. Nothing measured is not passed.
+
+    A missing score counts as 0, on both sides of a comparison too, so that a run cannot pass by failing.
+    """
     if against is None:
         least = gate.min or 0.0
         values, missing = table.values([gate.metric])[:, 0], table.missing([gate.metric])[:, 0]
         measured = values[~np.isnan(values)]
-        # A missing score counts as 0, so that a run cannot pass by failing.
         value = float(measured.sum()) / (len(measured) + int(missing.sum())) if len(measured) else None
         return _gate(gate, table, None, value, least)
     ours, theirs, clusters = paired(table, against, [gate.metric])
+    measured_here, measured_there = (bool((~np.isnan(scores)).any()) for scores in (ours, theirs))
+    ours, theirs, _ = paired(table, against, [gate.metric], strict=True)
     kept = ~np.isnan(ours[:, 0] - theirs[:, 0]) if len(ours) else np.zeros(0, dtype=bool)
     value = None
-    if kept.any():
+    if measured_here and measured_there and kept.any():
         resamples = _resamples(int(kept.sum()))
         gains = (ours - theirs)[kept]
         chosen = None if clusters is None else np.array(clusters)[kept]

@@ -225,6 +225,17 @@ async def test_gates_are_told_with_their_values() -> None:
     assert (await evaluated(World(), given())).passed is None
 
 
+async def test_a_variant_that_fails_where_the_other_answers_is_worse() -> None:
+    answers = ANSWERS | {"1/two": inference("정답 하나", ["d1"])}  # its other answer failed
+    gates = [{"metric": "exact_match", "not_worse_than": "one", "variant": "two"}]
+    result = await evaluated(World(), given(gates=gates), answers)
+    assert result.variants[1].metrics["exact_match"].mean == 1.0
+    [gate] = result.gates
+    assert gate.value is not None
+    assert gate.value < 0
+    assert not gate.passed
+
+
 async def test_a_grader_stands_beside_the_metrics_and_in_gates() -> None:
     grader = {"type": "expression", "name": "short", "expression": "len(answer) < 7"}
     world = World()
