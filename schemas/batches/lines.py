@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
 
 from schemas.errors import InvalidInput
 from schemas.jobs import Submission, SubmitJob
@@ -53,8 +53,8 @@ def read_line(line: bytes, endpoint: str, models: Models) -> LineJob:
     if len(line) > MAX_LINE_BYTES:
         raise LineInvalid(f"the line is longer than {MAX_LINE_BYTES:,} bytes", code="line_too_long")
     try:
-        given = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
+        given = from_json(line, allow_inf_nan=False)
+    except ValueError as error:
         raise LineInvalid(f"the line is not JSON: {error}", code="invalid_json_line") from error
     if not isinstance(given, dict):
         raise LineInvalid("the line is not a JSON object", code="invalid_json_line")
@@ -96,7 +96,7 @@ def _job(custom_id: str, endpoint: str, body: Mapping[str, Any], models: Models)
 
 def _submission(body: Mapping[str, Any]) -> Submission:
     try:
-        made = SUBMISSION.validate_json(orjson.dumps(body), strict=True)
+        made = SUBMISSION.validate_json(to_json(body), strict=True)
     except ValidationError as error:
         where, why = said(error, "body")
         # The second part names the branch of the union: the kind.

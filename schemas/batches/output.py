@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
-import orjson
+from pydantic_core import from_json, to_json
 
 from schemas.batches.lines import JOBS
 from schemas.errors import NotFound
@@ -45,7 +45,7 @@ class LineEnd:
         """The id of the file that its result is, if it is one."""
         if self.result is None or not self.result.startswith('{"file"'):
             return None
-        told = orjson.loads(self.result)
+        told = from_json(self.result)
         return str(told["file"]) if set(told) == {"file"} else None
 
 
@@ -57,7 +57,7 @@ def output_line(end: LineEnd, endpoint: str, closing: Closing | None, result: by
         case JobState.SUCCEEDED:
             response = _response(end, 200, _body(end, endpoint, result))
         case JobState.FAILED:
-            told = orjson.loads(end.error or "{}")
+            told = from_json(end.error or "{}")
             response = _response(end, 500 if told.get("retryable") else 400, {"error": _error(told)})
         case _:
             code, message = CUT_OFF[closing]
@@ -67,7 +67,7 @@ def output_line(end: LineEnd, endpoint: str, closing: Closing | None, result: by
 
 def _line(end: LineEnd, response: dict[str, Any] | None, error: dict[str, str] | None) -> bytes:
     line = {"id": f"batch_req_{end.id.hex}", "custom_id": end.custom_id, "response": response, "error": error}
-    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+    return to_json(line) + b"\n"
 
 
 def _response(end: LineEnd, status: int, body: dict[str, Any]) -> dict[str, Any]:
@@ -75,19 +75,19 @@ def _response(end: LineEnd, status: int, body: dict[str, Any]) -> dict[str, Any]
 
 
 def _body(end: LineEnd, endpoint: str, result: bytes | None) -> dict[str, Any]:
-    whole = result if result is not None else (end.result or "null").encode()
+    whole = from_json(result if result is not None else end.result or "null")
     if endpoint == JOBS:
         return {
             "id": shown("job", end.id),
             "object": "job",
             "kind": end.kind,
             "state": end.state.value,
-            "result": orjson.Fragment(whole),
+            "result": whole,
             "error": None,
             "created_at": end.created_at,
             "finished_at": end.finished_at,
         }
-    return ENDPOINTS[endpoint].answer(orjson.loads(whole), end.id.hex, int(end.finished_at.timestamp()))
+    return ENDPOINTS[endpoint].answer(whole, end.id.hex, int(end.finished_at.timestamp()))
 
 
 def _error(told: dict[str, Any]) -> dict[str, Any]:
