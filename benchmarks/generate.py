@@ -322,6 +322,7 @@ class Measurement:
         async def answer(model: str) -> str:
             asked = {"messages": [{"role": "user", "content": "Tell me of it."}], "max_tokens": 16, "temperature": 0}
             job = await client.submit("generation", {**asked, "model": model}, lane="interactive")
+            await client.wait(job.id, ENDS_WITHIN_S)
             return str((await client.result(job.id))["message"]["content"])
 
         async with (
