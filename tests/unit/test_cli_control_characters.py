@@ -22,10 +22,10 @@ from schemas.collections import CollectionSettings
 EVIL = "\x1b]0;pwned\x07\x1b[2J\u009b31m\u202e\x7f\r"
 NOW = "2026-11-20T00:00:00Z"
 JOB, DEAD, WH, EVT = "job_" + "1" * 32, "dead_" + "2" * 32, "wh_" + "3" * 32, "evt_" + "4" * 32
-BATCH = "batch_" + "5" * 32
+BATCH, EVALUATION, FILE = "batch_" + "5" * 32, "job_" + "6" * 32, "file_" + "7" * 32
 OF_THE_SERVER = {"id", "job", "requeued_as", "state", "type", "source", "object", "events", "disabled_reason"}
-OF_THE_SERVER |= {"created_at", "at", "ended_at", "disabled_at", "status"}
-"""What no tenant writes: ids, states, event names, times."""
+OF_THE_SERVER |= {"created_at", "at", "ended_at", "disabled_at", "status", "kind", "test"}
+"""What no tenant writes: ids, states, kinds, event names, times."""
 
 
 def poisoned(value: Any, key: str = "") -> Any:
@@ -70,10 +70,23 @@ BATCHED |= dict.fromkeys(("output_file_id", "error_file_id", "in_progress_at", "
 BATCHED |= dict.fromkeys(("expired_at", "cancelling_at", "cancelled_at"))
 BATCHED |= {"request_counts": {"total": 0, "completed": 0, "failed": 0}, "metadata": {"k": "v"}, "retry_of": None}
 BATCHED |= {"job": JOB}
+FIGURES = {"mean": 0.5, "ci95": [0.4, 0.6], "strict": 0.4, "n": 4, "missing": 1}
+COMPARED = {"gain": 0.1, "ci95": [0.0, 0.2], "p": 0.1, "p_adjusted": 0.2, "significant": False, "test": "mcnemar"}
+COMPARED |= {"n": 4, "detectable": 0.3}
+EVALUATED = {"items": {"total": 5, "unanswerable": 0, "answers": 10, "succeeded": 9, "failed": 1}, "passed": True}
+EVALUATED |= {"variants": [{"name": "one", "succeeded": 5, "failed": 0, "metrics": {"f1" + EVIL: FIGURES}}]}
+EVALUATED |= {"comparisons": [{"variant": "two", "baseline": "one", "metrics": {"f1" + EVIL: COMPARED}}]}
+EVALUATED |= {"gates": [{"metric": "f1", "variant": "one", "value": 0.5, "limit": 0.4, "passed": True}]}
+EVALUATED |= {"warnings": ["why"], "report": FILE, "figures": FILE, "items_file": FILE, "items_parquet": FILE}
+SCORED = {**ASKED, "id": EVALUATION, "kind": "evaluation", "result": EVALUATED}
+UPLOADED = {"id": FILE, "object": "file", "bytes": 3, "created_at": 1_800_000_000, "filename": "q.jsonl"}
+UPLOADED |= {"purpose": "evals", "status": "processed"}
 
 ANSWERS: dict[tuple[str, str], Any] = {
     ("GET", "/v1/jobs"): {"data": [FAILED]},
     ("POST", f"/v1/jobs/{JOB}/cancel"): FAILED,
+    ("POST", "/v1/files"): UPLOADED,
+    ("GET", f"/v1/jobs/{EVALUATION}"): SCORED,
     ("GET", "/v1/batches"): {"data": [BATCHED]},
     ("GET", f"/v1/batches/{BATCH}"): BATCHED,
     ("POST", f"/v1/batches/{BATCH}/cancel"): BATCHED,
@@ -113,6 +126,9 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("batches show", [BATCH]),
     ("batches cancel", [BATCH]),
     ("batches retry", [BATCH]),
+    ("evaluate", ["q.jsonl", "-c", "ko"]),
+    ("report", [EVALUATION]),
+    ("compare", [EVALUATION, EVALUATION]),
     ("collections list", []),
     ("collections show", ["ko"]),
     ("collections set", ["ko", "--k1", "0.9"]),
@@ -165,6 +181,8 @@ class Peer:
         where = (request.method, request.url.path)
         if where == ("POST", "/v1/jobs"):
             self.job = {**ASKED, "result": INDEXED} if b'"indexing"' in request.content else ASKED
+            if b'"evaluation"' in request.content:
+                self.job = SCORED
             return httpx.Response(202, json=poisoned(self.job))
         if where == ("GET", f"/v1/jobs/{JOB}"):
             return httpx.Response(200, json=poisoned(self.job))
@@ -183,6 +201,7 @@ def peer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Peer]:
     monkeypatch.delenv("WELIP_URL", raising=False)
     monkeypatch.chdir(tmp_path)
     Path("a.md").write_text("글")
+    Path("q.jsonl").write_text("{}")
     stamina.set_testing(True, attempts=1)
     yield found
     stamina.set_testing(False)

@@ -52,11 +52,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, title=title, title_justify="left", padding=(0, 1, 0, 0))
+    named = None if title is None else Text(visible(title))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, title=named, title_justify="left", padding=(0, 1, 0, 0))
     cells = [["" if cell is None else visible(str(cell)) for cell in row] for row in rows]
     for position, name in enumerate(columns):
         whole = max((cell_len(row[position]) for row in cells), default=None) if name == "id" else None
-        table.add_column(name, overflow="fold", min_width=whole)
+        table.add_column(Text(visible(name)), overflow="fold", min_width=whole)
     for row in cells:
         table.add_row(*map(Text, row))
     console().print(table)
