@@ -21,75 +21,73 @@ from schemas.kinds.noop import NoopInput
 from schemas.models import WITHOUT_MODELS, Models, Task
 from schemas.topics import Lane, Pool, group_name, topic_name
 
-KINDS: Final[Mapping[str, Kind]] = {
-    kind.name: kind
-    for kind in (
-        Kind(
-            "indexing",
-            IndexingInput,
-            IndexingResult,
-            {
-                "plan": Stage(Pool.CPU, carry=Numbered | None),
-                "prepare": Stage(Pool.CPU, PartInput, begins=True),
-                "rebuild_prepare": Stage(Pool.CPU, RebuildInput, begins=True, aliases=frozenset({"prepare"})),
-                "embed": Stage(Pool.GPU, PartInput | RebuildInput, PartPoints | RebuildPoints),
-                "upsert": Stage(Pool.CPU, PartInput, PartPoints),
-                "rebuild_upsert": Stage(Pool.CPU, RebuildInput, RebuildPoints, aliases=frozenset({"upsert"})),
-                "swap": Stage(Pool.CPU, carry=Planned),
-                "report": Stage(Pool.CPU, carry=Planned),
-            },
-            children=frozenset({"indexing"}),
-        ),
-        Kind(
-            "inference",
-            InferenceInput,
-            InferenceResult,
-            {
-                "retrieve": Stage(Pool.CPU, carry=Resumed | None),
-                "encode": Stage(Pool.GPU, carry=ToEncode),
-                "rerank": Stage(Pool.GPU, carry=Found),
-                "generate": Stage(Pool.GPU, carry=ToGenerate, task="answers"),
-            },
-            asks=("generate", "model"),
-        ),
-        Kind(
-            "generation",
-            GenerationInput,
-            GenerationResult,
-            {"run": Stage(Pool.GPU, task="chat")},
-            asks=("model",),
-        ),
-        Kind(
-            "embedding",
-            EmbeddingInput,
-            EmbeddingResult,
-            {"run": Stage(Pool.GPU, task="embeddings")},
-            asks=("model",),
-        ),
-        Kind(
-            "evaluation",
-            EvaluationInput,
-            EvaluationResult,
-            {
-                "plan": Stage(Pool.CPU),
-                "score": Stage(Pool.CPU, carry=EvaluationPlanned),
-                "report": Stage(Pool.CPU, carry=Scored),
-            },
-            children=frozenset({"inference", "generation"}),
-        ),
-        Kind("noop", NoopInput, None, {"run": Stage(Pool.CPU)}),
-        Kind(
-            "batch",
-            BatchInput,
-            BatchResult,
-            {"check": Stage(Pool.CPU), "assemble": Stage(Pool.CPU, carry=Checked)},
-            noun="batch",
-            ends={"succeeded": "completed", "expired": "expired"},
-            lane=Lane.BULK,
-            children=frozenset({"embedding", "evaluation", "generation", "indexing", "inference", "noop"}),
-        ),
-    )
-}
+_WORK: Final = (  # what a line of a batch may ask for, if clients may
+    Kind(
+        "indexing",
+        IndexingInput,
+        IndexingResult,
+        {
+            "plan": Stage(Pool.CPU, carry=Numbered | None),
+            "prepare": Stage(Pool.CPU, PartInput, begins=True),
+            "rebuild_prepare": Stage(Pool.CPU, RebuildInput, begins=True, aliases=frozenset({"prepare"})),
+            "embed": Stage(Pool.GPU, PartInput | RebuildInput, PartPoints | RebuildPoints),
+            "upsert": Stage(Pool.CPU, PartInput, PartPoints),
+            "rebuild_upsert": Stage(Pool.CPU, RebuildInput, RebuildPoints, aliases=frozenset({"upsert"})),
+            "swap": Stage(Pool.CPU, carry=Planned),
+            "report": Stage(Pool.CPU, carry=Planned),
+        },
+        children=frozenset({"indexing"}),
+    ),
+    Kind(
+        "inference",
+        InferenceInput,
+        InferenceResult,
+        {
+            "retrieve": Stage(Pool.CPU, carry=Resumed | None),
+            "encode": Stage(Pool.GPU, carry=ToEncode),
+            "rerank": Stage(Pool.GPU, carry=Found),
+            "generate": Stage(Pool.GPU, carry=ToGenerate, task="answers"),
+        },
+        asks=("generate", "model"),
+    ),
+    Kind(
+        "generation",
+        GenerationInput,
+        GenerationResult,
+        {"run": Stage(Pool.GPU, task="chat")},
+        asks=("model",),
+    ),
+    Kind(
+        "embedding",
+        EmbeddingInput,
+        EmbeddingResult,
+        {"run": Stage(Pool.GPU, task="embeddings")},
+        asks=("model",),
+    ),
+    Kind(
+        "evaluation",
+        EvaluationInput,
+        EvaluationResult,
+        {
+            "plan": Stage(Pool.CPU),
+            "score": Stage(Pool.CPU, carry=EvaluationPlanned),
+            "report": Stage(Pool.CPU, carry=Scored),
+        },
+        children=frozenset({"inference", "generation"}),
+    ),
+    Kind("noop", NoopInput, None, {"run": Stage(Pool.CPU)}),
+)
+_BATCH: Final = Kind(
+    "batch",
+    BatchInput,
+    BatchResult,
+    {"check": Stage(Pool.CPU), "assemble": Stage(Pool.CPU, carry=Checked)},
+    noun="batch",
+    ends={"succeeded": "completed", "expired": "expired"},
+    lane=Lane.BULK,
+    children=frozenset(kind.name for kind in _WORK if kind.submittable),
+)
+KINDS: Final[Mapping[str, Kind]] = {kind.name: kind for kind in (*_WORK, _BATCH)}
 check(KINDS)
 
 
