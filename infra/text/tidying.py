@@ -102,7 +102,7 @@ def _folded(text: str) -> tuple[str, NDArray[np.int64]]:
     origin = np.append(np.repeat(kept, became), len(codes))
     # A dropped character belongs to the one before it; at the beginning, to the one after it.
     if len(origin) > 1:
-        origin[0] = 0
+        origin[origin == origin[0]] = 0
     return "".join(pieces), origin
 
 
@@ -128,7 +128,9 @@ def _fold(run: str) -> str:
             return " "
         if ord(run) in _COMPATIBILITY_JAMO:
             return run
-        return "".join(_single_jamo().get(c, c) for c in unicodedata.normalize("NFKC", run))
+        folded = unicodedata.normalize("NFKC", run)
+        # What does not change is kept, as it is where nothing else in the text changes: a vowel with nothing to join.
+        return run if folded == run else "".join(_single_jamo().get(c, c) for c in folded)
     folded = unicodedata.normalize("NFKC", run)
     return unicodedata.normalize("NFKC", folded.replace("İ", "I")) if "İ" in folded else folded
 

@@ -168,6 +168,9 @@ async def test_no_statement_reads_what_others_store(database: Database) -> None:
             "INSERT INTO stored_total (tenant, bytes) SELECT n::text, 1 FROM generate_series(1, 20000) AS n;"
             "INSERT INTO file (id, tenant, filename, purpose, content_type, bytes, sha256, blob)"
             " SELECT uuidv7(), n::text, 'f', 'p', 't', 1, 's', n || '/files/x' FROM generate_series(1, 20000) AS n;"
+            "INSERT INTO adapter (id, tenant, base, name, version, config, rank, blob, bytes, sha256, weights_sha256)"
+            " SELECT uuidv7(), n::text, 'b', 'n', 1, '{}', 1, n || '/adapters/x', 1, 's', 's'"
+            " FROM generate_series(1, 20000) AS n;"
             "ANALYZE"
         )
         arguments: dict[str, list[Any]] = {

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kiwipiepy import KiwiConfig
 
@@ -222,6 +222,8 @@ def test_bigrams_of_an_array_are_those_of_the_text(text: str) -> None:
 
 
 class TestTidying:
+    @example("\u1161\u212b")
+    @example("\u200d1\u1161")
     @given(WILDER | st.text(max_size=60))
     def test_each_character_knows_where_it_comes_from(self, text: str) -> None:
         clean = tidied(text)

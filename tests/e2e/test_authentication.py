@@ -62,6 +62,8 @@ class Owner:
     webhook: str
     delivery: str
     letter: str
+    upload: str
+    batch: str
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,14 @@ def owners(guarded: Up, database_url_of_stack: str) -> Iterator[tuple[Owner, Own
         delivery = client.webhooks.send_test(webhook.id)
         client.submit("noop", {"sleep_s": 60}, timeout_s=0.1, max_attempts=1, wait_s=60)
         [letter] = client.dead.list().data
-        made.append(Owner(client, http, job.id, large.id, file.id, webhook.id, delivery.id, letter.id))
+        announced = {"filename": "a.txt", "purpose": "documents", "bytes": 3, "mime_type": "text/plain"}
+        upload = http.post("/v1/uploads", json=announced).json()["id"]
+        line = {"custom_id": "a", "method": "POST", "url": "/v1/jobs", "body": {"kind": "noop", "input": {}}}
+        lines = client.upload(json.dumps(line).encode(), purpose="batch")
+        asked = {"input_file_id": lines.id, "endpoint": "/v1/jobs", "completion_window": "24h"}
+        batch = http.post("/v1/batches", json=asked).json()["id"]
+        ids = (job.id, large.id, file.id, webhook.id, delivery.id, letter.id, upload, batch)
+        made.append(Owner(client, http, *ids))
     yield made[0], made[1]
     for owner in made:
         owner.client.close()
@@ -97,18 +106,21 @@ def named(path: str, job: str, owner: Owner) -> str:
         "webhooks": owner.webhook,
         "dead": owner.letter,
         "collections": "only-ours",
+        "uploads": owner.upload,
+        "batches": owner.batch,
     }
     id = owner.delivery if path.startswith("/v1/webhooks/deliveries/") else ids[path.split("/")[2]]
     return path.replace("{id}", id).replace("{name}", "ours")
 
 
 OF_THE_DEPLOYMENT = ("/v1/models/",)
-"""Routes whose things belong to no tenant: everybody may read them."""
+"""Routes whose things belong to no tenant: everybody may read them. Adapters: `test_adapters_registered.py`."""
 
 BODIES = {
     ("POST", "/v1/collections/{name}/search"): {"query": "소나무"},
     ("PATCH", "/v1/collections/{name}"): {"settings": {"sparse": {"k1": 1}}},
     ("PATCH", "/v1/webhooks/{id}"): {"enabled": False},
+    ("POST", "/v1/uploads/{id}/complete"): {"part_ids": ["part_" + "0" * 32]},
     ("POST", "/v1/webhooks/{id}/replay"): {"since": "2026-01-01T00:00:00Z"},
 }
 """The bodies for routes that need one."""
