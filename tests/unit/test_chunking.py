@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.stages.indexing.chunking import MAX_HEADING_CHARS, chunk
+from consumers.stages.indexing.chunking import MAX_HEADING_CHARS, Chunker, chunk
 from schemas.collections import Chunking
 from schemas.retrieval import Chunk, Heading, Sentence
 
@@ -57,6 +57,18 @@ def test_chunks_are_exact_small_and_hold_every_sentence(
     for before, after in pairwise(chunks):
         assert len({tuple(p) for p in before.pieces} & {tuple(p) for p in after.pieces}) <= settings.overlap_sentences
         assert before.start < after.start
+
+
+@given(documents(), rules, st.lists(st.integers(0, 25), max_size=8))
+def test_sentences_that_come_little_by_little_make_the_same_chunks(
+    document: tuple[str, list[Sentence], list[Heading], list[int]], settings: Chunking, cuts: list[int]
+) -> None:
+    text, sentences, headings, pages = document
+    chunker = Chunker(text, settings, headings, pages)
+    chunks: list[Chunk] = []
+    for first, end in pairwise([0, *sorted(min(one, len(sentences)) for one in cuts), len(sentences)]):
+        chunks += chunker.add(sentences[first:end])
+    assert [*chunks, *chunker.finish()] == chunk(text, sentences, settings, headings, pages)
 
 
 def sentences_of(*lengths: int) -> tuple[str, list[Sentence]]:

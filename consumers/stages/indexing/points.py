@@ -2,14 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Final
+from tempfile import TemporaryFile
+from typing import IO, Any, Final, TypeVar
 from uuid import UUID, uuid5
 
-from consumers.stages.indexing.chunking import chunk
+from consumers.stages.indexing.chunking import Chunker, chunk
 from consumers.stages.indexing.lines import point_line
-from consumers.stages.indexing.sources import Content
+from consumers.stages.indexing.sources import Content, file_pieces
 from consumers.stages.ports import SparseEncoder
 from schemas.collections import Chunking, CollectionSettings
 from schemas.errors import DocumentRefused
@@ -21,6 +23,14 @@ CHARS_AT_ONCE: Final = 25_000
 
 AHEAD: Final = 2
 """Calls under way while the result of an earlier one is written, so that a single job keeps two cores busy."""
+
+LONG_CHARS: Final = 10 * CHARS_AT_ONCE
+"""A longer document goes through a piece at a time: its terms take many times the memory of its text."""
+
+MANY_NAMES: Final = 10_000
+"""So many titles and headings are remembered."""
+
+Found = TypeVar("Found", list[Sentence], list[Sentence] | DocumentRefused)
 
 _POINTS: Final = UUID("6f0a3c1e-58c4-5d6b-9f0e-3f2b7a1d9c44")
 
@@ -36,6 +46,8 @@ class Versioned:
 
 
 _Analysed = tuple[Versioned, list[Sentence]]
+_Cut = tuple[Versioned, int, Sequence[Chunk]]
+"""Chunks of a document, and the number of the first of them."""
 
 
 class PointMaker:
@@ -60,16 +72,64 @@ class PointMaker:
         ahead: deque[asyncio.Task[list[_Analysed]]] = deque()
         try:
             async for batch in _batches(documents):
+                if _is_long(batch[0]):
+                    while ahead:
+                        yield await self._written(await ahead.popleft())
+                    with TemporaryFile() as spool:
+                        if await self._spool(batch[0], spool):
+                            async for piece in file_pieces(spool):
+                                yield piece
+                    continue
                 ahead.append(asyncio.create_task(self._analysed(batch)))
                 if len(ahead) > AHEAD:
                     yield await self._written(await ahead.popleft())
             while ahead:
                 yield await self._written(await ahead.popleft())
         finally:
-            for task in ahead:
-                task.cancel()
-            # No work of a cancelled job continues.
-            await asyncio.gather(*ahead, return_exceptions=True)
+            await _end(ahead)
+
+    async def _spool(self, document: Versioned, spool: IO[bytes]) -> bool:
+        """Write the points of a long document to a file, a piece of its text at a time; False when it is refused.
+
+        Not to the caller at once: a later piece may be refused, and with it the document.
+        """
+        parsed = document.content.parsed
+        chunker = Chunker(parsed.text, self._settings.chunking, parsed.headings, parsed.pages)
+        written = 0
+
+        async def write(chunks: Sequence[Chunk]) -> None:
+            nonlocal written
+            lines = await self._lines_of([(document, written, chunks)])
+            await asyncio.to_thread(spool.write, lines)
+            written += len(chunks)
+
+        async with aclosing(self._sentences(parsed.text)) as pieces:
+            async for found in pieces:
+                if isinstance(found, DocumentRefused):
+                    self.refused[document.id] = found
+                    return False
+                await write(chunker.add(found))
+                if document.id in self.refused:
+                    return False
+        await write(chunker.finish())
+        return document.id not in self.refused
+
+    async def _sentences(self, text: str) -> AsyncGenerator[list[Sentence] | DocumentRefused]:
+        """The sentences of each piece of a text, in order, with the next pieces under way; or why there are none."""
+        ahead: deque[asyncio.Task[list[list[Sentence] | DocumentRefused]]] = deque()
+        starts: deque[int] = deque()
+        try:
+            for start, piece in _pieces(text):
+                ahead.append(asyncio.create_task(self._analyse([piece], self._settings.chunking)))
+                starts.append(start)
+                if len(ahead) > AHEAD:
+                    [found] = await ahead.popleft()
+                    yield _moved(found, starts.popleft())
+            while ahead:
+                [found] = await ahead.popleft()
+                yield _moved(found, starts.popleft())
+        finally:
+            await _end(ahead)
 
     async def _analysed(self, batch: list[Versioned]) -> list[_Analysed]:
         pieces = [
@@ -87,22 +147,24 @@ class PointMaker:
                 if isinstance(sentences, DocumentRefused):
                     refused[position] = sentences
                 else:
-                    found[position] += (
-                        [replace(one, start=one.start + start, end=one.end + start) for one in sentences]
-                        if start
-                        else sentences
-                    )
+                    found[position] += _moved(sentences, start)
         for position, error in refused.items():
             self.refused[batch[position].id] = error
         return [(document, found[at]) for at, document in enumerate(batch) if at not in refused]
 
     async def _written(self, analysed: list[_Analysed]) -> bytes:
-        cut = [(document, _chunks(document.content.parsed, found, self._settings)) for document, found in analysed]
-        await self._learn_names([name for document, chunks in cut for name in _names(document, chunks)])
+        return await self._lines_of(
+            [(document, 0, _chunks(document.content.parsed, found, self._settings)) for document, found in analysed]
+        )
+
+    async def _lines_of(self, cut: Sequence[_Cut]) -> bytes:
+        await self._learn_names([name for document, _, chunks in cut for name in _names(document, chunks)])
         return await asyncio.to_thread(self._lines, cut)
 
     async def _learn_names(self, names: Iterable[str]) -> None:
         """The terms of titles and headings, which many chunks share."""
+        if len(self._names) > MANY_NAMES:
+            self._names.clear()
         new = [name for name in dict.fromkeys(names) if name not in self._names]
         for name, found in zip(new, await self._analyse(new) if new else [], strict=True):
             self._names[name] = found if isinstance(found, DocumentRefused) else [one.terms for one in found]
@@ -112,16 +174,16 @@ class PointMaker:
     ) -> list[list[Sentence] | DocumentRefused]:
         return await self._sparse.analyse(texts, self._settings.sparse, chunking, by=self._requester)
 
-    def _lines(self, cut: Sequence[tuple[Versioned, list[Chunk]]]) -> bytes:
+    def _lines(self, cut: Sequence[_Cut]) -> bytes:
         lines = []
-        for document, chunks in cut:
+        for document, first, chunks in cut:
             learned = [self._names[name] for name in _names(document, chunks)]
             refusal = next((one for one in learned if isinstance(one, DocumentRefused)), None)
             if refusal is not None:
                 self.refused[document.id] = refusal
                 continue
-            self.chunks[document.id] = len(chunks)
-            lines += [point_line(self._point(document, number, one)) for number, one in enumerate(chunks)]
+            self.chunks[document.id] = first + len(chunks)
+            lines += [point_line(self._point(document, number, one)) for number, one in enumerate(chunks, first)]
         return b"".join(lines)
 
     def _terms_of(self, name: str | None) -> Sequence[Sequence[int]]:
@@ -162,10 +224,21 @@ def _chunks(parsed: ParsedDocument, sentences: Sequence[Sentence], settings: Col
     return chunk(parsed.text, sentences, settings.chunking, parsed.headings, parsed.pages)
 
 
+def _is_long(document: Versioned) -> bool:
+    return len(document.content.parsed.text) > LONG_CHARS
+
+
 async def _batches(documents: AsyncIterator[Versioned]) -> AsyncIterator[list[Versioned]]:
+    """Documents that go through together; a long one alone."""
     batch: list[Versioned] = []
     chars = 0
     async for document in documents:
+        if _is_long(document):
+            if batch:
+                yield batch
+                batch, chars = [], 0
+            yield [document]
+            continue
         batch.append(document)
         chars += len(document.content.parsed.text)
         if chars >= CHARS_AT_ONCE:
@@ -173,6 +246,20 @@ async def _batches(documents: AsyncIterator[Versioned]) -> AsyncIterator[list[Ve
             batch, chars = [], 0
     if batch:
         yield batch
+
+
+def _moved(found: Found, start: int) -> Found:
+    """The sentences of a piece by their places in the whole text."""
+    if isinstance(found, DocumentRefused) or not start:
+        return found
+    return [replace(one, start=one.start + start, end=one.end + start) for one in found]
+
+
+async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """No work of a cancelled job continues."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
