@@ -382,3 +382,22 @@ async def test_jobs_wait_the_longer_the_more_of_their_workers_died_from_the_fift
         await deaths.end_leases(connection, 100, proof=PATIENT.proof, dead=["w"])
     waits = [row["wait"] for row in await life.jobs.fetch("SELECT due_at - now() AS wait FROM job")]
     assert timedelta(seconds=longest_s / 50) < max(waits) < timedelta(seconds=longest_s)
+
+
+async def test_suspects_of_one_worker_come_back_one_after_the_other(life: Deaths) -> None:
+    ids = await life.jobs.submit(4)
+    for number in range(deaths.SUSPECTED):
+        await life.claim(*ids)
+        if number == 0:
+            await life.die()
+            assert await life.rescuer.sweep() == len(ids)
+    await life.run_for(1)
+    async with life.jobs.database.connection() as connection:
+        await deaths.end_leases(connection, 100, proof=PATIENT.proof, dead=["w"], crowd=[], charged=True)
+    due = [row["wait"] for row in await life.jobs.fetch("SELECT due_at - now() AS wait FROM job ORDER BY due_at")]
+    waits = [one.total_seconds() for one in due]
+    # Each wait has a random share of the kind's first backoff, of a second.
+    for place, wait in enumerate(waits):
+        least = deaths.SUSPECTS_WAIT_S + deaths.APART_S * place
+        assert least - 1 <= wait <= least + 1, waits
+    assert RESCUE.every.total_seconds() < deaths.APART_S - 1, "two never become due within one sweep"

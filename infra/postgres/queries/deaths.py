@@ -24,6 +24,12 @@ CROWD: Final = 3
 """When so many workers die at once, something from outside killed them: a node, a deployment, a switch."""
 SUSPECTS_WAIT_S: Final = 5
 """So much later than the others a suspect is retried."""
+APART_S: Final = 3
+"""So much later than another suspect of the same worker: more than a sweep, so that no worker claims the two at once.
+Together, a killer would take the other with it again and again, and nothing would tell the two apart.
+"""
+AT_MOST_S: Final = 30
+"""So much later at most, however many suspects there were."""
 EXCUSED: Final = 4
 """So many deaths of a stage are excused for the crowd; more are not, or many killers at once would stay hidden."""
 
@@ -52,8 +58,9 @@ SELECT worker FROM holding WHERE pg_try_advisory_xact_lock($1, hashtext(worker))
 #
 # Backoff is exponential with full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/),
 # as its kind has it, or else $5 to $6 seconds. It grows only when deaths go on and no killer is found. Suspects come
-# last: short jobs that died with one have ended by then, and leave it alone with what it does. epoch + 1 at the next
-# claim fences the old worker off if it is alive after all. Nobody will name what it wrote in this epoch.
+# last, and one after the other: short jobs that died with one have ended by then, and leave it alone with what it does.
+# epoch + 1 at the next claim fences the old worker off if it is alive after all. Nobody will name what it wrote in this
+# epoch.
 END_LEASES: Final = f"""
 WITH lost AS (
     SELECT id, worker, deaths, suspicion, max_attempts, cancel_requested, {OUTRAN} AS outran,
@@ -83,7 +90,8 @@ WITH lost AS (
                    ELSE suspicion + 2 END AS proof
     FROM beside
 ), fated AS (
-    SELECT *, CASE WHEN cancel_requested THEN 'cancelled'
+    SELECT *, row_number() OVER (PARTITION BY worker, proof >= {SUSPECTED} ORDER BY random()) - 1 AS before,
+              CASE WHEN cancel_requested THEN 'cancelled'
                    WHEN proof >= $9 OR max_attempts = 1 THEN 'failed'
                    ELSE 'retry_wait' END AS fate,
            CASE WHEN cancel_requested THEN NULL
@@ -105,7 +113,8 @@ WITH lost AS (
         died_after = CASE WHEN excused THEN died_after ELSE lease_until - claimed_at END,
         due_at = now() + make_interval(secs => random() * least(
             fated.longest_s, fated.first_s * power(2, least(greatest(fated.deaths - {EXCUSED}, 0), 20)))
-            + CASE WHEN proof >= {SUSPECTED} THEN {SUSPECTS_WAIT_S} ELSE 0 END),
+            + CASE WHEN proof >= {SUSPECTED} THEN {SUSPECTS_WAIT_S} + least({APART_S} * before, {AT_MOST_S})
+                   ELSE 0 END),
         lease_until = NULL,
         worker = NULL,
         finished_at = CASE WHEN fate <> 'retry_wait' THEN clock_timestamp() END
