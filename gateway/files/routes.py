@@ -11,7 +11,7 @@ from gateway.files.receiving import receive
 from gateway.files.views import file_page, file_view
 from gateway.http.answers import json
 from gateway.http.heads import is_head
-from gateway.http.openapi import problems
+from gateway.http.openapi import form, problems
 from gateway.services import ServicesDep, Tenant
 from infra.postgres.queries import files
 from schemas.answers import Deleted
@@ -41,24 +41,14 @@ EXPIRES_AFTER: Final[dict[str, Any]] = {
 }
 """OpenAI's object, as forms write its members."""
 
-FORM: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "purpose": {"type": "string", "default": DEFAULT_PURPOSE, "enum": list(PURPOSES)},
-                        "file": {"type": "string", "format": "binary"},
-                        **EXPIRES_AFTER,
-                    },
-                },
-            }
-        },
-    }
-}
+FORM: Final = form(
+    {
+        "purpose": {"type": "string", "default": DEFAULT_PURPOSE, "enum": list(PURPOSES)},
+        "file": {"type": "string", "format": "binary"},
+        **EXPIRES_AFTER,
+    },
+    required="file",
+)
 
 
 @router.post(

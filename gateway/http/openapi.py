@@ -1,5 +1,6 @@
 """The OpenAPI document: FastAPI's, with errors described as problems (RFC 9457)."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -36,6 +37,12 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
 def problems(*status: int) -> dict[int | str, dict[str, Any]]:
     """The documented problems of a route: the given ones, and those common to all routes."""
     return {code: PROBLEMS[code] for code in (*status, 401, 503)}
+
+
+def form(properties: Mapping[str, Any], *, required: str) -> dict[str, Any]:
+    """What a route that reads a multipart form adds to its operation."""
+    schema = {"type": "object", "required": [required], "properties": dict(properties)}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 def install(app: FastAPI) -> None:

@@ -11,7 +11,7 @@ from gateway.files.views import file_view
 from gateway.http.answers import json
 from gateway.http.bodies import JsonRoute
 from gateway.http.errors import TooLarge
-from gateway.http.openapi import problems
+from gateway.http.openapi import form, problems
 from gateway.services import ServicesDep, Tenant
 from gateway.uploads.parts import put_together, store_part, upload_of
 from infra.postgres.queries import files, uploads
@@ -23,20 +23,7 @@ from schemas.uploads import LIVES_S, Completion, NewUpload, PartView, UploadView
 router = APIRouter(prefix="/v1/uploads", tags=["files"])
 
 Id = Annotated[str, Path(description="`upload_` and 32 hex digits.")]
-FORM: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["data"],
-                    "properties": {"data": {"type": "string", "format": "binary"}},
-                },
-            }
-        },
-    }
-}
+FORM: Final = form({"data": {"type": "string", "format": "binary"}}, required="data")
 
 
 async def begin(body: NewUpload, services: ServicesDep, tenant: Tenant) -> Response:

@@ -12,7 +12,7 @@ from consumers.stages.context import StageJob
 from consumers.stages.evaluation.page import page
 from consumers.stages.evaluation.parquet import ItemsParquet
 from consumers.stages.evaluation.score import PURPOSE
-from consumers.stages.indexing.lines import read_lines
+from consumers.stages.lines import read_lines
 from consumers.stages.ports import Ports, needs
 from schemas.errors import InvalidInput, NotFound
 from schemas.kinds.evaluation import EvaluationInput

@@ -9,7 +9,7 @@ import orjson
 from consumers.scoring.given import texts
 from consumers.stages.context import StageJob
 from consumers.stages.evaluation.answers import Answer, answer_of
-from consumers.stages.indexing.lines import read_lines
+from consumers.stages.lines import read_lines
 from consumers.stages.ports import ChildSummary, Ports, needs
 from schemas.errors import DocumentRefused
 from schemas.kinds.evaluation import EvaluationInput

@@ -7,23 +7,9 @@ from typing import Any
 
 import orjson
 
+from consumers.stages.lines import read_lines
 from consumers.stages.ports import Blobs
 from schemas.retrieval import Point, SparseVector
-
-
-async def read_lines(blobs: Blobs, key: str) -> AsyncIterator[bytes]:
-    """The lines of a blob without their line breaks, one line in memory at a time. Raises `NotFound`."""
-    rest: list[bytes] = []
-    async for piece in blobs.stream(key):
-        *whole, tail = piece.split(b"\n")
-        for line in whole:
-            rest.append(line)
-            if joined := b"".join(rest):
-                yield joined
-            rest = []
-        rest.append(tail)
-    if joined := b"".join(rest):
-        yield joined
 
 
 async def read_points(blobs: Blobs, key: str, size: int) -> AsyncIterator[list[Point]]:

@@ -7,11 +7,11 @@ from tempfile import TemporaryFile
 from typing import IO, Final
 
 from consumers.stages.context import StageJob
-from consumers.stages.indexing.lines import read_lines
 from consumers.stages.indexing.points import PointMaker, Versioned
 from consumers.stages.indexing.reading import changed_documents
 from consumers.stages.indexing.sources import file_pieces, pack
 from consumers.stages.indexing.tally import refuse, refuse_dropped
+from consumers.stages.lines import read_lines
 from consumers.stages.ports import Ports, needs
 from schemas.catalogue import CollectionRecord, stamp
 from schemas.errors import Conflict, NotFound

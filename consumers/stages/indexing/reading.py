@@ -9,9 +9,9 @@ from tempfile import NamedTemporaryFile
 from typing import Final
 
 from consumers.stages.context import StageJob
-from consumers.stages.indexing.lines import read_lines
 from consumers.stages.indexing.sources import Content
 from consumers.stages.indexing.tally import refuse, warn
+from consumers.stages.lines import read_lines
 from consumers.stages.ports import Ports
 from schemas.errors import DocumentRefused, NotFound
 from schemas.kinds.indexing import MAX_DOCUMENT_CHARS, DocumentError, IndexingResult

@@ -6,9 +6,9 @@ from typing import Any, Final
 import orjson
 
 from consumers.stages.context import StageJob
-from consumers.stages.indexing.lines import read_lines
 from consumers.stages.indexing.rebuilding import is_part
 from consumers.stages.indexing.tally import add, refuse
+from consumers.stages.lines import read_lines
 from consumers.stages.ports import ChildSummary, Ports, needs
 from schemas.errors import NotFound
 from schemas.kinds.indexing import DocumentCounts, DocumentError, IndexingInput, IndexingResult
