@@ -1,5 +1,6 @@
 """Opens the adapters that the settings name and this process needs: the only place where ports meet infra."""
 
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -8,8 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pydantic_core import to_json
+
 from consumers.restored import RestoreWatch
-from consumers.stages.ports import Answerer, ChildSummary, Deployment, Embedder, Needs, Ports, Served, TextModel
+from consumers.stages.ports import (
+    Answerer,
+    ChildSummary,
+    Deployment,
+    Embedder,
+    KnownAnswer,
+    Needs,
+    Ports,
+    Served,
+    TextModel,
+)
 from infra.adapters import AdapterFolder
 from infra.analysis.answers import IsolatedAnswerer
 from infra.analysis.limits import MODULE as KIWI
@@ -23,6 +36,7 @@ from infra.engines.rooms import Room, room_of
 from infra.files import PublishedFiles
 from infra.isolation.forks import ForkServer
 from infra.patience import patiently
+from infra.postgres.answers import PostgresAnswers
 from infra.postgres.batches import PostgresBatches
 from infra.postgres.catalogue.doubts import PostgresDoubts
 from infra.postgres.catalogue.reader import PostgresCatalogueReader
@@ -48,6 +62,7 @@ from schemas.errors import DependencyMissing
 from schemas.models import WITHOUT_MODELS, CollectionEmbedder, Models, ModelSpec, OpenAIModel
 from schemas.prompts import Prompts
 from schemas.topics import Pool
+from schemas.version import version
 
 if TYPE_CHECKING:
     from infra.vectors.edge import EdgeIndex
@@ -69,6 +84,15 @@ class AdapterSettings:
     models: Models = WITHOUT_MODELS
     lora: LoraSettings = field(default_factory=LoraSettings)
     prompts: PromptSettings = field(default_factory=PromptSettings)
+
+    def digest(self) -> str:
+        """Of all that shapes answers: settings of models and search, prompts, WeLIP's version. No secret is part of it.
+
+        Raises `PromptsInvalid`.
+        """
+        prompts = list(read_prompts(self.prompts))
+        shape = [version(), self.generator, self.embedder, self.reranker, list(self.models), prompts]
+        return hashlib.sha256(to_json(shape)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +133,7 @@ async def open_ports(
             reranker_name(settings.reranker),
             settings.reranker.candidates,
             settings.models,
+            settings.digest() if Ports.answers in needs else "",
         )
     )
     answers: list[Callable[[], Awaitable[None]]] = []
@@ -127,6 +152,8 @@ async def open_ports(
         answers.append(lambda: patiently(blobs.check, event="blobs.away"))
         if Ports.adapters in needs:
             ports.adapters = AdapterFolder(database, blobs, settings.models, settings.lora)
+        if Ports.answers in needs:
+            ports.answers = PostgresAnswers(database, KnownAnswer)
         if Ports.batches in needs:
             ports.batches = PostgresBatches(database)
         if Ports.catalogue in needs:

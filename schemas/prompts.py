@@ -4,7 +4,7 @@ A template holds `{{variable}}`; any other text, single braces too, is told as i
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Final, Literal
@@ -133,6 +133,9 @@ class Prompts:
 
     def __init__(self, prompts: Sequence[Prompt]) -> None:
         self._prompts = {(one.name, one.version): one for one in prompts}
+
+    def __iter__(self) -> Iterator[Prompt]:
+        return iter(self._prompts.values())
 
     def names(self, purpose: Purpose = "answer") -> list[str]:
         """All versions of the prompts of a purpose."""

@@ -43,6 +43,8 @@ def told_by(
         answers=answers,
         succeeded=succeeded,
         failed=answers - succeeded,
+        reused=0 if planned is None else planned.reused_count,
+        asked_again=0 if planned is None else planned.asked_again,
     )
     told: dict[str, Any] = {
         "items": counts.model_dump(),

@@ -10,6 +10,7 @@ import orjson
 from infra.postgres.database import Database
 from infra.postgres.queries import reading
 from schemas.lifecycle import JobState
+from schemas.outcomes import Child
 
 C = TypeVar("C")
 
@@ -38,6 +39,25 @@ class PostgresChildren(Generic[C]):
                     input=orjson.loads(row["input"]),
                     result=orjson.loads(row["result"]) if row["result"] else None,
                     error=orjson.loads(row["error"]) if row["error"] else None,
+                    id=row["id"],
+                )
+            if len(rows) < PAGE:
+                return
+            after = rows[-1]["id"]
+
+    async def failed(self, job_id: UUID, round: int) -> AsyncIterator[Child]:
+        """The children of one fan-out that failed although trying again can help, as they are to be done again."""
+        after: UUID | None = None
+        while True:
+            async with self.database.connection() as connection:
+                rows = await reading.children_to_repeat(connection, job_id, round, after, PAGE)
+            for row in rows:
+                yield Child(
+                    row["kind"],
+                    orjson.loads(row["input"]),
+                    key=row["key"],
+                    max_attempts=row["max_attempts"],
+                    timeout_s=row["timeout_s"],
                 )
             if len(rows) < PAGE:
                 return

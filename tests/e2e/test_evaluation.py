@@ -62,6 +62,8 @@ def test_every_question_is_answered_in_every_way_and_scored(run: Evaluation) -> 
         "answers": 2 * len(questions()),
         "succeeded": 2 * len(questions()),
         "failed": 0,
+        "reused": 0,
+        "asked_again": 0,
     }
     five, one = run.variants
     assert five.metrics["recall@1"].mean >= 0.9
@@ -70,6 +72,15 @@ def test_every_question_is_answered_in_every_way_and_scored(run: Evaluation) -> 
     assert 0 < five.metrics["f1"].ci95[0] < five.metrics["f1"].mean < five.metrics["f1"].ci95[1] < 1
     assert [gate.passed for gate in run.gates] == [True, True, True, False, False]
     assert run.comparisons[0].metrics["recall@1"].test == "mcnemar"
+
+
+def test_with_other_metrics_nothing_is_asked_again(client: Client, dataset: Path, run: Evaluation) -> None:
+    variants = [{"name": "five"}, {"name": "one", "top_k": 1}]
+    job = client.evaluate(dataset, COLLECTION, variants, settings={"metrics": ["f1"]})
+    again = client.evaluation(job.id, timeout=WITHIN_S)
+    assert again.items.reused == again.items.answers == run.items.answers
+    assert client.job(job.id).children is None
+    assert [one.metrics["f1"] for one in again.variants] == [one.metrics["f1"] for one in run.variants]
 
 
 def test_its_files_can_be_downloaded(run: Evaluation, http: httpx.Client) -> None:

@@ -44,8 +44,9 @@ def test_the_report_of_a_disturbed_run_is_the_same_but_for_times(tmp_path: Path)
     with Up(tmp_path / "data") as up, up.client() as client, httpx.Client(base_url=up.url, timeout=60) as http:
         [indexed] = client.index_documents("ko", documents())
         assert client.wait(indexed.id, timeout=WITHIN_S).state == "succeeded"
-        undisturbed = figures(client, http, client.evaluate(items(), "ko").id)
-        job = client.evaluate(items(), "ko")
+        fresh = {"reuse": False}
+        undisturbed = figures(client, http, client.evaluate(items(), "ko", settings=fresh).id)
+        job = client.evaluate(items(), "ko", settings=fresh)
 
         def in_the_middle() -> bool:
             seen = client.job(job.id)

@@ -255,7 +255,9 @@ class Conductor:
                 first = len(summaries)
                 for child in fan.children:
                     told = json.loads(child.input.model_dump_json())  # type: ignore[union-attr]
-                    summaries.append(ChildSummary(child.key, child.kind, job.rounds, S.QUEUED, told, None, None))
+                    summaries.append(
+                        ChildSummary(child.key, child.kind, job.rounds, S.QUEUED, told, None, None, uuids.uuid7())
+                    )
                 self._live[job.id] = len(fan.children)
                 for number, child in enumerate(fan.children, start=first):
                     blank = self.world.job(child.kind, child.stage or "plan", child.input)

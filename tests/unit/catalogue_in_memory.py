@@ -82,6 +82,10 @@ class MemoryCatalogue:
             doubt=self.doubts.get(made.generation),
         )
 
+    async def content(self, tenant: str, name: str) -> str | None:
+        shelf = self.shelves.get((tenant, name))
+        return None if shelf is None else repr((shelf.index, sorted(shelf.documents.items())))
+
     async def current(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, str]:
         return {known: stored.stamp for known, stored in (await self.documents(tenant, name, ids)).items()}
 

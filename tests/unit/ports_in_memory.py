@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from zlib import crc32
 
 from consumers.stages.context import StageJob
-from consumers.stages.ports import ChildSummary, Deployment, Ports, Served, Transcript
+from consumers.stages.ports import ChildSummary, Deployment, KnownAnswer, Ports, Served, Transcript
 from infra.corpora.items import read_items
 from infra.corpora.rows import read_rows
 from schemas.adapters import ReadyAdapter
@@ -27,7 +27,9 @@ from schemas.kinds.indexing.parts import PartDocument
 from schemas.kinds.kind import Step
 from schemas.kinds.registry import KINDS
 from schemas.kinds.shapes import Given, read_carry, read_input, written_carry, written_input
+from schemas.lifecycle import JobState
 from schemas.morphemes import Morpheme
+from schemas.outcomes import Child
 from schemas.prompts import Wording
 from schemas.requester import Requester
 from schemas.retrieval import (
@@ -364,6 +366,26 @@ class MemoryChildren:
             if summary.round == (round or last):
                 yield summary
 
+    async def failed(self, job_id: UUID, round: int) -> AsyncIterator[Child]:
+        async for one in self.results(job_id, round):
+            if one.state is JobState.FAILED and one.error is not None and one.error["retryable"]:
+                yield Child(one.kind, one.input, key=one.key)
+
+
+@dataclass
+class MemoryAnswers:
+    """Answers as long as the children that gave them are there."""
+
+    results: dict[UUID, KnownAnswer] = field(default_factory=dict)
+    known: dict[tuple[str, bytes], UUID] = field(default_factory=dict)
+
+    async def find(self, tenant: str, addresses: Sequence[bytes]) -> dict[bytes, KnownAnswer]:
+        jobs = {address: self.known.get((tenant, address)) for address in addresses}
+        return {address: self.results[job] for address, job in jobs.items() if job in self.results}
+
+    async def remember(self, tenant: str, answers: Mapping[bytes, UUID]) -> None:
+        self.known |= {(tenant, address): job for address, job in answers.items()}
+
 
 class Kept:
     """A transcript that keeps what it was given, in order."""
@@ -409,14 +431,17 @@ class World:
     reports: list[tuple[int, int, str | None]] = field(default_factory=list)
     transcript: Kept = field(default_factory=Kept)
     adapters: MemoryAdapters = field(default_factory=MemoryAdapters)
+    answers: MemoryAnswers = field(default_factory=MemoryAnswers)
+    digest: str = "one"
 
     def __post_init__(self) -> None:
         self.files = MemoryFiles(self.blobs)
 
     @property
     def ports(self) -> Ports:
-        ports = Ports(Deployment(embedder=self.embedder.name if self.embedder else None))
+        ports = Ports(Deployment(embedder=self.embedder.name if self.embedder else None, digest=self.digest))
         ports.adapters = self.adapters
+        ports.answers = self.answers
         ports.blobs = self.blobs
         ports.file_store = self.files
         ports.index = self.index

@@ -4,6 +4,7 @@ import io
 import json
 from html.parser import HTMLParser
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pyarrow import parquet
@@ -64,6 +65,7 @@ def given(**changes: Any) -> dict[str, Any]:
         "items": ITEMS,
         "collection": "ko",
         "variants": [{"name": "one"}, {"name": "two", "top_k": 2}],
+        "again": 0,
     }
     return asked | changes
 
@@ -89,6 +91,7 @@ async def evaluated(
             {},
             answers[child.key],
             None if answers[child.key] else error,
+            uuid4(),
         )
         for child in fan_out.children
     ]
@@ -138,7 +141,15 @@ async def test_a_model_alone_is_asked_with_the_prompt() -> None:
 async def test_figures_of_both_variants() -> None:
     world = World()
     result = await evaluated(world, given())
-    assert result.items.model_dump() == {"total": 3, "unanswerable": 1, "answers": 6, "succeeded": 5, "failed": 1}
+    assert result.items.model_dump() == {
+        "total": 3,
+        "unanswerable": 1,
+        "answers": 6,
+        "succeeded": 5,
+        "failed": 1,
+        "reused": 0,
+        "asked_again": 0,
+    }
     one, two = result.variants
     means = {name: told.mean for name, told in one.metrics.items()}
     assert means["exact_match"] == means["f1"] == means["not_found"] == means["answered"] == 1

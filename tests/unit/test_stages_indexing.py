@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pydantic import BaseModel
@@ -53,7 +54,7 @@ async def run_part(world: World, child: Child, round: int) -> ChildSummary:
 def summary(child: Child, round: int, state: JobState, **how: Any) -> ChildSummary:
     assert isinstance(child.input, BaseModel)
     told = child.input.model_dump(mode="json")
-    return ChildSummary(child.key, child.kind, round, state, told, how.get("result"), how.get("error"))
+    return ChildSummary(child.key, child.kind, round, state, told, how.get("result"), how.get("error"), uuid4())
 
 
 def planning(world: World, **request: Any) -> StageJob[Any, Any]:

@@ -8,6 +8,7 @@ from tempfile import NamedTemporaryFile
 from typing import Final
 
 from consumers.stages.context import StageJob
+from consumers.stages.evaluation.reuse import digests, take_known
 from consumers.stages.ports import Ports, needs
 from schemas.errors import InvalidInput, NotFound
 from schemas.kinds.evaluation import PLACE, EvaluationInput, ModelVariant, RetrievalVariant
@@ -19,7 +20,7 @@ from schemas.kinds.inference import InferenceInput
 from schemas.outcomes import Child, FanOut, Next, Outcome
 from schemas.topics import Lane
 
-NEEDS: Final = needs(Ports.blobs, Ports.datasets, Ports.files)
+NEEDS: Final = needs(Ports.answers, Ports.blobs, Ports.catalogue, Ports.datasets, Ports.files)
 
 FORMATS: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 MAX_ANSWERS: Final = 100_000
@@ -33,6 +34,8 @@ Way = RetrievalVariant | ModelVariant
 
 async def run(job: StageJob[EvaluationInput, None], ports: Ports) -> Outcome:
     """Read the whole dataset before anything is asked; then a question per item and variant, in the bulk lane.
+
+    A question whose answer an earlier evaluation has is not asked, unless the input says `reuse: false`.
 
     Raises `InvalidInput` with `dataset_invalid`, `dataset_empty`, `dataset_too_large`, `dataset_format_unknown`,
     `metric_not_possible` or what the reader says, and `NotFound` (`file_not_found`).
@@ -51,13 +54,24 @@ async def run(job: StageJob[EvaluationInput, None], ports: Ports) -> Outcome:
     metrics = {way.name: _metrics(request, way, items) for way in ways}
     key = f"{job.folder}/items.jsonl"
     await ports.blobs.put_stream(key, _lines(items), content_type="application/x-ndjson")
+    digest = await digests(request, ports, job.tenant)
+    reused = f"{job.folder}/reused.jsonl"
+    known = await take_known(job, ports, items, digest, reused)
     children = [
-        Child(way.kind, asked(request, way, item.question), key=f"{item.row}/{way.name}")
+        Child(way.kind, asked(request, way, item.question), key=child)
         for item in items
         for way in ways
+        if (child := f"{item.row}/{way.name}") not in known
     ]
-    unanswerable = sum(not item.answerable for item in items)
-    planned = Planned(items=key, count=len(items), unanswerable=unanswerable, metrics=metrics)
+    planned = Planned(
+        items=key,
+        count=len(items),
+        unanswerable=sum(not item.answerable for item in items),
+        metrics=metrics,
+        ways=digest,
+        reused=reused if known else None,
+        reused_count=len(known),
+    )
     # Of whatever size: a few hundred questions must not delay people who wait for one.
     return FanOut(children, then="score", carry=planned, lane=Lane.BULK)
 

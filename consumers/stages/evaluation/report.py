@@ -69,7 +69,9 @@ async def run(job: StageJob[EvaluationInput, Scored], ports: Ports) -> Outcome:
         _whole(html.encode()), "report.html", PURPOSE, content_type="text/html; charset=utf-8"
     )
     if carry.planned is not None:
-        await ports.blobs.delete(carry.planned.items)
+        for blob in (carry.planned.items, carry.planned.reused):
+            if blob is not None:
+                await ports.blobs.delete(blob)
     result = EvaluationResult(
         **told,
         report=html_file,

@@ -9,8 +9,10 @@ import orjson
 from consumers.scoring.given import texts
 from consumers.stages.context import StageJob
 from consumers.stages.evaluation.answers import Answer, answer_of
+from consumers.stages.evaluation.reuse import Memory
+from consumers.stages.evaluation.rounds import answered, once_more
 from consumers.stages.lines import read_lines
-from consumers.stages.ports import ChildSummary, Ports, needs
+from consumers.stages.ports import Ports, needs
 from schemas.errors import DocumentRefused
 from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.evaluation.carries import Planned, Scored, Source
@@ -20,7 +22,7 @@ from schemas.kinds.evaluation.metrics import metric
 from schemas.morphemes import Morpheme
 from schemas.outcomes import Next, Outcome
 
-NEEDS: Final = needs(Ports.blobs, Ports.children, Ports.files, Ports.morphemes)
+NEEDS: Final = needs(Ports.answers, Ports.blobs, Ports.catalogue, Ports.children, Ports.files, Ports.morphemes)
 
 AT_ONCE: Final = 200
 """Answers that are analysed and scored together: one trip to a Kiwi process, and little memory."""
@@ -35,7 +37,12 @@ One = tuple[Item, str, Answer]
 
 
 async def run(job: StageJob[EvaluationInput, Planned], ports: Ports) -> Outcome:
-    """Publish `items.jsonl`, a line for each answer in the order of items and variants."""
+    """Publish `items.jsonl`, a line for each answer in the order of items and variants.
+
+    Questions that failed although trying again can help are asked once more before.
+    """
+    if (again := await once_more(job, ports)) is not None:
+        return again
     file = await ports.files.publish(
         _scored(job, ports), "items.jsonl", PURPOSE, content_type="application/x-ndjson; charset=utf-8"
     )
@@ -61,25 +68,22 @@ async def _scored(job: StageJob[EvaluationInput, Planned], ports: Ports) -> Asyn
 
 
 async def _groups(job: StageJob[EvaluationInput, Planned], ports: Ports) -> AsyncIterator[list[One]]:
-    """The answers beside their items: both come in the order in which the children were made."""
+    """The answers beside their items: both come in the order of the items."""
     items = read_lines(ports.blobs, job.carry.items)
     item: Item | None = None
     group: list[One] = []
-    async for child in ports.children.results(job.id):
-        row, variant = _named(child)
+    memory = await Memory.of(job, ports)
+    async for row, variant, child in answered(job, ports):
         while item is None or item.row < row:
             item = Item.model_validate_json(await anext(items))
+        await memory.add(item.question, variant, child)
         group.append((item, variant, await answer_of(ports, child)))
         if len(group) == AT_ONCE:
             yield group
             group = []
+    await memory.keep()
     if group:
         yield group
-
-
-def _named(child: ChildSummary) -> tuple[int, str]:
-    row, _, variant = child.key.partition("/")
-    return int(row), variant
 
 
 async def _lines(job: StageJob[EvaluationInput, Planned], ports: Ports, group: Sequence[One]) -> bytes:

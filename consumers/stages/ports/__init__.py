@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from consumers.stages.ports.adapters import Adapters as Adapters
+from consumers.stages.ports.answers import Answers as Answers
+from consumers.stages.ports.answers import KnownAnswer as KnownAnswer
 from consumers.stages.ports.batches import Batches as Batches
 from consumers.stages.ports.blobs import Blobs as Blobs
 from consumers.stages.ports.catalogue import CatalogueReader as CatalogueReader
@@ -51,6 +53,7 @@ class Ports(PortSet):
     answerer = Port[Answerer]()
     answerers = Port[Served[Answerer]]()
     """The process's, as are `text_models` and `embedders`. A stage's own `answerer` is one of these."""
+    answers = Port[Answers]()
     batches = Port[Batches]()
     blobs = Port[Blobs]()
     catalogue = Port[CatalogueReader]()

@@ -16,6 +16,9 @@ class CatalogueReader(Protocol):
     async def collection(self, tenant: str, name: str) -> CollectionRecord:
         """The collection. Raises `NotFound` (`collection_not_found`)."""
 
+    async def content(self, tenant: str, name: str) -> str | None:
+        """A text that is another one after every change of documents or settings; None without such a collection."""
+
     async def current(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, str]:
         """The content hash that the points of each of these documents have now.
 

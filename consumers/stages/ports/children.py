@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from schemas.lifecycle import JobState
+from schemas.outcomes import Child
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class ChildSummary:
     input: dict[str, Any]
     result: dict[str, Any] | None
     error: dict[str, Any] | None
+    id: UUID
 
 
 class Children(Protocol):
@@ -32,4 +34,10 @@ class Children(Protocol):
         """Every child of one fan-out of the job, of its last one by default, in the order they were made.
 
         A page at a time from Postgres.
+        """
+
+    def failed(self, job_id: UUID, round: int) -> AsyncIterator[Child]:
+        """The children of one fan-out that failed although trying again can help, as they are to be done again.
+
+        In the order they were made, a page at a time from Postgres.
         """

@@ -16,3 +16,5 @@ class Deployment:
     """How many passages a reranker reads: more than requested, so that it can move some up."""
     models: Models = WITHOUT_MODELS
     """What requests may name."""
+    digest: str = ""
+    """Of everything above and of all other settings that shape answers: another value, perhaps other answers."""

@@ -22,6 +22,11 @@ class PostgresCatalogueReader:
             raise absent(name)
         return collection_record(row)
 
+    async def content(self, tenant: str, name: str) -> str | None:
+        """A text that is another one after every change of documents or settings."""
+        async with self._database.connection() as connection:
+            return await catalogue.content(connection, tenant, name)
+
     async def current(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, str]:
         """The content hash of each document's current points."""
         async with self._database.connection() as connection:

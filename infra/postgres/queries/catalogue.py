@@ -57,6 +57,12 @@ FROM collection c JOIN generation g ON g.id = c.generation LEFT JOIN generation 
 WHERE c.tenant = $1 AND c.name = $2
 """
 
+# What a collection's index and settings are now, as one text: every write to the catalogue counts `change` up.
+CONTENT: Final = """
+SELECT concat_ws('.', g.id, g.incarnation, g.change, md5(g.settings::text))
+FROM collection c JOIN generation g ON g.id = c.generation WHERE c.tenant = $1 AND c.name = $2
+"""
+
 # Whether a collection has any documents; no row when it does not exist.
 IS_EMPTY: Final = """
 SELECT NOT EXISTS (
@@ -221,6 +227,12 @@ async def whole_collection(connection: "Connection", tenant: str, name: str) -> 
 async def collection(connection: "Connection", tenant: str, name: str) -> asyncpg.Record | None:
     """The collection with both indexes; None when it does not exist."""
     return await connection.fetchrow(COLLECTION, tenant, name)
+
+
+async def content(connection: "Connection", tenant: str, name: str) -> str | None:
+    """A text that is another one after every change of the collection; None when it does not exist."""
+    found: str | None = await connection.fetchval(CONTENT, tenant, name)
+    return found
 
 
 async def is_empty(connection: "Connection", tenant: str, name: str) -> bool | None:

@@ -38,6 +38,14 @@ WHERE parent = $1 AND round = coalesce($2, (SELECT greatest(p.rounds, 1) FROM jo
 ORDER BY id LIMIT $4
 """
 
+# The children of one fan-out that failed although trying again can help, in the order of their creation.
+CHILDREN_TO_REPEAT: Final = """
+SELECT id, key, kind, input, max_attempts, timeout_s FROM job
+WHERE parent = $1 AND round = $2 AND state = 'failed' AND (error->>'retryable')::boolean
+    AND ($3::uuid IS NULL OR id > $3)
+ORDER BY id LIMIT $4
+"""
+
 # Which of these jobs have ended, for callers who wait.
 ENDED: Final = """
 SELECT id FROM job WHERE id = ANY($1::uuid[]) AND state IN ('succeeded', 'failed', 'cancelled')
@@ -86,6 +94,13 @@ async def child_results(
 ) -> list[asyncpg.Record]:
     """A page of a fan-out's children, by default of the last one; `input`, `result`, `error` are JSON texts."""
     return await connection.fetch(CHILD_RESULTS, parent, round, after, limit)
+
+
+async def children_to_repeat(
+    connection: "Connection", parent: UUID, round: int, after: UUID | None, limit: int
+) -> list[asyncpg.Record]:
+    """A page of a fan-out's children that failed and may be tried again; `input` is a JSON text."""
+    return await connection.fetch(CHILDREN_TO_REPEAT, parent, round, after, limit)
 
 
 async def ended(connection: "Connection", ids: Sequence[UUID]) -> set[UUID]:

@@ -1,6 +1,7 @@
 """The tables. Alembic's migrations create them; a test keeps the two equal. `queries/` reads the rows."""
 
 from infra.postgres.tables.adapters import Adapter
+from infra.postgres.tables.answers import Answer
 from infra.postgres.tables.batches import Batch
 from infra.postgres.tables.dead_letters import DeadLetter
 from infra.postgres.tables.documents import BlobGarbage, Collection, Document, File, Generation, StoredBlob, StoredTotal
@@ -12,6 +13,7 @@ from infra.postgres.tables.webhooks import WebhookAttempt, WebhookDelivery, Webh
 
 __all__ = [
     "Adapter",
+    "Answer",
     "ApiKey",
     "Batch",
     "BlobGarbage",

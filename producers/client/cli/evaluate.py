@@ -61,6 +61,9 @@ def evaluate(
     relevant_column: Annotated[str | None, typer.Option(help="Default: relevant, if there is one.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Default: id, if there is one.")] = None,
     language: LanguageOption = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ask every question, even if an earlier evaluation has its answer.")
+    ] = False,
     html: HtmlOption = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and leave.")] = False,
     json: JsonFlag = False,
@@ -71,6 +74,7 @@ def evaluate(
         raise WrongUse(f"there is no file {dataset}")
     asked = read_settings(settings) if settings else {}
     asked |= given(metrics=metric, breakdown=breakdown, language=language)
+    asked |= {"reuse": False} if fresh else {}
     columns = given(question=question_column, reference=reference_column, relevant=relevant_column, id=id_column)
     variants = [parse_variant(one) for one in variant or []]
     with session.connect() as client:

@@ -74,8 +74,9 @@ def print_evaluation(evaluation: "Evaluation") -> None:
             ]
         )
     items = evaluation.items
-    failed = f", {items.failed:,} failed" if items.failed else ""
-    title = f"{items.total:,} items, {items.answers:,} answers{failed}"
+    also = {"failed": items.failed, "reused": items.reused, "asked again": items.asked_again}
+    told = "".join(f", {count:,} {what}" for what, count in also.items() if count)
+    title = f"{items.total:,} items, {items.answers:,} answers{told}"
     print_table(["metric", *(variant.name for variant in evaluation.variants)], rows, title=title)
     for comparison in evaluation.comparisons:
         print_table(

@@ -133,7 +133,8 @@ class EvaluationInput(BaseModel):
     """What to evaluate: a `dataset` or `items`, with `variants`; or `runs` that exist, to be compared item by item.
 
     The first variant, or run, is the baseline of all comparisons. `breakdown`: a metadata field. `seed`: of the
-    resampling.
+    resampling. `reuse`: take answers that an earlier evaluation got to the same question, asked in the same way.
+    `again`: how often questions are asked again that failed although trying again can help.
     """
 
     model_config = _STRICT
@@ -150,6 +151,8 @@ class EvaluationInput(BaseModel):
     language: Literal["ko", "en"] = "ko"
     title: str | None = Field(None, min_length=1, max_length=200)
     seed: int = Field(0, ge=0, lt=2**32)
+    reuse: bool = True
+    again: int = Field(1, ge=0, le=5)
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

@@ -1,6 +1,6 @@
 """What the stages of `evaluation` hand on to each other."""
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from schemas.kinds.evaluation.metrics import MetricName
 
@@ -8,13 +8,20 @@ from schemas.kinds.evaluation.metrics import MetricName
 class Planned(BaseModel):
     """To `score`: where the items lie, one JSON object a line, how many, and what to compute.
 
-    `metrics[variant]`: the metrics that apply to each variant, in their order.
+    `metrics[variant]`: the metrics that apply to each variant, in their order. `ways`: a digest of each variant whose
+    answers may be reused. `reused`: where answers lie that were not asked for, one JSON object a line; `reused_count`
+    of them. `rounds`: how many fan-outs asked questions, `asked_again` of them more than once.
     """
 
     items: str
     count: int
     unanswerable: int
     metrics: dict[str, list[MetricName]]
+    ways: dict[str, str] = Field(default_factory=dict)
+    reused: str | None = None
+    reused_count: int = 0
+    rounds: int = 1
+    asked_again: int = 0
 
 
 class Source(BaseModel):

@@ -76,13 +76,18 @@ class GateResult(BaseModel):
 
 
 class ItemCounts(BaseModel):
-    """Items of the dataset; `answers` is items times variants."""
+    """Items of the dataset; `answers` is items times variants.
+
+    `reused`: answers of earlier evaluations. `asked_again`: how often a question was asked again because it failed.
+    """
 
     total: int
     unanswerable: int
     answers: int
     succeeded: int
     failed: int
+    reused: int = 0
+    asked_again: int = 0
 
 
 class EvaluationResult(BaseModel):
