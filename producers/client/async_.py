@@ -11,6 +11,7 @@ import httpx
 import stamina
 
 from producers.client import connection, requests, uploads
+from producers.client.adapters import AsyncAdapters
 from producers.client.batches import AsyncBatches
 from producers.client.binding import Asynchronous
 from producers.client.calls import ClientCalls
@@ -43,6 +44,7 @@ class AsyncClient(ClientCalls, EvaluationCalls, Asynchronous):
         self._http = httpx.AsyncClient(
             base_url=self.url, headers=connection.default_headers(api_key), transport=transport, timeout=timeout
         )
+        self.adapters = AsyncAdapters(self)
         self.batches = AsyncBatches(self)
         self.webhooks = AsyncWebhooks(self)
         self.dead = AsyncDeadLetters(self)

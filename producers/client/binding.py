@@ -8,6 +8,7 @@ from functools import wraps
 from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, overload
 
+from producers.client.errors import WelipError
 from producers.client.flows import Flow, Pause
 from producers.client.models import Page
 from producers.client.requests import Request
@@ -60,8 +61,13 @@ class Blocking(ABC):
                 if isinstance(step, Pause):
                     time.sleep(step.seconds)
                     step = next(flow)
+                    continue
+                try:
+                    answer = self._send(step)
+                except WelipError as error:
+                    step = flow.throw(error)  # which may clean up, and raises it again
                 else:
-                    step = flow.send(self._send(step))
+                    step = flow.send(answer)
         except StopIteration as stop:
             value: T = stop.value
             return value
@@ -104,8 +110,13 @@ class Asynchronous(ABC):
                 if isinstance(step, Pause):
                     await asyncio.sleep(step.seconds)
                     step = next(flow)
+                    continue
+                try:
+                    answer = await self._send(step)
+                except WelipError as error:
+                    step = flow.throw(error)
                 else:
-                    step = flow.send(await self._send(step))
+                    step = flow.send(answer)
         except StopIteration as stop:
             value: T = stop.value
             return value

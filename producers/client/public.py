@@ -1,5 +1,6 @@
 """The names that users import from `welip`, each from the module that defines it."""
 
+from producers.client.adapters import Adapter
 from producers.client.async_ import AsyncClient
 from producers.client.batches import Batch
 from producers.client.dead import DeadLetter
@@ -23,6 +24,7 @@ from schemas.kinds.inference import Citation
 from schemas.lifecycle import JobState
 
 __all__ = [
+    "Adapter",
     "Answer",
     "ApiError",
     "AsyncClient",

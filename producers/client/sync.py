@@ -11,6 +11,7 @@ import httpx
 import stamina
 
 from producers.client import connection, requests, uploads
+from producers.client.adapters import Adapters
 from producers.client.batches import Batches
 from producers.client.binding import Blocking
 from producers.client.calls import ClientCalls
@@ -32,7 +33,7 @@ class Client(ClientCalls, EvaluationCalls, Blocking):
     `timeout`: seconds for each step of a request. `retry_for_s`: how long to retry when nobody answers or the server
     asks to wait (429, 503); 0 means one try. Every submission has an idempotency key, so retries are safe.
 
-    `batches`, `webhooks` and `dead` (letters) hold the calls about those. Every method raises `ApiError`,
+    `adapters`, `batches`, `webhooks` and `dead` (letters) hold the calls about those. Every method raises `ApiError`,
     `ConnectionFailed` or `UnexpectedAnswer`.
     """
 
@@ -51,6 +52,7 @@ class Client(ClientCalls, EvaluationCalls, Blocking):
         self._http = httpx.Client(
             base_url=self.url, headers=connection.default_headers(api_key), transport=transport, timeout=timeout
         )
+        self.adapters = Adapters(self)
         self.batches = Batches(self)
         self.webhooks = Webhooks(self)
         self.dead = DeadLetters(self)

@@ -81,8 +81,13 @@ EVALUATED |= {"warnings": ["why"], "report": FILE, "figures": FILE, "items_file"
 SCORED = {**ASKED, "id": EVALUATION, "kind": "evaluation", "result": EVALUATED}
 UPLOADED = {"id": FILE, "object": "file", "bytes": 3, "created_at": 1_800_000_000, "filename": "q.jsonl"}
 UPLOADED |= {"purpose": "evals", "status": "processed"}
+ADAPTER = {"id": "m:a", "parent": "m", "created": 1_800_000_000, "served": True, "version": 2, "rank": 8}
 
 ANSWERS: dict[tuple[str, str], Any] = {
+    ("GET", "/v1/models"): {"data": [{"id": "m", "parent": None}, ADAPTER | {"note": "of a newer server"}]},
+    ("POST", "/v1/models"): ADAPTER | {"note": "of a newer server"},
+    ("DELETE", "/v1/models/m:a"): {"id": "m:a", "deleted": True, "object": "model", "note": "gone"},
+    ("DELETE", f"/v1/files/{FILE}"): {"id": FILE, "deleted": True},
     ("GET", "/v1/jobs"): {"data": [FAILED]},
     ("POST", f"/v1/jobs/{JOB}/cancel"): FAILED,
     ("POST", "/v1/files"): UPLOADED,
@@ -117,6 +122,9 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("ask", ["?", "-c", "ko"]),
     ("search", ["?", "-c", "ko"]),
     ("index", ["a.md", "-c", "ko"]),
+    ("adapters add", ["a.md", "--base", "m", "--name", "a"]),
+    ("adapters list", []),
+    ("adapters remove", ["m:a"]),
     ("jobs", []),
     ("job", [JOB]),
     ("job", [JOB, "--follow"]),
@@ -156,6 +164,9 @@ COMMANDS: list[tuple[str, list[str]]] = [
 OF_A_SERVER = {"up", "gateway", "worker", "relay", "migrate", "tune", "key create", "key revoke"}
 """Commands that print nothing that a tenant wrote."""
 SILENT = {
+    "adapters add",
+    "adapters list",
+    "adapters remove",
     "batches cancel",
     "batches retry",
     "cancel",

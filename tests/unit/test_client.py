@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import stamina
 
 from producers.client import binding, flows, requests
+from producers.client.adapters import Adapters, AsyncAdapters
 from producers.client.async_ import AsyncClient
 from producers.client.connection import may_retry, resolve_url
 from producers.client.dead import AsyncDeadLetters, DeadLetters
@@ -96,7 +98,7 @@ class Caller:
         self.client = client
 
     async def __call__(self, name: str, *args: Any, **options: Any) -> Any:
-        value = getattr(self.client, name)(*args, **options)
+        value = attrgetter(name)(self.client)(*args, **options)
         if inspect.isawaitable(value):
             return await value
         if hasattr(value, "__aiter__"):
@@ -165,6 +167,7 @@ def offered(client: type) -> dict[str, list[inspect.Parameter]]:
     ("blocking", "asynchronous", "some"),
     [
         (Client, AsyncClient, {"submit", "events", "download", "iterate_jobs"}),
+        (Adapters, AsyncAdapters, {"add", "list", "remove"}),
         (DeadLetters, AsyncDeadLetters, {"list", "drop_many"}),
         (Webhooks, AsyncWebhooks, {"create", "iterate_deliveries"}),
     ],
@@ -426,6 +429,36 @@ async def test_documents_are_split_by_number_and_size(call: Caller, script: Scri
 
 
 K1 = {"sparse": {"k1": 1}}
+
+
+ADAPTER = {"id": "m:a", "parent": "m", "created": 1_800_000_000, "version": 2}
+
+
+async def test_an_adapter_is_uploaded_and_registered_and_its_file_removed(call: Caller, script: Script) -> None:
+    script.answers = [ok(stored_file("a.zip")), ok(ADAPTER, 201), ok({"id": FILE, "deleted": True})]
+    added = await call("adapters.add", b"PK", "m", "a", filename="a.zip")
+    assert (added.id, added.version, added.created) == ("m:a", 2, datetime.fromtimestamp(1_800_000_000, UTC))
+    assert [(one.method, one.url.path) for one in script.sent] == [
+        ("POST", "/v1/files"),
+        ("POST", "/v1/models"),
+        ("DELETE", f"/v1/files/{FILE}"),
+    ]
+    assert script.body(1) == {"base": "m", "name": "a", "file": FILE}
+
+
+async def test_the_file_of_an_adapter_that_is_refused_is_removed_too(call: Caller, script: Script) -> None:
+    script.answers = [ok(stored_file("a.zip")), problem(422, "adapter_refused"), problem(503, "away")]
+    with pytest.raises(ApiError, match="adapter_refused"):
+        await call("adapters.add", b"PK", "m", "a")
+    assert {(one.method, one.url.path) for one in script.sent[2:]} == {("DELETE", f"/v1/files/{FILE}")}
+
+
+async def test_adapters_are_the_models_that_have_a_parent(call: Caller, script: Script) -> None:
+    script.answers = [ok({"data": [{"id": "m", "parent": None, "created": 0}, ADAPTER]})]
+    assert [one.id for one in await call("adapters.list")] == ["m:a"]
+    script.answers = [ok({"id": "m:a@2", "deleted": True})]
+    assert (await call("adapters.remove", "m:a@2")).deleted
+    assert script.sent[-1].url.raw_path == b"/v1/models/m%3Aa%402"
 
 
 async def test_a_corpus_is_uploaded_and_submitted(call: Caller, script: Script) -> None:

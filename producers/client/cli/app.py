@@ -7,7 +7,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from producers.client.cli import ask, batches, collections, dead, evaluate, index, jobs, keys, server, tune, webhooks
+from producers.client.cli import (
+    adapters,
+    ask,
+    batches,
+    collections,
+    dead,
+    evaluate,
+    index,
+    jobs,
+    keys,
+    server,
+    tune,
+    webhooks,
+)
 from producers.client.cli.failures import INTERRUPTED, report, report_defect
 from producers.client.cli.interrupts import interruptible
 from producers.client.cli.session import Session
@@ -52,7 +65,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 a job failed or was cancelled, 2 wrong use or input, 3 no answer from the server, "
     "4 an evaluation's gate was not passed, 130 interrupted.",
 )
-for group in (ask, index, collections, tune, evaluate, jobs, batches, dead, webhooks, keys, server):
+for group in (ask, index, collections, adapters, tune, evaluate, jobs, batches, dead, webhooks, keys, server):
     group.register(app)
 
 
