@@ -23,6 +23,7 @@ from infra.engines.adapters import checked
 from infra.engines.chats import tokens
 from infra.engines.load import EngineLoad, measured
 from infra.engines.loading import loaded
+from infra.engines.memory import out_of_memory
 from infra.engines.stops import Stops
 from infra.engines.thoughts import Spoken
 from infra.engines.warming import warming
@@ -179,7 +180,8 @@ class TransformersTextModel:
                 request.tell(error)
             except Exception as error:  # torch, and models of others, raise anything
                 log.error("engine.failed", model=self._name, exc_info=error)
-                request.tell(EngineFailed(f"the model {self._name} failed: {type(error).__name__}: {error}"))
+                failed = EngineFailed(f"the model {self._name} failed: {type(error).__name__}: {error}")
+                request.tell(out_of_memory(self._name, error) or failed)
             finally:
                 self._running = None
         self._writer = None

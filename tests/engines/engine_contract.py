@@ -45,6 +45,13 @@ async def until_running(model: Engine, count: int = 1) -> None:
             await asyncio.sleep(0.005)
 
 
+def lacks_memory() -> None:
+    """Fail as torch does without memory."""
+    import torch
+
+    torch.empty(1 << 60)
+
+
 class EngineContract(TextModelContract):
     async def test_many_at_once_do_not_mix(self, model: TextModel) -> None:
         """Each must write a number of its own. What is written freely depends on how much is written with it."""

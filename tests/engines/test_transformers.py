@@ -11,13 +11,13 @@ pytest.importorskip("transformers", reason="runs in the environment of model eng
 
 from infra.engines.open import open_text_model
 from infra.engines.transformers_chat import ADAPTERS, TransformersTextModel
-from schemas.errors import DependencyUnavailable
+from schemas.errors import DependencyUnavailable, EngineTrouble
 from schemas.models import TransformersModel
 from schemas.text import Message, TextOptions
 from schemas.topics import Lane
 from tests.contract import tiny_models
 from tests.contract.text_model_contract import OPTIONS, TALK
-from tests.engines.engine_contract import ENDLESS, EngineContract, until_running
+from tests.engines.engine_contract import ENDLESS, EngineContract, lacks_memory, until_running
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,17 @@ class TestTransformers(EngineContract):
             for lane in (Lane.BULK, Lane.BULK, Lane.INTERACTIVE):
                 group.create_task(ask(lane, 2))
         assert ended == [Lane.BULK, Lane.INTERACTIVE, Lane.BULK, Lane.BULK]
+
+    async def test_a_request_that_lacks_memory_is_told_so_and_the_engine_goes_on(
+        self, model: TransformersTextModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert model._writer is not None
+        with monkeypatch.context() as patched:
+            patched.setattr(model._writer._model, "generate", lambda **_: lacks_memory())
+            with pytest.raises(EngineTrouble) as refused:
+                await model.complete(TALK, OPTIONS)
+        assert (refused.value.reason, refused.value.retryable) == ("engine_out_of_memory", True)
+        assert (await model.complete(TALK, OPTIONS)).text
 
 
 async def test_weights_that_cannot_be_loaded_are_told(tmp_path: Path) -> None:
