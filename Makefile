@@ -104,8 +104,8 @@ bench-questions: $(VENV)/.dev ## index a corpus and ask questions on both broker
 bench-streams: $(VENV)/.dev ## how late readers see 64 answers that are being written, and what a killed gateway costs them; last line JSON
 	@$(BIN)/python -m benchmarks.streams
 
-bench-generate: $(VENV)/.dev ## generation through WeLIP beside the same vLLM driven straight (MODEL=tiny, smollm2, 8b-dummy for a GPU; 20 minutes); last line JSON
-	@$(BIN)/python -m benchmarks.generate $(if $(MODEL),--model '$(MODEL)') $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ENGINES),--python '$(ENGINES)')
+bench-generate: $(VENV)/.dev ## generation through WeLIP beside the same vLLM driven straight (MODEL=tiny, smollm2, 8b-dummy for a GPU; 8 minutes); last line JSON
+	@$(BIN)/python -m benchmarks.generate $(if $(MODEL),--model '$(MODEL)') $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ENGINES),--python '$(ENGINES)')
 
 bench-retrieval: $(VENV)/.dev ## how well and how fast documents are found: DATA=folder [ARMS=...] [PARTS=...] [MODEL=...]; last line JSON
 	@test "$(origin DATA)" != file || { echo "give the folder: make bench-retrieval DATA=path/to/kobest-boolq"; exit 2; }

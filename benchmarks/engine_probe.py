@@ -20,6 +20,7 @@ from consumers.__main__ import main
 from infra.engines.chats import tokens
 from infra.engines.load import EngineLoad
 from schemas.text import Completion, Message, TextDelta, TextOptions
+from schemas.topics import Lane
 
 LINE: Final = 64 * 1024 * 1024
 
@@ -87,25 +88,34 @@ class Probed(infra.engines.vllm.VllmTextModel):
             await writer.drain()
 
     async def _direct(self, prompts: list[str], lengths: list[int]) -> dict[str, float]:
-        """Give the engine all prompts at once, read already; how many tokens it wrote, and in how many seconds."""
-        options = [TextOptions(max_tokens=length, temperature=0.0) for length in lengths]
-        most = int(self._engine.model_config.max_model_len)
-        read = [
-            tokens(self._tokenizer, [Message("user", prompt)], one, model=self.name, context_length=most)
-            for prompt, one in zip(prompts, options, strict=True)
-        ]
+        """Give the engine all prompts at once; how many tokens it wrote, and in how many seconds.
 
-        async def write(ids: list[int], one: TextOptions, number: int) -> int:
-            sampling = self._sampling(one, most - len(ids), pieces=False)
+        As bulk, so it runs as many at a time as it does through WeLIP. A prompt becomes tokens here, too.
+        """
+        most = int(self._engine.model_config.max_model_len)
+        loop, due = asyncio.get_running_loop(), time.monotonic()
+
+        async def write(prompt: str, length: int, number: int) -> int:
+            options = TextOptions(max_tokens=length, temperature=0.0)
+            ids = await loop.run_in_executor(
+                self._thread,
+                lambda: tokens(
+                    self._tokenizer, [Message("user", prompt)], options, model=self.name, context_length=most
+                ),
+            )
+            sampling = self._sampling(options, most - len(ids), pieces=False)
             written = 0
-            async for output in self._engine.generate({"prompt_token_ids": ids}, sampling, f"direct-{number}"):
+            outputs = self._engine.generate(
+                {"prompt_token_ids": ids}, sampling, f"direct-{number}", priority=self._ranks(Lane.BULK, due)
+            )
+            async for output in outputs:
                 written += len(output.outputs[0].token_ids)
             return written
 
         await self._engine.reset_prefix_cache()
         began, steps = time.perf_counter(), self.steps
-        numbers = [next(self._numbers) for _ in read]
-        counts = await asyncio.gather(*map(write, read, options, numbers))
+        numbers = [next(self._numbers) for _ in prompts]
+        counts = await asyncio.gather(*map(write, prompts, lengths, numbers))
         took = time.perf_counter() - began
         return {"tokens": sum(counts), "seconds": took, "steps": self.steps - steps}
 

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.generate [--model tiny|smollm2|8b-dummy]`. One worker runs vLLM (`benchmarks.engine_probe`), from
 the environment of engines or another one (`--python`). The last line is one JSON object; without `--model` it tells of
-SmolLM2, and of the tiny model under `tiny`.
+the tiny model, and of SmolLM2 under `smollm2`.
 """
 
 import argparse
@@ -11,18 +11,19 @@ import contextlib
 import json
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import asyncpg
 import httpx
-import numpy as np
 import psutil
 import stamina.instrumentation
 import uuid_utils.compat as uuids
@@ -30,6 +31,7 @@ from rich.console import Console
 
 from benchmarks.generation_models import MODELS, BenchModel
 from benchmarks.generation_stack import Running, stack
+from benchmarks.reads import Read, lags_of, quantile, shown
 from benchmarks.streams import Balanced
 from infra.local import engines
 from infra.postgres.queries.submit import NewJob, submit
@@ -38,6 +40,10 @@ from producers.client.events import TokenEvent
 from schemas.topics import Lane
 
 ENDS_WITHIN_S: Final = 1800.0
+REST_S: Final = 75.0
+"""For what comes after the rounds."""
+LOG_END: Final = 10_000
+"""Characters."""
 LINE: Final = 64 * 1024 * 1024
 WORDS: Final = ("mountain", "river", "island", "winter", "market", "train", "school", "music", "garden", "bridge")
 console = Console(stderr=True)
@@ -47,90 +53,114 @@ def main() -> int:
     """0, or 1 when a token was lost or doubled or something was left in the engine."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.generate", description=__doc__)
     parser.add_argument("--model", choices=sorted(MODELS), action="append")
-    parser.add_argument("--jobs", type=int, default=256, help="of each round")
+    parser.add_argument("--jobs", type=int, help="of each round; by default as many as suit the model")
     parser.add_argument("--rounds", type=int, default=3, help="straight and through WeLIP by turns; the median counts")
+    parser.add_argument("--minutes", type=float, default=8, help="no round is begun that would end later; one is")
     parser.add_argument("--python", type=Path, help="of an environment with vLLM, for example for a GPU")
     given = parser.parse_args()
     python = given.python or engines.install()
     stamina.instrumentation.set_on_retry_hooks([])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and stop what it started
     found: dict[str, dict[str, Any]] = {}
-    for name in given.model or ["tiny", "smollm2"]:
+    names = given.model or ["smollm2", "tiny"]
+    began, each_s = time.monotonic(), given.minutes * 60 / len(names)
+    for number, name in enumerate(names, start=1):
         # Not under a folder of root's alone: Postgres runs as another user then.
         with tempfile.TemporaryDirectory(prefix="welip-bench-", ignore_cleanup_errors=True) as folder:
-            console.print(f"[bold]{name}[/]")
-            found[name] = measure(Path(folder), name, MODELS[name], python, given.jobs, given.rounds)
+            model = MODELS[name]
+            model = model if given.jobs is None else replace(model, jobs=given.jobs)
+            until = began + number * each_s
+            found[name] = measure(Path(folder), name, model, python, given.rounds, until)
     [*others, last] = found
     print(json.dumps(found[last] | {name: found[name] for name in others}))
     return 1 if any(one["tokens_lost"] or one["tokens_doubled"] or one["left"] for one in found.values()) else 0
 
 
-def measure(folder: Path, name: str, model: BenchModel, python: Path, jobs: int, rounds: int) -> dict[str, Any]:
-    """Start everything and measure one model."""
+def measure(folder: Path, name: str, model: BenchModel, python: Path, rounds: int, until: float) -> dict[str, Any]:
+    """Start everything and measure one model. No round is begun that would end after `until` (monotonic clock)."""
+    console.print(f"[bold]{name}[/]: {model.jobs} jobs a round; the engine starts, which takes a minute")
     with stack(folder, name, model, python) as running:
         try:
-            return asyncio.run(Measurement(running, model, jobs).all(rounds))
+            return asyncio.run(Measurement(running, model).all(rounds, until))
         except Exception:
-            console.print((folder / "processes.log").read_text(errors="replace")[-5_000:], markup=False)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                console.print(f"the worker ended with status {running.worker.wait(1)}")
+            console.print((folder / "processes.log").read_text(errors="replace")[-LOG_END:], markup=False)
             raise
-
-
-@dataclass
-class Read:
-    """What one reader saw: when each piece came (its end in the text, nanoseconds since 1970), and the final text."""
-
-    job: str = ""
-    asked_at: float = 0.0
-    first_ms: float | None = None
-    text: str = ""
-    pieces: list[tuple[int, int]] = field(default_factory=list)
-    final: str = ""
 
 
 class Measurement:
     """The parts of the benchmark, on a running stack."""
 
-    def __init__(self, running: Running, model: BenchModel, jobs: int) -> None:
+    def __init__(self, running: Running, model: BenchModel) -> None:
         self._running = running
         self._ports = list(running.gateways)
         chosen = random.Random(7)
-        self._prompts = [f"Tell me about the {' and the '.join(chosen.choices(WORDS, k=16))}." for _ in range(jobs)]
-        self._lengths = [chosen.randint(*model.tokens) for _ in range(jobs)]
+        self._prompts = [
+            f"Tell me about the {' and the '.join(chosen.choices(WORDS, k=16))}." for _ in range(model.jobs)
+        ]
+        self._lengths = [chosen.randint(*model.tokens) for _ in range(model.jobs)]
         self._longest = model.context_length - 256
+        self._streamed = min(model.streamed, self._longest)
         self._seats = int(model.options["max_num_seqs"])
+        self._numbers = count(1)
 
-    async def all(self, rounds: int) -> dict[str, Any]:
-        """Every part, in an order in which none disturbs the next."""
+    async def all(self, rounds: int, until: float) -> dict[str, Any]:
+        """Every part, unless the worker ends meanwhile."""
+        parts = asyncio.create_task(self._parts(rounds, until))
+        try:
+            while not parts.done():
+                if self._running.worker.poll() is not None:
+                    raise RuntimeError("the worker ended in the midst of the benchmark")
+                await asyncio.wait({parts}, timeout=0.5)
+            return parts.result()
+        finally:
+            parts.cancel()
+            await asyncio.gather(parts, return_exceptions=True)
+
+    async def _parts(self, rounds: int, until: float) -> dict[str, Any]:
+        """In an order in which none disturbs the next."""
         self._database = await asyncpg.connect(self._running.postgres)
         await self._warm()
-        rounds_of: dict[str, list[float]] = {"straight": [], "through": [], "beside": []}
+        rates: dict[str, list[float]] = {"straight": [], "through": [], "beside": []}
         steps: dict[str, list[int]] = {"straight": [], "through": []}
-        idle, busy, took = list[float](), list[float](), list[float]()
+        took: dict[str, list[float]] = {"straight": [], "through": []}
+        idle, busy = list[float](), list[float]()
+        longest_s = 0.0
         for number in range(rounds):
+            began = time.monotonic()
+            if number and began + longest_s > until - REST_S:
+                console.print(f"no time is left for round {number + 1}: --minutes gives more")
+                break
+            before = self._worker_s()
             found = await self._probe("direct", prompts=self._prompts, lengths=self._lengths)
-            rounds_of["straight"].append(found["tokens"] / found["seconds"])
+            took["straight"].append(self._worker_s() - before)
+            rates["straight"].append(found["tokens"] / found["seconds"])
             steps["straight"].append(found["steps"])
+            console.print(f"round {number + 1}: straight {rates['straight'][-1]:,.0f} tokens/s")
             before, first = self._worker_s(), (await self._probe("load"))["steps"]
-            rounds_of["through"].append(await self._drained(await self._bulk()))
-            took.append((self._worker_s() - before) * 1000 / len(self._prompts))
+            rates["through"].append(await self._drained(await self._bulk()))
+            took["through"].append(self._worker_s() - before)
             steps["through"].append((await self._probe("load"))["steps"] - first)
+            console.print(f"round {number + 1}: through WeLIP {rates['through'][-1]:,.0f} tokens/s")
             idle += await self._first_tokens(12)
+            console.print(f"round {number + 1}: first token, idle: {shown(idle)}")
             bulk = await self._bulk()
             asking = asyncio.create_task(self._first_tokens(None))
-            rounds_of["beside"].append(await self._drained(bulk))
+            rates["beside"].append(await self._drained(bulk))
             asking.cancel()
             busy += await asking
-            last = ", ".join(f"{name} {rates[-1]:,.0f}" for name, rates in rounds_of.items())
             console.print(
-                f"round {number + 1}: tokens/s {last}; first token idle {shown(idle)}, under bulk {shown(busy)}"
+                f"round {number + 1}: beside questions {rates['beside'][-1]:,.0f} tokens/s; first token: {shown(busy)}"
             )
-            console.print(f"steps {steps}; worker {took[-1]:.1f} ms a job")
-        straight, through, beside = (median(rates) for rates in rounds_of.values())
+            longest_s = max(longest_s, time.monotonic() - began)
+        straight, through, beside = map(median, rates.values())
         cancelled, abort_s, left = await self._cancel(100)
         console.print(f"{cancelled} running jobs cancelled, the last out of the engine after {abort_s:.2f} s")
         served_s = await self._adapter_served()
         console.print(f"the first answer with an adapter {served_s:.2f} s after its registration began")
         lags, lost, doubled = await self._streams(64)
+        console.print(f"64 streams: lag {shown(lags)}, {lost} characters lost, {doubled} doubled")
         await self._database.close()
         return {
             "throughput_share": round(through / straight, 3),
@@ -142,9 +172,12 @@ class Measurement:
             "stream_lag_p95_ms": quantile(lags, 95),
             "tokens_lost": lost,
             "tokens_doubled": doubled,
-            "tokens_per_s": {name: [round(rate) for rate in rates] for name, rates in rounds_of.items()},
+            "jobs": len(self._prompts),
+            "tokens_per_s": {name: [round(rate) for rate in found] for name, found in rates.items()},
             "steps": steps,
-            "worker_cpu_ms_a_job": round(median(took), 1),
+            "worker_cpu_ms_a_job": {
+                name: round(median(found) * 1000 / len(self._prompts), 2) for name, found in took.items()
+            },
             "ttft_p50_ms": {"idle": quantile(idle, 50), "under_bulk": quantile(busy, 50)},
             "asked_under_bulk": len(busy),
             "left": left,
@@ -215,7 +248,9 @@ class Measurement:
             with contextlib.suppress(asyncio.CancelledError):
                 while count is None or len(found) < count:
                     await asyncio.sleep(0.5)
-                    read = await self._read(client, Read(), self._prompts[len(found) % len(self._prompts)], 8)
+                    # Begun in its own way: nothing of it is in the engine's cache.
+                    asked = f"{next(self._numbers)}. {self._prompts[len(found) % len(self._prompts)]}"
+                    read = await self._read(client, Read(), asked, 8)
                     if read.first_ms is not None:
                         found.append(read.first_ms)
         return found
@@ -282,10 +317,9 @@ class Measurement:
         killed_at = 0
         async with contextlib.AsyncExitStack() as exits, asyncio.timeout(ENDS_WITHIN_S), asyncio.TaskGroup() as group:
             clients = [await exits.enter_async_context(self._client(port)) for port in self._running.gateways]
-            length = min(200, self._longest)
             for number, read in enumerate(reads):
                 prompt = self._prompts[number % len(self._prompts)]
-                group.create_task(self._read(clients[number % 2], read, prompt, length))
+                group.create_task(self._read(clients[number % 2], read, prompt, self._streamed))
             while sum(bool(read.final) for read in reads) < count // 4:  # noqa: ASYNC110 - a look at many readers
                 await asyncio.sleep(0.02)
             killed_at = time.time_ns()
@@ -325,31 +359,6 @@ class Measurement:
         found = json.loads(await reader.readline())
         writer.close()
         return found
-
-
-def lags_of(read: Read, written: Sequence[tuple[int, int]], until: int) -> list[float]:
-    """For each piece that the engine wrote: how many milliseconds later a piece that holds its end came to the reader.
-
-    `written` is like `Read.pieces`. What came after `until` does not count.
-    """
-    found, seen = list[float](), iter(read.pieces)
-    end, at = next(seen, (0, 0))
-    for length, wrote_at in written:
-        while end < length and (later := next(seen, None)) is not None:
-            end, at = later
-        if end >= length and at < until:
-            found.append((at - wrote_at) / 1e6)
-    return found
-
-
-def quantile(values: Sequence[float], percent: float) -> float | None:
-    """In the unit of the values."""
-    return round(float(np.percentile(values, percent)), 1) if values else None
-
-
-def shown(values: Sequence[float]) -> str:
-    """Median and p95 of times."""
-    return f"{quantile(values, 50)} ms, p95 {quantile(values, 95)} ms"
 
 
 if __name__ == "__main__":

@@ -18,12 +18,21 @@ def deadline(lane: Lane, now: float) -> float:
     return now + (AGES_S if lane is Lane.BULK else 0.0)
 
 
+def ready(total: int) -> int:
+    """How many more jobs than an engine with so many seats runs a worker should hold."""
+    return max(1, total // 4)
+
+
 class Seats:
     """The sequences that an engine writes at once. A request sits down before the engine gets it.
 
     A seat that comes free goes to the request that is due first. Bulk never takes the last `reserved` seats, and until
     it is due it waits while the engine is `full`, that is, short of memory for what it has. Interactive requests do not
     wait for that: the engine interrupts bulk for them. For one event loop.
+
+    `queue`: an engine that keeps the reserved seats free itself and lets interactive requests overtake, such as vLLM
+    with `LaneScheduler`, is given so many bulk requests more. It begins one of them in the step after a text has ended;
+    from here the next would come a step later. Interactive requests wait in it, too.
     """
 
     def __init__(
@@ -32,12 +41,14 @@ class Seats:
         reserved: int,
         full: Callable[[], bool] = lambda: False,
         *,
+        queue: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total = total
         self._bulk = max(1, total - reserved)
-        # Whoever waits here sits down within the engine's step in which a seat comes free; a claim takes longer.
-        self._ahead = max(1, total // 4)
+        self._queue = queue
+        # Whoever waits here sits down soon after a seat comes free; a claim takes longer.
+        self._ahead = ready(total)
         self._full = full
         self._clock = clock
         self._seated: Counter[Lane] = Counter()
@@ -51,21 +62,24 @@ class Seats:
     def room(self, lane: Lane) -> int:
         """How many jobs of a lane the worker should hold, those it holds included: what fits, and a few that are ready.
 
-        A full engine is given no more bulk than it has.
+        A full engine is given no more bulk than it has. Bulk is taken in groups, as half of those that are ready have
+        sat down: a claim for each text that ends would cost the worker more than all else it does for a job.
         """
         if lane is Lane.INTERACTIVE:
             return self._total - self._seated[Lane.BULK] + self._ahead
         mine = self._seated[lane] + len(self._waiting[lane])
         if mine and self._full():
             return mine
-        return min(self._bulk, self._total - self._seated[Lane.INTERACTIVE]) + self._ahead
+        most = min(self._bulk, max(0, self._total - self._seated[Lane.INTERACTIVE])) + self._ahead
+        return mine if most - self._ahead // 2 < mine < most else most
 
     @contextlib.asynccontextmanager
-    async def seat(self, lane: Lane) -> AsyncIterator[None]:
-        """Hold a seat while the block runs; waits for one."""
-        await self._sit_down(lane)
+    async def seat(self, lane: Lane) -> AsyncIterator[float]:
+        """Hold a seat while the block runs; waits for one. Gives the time at which the request is due."""
+        due = deadline(lane, self._clock())
+        await self._sit_down(lane, due)
         try:
-            yield
+            yield due
         finally:
             self._stand_up(lane)
 
@@ -77,8 +91,8 @@ class Seats:
                 self._seated[lane] += 1
                 waiter.set_result(None)
 
-    async def _sit_down(self, lane: Lane) -> None:
-        waiter = (deadline(lane, self._clock()), asyncio.get_running_loop().create_future())
+    async def _sit_down(self, lane: Lane, due: float) -> None:
+        waiter = (due, asyncio.get_running_loop().create_future())
         self._waiting[lane].append(waiter)
         self.look()
         try:
@@ -106,11 +120,9 @@ class Seats:
 
     def _may_sit(self, lane: Lane) -> bool:
         seated = sum(self._seated.values())
-        if seated >= self._total:
-            return False
         if lane is Lane.INTERACTIVE:
-            return True
-        if self._seated[lane] >= self._bulk:
+            return (self._seated[lane] if self._queue else seated) < self._total
+        if seated >= self._total + self._queue or self._seated[lane] >= self._bulk + self._queue:
             return False
         # An engine that is full although it writes nothing would never say otherwise. Who is overdue waits in the
         # engine, where nobody overtakes it.

@@ -6,8 +6,7 @@ https://docs.vllm.ai/en/stable/. The engine's core is a process of its own, whic
 import asyncio
 import contextlib
 import os
-import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -18,8 +17,9 @@ import structlog
 from infra.engines.adapters import checked
 from infra.engines.chats import tokens
 from infra.engines.load import EngineLoad, measured
+from infra.engines.memory import out_of_memory
 from infra.engines.orphans import ended_with_us
-from infra.engines.seats import Seats, deadline
+from infra.engines.seats import Seats, ready
 from infra.engines.thoughts import Spoken
 from infra.engines.warming import warming
 from schemas.errors import (
@@ -62,8 +62,9 @@ class VllmTextModel:
 
     `options` are vLLM's engine arguments (https://docs.vllm.ai/en/stable/configuration/engine_args/), such as
     `tensor_parallel_size`, `gpu_memory_utilization`, `enable_lora`; `scheduling_policy` is `priority` unless they say
-    otherwise. It writes at most `at_once` texts at a time, and as many as vLLM's `max_num_seqs`; bulk never takes the
-    last `reserved` of them. The engine starts with `warm`.
+    otherwise. Bulk requests share as many sequences as `max_num_seqs` says, and `reserved` more are for interactive
+    ones alone; where the options do not say, and where `at_once` allows fewer texts at a time, bulk has so many less.
+    The engine starts with `warm`.
     """
 
     def __init__(
@@ -82,18 +83,26 @@ class VllmTextModel:
         given = {"revision": revision, "tokenizer_revision": revision, "max_model_len": context_length}
         self._arguments: dict[str, Any] = {
             "scheduling_policy": "priority",
+            # vLLM's own metrics look at each token in this process.
+            "disable_log_stats": True,
             **(options or {}),
             **{name: value for name, value in given.items() if value is not None},
         }
+        self._at_once = at_once
+        self._reserved = reserved
+        asked = self._arguments.get("max_num_seqs")
+        self._asked = asked if isinstance(asked, int) else None  # vLLM says what is wrong with anything else
+        if self._asked is not None:
+            self._arguments["max_num_seqs"] = self._asked + self._reserved_of(self._asked)
         self._engine: Any = None
         self._tokenizer: Any = None
         # Templates and tokenizers take their time for a long prompt, and the loop must not wait for them.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"prompts-{name}")
         self._numbers = count(1)
         self._load = EngineLoad()
-        self._at_once = at_once
-        self._reserved = reserved
         self._seats = Seats(1, 0)
+        self._queue = 0
+        self._ranks: Callable[[Lane, float], int] = _unranked
         self._adapters: dict[str, int] = {}
         self._adapter_numbers = count(1)
         self._adding = asyncio.Lock()
@@ -135,6 +144,7 @@ class VllmTextModel:
                 os.environ.setdefault(name, value)
             try:
                 from vllm.engine.arg_utils import AsyncEngineArgs
+                from vllm.usage.usage_lib import UsageContext
                 from vllm.v1.engine.async_llm import AsyncLLM
             except ImportError as error:
                 raise DependencyMissing(
@@ -145,7 +155,11 @@ class VllmTextModel:
             told.waits_for("weights")
             try:
                 arguments = AsyncEngineArgs(model=self._weights, served_model_name=self._name, **self._arguments)
-                self._engine = AsyncLLM.from_engine_args(arguments, stat_loggers=[self._counters])
+                config = arguments.create_engine_config(UsageContext.ENGINE_CONTEXT)
+                self._share_out(config)
+                self._engine = AsyncLLM.from_vllm_config(
+                    config, stat_loggers=[self._counters], disable_log_stats=arguments.disable_log_stats
+                )
                 self._tokenizer = self._engine.get_tokenizer()
             except Exception as error:  # arguments, weights and devices fail in their own ways
                 await self.close()
@@ -153,10 +167,6 @@ class VllmTextModel:
             if not self._tokenizer.chat_template:
                 await self.close()
                 raise DependencyUnavailable(f"{self._weights!r} has no chat template, so it cannot hold a conversation")
-            most = int(self._engine.vllm_config.scheduler_config.max_num_seqs)
-            total = min(most, self._at_once or most)
-            reserved = max(1, total // RESERVED) if self._reserved is None else self._reserved
-            self._seats = Seats(total, reserved, self._full)
             measured(self._name, lambda: self._load, lambda: self._seats.waiting)
             told.waits_for("first_token")
             await self.complete([Message("user", "1")], TextOptions(max_tokens=1, temperature=0.0))
@@ -180,7 +190,8 @@ class VllmTextModel:
         """The text while it is written, then the completion. Closing it aborts the request in the engine.
 
         Raises `EngineRefused` for what the engine does not take (`prompt_too_long`, or its own words), `InvalidInput`
-        (`adapter_refused`), `EngineFailed` if this request failed, and `EngineDied` if the engine did.
+        (`adapter_refused`), `EngineFailed` if this request failed, `EngineTrouble` (`engine_out_of_memory`) if for lack
+        of memory, and `EngineDied` if the engine did.
         """
         return self._written(messages, options, pieces=True)
 
@@ -195,13 +206,13 @@ class VllmTextModel:
         with _failures(self._name):
             sampling = self._sampling(options, length - len(prompt), pieces=pieces)
         spoken, written, reason = Spoken(), 0, None
-        async with self._seats.seat(options.lane):
+        async with self._seats.seat(options.lane) as due:
             with _failures(self._name):
                 outputs = self._engine.generate(
                     {"prompt_token_ids": prompt},
                     sampling,
                     f"{self._name}-{next(self._numbers)}",
-                    priority=self._priority(options.lane),
+                    priority=self._ranks(options.lane, due),
                     lora_request=await self._adapter(options.adapter),
                 )
                 async with contextlib.aclosing(outputs):
@@ -223,14 +234,27 @@ class VllmTextModel:
             await asyncio.to_thread(engine.shutdown, timeout=ENDS_WITHIN_S)
         self._exits.close()
 
-    def _full(self) -> bool:
-        return self._load.waiting > 0 or self._load.cache_used >= CACHE_FULL
+    def _share_out(self, config: Any) -> None:
+        """Decide which sequences are whose, and let vLLM keep to it: its own scheduler would give bulk all of them."""
+        most = int(config.scheduler_config.max_num_seqs)
+        total = min(most, self._at_once or most)
+        reserved = self._reserved_of(min(self._asked or total, total))
+        if config.scheduler_config.policy == "priority":
+            from infra.engines import vllm_lanes
 
-    def _priority(self, lane: Lane) -> int:
-        """When the request is due, in milliseconds. vLLM takes the lowest first, and ages nothing itself."""
-        if self._arguments["scheduling_policy"] != "priority":
-            return 0
-        return int(deadline(lane, time.monotonic()) * 1000)
+            self._ranks = vllm_lanes.priority
+            if config.scheduler_config.scheduler_cls is None:
+                shares = {"total": total, "bulk": max(1, total - reserved)}
+                config.additional_config = {**config.additional_config, vllm_lanes.SETTING: shares}
+                config.scheduler_config.scheduler_cls = vllm_lanes.scheduler_of(config)
+                self._queue = (ready(total) + 1) // 2
+        self._seats = Seats(total, reserved, self._full, queue=self._queue)
+
+    def _reserved_of(self, total: int) -> int:
+        return max(1, total // RESERVED) if self._reserved is None else self._reserved
+
+    def _full(self) -> bool:
+        return self._load.waiting > self._queue or self._load.cache_used >= CACHE_FULL
 
     def _sampling(self, options: TextOptions, room: int, *, pieces: bool) -> Any:
         from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
@@ -303,6 +327,10 @@ class VllmTextModel:
         return Counters()
 
 
+def _unranked(lane: Lane, due_s: float) -> int:
+    return 0
+
+
 @contextlib.contextmanager
 def _failures(name: str) -> Iterator[None]:
     """What vLLM raises, as errors of ours."""
@@ -314,6 +342,7 @@ def _failures(name: str) -> Iterator[None]:
     except EngineDeadError as error:
         raise EngineDied(f"the engine of {name} died while it wrote") from error
     except EngineGenerateError as error:
-        raise EngineFailed(f"the engine of {name} failed on the request: {error.__cause__ or error}") from error
+        failed = EngineFailed(f"the engine of {name} failed on the request: {error.__cause__ or error}")
+        raise (out_of_memory(name, error) or failed) from error
     except (VLLMClientError, ValueError) as error:
         raise EngineRefused(f"vLLM refuses the request: {error}") from error

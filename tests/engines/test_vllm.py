@@ -14,15 +14,16 @@ pytest.importorskip("vllm", reason="runs in the environment of model engines")
 from infra.engines.load import EngineLoad
 from infra.engines.open import open_text_model
 from infra.engines.vllm import VllmTextModel
-from schemas.errors import EngineDied, EngineRefused
+from schemas.errors import DependencyUnavailable, EngineDied, EngineRefused, EngineTrouble
 from schemas.models import VllmModel
 from schemas.text import Message
 from schemas.topics import Lane
 from tests.contract import tiny_models
 from tests.contract.text_model_contract import OPTIONS, TALK
-from tests.engines.engine_contract import ENDLESS, STORY, EngineContract, until_free, until_running
+from tests.engines.engine_contract import ENDLESS, STORY, EngineContract, lacks_memory, until_free, until_running
 
 AT_ONCE = 8
+RESERVED = 1
 LOADED = 2
 
 
@@ -63,28 +64,38 @@ class TestVllm(EngineContract):
         assert "Paris" in found.text
         assert found.finish_reason == "stop"
 
-    async def test_interactive_requests_go_before_bulk_that_waits(self, model: VllmTextModel) -> None:
-        ended: list[Lane] = []
-
-        async def ask(lane: Lane) -> None:
-            await model.complete(TALK, replace(OPTIONS, max_tokens=16, lane=lane))
-            ended.append(lane)
-
-        long = [asyncio.create_task(model.complete(STORY, ENDLESS)) for _ in range(AT_ONCE - 1)]
-        await until_running(model, AT_ONCE - 1)
-        async with asyncio.TaskGroup() as group:
-            for lane in (Lane.BULK, Lane.BULK, Lane.BULK, Lane.INTERACTIVE):
-                group.create_task(ask(lane))
+    async def test_bulk_fills_the_engine_and_an_interactive_request_begins_at_once(self, model: VllmTextModel) -> None:
+        bulk = replace(ENDLESS, lane=Lane.BULK)
+        long = [asyncio.create_task(model.complete(STORY, bulk)) for _ in range(2 * AT_ONCE)]
+        await until_running(model, AT_ONCE)
+        async with asyncio.timeout(120):
+            while not model.load.waiting:  # those that begin in the very step after one has ended
+                await asyncio.sleep(0.005)
+        assert model.load.running == AT_ONCE
+        await model.complete(TALK, replace(OPTIONS, max_tokens=8, lane=Lane.INTERACTIVE))
+        assert not any(task.done() for task in long)
+        assert model.load.running <= AT_ONCE + RESERVED
         for task in long:
             task.cancel()
         await asyncio.gather(*long, return_exceptions=True)
-        # One place is left: a bulk request has it when the interactive one comes, which then goes before the rest.
-        assert ended.index(Lane.INTERACTIVE) <= 1
         await until_free(model)
+
+    async def test_a_request_that_lacks_memory_is_told_so_and_the_engine_goes_on(
+        self, model: VllmTextModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def add_request(*_: object, **__: object) -> None:
+            lacks_memory()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(model._engine, "add_request", add_request)
+            with pytest.raises(EngineTrouble) as refused:
+                await model.complete(TALK, OPTIONS)
+        assert (refused.value.reason, refused.value.retryable) == ("engine_out_of_memory", True)
+        assert (await model.complete(TALK, OPTIONS)).text
 
     async def test_many_cancelled_at_once_leave_nothing_in_the_engine(self, model: VllmTextModel) -> None:
         tasks = [asyncio.create_task(model.complete(STORY, ENDLESS)) for _ in range(4 * AT_ONCE)]
-        await until_running(model, AT_ONCE)
+        await until_running(model, AT_ONCE + RESERVED)
         assert model.load.cache_used > 0
         for task in tasks:
             task.cancel()
@@ -95,6 +106,21 @@ class TestVllm(EngineContract):
         for options in (replace(OPTIONS, temperature=float("nan")), replace(OPTIONS, max_tokens=0)):
             with pytest.raises(EngineRefused, match="vLLM refuses"):
                 await model.complete(TALK, options)
+
+
+@pytest.mark.parametrize(
+    ("weights", "context_length", "said"),
+    [
+        ("empty", None, "config"),
+        ("small", 1_000_000, "max_model_len"),
+    ],
+)
+async def test_what_vllm_cannot_start_is_told_in_its_words(
+    small: Path, tmp_path: Path, weights: str, context_length: int | None, said: str
+) -> None:
+    made = VllmTextModel("m", str(tmp_path if weights == "empty" else small), context_length=context_length)
+    with pytest.raises(DependencyUnavailable, match=f"vLLM could not start.*{said}"):
+        await made.warm()
 
 
 async def test_a_dead_engine_is_told_to_every_request_and_to_the_process(model: VllmTextModel) -> None:

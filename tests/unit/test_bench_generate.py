@@ -1,6 +1,6 @@
 """How late a reader sees a text is measured from the piece that the engine wrote to the one that brought its end."""
 
-from benchmarks.generate import Read, lags_of
+from benchmarks.reads import Read, lags_of
 
 MS = 1_000_000
 LATER = 10**18

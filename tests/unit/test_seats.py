@@ -19,12 +19,14 @@ class Engine:
 
     total: int
     reserved: int
+    queue: int = 0
     now: float = 0.0
     full: bool = False
     log: list[str] = field(default_factory=list)
+    due: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.seats = Seats(self.total, self.reserved, lambda: self.full, clock=lambda: self.now)
+        self.seats = Seats(self.total, self.reserved, lambda: self.full, queue=self.queue, clock=lambda: self.now)
         self._go: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -40,8 +42,9 @@ class Engine:
         await settled()
 
     async def _sit(self, lane: Lane, name: str) -> None:
-        async with self.seats.seat(lane):
+        async with self.seats.seat(lane) as due:
             self.log.append(name)
+            self.due[name] = due
             await self._go[name].wait()
 
 
@@ -51,8 +54,8 @@ async def settled() -> None:
 
 
 @contextlib.asynccontextmanager
-async def engine(total: int, reserved: int) -> AsyncIterator[Engine]:
-    made = Engine(total, reserved)
+async def engine(total: int, reserved: int, queue: int = 0) -> AsyncIterator[Engine]:
+    made = Engine(total, reserved, queue)
     yield made
     for task in made.tasks.values():
         task.cancel()
@@ -148,7 +151,56 @@ async def test_the_room_is_what_fits_and_a_few_that_are_ready() -> None:
         assert (e.seats.room(INTERACTIVE), e.seats.room(BULK)) == (3 + ahead, 5 + ahead)
 
 
+async def test_bulk_is_claimed_in_groups() -> None:
+    async with engine(64, 0, queue=8) as e:
+        await e.come(BULK, *(f"b{n}" for n in range(80)))
+        assert e.seats.room(BULK) == 80
+        for n in range(7):
+            await e.end(f"b{n}")
+            assert e.seats.room(BULK) == 80 - n - 1, "nothing is free"
+        await e.end("b7")
+        assert e.seats.room(BULK) == 80
+
+
 async def test_bulk_is_always_claimed_a_little_so_that_it_can_age() -> None:
     async with engine(4, 1) as e:
         await e.come(INTERACTIVE, *(f"i{n}" for n in range(9)))
         assert e.seats.room(BULK) == 1
+
+
+async def test_an_engine_with_a_queue_of_its_own_is_given_a_few_bulk_requests_more() -> None:
+    async with engine(8, 2, queue=1) as e:
+        await e.come(BULK, *(f"b{n}" for n in range(9)))
+        assert len(e.log) == 6 + 1
+        await e.end("b0")
+        assert len(e.log) == 6 + 1 + 1
+
+
+async def test_interactive_requests_overtake_bulk_in_the_engines_queue() -> None:
+    async with engine(4, 1, queue=2) as e:
+        await e.come(BULK, *(f"b{n}" for n in range(9)))
+        await e.come(INTERACTIVE, *(f"i{n}" for n in range(5)))
+        # The engine keeps one sequence free of bulk, and knows who goes next where more come.
+        assert e.log[5:] == ["i0", "i1", "i2", "i3"]
+        await e.end("b0")
+        assert len(e.log) == 9, "bulk makes room for those who overtook it"
+        await e.end("i0")
+        assert e.log[-1] == "i4"
+
+
+async def test_bulk_comes_to_the_engines_queue_even_under_a_flood_of_interactive_requests() -> None:
+    async with engine(4, 1, queue=1) as e:
+        await e.come(INTERACTIVE, *(f"i{n}" for n in range(20)))
+        await e.come(BULK, "b1", "b2")
+        assert e.log == ["i0", "i1", "i2", "i3", "b1"]
+        assert e.seats.room(BULK) == 1
+
+
+async def test_who_sits_down_knows_when_it_was_due() -> None:
+    async with engine(1, 0) as e:
+        await e.come(BULK, "b1", "b2")
+        await e.come(INTERACTIVE, "i1")
+        e.now = 5.0
+        await e.end("b1")
+        await e.end("i1")
+        assert e.due == {"b1": AGES_S, "i1": 0.0, "b2": AGES_S}, "waiting here counts in the engine's queue"
