@@ -31,6 +31,7 @@ from infra.settings import (
     RerankerSettings,
     TracingSettings,
     WebhookSettings,
+    WeightsSettings,
     WorkerSettings,
 )
 from infra.telemetry import configure_tracing, stop_tracing
@@ -89,6 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
                 models,
                 LoraSettings(),
                 PromptSettings(),
+                WeightsSettings(),
             ),
             models=given.model,
         )

@@ -19,6 +19,7 @@ from consumers.executor import Executor
 from consumers.heartbeat import Heartbeat
 from consumers.held import HeldJobs
 from consumers.liveness import ConsumerWatch, LoopWatch
+from consumers.stages.ports import Ports
 from consumers.stages.registry import needs_of
 from consumers.subscriptions import Consumers, rooms_of, subscriptions
 from consumers.transcripts import Transcripts
@@ -66,11 +67,15 @@ async def work(
             raise ModelNotFound(f"there is no model {model!r}; there are: {', '.join(known.names())}", field="--model")
     consumed = served(known, pools, models)
     serves = sorted({route.served_by for route in consumed if route.served_by is not None})
+    needs = needs_of(consumed)
+    # The reranker has no topics of its own: whoever runs that stage serves it.
+    ranking = known.default("rerank") if Ports.reranker in needs else None
+    lives_for = serves if ranking is None else sorted({*serves, ranking.name})
     async with AsyncExitStack() as exits:
         database = Database(postgres, application=client_id(name))
         exits.push_async_callback(database.close)
         opened = await exits.enter_async_context(
-            open_ports(needs_of(consumed), database, adapters, pools, worker=name, serves=serves)
+            open_ports(needs, database, adapters, pools, worker=name, serves=serves)
         )
         if worker.metrics_port is not None:
             start_http_server(worker.metrics_port, addr=worker.metrics_host)
@@ -82,7 +87,7 @@ async def work(
         if opened.restore_watch is not None:
             await opened.restore_watch.look()
         held = HeldJobs()
-        heartbeat = Heartbeat(held, postgres, worker, worker_name=name, serves=serves)
+        heartbeat = Heartbeat(held, postgres, worker, worker_name=name, serves=lives_for)
         broker = kafka_broker(kafka, client_id=client_id(name))
         # The worker publishes what it hands on itself, woken at once. What it could not publish, the relays beside the
         # gateway find within their poll, so this one need not look often; rescue is theirs too.
@@ -117,7 +122,7 @@ async def work(
                 "worker.started",
                 worker=name,
                 pools=[pool.value for pool in pools],
-                models=serves,
+                models=lives_for,
                 concurrency=worker.concurrency,
             )
 

@@ -57,9 +57,11 @@ from infra.settings import (
     ParserSettings,
     PromptSettings,
     RerankerSettings,
+    WeightsSettings,
 )
+from infra.weights import fetched
 from schemas.errors import DependencyMissing
-from schemas.models import WITHOUT_MODELS, CollectionEmbedder, Models, ModelSpec, OpenAIModel
+from schemas.models import WITHOUT_MODELS, CollectionEmbedder, LocalModel, Models, ModelSpec, OpenAIModel
 from schemas.prompts import Prompts
 from schemas.topics import Pool
 from schemas.version import version
@@ -84,6 +86,7 @@ class AdapterSettings:
     models: Models = WITHOUT_MODELS
     lora: LoraSettings = field(default_factory=LoraSettings)
     prompts: PromptSettings = field(default_factory=PromptSettings)
+    weights: WeightsSettings = field(default_factory=WeightsSettings)
 
     def digest(self) -> str:
         """Of all that shapes answers: settings of models and search, prompts, WeLIP's version. No secret is part of it.
@@ -130,7 +133,7 @@ async def open_ports(
     ports = Ports(
         Deployment(
             embedder_name(settings.embedder),
-            reranker_name(settings.reranker),
+            reranker_name(settings.reranker, settings.models),
             settings.reranker.candidates,
             settings.models,
             settings.digest() if Ports.answers in needs else "",
@@ -202,7 +205,7 @@ async def open_ports(
                 if row.can("chat"):
                     from infra.engines.open import open_text_model
 
-                    chats[row.name] = chat = open_text_model(row)
+                    chats[row.name] = chat = open_text_model(await _here(row, settings))
                     exits.push_async_callback(chat.close)
                     await chat.warm()
                     watches.append(chat.watch)
@@ -248,10 +251,17 @@ async def open_ports(
                     embedders[row.name] = embedder
             ports.embedders = Served(embedders, _name(models.default("embeddings")))
         if Ports.reranker in needs:
-            ports.reranker = reranker = open_reranker(settings.reranker, thread)
+            ranking = models.default("rerank")
+            ranking = None if ranking is None else await _here(ranking, settings)
+            ports.reranker = reranker = open_reranker(settings.reranker, ranking, thread)
             if reranker is not None:
                 exits.push_async_callback(reranker.close)
         yield Opened(ports, answers, lambda: _each(warm), watches, rooms, restore_watch)
+
+
+async def _here(row: ModelSpec, settings: AdapterSettings) -> ModelSpec:
+    """The row, its weights fetched if they are in object storage."""
+    return await fetched(row, settings.blobs, settings.weights) if isinstance(row, LocalModel) else row
 
 
 async def _each(works: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:

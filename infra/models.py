@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from infra.engines.names import embedder_name
-from infra.settings import EmbedderSettings, GeneratorSettings, ModelSettings
+from infra.settings import EmbedderSettings, GeneratorSettings, ModelSettings, RerankerSettings
 from schemas.errors import JobError
 from schemas.models import (
     DEFAULT,
@@ -32,13 +32,15 @@ class ModelsInvalid(JobError):
 
 def models_of_environment() -> Models:
     """The models of the deployment that this process belongs to. Raises `ModelsInvalid`."""
-    return read_models(ModelSettings(), GeneratorSettings(), EmbedderSettings())
+    return read_models(ModelSettings(), GeneratorSettings(), EmbedderSettings(), RerankerSettings())
 
 
-def read_models(settings: ModelSettings, generator: GeneratorSettings, embedder: EmbedderSettings) -> Models:
+def read_models(
+    settings: ModelSettings, generator: GeneratorSettings, embedder: EmbedderSettings, reranker: RerankerSettings
+) -> Models:
     """The models in the file, then `default` from the settings, for what they configure and no row of that name does.
 
-    If no model can answer, passages are quoted. Raises `ModelsInvalid`.
+    If no model can answer, passages are quoted. A deployment has one reranker. Raises `ModelsInvalid`.
     """
     rows: list[ModelSpec] = []
     written_at = 0
@@ -50,6 +52,10 @@ def read_models(settings: ModelSettings, generator: GeneratorSettings, embedder:
         raise ModelsInvalid(
             f"{settings.models}: model {DEFAULT!r}: WELIP_GENERATOR names a model of that name, too: leave one out"
         )
+    rerankers = [repr(row.name) for row in rows if row.can("rerank")]
+    rerankers += ["WELIP_RERANKER"] if reranker.engine != "none" and rerankers else []
+    if len(rerankers) > 1:
+        raise ModelsInvalid(f"{settings.models}: one reranker orders all passages: leave {' or '.join(rerankers)} out")
     if generator.engine == "openai":
         rows.append(of_settings(generator))
     elif not any(row.can("answers") for row in rows):

@@ -102,6 +102,13 @@ class LoraSettings(BaseSettings):
     )
 
 
+class WeightsSettings(BaseSettings):
+    """Where workers keep weights that they fetched from object storage; those of one machine may share the folder."""
+
+    model_config = _prefix("WEIGHTS_")
+    cache: Path = Field(Path(".welip/weights"), description="Nothing is removed from it.")
+
+
 class GeneratorSettings(BaseSettings):
     """Who answers: `extractive` quotes passages and needs no model; `openai` is any OpenAI-compatible server."""
 
@@ -343,6 +350,7 @@ CONCERNS: tuple[type[BaseSettings], ...] = (
     IndexSettings,
     ModelSettings,
     LoraSettings,
+    WeightsSettings,
     PromptSettings,
     GeneratorSettings,
     EmbedderSettings,

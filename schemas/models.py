@@ -11,8 +11,10 @@ from schemas.errors import InvalidInput
 DEFAULT: Final = "default"
 """The model that a request means which names none."""
 
-Task = Literal["chat", "answers", "embeddings"]
-"""`chat`: continues a conversation, and so also answers questions. `answers`: only answers, from passages."""
+Task = Literal["chat", "answers", "embeddings", "rerank"]
+"""`chat`: continues a conversation, and so also answers questions. `answers`: only answers, from passages. `rerank`:
+scores how well texts answer a question.
+"""
 
 MAX_RANK: Final = 64
 """Of a LoRA adapter; an engine may take less."""
@@ -88,7 +90,7 @@ class OpenAIModel(_Model):
     """Any OpenAI-compatible server. `options` are more fields of each request; `api_key_env` names a variable."""
 
     engine: Literal["openai"]
-    tasks: tuple[Literal["chat", "embeddings"], ...] = Field(("chat",), min_length=1)
+    tasks: tuple[Literal["chat", "embeddings", "rerank"], ...] = Field(("chat",), min_length=1)
     url: str = Field(pattern="^https?://", max_length=2_000)
     served_as: str | None = Field(None, min_length=1, max_length=500, description="What the server calls it.")
     api_key: SecretStr | None = None
@@ -122,25 +124,46 @@ class OpenAIModel(_Model):
 
 
 class _LocalModel(_Model):
-    tasks: tuple[Literal["chat"], ...] = Field(("chat",), min_length=1)
-    weights: str = Field(min_length=1, max_length=1_000, description="A folder, or the id of a model on a hub.")
+    weights: str = Field(
+        min_length=1,
+        max_length=1_000,
+        description="A folder, the id of a model on a hub, or a place in object storage.",
+    )
     revision: str | None = Field(None, min_length=1, max_length=200, description="Of a model on a hub.")
     sha256: dict[str, Sha256] = Field(default_factory=dict, description="Of files in the folder, by their names.")
     options: dict[str, Any] = Field(default_factory=dict, description="Passed to the engine as they are.")
 
     @property
     def in_folder(self) -> bool:
-        """Whether the weights are in a folder; else on a hub."""
+        """Whether the weights are in a folder."""
         return self.weights.startswith(("/", "./", "../", "~"))
+
+    @property
+    def stored(self) -> tuple[str | None, str] | None:
+        """Where in object storage they are: the bucket, None for the deployment's own, and what their keys begin with.
+
+        None for weights that are elsewhere.
+        """
+        scheme, separator, path = self.weights.partition("://")
+        if not separator:
+            return None
+        if scheme == "blobs":
+            return None, path.strip("/")
+        bucket, _, prefix = path.partition("/")
+        return bucket, prefix.strip("/")
 
     @model_validator(mode="after")
     def _weights_can_be_found(self) -> "_LocalModel":
-        if "://" in self.weights:
-            raise ValueError("weights: give a folder (`/models/x`, `./x`) or a model's id on a hub (`Qwen/Qwen3-8B`)")
-        if self.in_folder and self.revision is not None:
-            raise ValueError("revision: only a model on a hub has one; the weights are in a folder")
-        if self.sha256 and not self.in_folder:
-            raise ValueError("sha256: only files of a folder are compared; a model on a hub has a revision")
+        if (stored := self.stored) is not None and (not self.weights.startswith(("blobs://", "s3://")) or "" in stored):
+            raise ValueError(
+                "weights: give a folder (`/models/x`, `./x`), a model's id on a hub (`Qwen/Qwen3-8B`), or a place in"
+                " object storage (`blobs://models/x`, `s3://bucket/models/x`)"
+            )
+        on_hub = stored is None and not self.in_folder
+        if self.revision is not None and not on_hub:
+            raise ValueError("revision: only a model on a hub has one")
+        if self.sha256 and on_hub:
+            raise ValueError("sha256: only files of a folder or of object storage are compared; a hub has revisions")
         return self
 
 
@@ -148,6 +171,7 @@ class VllmModel(_LocalModel):
     """vLLM in the worker's process."""
 
     engine: Literal["vllm"]
+    tasks: tuple[Literal["chat"], ...] = Field(("chat",), min_length=1)
     reserved: int | None = Field(None, ge=0, le=10_000, description="Sequences that bulk requests never take.")
 
     @property
@@ -160,11 +184,20 @@ class TransformersModel(_LocalModel):
     """Transformers in the worker's process: for small models, also on a processor."""
 
     engine: Literal["transformers"]
+    tasks: tuple[Literal["chat"], ...] = Field(("chat",), min_length=1)
 
     @property
     def max_lora_rank(self) -> int | None:
         """As above."""
         return MAX_RANK
+
+
+class RerankerModel(_LocalModel):
+    """A cross-encoder in the worker's process."""
+
+    engine: Literal["cross-encoder"]
+    tasks: tuple[Literal["rerank"], ...] = Field(("rerank",), min_length=1)
+    batch: int = Field(32, ge=1, le=2_048, description="Pairs of question and text in one pass.")
 
 
 class ExtractiveModel(_Model):
@@ -193,8 +226,10 @@ class CollectionEmbedder(_Model):
         return self.embedder
 
 
-ModelInFile = Annotated[OpenAIModel | VllmModel | TransformersModel | ExtractiveModel, Field(discriminator="engine")]
-ModelSpec = OpenAIModel | VllmModel | TransformersModel | ExtractiveModel | CollectionEmbedder
+LocalModel = VllmModel | TransformersModel | RerankerModel
+"""Weights in the worker's process."""
+ModelInFile = Annotated[OpenAIModel | LocalModel | ExtractiveModel, Field(discriminator="engine")]
+ModelSpec = OpenAIModel | LocalModel | ExtractiveModel | CollectionEmbedder
 
 
 class ModelsFile(_Strict):

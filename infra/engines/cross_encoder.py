@@ -1,6 +1,7 @@
 """Reranking by any cross-encoder that sentence-transformers loads, for deployments with the gpu group."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from infra.engines.loading import loaded
 from infra.engines.reranker import Pair
@@ -10,16 +11,20 @@ from schemas.errors import JobError
 class CrossEncoderModel:
     """A model by hub name or folder, loaded when this is constructed. Pairs beyond the model's length are cut by it.
 
-    `device` as in torch (None: the best there is). Raises `DependencyMissing` without the gpu group and
-    `DependencyUnavailable` when the model cannot be loaded or is none that gives one score a pair.
+    `options` go to sentence-transformers, such as `device` (as in torch; None: the best there is). Raises
+    `DependencyMissing` without the gpu group and `DependencyUnavailable` when the model cannot be loaded or is none
+    that gives one score a pair.
     """
 
-    def __init__(self, model_name_or_path: str, device: str | None = None) -> None:
+    def __init__(
+        self, model_name_or_path: str, *, revision: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> None:
         with loaded(model_name_or_path):
             from sentence_transformers import CrossEncoder
             from torch import nn
 
-            self._model = CrossEncoder(model_name_or_path, device=device, activation_fn=nn.Sigmoid())
+            given = {"activation_fn": nn.Sigmoid(), **(options or {})}
+            self._model = CrossEncoder(model_name_or_path, revision=revision, **given)
             if self._model.num_labels != 1:
                 raise ValueError(f"it sorts into {self._model.num_labels} classes; a reranker gives one score")
             # The first pass is slow: run it here, not in a job.

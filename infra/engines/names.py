@@ -3,6 +3,7 @@
 from typing import Final
 
 from infra.settings import EmbedderSettings, RerankerSettings
+from schemas.models import Models
 
 E5_SMALL: Final = "multilingual-e5-small-q4"
 """What a collection is recorded with. The weights are part of a package whose version is pinned."""
@@ -21,6 +22,9 @@ def embedder_name(settings: EmbedderSettings) -> str | None:
     return f"{name}{prefixes}" if any(prefixes) else name
 
 
-def reranker_name(settings: RerankerSettings) -> str | None:
-    """The reranker's model, None without one."""
+def reranker_name(settings: RerankerSettings, models: Models) -> str | None:
+    """The reranker's model: of the models file, or of the settings; None without one."""
+    row = models.default("rerank")
+    if row is not None:
+        return row.title
     return None if settings.engine == "none" else settings.model

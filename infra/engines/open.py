@@ -18,7 +18,7 @@ from infra.engines.reranker import BatchedReranker
 from infra.engines.weights import located
 from infra.settings import EmbedderSettings, RerankerSettings
 from schemas.errors import Conflict
-from schemas.models import Limits, ModelSpec, OpenAIModel, TransformersModel, VllmModel
+from schemas.models import Limits, ModelSpec, OpenAIModel, RerankerModel, TransformersModel, VllmModel
 
 REQUESTS_AT_ONCE: Final = 4
 """To an embedding endpoint: it is seldom one request that fills a server."""
@@ -93,6 +93,7 @@ def open_vectors(spec: OpenAIModel) -> BatchedEmbedder:
         dimension=asked.dimension or 0,
         query_prefix=asked.query_prefix,
         document_prefix=asked.document_prefix,
+        limits=spec.limits,
     )
     at_once = spec.limits.at_once or REQUESTS_AT_ONCE
     return BatchedEmbedder(spec.title, endpoint, endpoint.encode, batch=asked.batch, lanes=at_once)
@@ -153,15 +154,34 @@ def open_embedder(settings: EmbedderSettings, cache: EmbeddingCache | None, thre
             assert_never(settings.engine)
 
 
-def open_reranker(settings: RerankerSettings, thread: Executor) -> BatchedReranker | RerankEndpoint | None:
-    """Loads a model that runs in this process. Raises as `open_embedder` does."""
+def open_reranker(
+    settings: RerankerSettings, row: ModelSpec | None, thread: Executor
+) -> BatchedReranker | RerankEndpoint | None:
+    """The model of a row that can rerank, else that of the settings.
+
+    Loads one that runs in this process. Raises as `open_embedder` does, and as `located`.
+    """
+    if isinstance(row, OpenAIModel):
+        return RerankEndpoint(
+            row.url,
+            row.on_the_server,
+            _key(row),
+            row.timeout_s,
+            headers=_headers(row.headers),
+            limits=row.limits,
+        )
+    if isinstance(row, RerankerModel):
+        from infra.engines.cross_encoder import CrossEncoderModel
+
+        model = CrossEncoderModel(located(row), revision=row.revision, options=row.options)
+        return BatchedReranker(row.title, in_thread(model.score, thread), batch=row.batch)
     match settings.engine:
         case "none":
             return None
         case "cross-encoder":
             from infra.engines.cross_encoder import CrossEncoderModel
 
-            model = CrossEncoderModel(settings.model, settings.device)
+            model = CrossEncoderModel(settings.model, options={"device": settings.device})
             return BatchedReranker(settings.model, in_thread(model.score, thread), batch=settings.batch)
         case "endpoint":
             return RerankEndpoint(

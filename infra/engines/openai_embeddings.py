@@ -5,16 +5,19 @@ from typing import Any
 
 import numpy as np
 
+from infra.engines.admission import Admission
 from infra.engines.dense import embeddings
 from infra.engines.endpoint import Endpoint, address, unreadable
 from schemas.errors import Conflict
+from schemas.models import Limits
 from schemas.retrieval import Embedding
 
 
 class OpenAIEmbeddings:
     """`dimension` asks the server for vectors of that length (`dimensions`); 0 leaves it to the model.
 
-    Once a length is known, vectors of another one are refused: the model behind the address was changed.
+    Once a length is known, vectors of another one are refused: the model behind the address was changed. What the
+    server refuses for lack of capacity is repeated within `limits`, fewer requests at a time.
     """
 
     def __init__(
@@ -28,7 +31,9 @@ class OpenAIEmbeddings:
         dimension: int = 0,
         query_prefix: str = "",
         document_prefix: str = "",
+        limits: Limits = Limits(),  # noqa: B008 - it never changes
     ) -> None:
+        self._admission = Admission(model, limits, adapts=True)
         self._endpoint = Endpoint(address(base_url, "embeddings"), api_key, timeout, headers=headers)
         self._body: dict[str, Any] = {"model": model, "encoding_format": "float"}
         if dimension:
@@ -44,7 +49,8 @@ class OpenAIEmbeddings:
         Raises what `Endpoint.post` raises, and `Conflict` (`encoder_mismatch`) for vectors of another length.
         """
         # OpenAI refuses a text without content.
-        reply = await self._endpoint.post({**self._body, "input": [text if text.strip() else "-" for text in texts]})
+        body = {**self._body, "input": [text if text.strip() else "-" for text in texts]}
+        reply = await self._admission.posted(self._endpoint.post, body, sum(len(text.encode()) for text in texts))
         vectors = _read(reply, len(texts))
         self.dimension = self.dimension or vectors.shape[1]
         if vectors.shape[1] != self.dimension:

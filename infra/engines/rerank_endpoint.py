@@ -1,22 +1,26 @@
 """A reranker behind an address that ends in `/rerank`, as Cohere, Jina, vLLM and others serve it."""
 
-import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+from infra.engines.admission import Admission
 from infra.engines.blame import each
 from infra.engines.endpoint import Endpoint, address, unreadable
 from infra.engines.reranker import told
 from schemas.errors import JobError
+from schemas.models import Limits
 
 AT_ONCE: Final = 8
 """Requests; the server makes the batches."""
 
 
 class RerankEndpoint:
-    """`base_url` is what comes before `/rerank`: `http://127.0.0.1:8000`, `https://api.cohere.com/v2`."""
+    """`base_url` is what comes before `/rerank`: `http://127.0.0.1:8000`, `https://api.cohere.com/v2`.
+
+    What the server refuses for lack of capacity is repeated within `limits`, fewer requests at a time.
+    """
 
     def __init__(
         self,
@@ -26,10 +30,12 @@ class RerankEndpoint:
         timeout: float = 60.0,
         *,
         headers: Mapping[str, str] | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - it never changes
     ) -> None:
         self._endpoint = Endpoint(address(base_url, "rerank", version=""), api_key, timeout, headers=headers)
         self._model = model
-        self._turn = asyncio.Semaphore(AT_ONCE)
+        within = limits.model_copy(update={"at_once": limits.at_once or AT_ONCE})
+        self._admission = Admission(model, within, adapts=True)
 
     @property
     def name(self) -> str:
@@ -46,8 +52,8 @@ class RerankEndpoint:
 
     async def _scores(self, question: str, texts: Sequence[str]) -> list[float]:
         body = {"model": self._model, "query": question, "documents": list(texts), "top_n": len(texts)}
-        async with self._turn:
-            return _read(await self._endpoint.post(body), len(texts))
+        size = len(question.encode()) * len(texts) + sum(len(text.encode()) for text in texts)
+        return _read(await self._admission.posted(self._endpoint.post, body, size), len(texts))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -142,6 +142,7 @@ class Stack:
             "WELIP_LOG_FORMAT": os.environ.get("WELIP_LOG_FORMAT", "console"),
             "WELIP_BLOBS_URL": o.s3 or os.environ.get("WELIP_BLOBS_URL") or f"file://{self._private('blobs')}",
             "WELIP_LORA_CACHE": os.environ.get("WELIP_LORA_CACHE") or str(self._private("adapters")),
+            "WELIP_WEIGHTS_CACHE": os.environ.get("WELIP_WEIGHTS_CACHE") or str(self._private("weights")),
             "WELIP_INDEX_URL": os.environ.get("WELIP_INDEX_URL") or f"edge://{self._private('index')}",
             "WELIP_POSTGRES_URL": o.postgres or os.environ.get("WELIP_POSTGRES_URL") or self._postgres(),
         }

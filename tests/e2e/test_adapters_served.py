@@ -1,6 +1,10 @@
-"""An adapter from its upload to an answer that it changed: the whole stack, with transformers and a tiny model."""
+"""An adapter from its upload to an answer that it changed: the whole stack, with transformers and a tiny model.
 
-import json
+The model's weights lie in object storage.
+"""
+
+import asyncio
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
+from infra.blobs.folder import FolderBlobs
 from infra.local import engines
+from producers.client.adapters import Adapter
+from producers.client.errors import ApiError
+from producers.client.sync import Client
 from schemas.errors import DependencyMissing
 from tests.e2e.processes import Up, environment, until
 
@@ -44,13 +52,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def up(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     models = made / "models.toml"
-    row = f'[[models]]\nname = "tiny"\nengine = "transformers"\nweights = {json.dumps(str(made / "tiny-llama"))}\n'
-    models.write_text(row, encoding="utf-8")
-    settings = {"WELIP_MODELS": str(models), "OMP_NUM_THREADS": "1"}
-    data = tmp_path_factory.mktemp("stack") / "data"
-    with Up(data, python=str(engines.installed()), **settings) as stack, httpx.Client(base_url=stack.url) as client:
+    models.write_text('[[models]]\nname = "tiny"\nengine = "transformers"\nweights = "blobs://models/tiny-llama"\n')
+    folder = tmp_path_factory.mktemp("stack")
+    settings = {"WELIP_MODELS": str(models), "OMP_NUM_THREADS": "1", "WELIP_BLOBS_URL": f"file://{folder / 'stored'}"}
+    asyncio.run(store(made / "tiny-llama", folder / "stored"))
+    with (
+        Up(folder / "data", python=str(engines.installed()), **settings) as stack,
+        httpx.Client(base_url=stack.url) as client,
+    ):
         until(lambda: _model(client, "tiny").get("served"), "the model is served", within_s=WITHIN_S)
         yield client
+
+
+async def store(weights: Path, folder: Path) -> None:
+    blobs = FolderBlobs(folder)
+    for name in os.listdir(weights):
+        await blobs.put(f"models/{weights.name}/{name}", (weights / name).read_bytes())
 
 
 def _model(client: httpx.Client, name: str) -> dict[str, Any]:
@@ -58,10 +75,12 @@ def _model(client: httpx.Client, name: str) -> dict[str, Any]:
     return found
 
 
-def register(client: httpx.Client, archive: Path, name: str) -> httpx.Response:
-    sent = client.post("/v1/files", data={"purpose": "adapter"}, files={"file": archive.open("rb")}, timeout=60)
-    body = {"base": "tiny", "name": name, "file": sent.json()["id"]}
-    return client.post("/v1/models", json=body, timeout=60)
+def register(client: httpx.Client, archive: Path, name: str) -> Adapter:
+    with Client(str(client.base_url)) as ours:
+        try:
+            return ours.adapters.add(archive, "tiny", name)
+        finally:
+            assert not ours.files().data, "the uploaded file is removed"
 
 
 def submit(client: httpx.Client, model: str) -> httpx.Response:
@@ -83,17 +102,18 @@ def answer(client: httpx.Client, model: str) -> tuple[str, str]:
 def test_a_registered_adapter_changes_the_answer_until_it_is_removed(up: httpx.Client, made: Path) -> None:
     plain = answer(up, "tiny")
     assert plain[1] == "tiny"
-    first = register(up, made / "one.zip", "mine")
-    assert first.status_code == 201, first.text
-    one, two = answer(up, "tiny:mine"), register(up, made / "two.zip", "mine").json()
-    assert (one[1], two["version"], _model(up, "tiny:mine")["served"]) == ("tiny:mine@1", 2, True)
+    assert register(up, made / "one.zip", "mine").version == 1
+    one, two = answer(up, "tiny:mine"), register(up, made / "two.zip", "mine")
+    assert (one[1], two.version, _model(up, "tiny:mine")["served"]) == ("tiny:mine@1", 2, True)
     newest = answer(up, "tiny:mine")
     assert newest[1] == "tiny:mine@2"
     assert len({plain[0], one[0], newest[0]}) == 3
     assert answer(up, "tiny:mine@1") == one
     assert answer(up, "tiny") == plain
-    refused = register(up, made / "dora.zip", "mine")
-    assert (refused.status_code, refused.json()["code"]) == (422, "adapter_refused")
-    assert "DoRA" in refused.json()["detail"]
-    assert up.delete("/v1/models/tiny:mine").status_code == 200
+    with pytest.raises(ApiError, match="DoRA") as refused:
+        register(up, made / "dora.zip", "mine")
+    assert (refused.value.status, refused.value.code) == (422, "adapter_refused")
+    with Client(str(up.base_url)) as ours:
+        assert [(one.id, one.version) for one in ours.adapters.list()] == [("tiny:mine", 2)]
+        assert ours.adapters.remove("tiny:mine").deleted
     assert submit(up, "tiny:mine").json()["code"] == "adapter_not_found"

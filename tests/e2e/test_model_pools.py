@@ -47,6 +47,9 @@ class Asked(BaseHTTPRequestHandler):
         if self.path.endswith("/embeddings"):
             rows = [{"index": n, "embedding": [float(len(text)), 1.0, 0.0]} for n, text in enumerate(body["input"])]
             answer: dict[str, Any] = {"data": rows}
+        elif self.path.endswith("/rerank"):
+            scores = [min(len(text) / 1000, 1.0) for text in body["documents"]]
+            answer = {"results": [{"index": n, "relevance_score": score} for n, score in enumerate(scores)]}
         else:
             if body["model"] == "slow":
                 self.server.open.wait(WITHIN_S)
@@ -88,6 +91,12 @@ name = "vec"
 engine = "openai"
 url = "{url}"
 tasks = ["embeddings"]
+
+[[models]]
+name = "order"
+engine = "openai"
+url = "{url}"
+tasks = ["rerank"]
 """
 
 
@@ -158,7 +167,7 @@ def test_the_official_client_lists_the_models(official: openai.OpenAI) -> None:
         return found if all(getattr(one, "served") for one in found) else []  # noqa: B009 - ours, beside OpenAI's
 
     found = until(served, "the worker serves them", within_s=WITHIN_S)
-    assert [one.id for one in found] == ["quick", "quick:legal", "slow-1.5b", "vec"]
+    assert [one.id for one in found] == ["quick", "quick:legal", "slow-1.5b", "vec", "order"]
     assert {one.object for one in found} == {"model"}
     quick = official.models.retrieve("quick")
     assert quick == found[0]
@@ -167,7 +176,7 @@ def test_the_official_client_lists_the_models(official: openai.OpenAI) -> None:
     assert (ours["tasks"], ours["context_length"], ours["max_tokens"]) == (["chat"], 4096, 1000)
     assert ours["price"] == {"input": 0.1, "output": 0.4}
     assert official.models.retrieve("slow-1.5b").id == "slow-1.5b"
-    with pytest.raises(openai.NotFoundError, match=r"there are: quick, quick:legal, slow-1\.5b, vec") as caught:
+    with pytest.raises(openai.NotFoundError, match=r"there are: quick, quick:legal, slow-1\.5b, vec, order") as caught:
         official.models.retrieve("gone")
     assert caught.value.code == "model_not_found"
 
@@ -228,7 +237,7 @@ def test_a_question_after_a_conversation_is_condensed_and_answered_in_json_by_a_
     assert (result["search_question"], result["citations_dropped"]) == (said, 1)
     assert [one["document_id"] for one in result["citations"]] == ["d"]
     assert result["usage"] == {"prompt_tokens": 14, "completion_tokens": 6}
-    condensing, answering = engine.bodies[-2:]
+    condensing, answering = [body for body in engine.bodies if "messages" in body][-2:]
     assert ("response_format" in condensing, "response_format" in answering) == (False, True)
     assert [turn["role"] for turn in answering["messages"]] == ["system", "user", "assistant", "user"]
     assert answering["messages"][0]["content"] == "정중한 말투"
@@ -272,6 +281,18 @@ def test_texts_become_vectors_in_a_file_when_they_are_many(client: Client, stack
     assert set(many.result) == {"file"}
     whole = httpx.get(f"{stack.url}{many.links['result']}", timeout=60).json()
     assert len(whole["vectors"]) == 2_000
+
+
+def test_passages_are_ordered_by_the_reranker_of_the_models_file(client: Client, engine: Engine) -> None:
+    texts = {"short": "한라산의 높이", "long": "한라산의 높이는 1,947미터이다. 백록담이 그 꼭대기에 있다."}
+    documents = [{"id": id, "text": text} for id, text in texts.items()]
+    client.wait(client.index_documents("ranked", documents)[0].id, WITHIN_S)
+    hits = client.search("ranked", "한라산의 높이")
+    assert [hit.document_id for hit in hits] == ["long", "short"]
+    assert [hit.scores["rerank"] for hit in hits] == [len(texts["long"]) / 1000, len(texts["short"]) / 1000]
+    [asked] = [body for body in engine.bodies if set(body.get("documents", ())) == set(texts.values())]
+    assert (asked["model"], asked["query"]) == ("order", "한라산의 높이")
+    assert "rerank" not in client.search("ranked", "한라산의 높이", rerank=False)[0].scores
 
 
 def test_a_question_is_answered_by_the_model_it_names(client: Client, engine: Engine) -> None:

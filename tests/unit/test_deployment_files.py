@@ -17,7 +17,14 @@ import yaml
 
 from infra.local import minio
 from infra.models import read_models
-from infra.settings import CONCERNS, EmbedderSettings, GeneratorSettings, ModelSettings, environment_names
+from infra.settings import (
+    CONCERNS,
+    EmbedderSettings,
+    GeneratorSettings,
+    ModelSettings,
+    RerankerSettings,
+    environment_names,
+)
 from producers.client.cli.app import app
 from schemas.topics import Pool
 
@@ -226,9 +233,13 @@ def test_the_models_file_that_is_there_can_be_read_beside_every_service() -> Non
     assert default
     settings = ModelSettings(WELIP_MODELS=ROOT / default[1])
     engines = ModelSettings(WELIP_MODELS=ROOT / "infra/deploy/models-vllm.toml")
-    assert {row.engine for row in read_models(engines, GeneratorSettings(), EmbedderSettings())} == {"vllm"}
+    assert {
+        row.engine for row in read_models(engines, GeneratorSettings(), EmbedderSettings(), RerankerSettings())
+    } == {"vllm"}
     for generator in ("extractive", "openai"):
-        models = read_models(settings, GeneratorSettings(WELIP_GENERATOR=generator), EmbedderSettings())
+        models = read_models(
+            settings, GeneratorSettings(WELIP_GENERATOR=generator), EmbedderSettings(), RerankerSettings()
+        )
         assert models.default("chat") is not None
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from infra.models import ModelsInvalid, read_models
-from infra.settings import EmbedderSettings, GeneratorSettings, ModelSettings
-from schemas.models import ModelNotFound, Models, OpenAIModel, VllmModel
+from infra.settings import EmbedderSettings, GeneratorSettings, ModelSettings, RerankerSettings
+from schemas.models import ModelNotFound, Models, OpenAIModel, RerankerModel, VllmModel
 
 TWO = """
 [[models]]
@@ -31,7 +31,12 @@ tasks = ["chat", "embeddings"]
 
 
 def read(
-    folder: Path, text: str | None = None, name: str = "models.toml", embedder: str = "none", **generator: Any
+    folder: Path,
+    text: str | None = None,
+    name: str = "models.toml",
+    embedder: str = "none",
+    reranker: str = "none",
+    **generator: Any,
 ) -> Models:
     path = None
     if text is not None:
@@ -41,6 +46,7 @@ def read(
         ModelSettings(WELIP_MODELS=path),
         GeneratorSettings.model_validate(generator),
         EmbedderSettings.model_validate({"WELIP_EMBEDDER": embedder}),
+        RerankerSettings.model_validate({"WELIP_RERANKER": reranker}),
     )
 
 
@@ -82,7 +88,14 @@ def model(**fields: str) -> str:
         (model(tasks="[]"), "model 'm': tasks: "),
         (model(weights='"x"'), "model 'm': weights: Extra inputs"),
         (model(api_key='"k"', api_key_env='"K"'), "model 'm': give api_key or api_key_env"),
-        (model(engine='"vllm"', url="", weights='"s3://bucket/x"'), "model 'm': weights: give a folder"),
+        (model(engine='"vllm"', url="", weights='"http://h/x"'), "model 'm': weights: give a folder"),
+        (model(engine='"vllm"', url="", weights='"s3://bucket"'), "model 'm': weights: give a folder"),
+        (model(engine='"vllm"', url="", weights='"blobs://"'), "model 'm': weights: give a folder"),
+        (model(engine='"vllm"', url="", weights='"blobs://x"', revision='"r"'), "model 'm': revision: only a model on"),
+        (model(engine='"vllm"', url="", weights='"a/b"', sha256=f'{{ a = "{"0" * 64}" }}'), "model 'm': sha256: only"),
+        (model(engine='"vllm"', url="", weights='"/x"', tasks='["rerank"]'), r"model 'm': tasks\.0: "),
+        (model(engine='"cross-encoder"', url="", weights='"/x"', tasks='["chat"]'), r"model 'm': tasks\.0: "),
+        (model(tasks='["rerank"]') + model(name='"n"', tasks='["rerank"]'), "one reranker .*: leave 'm' or 'n' out"),
         (model(engine='"vllm"', url="", weights='"/x"', revision='"r"'), "model 'm': revision: only a model on a hub"),
         (model(engine='"vllm"', url="", weights='"/x"', sha256='{ a = "no" }'), r"model 'm': sha256\.a: "),
         (model(engine='"vllm"', url="", weights='"/x"', tasks='["embeddings"]'), r"model 'm': tasks\.0: "),
@@ -117,10 +130,20 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path, name: str, text: str,
 
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelsInvalid, match="No such file"):
-        read_models(ModelSettings(WELIP_MODELS=tmp_path / "no.toml"), GeneratorSettings(), EmbedderSettings())
+        read_models(
+            ModelSettings(WELIP_MODELS=tmp_path / "no.toml"),
+            GeneratorSettings(),
+            EmbedderSettings(),
+            RerankerSettings(),
+        )
     (tmp_path / "models.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ModelsInvalid, match=r"models\.toml"):
-        read_models(ModelSettings(WELIP_MODELS=tmp_path / "models.toml"), GeneratorSettings(), EmbedderSettings())
+        read_models(
+            ModelSettings(WELIP_MODELS=tmp_path / "models.toml"),
+            GeneratorSettings(),
+            EmbedderSettings(),
+            RerankerSettings(),
+        )
 
 
 def test_keys_do_not_show(tmp_path: Path) -> None:
@@ -151,6 +174,20 @@ def test_settings_add_to_a_file_what_it_does_not_name(tmp_path: Path) -> None:
     assert [(row.name, row.engine) for row in only_vectors] == [("m", "openai"), ("default", "extractive")]
     with pytest.raises(ModelsInvalid, match="'default': WELIP_GENERATOR names"):
         read(tmp_path, model(name='"default"'), WELIP_GENERATOR="openai")
+
+
+def test_a_reranker_may_be_a_server_or_a_cross_encoder_here_and_is_one(tmp_path: Path) -> None:
+    [server, *_] = read(tmp_path, model(tasks='["rerank"]'))
+    assert server.can("rerank")
+    assert not server.can("answers")
+    local = read(tmp_path, model(engine='"cross-encoder"', url="", weights='"blobs://models/ko"', batch="8"))
+    found = local.default("rerank")
+    assert isinstance(found, RerankerModel)
+    assert (found.stored, found.batch, found.tasks) == ((None, "models/ko"), 8, ("rerank",))
+    assert local.names("chat") == []
+    with pytest.raises(ModelsInvalid, match="leave 'm' or WELIP_RERANKER out"):
+        read(tmp_path, model(tasks='["rerank"]'), reranker="endpoint")
+    assert read(tmp_path, model(), reranker="endpoint").default("rerank") is None
 
 
 def test_default_is_the_model_of_that_name_or_the_first_that_can(tmp_path: Path) -> None:

