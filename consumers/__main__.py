@@ -29,6 +29,7 @@ from infra.settings import (
     PromptSettings,
     RelaySettings,
     RerankerSettings,
+    SearchSettings,
     TracingSettings,
     WebhookSettings,
     WeightsSettings,
@@ -78,6 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
             relay=RelaySettings(),
             worker=worker,
             webhook=webhook,
+            search=SearchSettings(),
             adapters=AdapterSettings(
                 BlobsSettings(),
                 IndexSettings(),

@@ -19,6 +19,8 @@ from consumers.executor import Executor
 from consumers.heartbeat import Heartbeat
 from consumers.held import HeldJobs
 from consumers.liveness import ConsumerWatch, LoopWatch
+from consumers.searches.answering import Answering
+from consumers.searches.serving import SearchServing
 from consumers.stages.ports import Ports
 from consumers.stages.registry import needs_of
 from consumers.subscriptions import Consumers, rooms_of, subscriptions
@@ -28,7 +30,14 @@ from infra.kafka.broker import kafka_broker
 from infra.kafka.members import client_id
 from infra.postgres.database import Database
 from infra.process import settle, stopped_by_signal
-from infra.settings import KafkaSettings, PostgresSettings, RelaySettings, WebhookSettings, WorkerSettings
+from infra.settings import (
+    KafkaSettings,
+    PostgresSettings,
+    RelaySettings,
+    SearchSettings,
+    WebhookSettings,
+    WorkerSettings,
+)
 from producers.agents import Agents, connect_patiently
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import served
@@ -49,6 +58,7 @@ async def work(
     relay: RelaySettings,
     worker: WorkerSettings,
     webhook: WebhookSettings,
+    search: SearchSettings,
     adapters: AdapterSettings,
     models: Sequence[str] | None = None,
 ) -> None:
@@ -107,11 +117,17 @@ async def work(
             client_id=client_id(name),
         )
         deliverers = [Deliverer(database, webhook)] if Pool.WEBHOOK in pools else []
+        searches: list[SearchServing] = []
+        if search.direct and any((route.kind, route.stage) == ("inference", "retrieve") for route in consumed):
+            answering = Answering(opened.ports, needs, at_once=worker.concurrency)
+            searches.append(SearchServing(answering.answer, database, search, worker=name))
         stuck_s = worker.stuck.total_seconds()
         loop_watch = LoopWatch(stuck_s)
         exits.callback(loop_watch.stop)
         consumer_watch = ConsumerWatch(consumers.progress, kafka, client_id=client_id(name), stuck_s=stuck_s)
         await connect_patiently(broker, kafka, known)
+        for one in searches:
+            await one.start()
         heartbeat.start()
         loop_watch.start()
         settle()
@@ -135,12 +151,17 @@ async def work(
                     *(watch() for watch in opened.watches),
                     *([opened.restore_watch.run()] if opened.restore_watch is not None else []),
                     *(deliverer.run() for deliverer in deliverers),
+                    *(one.run() for one in searches),
                     ends_within_s=worker.drain.total_seconds() + ENDS_WITHIN_S,
                 )
             finally:
                 log.info("worker.draining", jobs=len(held))
                 drain_s = worker.drain.total_seconds()
-                await asyncio.gather(consumers.drain(drain_s), *(deliverer.drain(drain_s) for deliverer in deliverers))
+                await asyncio.gather(
+                    consumers.drain(drain_s),
+                    *(deliverer.drain(drain_s) for deliverer in deliverers),
+                    *(one.drain(drain_s) for one in searches),
+                )
                 await completions.close()
                 await transcripts.close()
                 await _hand_on_the_rest(agents)

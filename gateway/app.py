@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from gateway.batches import routes as batches
 from gateway.collections import routes as collections
+from gateway.collections.workers import Searches
 from gateway.dead import routes as dead
 from gateway.files import routes as files
 from gateway.health import routes as health
@@ -87,6 +88,7 @@ def create_app(
     feed = Feed(database)
     receivers = Receivers(database, webhook)
     registrar = Registrar(database, storage, limits, models)
+    searches = Searches(database)
     wake = agents.relay.wake if gateway.agents else _nobody
 
     @contextlib.asynccontextmanager
@@ -108,6 +110,7 @@ def create_app(
             await endings.close()
             await feed.close()
             await registrar.close()
+            await searches.close()
             await database.close()
             await storage.close()
             log.info("gateway.stopped")
@@ -137,6 +140,7 @@ def create_app(
         limits=limits,
         reads=Reads(database),
         registrar=registrar,
+        searches=searches,
     )
     for module in (
         jobs,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends, Request
 from faststream.kafka import KafkaBroker
 
+from gateway.collections.workers import Searches
 from gateway.http.auth import Asker, Keys
 from gateway.http.limits import Limits
 from gateway.http.reads import Reads
@@ -42,6 +43,7 @@ class Services:
     limits: Limits
     reads: Reads
     registrar: Registrar
+    searches: Searches
 
 
 async def services_of(request: Request) -> Services:

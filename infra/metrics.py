@@ -11,6 +11,7 @@ REQUESTS: Final = Counter("welip_http_requests_total", "Requests answered.", ["m
 REQUEST_SECONDS: Final = Histogram(
     "welip_http_request_duration_seconds", "From request to answer.", ["method", "route"], buckets=_SECONDS
 )
+SEARCHES: Final = Counter("welip_searches_total", "Searches, by what answered them: `worker`, `job`.", ["by"])
 SUBMITTED: Final = Counter("welip_jobs_submitted_total", "Jobs accepted.", ["kind", "lane"])
 QUEUED: Final = Gauge("welip_queue_jobs", "Jobs queued now.", ["topic", "lane"])
 QUEUE_AGE: Final = Gauge(
@@ -32,6 +33,9 @@ REMOVED: Final = Counter("welip_retention_removed_total", "What expired and was 
 IN_FLIGHT: Final = Gauge("welip_worker_jobs_in_flight", "Stages that run in this process.", ["lane"])
 STAGE_SECONDS: Final = Histogram(
     "welip_stage_duration_seconds", "From claim to outcome.", ["kind", "stage", "outcome"], buckets=_SECONDS
+)
+SEARCH_SECONDS: Final = Histogram(
+    "welip_search_duration_seconds", "A search without a job, in a worker.", ["outcome"], buckets=_SECONDS
 )
 RETRIES: Final = Counter("welip_job_retries_total", "Tries that will be repeated.", ["kind", "code"])
 FAILURES: Final = Counter("welip_job_failures_total", "Jobs that failed for good.", ["kind", "code"])

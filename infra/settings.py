@@ -305,6 +305,18 @@ class WorkerSettings(BaseSettings):
         return self
 
 
+class SearchSettings(BaseSettings):
+    """Searches that a worker with the vector index answers without a job, over connections that gateways open."""
+
+    model_config = _prefix("SEARCH_")
+    direct: bool = Field(True, description="Off: this worker answers searches only as jobs.")
+    host: str = "127.0.0.1"
+    port: int = Field(0, ge=0, le=65535, description="0: any free one.")
+    address: str | None = Field(
+        None, description="Where gateways reach the host; absent: there, or at this machine's own address."
+    )
+
+
 class WebhookSettings(BaseSettings):
     """Deliveries. `allow`: networks, addresses and host names, by commas, to which they may go although private."""
 
@@ -363,6 +375,7 @@ CONCERNS: tuple[type[BaseSettings], ...] = (
     RescueSettings,
     RetentionSettings,
     WorkerSettings,
+    SearchSettings,
     WebhookSettings,
     LogSettings,
     TracingSettings,

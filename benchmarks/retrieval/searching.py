@@ -10,6 +10,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from benchmarks.retrieval.generated import texts, write_corpus
@@ -27,6 +28,7 @@ DIMENSION = 384
 CLUSTERS = 200
 TOP_K = 10
 AIM_MS = 20
+SERVERS = {"gateway": "gateway", "consumers": "worker"}
 
 
 def searching(
@@ -44,7 +46,7 @@ def searching(
             indexed(client, corpus, "benchmark")
             indexed(client, last, "benchmark")  # waits until the index is at rest
             held = client.collection("benchmark").chunks
-            http = asyncio.run(_http(stack.url, asked, at_once))
+            http = asyncio.run(_http(stack.url, asked, at_once, Path(folder) / "welip"))
     return {
         "index": {"chunks": chunks, "searches": searches, "aim_p95_ms": AIM_MS, **index},
         "http": {"chunks": held, "searches": searches, "at_once": at_once, **http},
@@ -100,7 +102,7 @@ async def _index(
     return percentiles(took)
 
 
-async def _http(url: str, asked: Sequence[str], at_once: int) -> dict[str, Any]:
+async def _http(url: str, asked: Sequence[str], at_once: int, data: Path) -> dict[str, Any]:
     """The search call, `at_once` of them at any moment, each from a client that waits for its answer."""
     took: list[float] = []
     waiting = iter(asked)
@@ -114,10 +116,29 @@ async def _http(url: str, asked: Sequence[str], at_once: int) -> dict[str, Any]:
     async with AsyncClient(url) as client:
         for question in asked[:20]:
             await client.search("benchmark", question, top_k=TOP_K)
-        began = time.perf_counter()
+        before, began = processor_s(data), time.perf_counter()
         await asyncio.gather(*(one_after_the_other(client, took) for _ in range(at_once)))
-        whole = time.perf_counter() - began
-    return {**percentiles(took), "searches_per_s": round(len(took) / whole, 1)}
+        whole, after = time.perf_counter() - began, processor_s(data)
+    each = {name: round((spent - before[name]) / len(took) * 1000, 2) for name, spent in after.items()}
+    return {**percentiles(took), "searches_per_s": round(len(took) / whole, 1), "processor_ms_a_search": each}
+
+
+def processor_s(data: Path) -> dict[str, float]:
+    """Seconds of processor time that this process and those of the stack on `data` have used so far."""
+    spent = {"client": time.process_time(), "gateway": 0.0, "worker": 0.0, "analysis": 0.0, "postgres": 0.0}
+    for process in psutil.Process().children():
+        module = (process.cmdline() or [""])[-1]
+        if module in SERVERS:
+            spent[SERVERS[module]] += _used(process)
+            spent["analysis"] += sum(_used(child) for child in process.children(recursive=True))
+    postmaster = psutil.Process(int((data / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0]))
+    spent["postgres"] = sum(_used(process) for process in (postmaster, *postmaster.children()))
+    return spent
+
+
+def _used(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def percentiles(took: Sequence[float]) -> dict[str, float]:

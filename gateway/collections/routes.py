@@ -1,34 +1,36 @@
 """`/v1/collections`: read, change, search, delete.
 
-Everything that touches the index is a job. The gateway waits for the job of a search or a delete; a change is answered
-with its job.
+Only workers touch the index. A worker answers a search at once, or a job does it; deletes are jobs. The gateway waits
+for these. A change is answered with its job.
 """
 
 import json as jsonlib
-from typing import Annotated, Any
+from typing import Annotated
 
 import asyncpg
-from fastapi import APIRouter, Path, Query, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
+from gateway.collections.search import SearchBody, SearchRoute
 from gateway.collections.views import collection_summary, collection_view
 from gateway.http.answers import json, page
-from gateway.http.bodies import JsonRoute
+from gateway.http.bodies import JsonRoute, refused
+from gateway.http.leaving import while_connected
 from gateway.http.openapi import problems
 from gateway.http.rows import Row
 from gateway.jobs.internal import done
 from gateway.services import Services, ServicesDep, Tenant
+from infra.metrics import SEARCHES
 from infra.postgres.catalogue.records import stored_settings
 from infra.postgres.queries import catalogue
 from schemas.answers import Deleted
 from schemas.collections import CollectionPage, CollectionSettings, CollectionView
 from schemas.errors import NotFound
-from schemas.filters import Filter
 from schemas.jobs import JobView, Submission
 from schemas.kinds.indexing import IndexingInput
-from schemas.kinds.inference import InferenceInput, Question
+from schemas.kinds.inference import InferenceInput
 from schemas.names import CollectionName, DocumentId
+from schemas.searches import HIT, Hits
 from schemas.topics import Lane
 
 router = APIRouter(prefix="/v1/collections", tags=["collections"], route_class=JsonRoute)
@@ -60,46 +62,6 @@ class ChangeBody(BaseModel):
         if self.settings is None and not self.rebuild:
             raise ValueError("nothing to do: give `settings`, or `rebuild`: true")
         return self
-
-
-class SearchBody(BaseModel):
-    """A query; `filter` and `rerank` as for inference."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"example": {"query": "출장 숙박비", "top_k": 5, "filter": {"year": {"gte": 2020}}}},
-    )
-
-    query: Question
-    top_k: int = Field(5, ge=1, le=100)
-    filter: Filter = Field(default_factory=dict)
-    rerank: bool | None = Field(None, description="null: if the deployment has a reranker.")
-
-
-class Hit(BaseModel):
-    """A chunk that answers; `start`/`end` are character offsets in its document.
-
-    `heading` is the path of headings it stands under, `page` the 1-based page it begins on.
-    """
-
-    document_id: str
-    chunk_id: str
-    title: str | None
-    text: str
-    score: float
-    scores: dict[str, float]
-    start: int
-    end: int
-    metadata: dict[str, Any]
-    heading: str | None
-    page: int | None
-
-
-class Hits(BaseModel):
-    """Best first."""
-
-    data: list[Hit]
 
 
 @router.get("", summary="List collections", response_model=CollectionPage, responses=problems(422, 429))
@@ -142,6 +104,7 @@ async def change(name: Name, body: ChangeBody, services: ServicesDep, tenant: Te
 async def drop(name: Name, services: ServicesDep, tenant: Tenant) -> Response:
     """Remove a collection with everything in it."""
     await _known(services, tenant, name)
+    await services.limits.submission(tenant)
     await done(services, tenant, "indexing", IndexingInput(collection=name, drop=True))
     return json({"id": name, "object": "collection", "deleted": True})
 
@@ -155,25 +118,36 @@ async def drop(name: Name, services: ServicesDep, tenant: Tenant) -> Response:
 async def forget(name: Name, id: Annotated[DocumentId, Path()], services: ServicesDep, tenant: Tenant) -> Response:
     """Remove a document from a collection."""
     await _known(services, tenant, name)
+    await services.limits.submission(tenant)
     result = await done(services, tenant, "indexing", IndexingInput(collection=name, delete=[id]))
     if not result["documents"]["deleted"]:
         raise NotFound(f"there is no document {id!r} in {name!r}", code="document_not_found", field="id")
     return json({"id": id, "object": "document", "deleted": True})
 
 
-@router.post(
-    "/{name}/search",
-    summary="Search a collection",
-    response_model=Hits,
-    responses=problems(400, 404, 409, 413, 422, 429),
-)
-async def search(name: Name, body: SearchBody, services: ServicesDep, tenant: Tenant) -> Response:
+async def search(name: Name, body: SearchBody, request: Request, services: ServicesDep, tenant: Tenant) -> Response:
     """The chunks that answer a query best."""
     wanted = InferenceInput(
         collection=name, question=body.query, top_k=body.top_k, filter=body.filter, rerank=body.rerank, generate=None
     )
+    found = await while_connected(request, services.searches.answer(tenant, wanted))
+    if found is not None:
+        SEARCHES.labels("worker").inc()
+        return Response(found, media_type="application/json")
+    SEARCHES.labels("job").inc()
     result = await done(services, tenant, "inference", wanted)
-    return json({"data": result["citations"]})
+    return json({"data": [{field: hit[field] for field in HIT} for hit in result["citations"]]})
+
+
+router.add_api_route(
+    "/{name}/search",
+    search,
+    methods=["POST"],
+    summary="Search a collection",
+    response_model=Hits,
+    responses=problems(400, 404, 409, 413, 422, 429),
+    route_class_override=SearchRoute,
+)
 
 
 def _check(body: ChangeBody, row: Row) -> bool:
@@ -187,8 +161,7 @@ def _check(body: ChangeBody, row: Row) -> bool:
     try:
         changed = now.changed(body.settings.model_dump(exclude_unset=True))
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False)
-        raise RequestValidationError([{**one, "loc": ("body", "settings", *one["loc"])} for one in errors]) from error
+        raise refused(error, "body", "settings") from error
     return changed.shapes_vectors() != now.shapes_vectors()
 
 

@@ -2,13 +2,18 @@
 
 import json
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
 
+from gateway.http.problems import SHOWN
 from schemas.errors import InvalidInput
+
+T = TypeVar("T")
 
 
 class JsonRequest(Request):
@@ -44,3 +49,25 @@ def require_json(request: Request) -> None:
     """Raise `InvalidInput` unless the body is announced as JSON."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise InvalidInput("send the body with `Content-Type: application/json`", field="Content-Type")
+
+
+def strictly(adapter: TypeAdapter[T], body: bytes) -> T:
+    """What a body says, with the types of the document: no "5" for 5, no false for 0.
+
+    For routes that do without FastAPI's reading. Raises `RequestValidationError`, as that does.
+    """
+    try:
+        if body:
+            orjson.loads(body)  # strict: Pydantic's reader takes NaN
+        return adapter.validate_json(body, strict=True)
+    except orjson.JSONDecodeError as error:
+        found = {"type": "json_invalid", "loc": ("body", error.pos), "msg": "", "ctx": {"error": error.msg}}
+        raise RequestValidationError([found]) from error
+    except ValidationError as error:
+        raise refused(error, "body") from error
+
+
+def refused(error: ValidationError, *where: str) -> RequestValidationError:
+    """The error of a request whose part at `where` is not valid."""
+    errors = error.errors(include_url=False, include_input=False)[:SHOWN]
+    return RequestValidationError([{**one, "loc": (*where, *one["loc"])} for one in errors])

@@ -3,13 +3,10 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-import orjson
 from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from gateway.http.bodies import JsonRoute, require_json
-from gateway.http.problems import SHOWN
+from gateway.http.bodies import JsonRoute, require_json, strictly
 from gateway.services import services_of
 from schemas.jobs import Submission, SubmitJob
 
@@ -36,7 +33,7 @@ class SubmitRoute(JsonRoute):
             if body:
                 require_json(request)
             answer: Response = await self.endpoint(
-                body=_submission(body),
+                body=strictly(SUBMISSION, body),
                 services=services,
                 tenant=tenant,
                 idempotency_key=headers.get("idempotency-key"),
@@ -47,16 +44,3 @@ class SubmitRoute(JsonRoute):
             return answer
 
         return resolved
-
-
-def _submission(body: bytes) -> Submission:
-    try:
-        if body:
-            orjson.loads(body)  # strict: Pydantic's reader takes NaN
-        return SUBMISSION.validate_json(body, strict=True)  # the types of the document: no "5" for 5, no false for 0
-    except orjson.JSONDecodeError as error:
-        found = {"type": "json_invalid", "loc": ("body", error.pos), "msg": "", "ctx": {"error": error.msg}}
-        raise RequestValidationError([found]) from error
-    except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False)[:SHOWN]
-        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in errors]) from error

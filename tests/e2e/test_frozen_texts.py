@@ -44,6 +44,12 @@ def readers(up: Up, kind: str) -> list[psutil.Process]:
     return found
 
 
+def reads(http: httpx.Client, job: str) -> bool:
+    """Whether a worker reads the job's documents."""
+    parts = http.get("/v1/jobs", params={"parent": job}).json()["data"]
+    return any((part["state"], part["stage"]) == ("running", "prepare") for part in parts)
+
+
 def gone(processes: list[psutil.Process]) -> bool:
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
@@ -69,7 +75,7 @@ def test_searches_go_on_and_cancelling_kills_the_reader(
 ) -> None:
     jobs = [submitted(http, collection, f"frozen-{number}") for number in range(len(frozen))]
     for job in jobs:
-        until(lambda job=job: http.get(f"/v1/jobs/{job}").json()["state"] == "running", f"{job} runs")
+        until(lambda job=job: reads(http, job), f"a part of {job} is read", within_s=60)
     for _ in range(3):
         answer = http.post(f"/v1/collections/{collection}/search", json={"query": "한라산"}, timeout=10)
         assert answer.status_code == 200
@@ -87,3 +93,22 @@ def test_a_time_limit_kills_the_reader(http: httpx.Client, collection: str, froz
         ended(http, job)
     until(lambda: gone(frozen), "the readers are gone")
     assert ended(http, submitted(http, collection, "after"))["state"] == "succeeded"
+
+
+def test_a_client_that_leaves_ends_the_analysis_of_its_question(up: Up, http: httpx.Client, collection: str) -> None:
+    assert ended(http, submitted(http, collection, "first"))["state"] == "succeeded"
+    search = f"/v1/collections/{collection}/search"
+    assert http.post(search, json={"query": "한라산"}).json()["data"]
+    processes = readers(up, "welip-question")
+    for process in processes:
+        freeze(process.pid)
+    try:
+        for left in range(len(processes)):
+            with pytest.raises(httpx.ReadTimeout):
+                http.post(search, json={"query": "한라산"}, timeout=1)
+            until(lambda left=left: sum(gone([one]) for one in processes) > left, "its process is gone", within_s=60)
+    finally:
+        for process in processes:
+            if process.is_running():
+                thaw(process.pid)
+    assert http.post(search, json={"query": "한라산"}).json()["data"]

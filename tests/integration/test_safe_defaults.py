@@ -48,7 +48,7 @@ def test_every_listener_and_every_part_is_on_this_machine_by_default() -> None:
         for name, field in concern.model_fields.items():
             if name.endswith("host"):
                 hosts[f"{concern.__name__}.{name}"] = field.default
-    assert set(hosts) == {"GatewaySettings.host", "WorkerSettings.metrics_host"}
+    assert set(hosts) == {"GatewaySettings.host", "WorkerSettings.metrics_host", "SearchSettings.host"}
     assert all(is_loopback(host) for host in hosts.values())
     assert GatewaySettings.model_fields["auth"].default == "on"
 

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.collections.routes import SearchBody
+from gateway.collections.search import SearchBody
 from gateway.files.content import byte_range
-from gateway.http.errors import RangeUnsatisfiable, status_of
+from gateway.http.at_fault import AT_FAULT, LIMITED, as_error
+from gateway.http.errors import LimitReached, RangeUnsatisfiable, status_of
 from gateway.http.problems import _invalid
-from gateway.jobs.internal import AT_FAULT, as_error
 from gateway.jobs.routes import preferred_wait
+from infra.analysis.refusals import REMEDIES
 from schemas import errors
 from schemas.jobs import SubmitJob
 from schemas.kinds.registry import KINDS, submittable
@@ -196,7 +197,7 @@ def test_every_error_has_a_status_that_is_documented() -> None:
 def test_a_search_that_fails_because_of_its_caller_names_the_field() -> None:
     stages = [*(ROOT / "consumers/stages/inference").glob("*.py"), ROOT / "consumers/stages/models.py"]
     raised = {code for path in stages for code in re.findall(r'\bcode="(\w+)"', path.read_text(encoding="utf-8"))}
-    assert raised - {"model_unknown"} == set(AT_FAULT), "a search generates nothing"
+    assert (raised - {"model_unknown"}) | set(REMEDIES) == set(AT_FAULT), "a search generates nothing"
     for code in AT_FAULT:
         error = as_error({"code": code, "message": "why", "retryable": False})
         assert (error.reason, status_of(error) in {404, 409, 422}) == (code, True)
@@ -210,3 +211,10 @@ def test_a_search_that_fails_because_of_its_caller_names_the_field() -> None:
 def test_any_other_failure_of_a_search_is_the_server_s(code: str, retryable: bool, status: int) -> None:
     error = as_error({"code": code, "message": "why", "retryable": retryable})
     assert (status_of(error), error.reason, error.field) == (status, code, None)
+
+
+def test_a_tenant_with_too_many_searches_is_told_to_wait() -> None:
+    for code in LIMITED:
+        error = as_error({"code": code, "message": "why", "retryable": False})
+        assert isinstance(error, LimitReached)
+        assert (status_of(error), error.reason, error.retry_after_s > 0) == (429, code, True)

@@ -7,6 +7,7 @@ from infra.postgres.tables.dead_letters import DeadLetter
 from infra.postgres.tables.documents import BlobGarbage, Collection, Document, File, Generation, StoredBlob, StoredTotal
 from infra.postgres.tables.embeddings import Embedding
 from infra.postgres.tables.jobs import Job, JobEvent, Outbox
+from infra.postgres.tables.search_servers import SearchServer
 from infra.postgres.tables.tenants import ApiKey, Tenant
 from infra.postgres.tables.uploads import Upload, UploadPart
 from infra.postgres.tables.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
@@ -26,6 +27,7 @@ __all__ = [
     "Job",
     "JobEvent",
     "Outbox",
+    "SearchServer",
     "StoredBlob",
     "StoredTotal",
     "Tenant",

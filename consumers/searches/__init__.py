@@ -1,0 +1,1 @@
+"""Searches that a worker answers without a job."""

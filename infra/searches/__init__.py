@@ -1,0 +1,1 @@
+"""How a gateway asks a worker to search: a TCP connection that both prove themselves on, and questions side by side."""
