@@ -1,7 +1,8 @@
 """How many requests a server is sent at a time: as many as it lately took, interactive ones first.
 
 Additive increase, multiplicative decrease, as TCP does it (Chiu and Jain, 1989): each refusal halves the number, and as
-many requests as it allows have to be taken before it grows by one.
+many requests as it allows have to be taken before it grows by one. Where the server had taken that many for a while, so
+that the refusal is most likely a chance, it comes back to most of it at once, as CUBIC does (RFC 9438).
 """
 
 import asyncio
@@ -18,6 +19,10 @@ from schemas.topics import Lane
 
 log = structlog.get_logger(__name__)
 
+PROVEN_ROUNDS: Final = 2
+"""So many times the limit have to be taken without a refusal before it counts as what the server can take."""
+PROVEN_SHARE: Final = 0.9
+"""Up to this share of it the limit grows by one with each request that is taken."""
 BULK_EVERY: Final = 4
 """Of so many requests that are let through while both lanes wait, one is a bulk one: neither starves."""
 
@@ -51,6 +56,8 @@ class Gate:
         self._adapts = adapts
         self._running = 0
         self._round = 0
+        self._taken = 0
+        self._proven = 0.0
         self._admitted = 0
         self._closed_until = 0.0
         self._waiting: dict[Lane, deque[asyncio.Future[None]]] = {lane: deque() for lane in Lane}
@@ -71,8 +78,10 @@ class Gate:
 
     def grow(self) -> None:
         """A request was taken."""
+        self._taken += 1
         if self._adapts and self._limit < self._most:
-            self._limit = min(self._most, self._limit + 1 / self._limit)
+            step = 1.0 if self._limit < PROVEN_SHARE * self._proven else 1 / self._limit
+            self._limit = min(self._most, self._limit + step)
             self._admit()
 
     def shrink(self, round: int, retry_after: timedelta | None) -> None:
@@ -81,7 +90,10 @@ class Gate:
             return
         if round == self._round:
             self._round += 1
-            self._limit = max(1.0, min(self._limit, self._running) / 2)
+            held = min(self._limit, self._running)
+            self._proven = held if self._taken >= PROVEN_ROUNDS * held else 0.0
+            self._taken = 0
+            self._limit = max(1.0, held / 2)
             log.info("engine.slowed", model=self._name, at_once=int(self._limit))
         if retry_after:
             loop = asyncio.get_running_loop()

@@ -42,6 +42,26 @@ class TestAdapting:
                 turn.taken()
         assert gate.limit == 6
 
+    async def test_a_refusal_by_chance_costs_little_where_the_server_had_taken_as_many_for_a_while(self) -> None:
+        gate = Gate("m", 20, adapts=True)
+        for _ in range(2):
+            async with AsyncExitStack() as exits:
+                for turn in await turns(gate, 20, exits):
+                    turn.taken()
+        async with AsyncExitStack() as exits:
+            (await turns(gate, 20, exits))[0].refused(None)
+        assert gate.limit == 10
+        for _ in range(8):
+            async with gate.turn(Lane.BULK) as turn:
+                turn.taken()
+        assert gate.limit == 18
+        async with AsyncExitStack() as exits:
+            (await turns(gate, 18, exits))[0].refused(None)
+        assert gate.limit == 9
+        async with gate.turn(Lane.BULK) as turn:
+            turn.taken()
+        assert gate.limit < 9.2, "the second one came too soon to be a chance"
+
     async def test_a_refusal_in_each_round_goes_down_to_one_at_a_time(self) -> None:
         gate = Gate("m", 8, adapts=True)
         for _ in range(10):
