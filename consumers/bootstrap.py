@@ -45,6 +45,7 @@ from infra.postgres.catalogue.writer import PostgresCatalogueWriter
 from infra.postgres.children import PostgresChildren
 from infra.postgres.database import Database
 from infra.postgres.embeddings import PostgresEmbeddingCache
+from infra.postgres.judgements import PostgresJudgements
 from infra.prompts.reader import read_prompts
 from infra.settings import (
     AnalysisSettings,
@@ -167,6 +168,8 @@ async def open_ports(
             ports.rebuilds = PostgresRebuildCatalogue(database)
         if Ports.children in needs:
             ports.children = PostgresChildren(database, ChildSummary)
+        if Ports.judgements in needs:
+            ports.judgements = PostgresJudgements(database)
         if needs & {Ports.corpora, Ports.datasets}:
             tables = IsolatedTableReader(settings.parser)
             exits.push_async_callback(tables.close)

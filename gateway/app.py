@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
 
 import structlog
 from fastapi import FastAPI
@@ -132,7 +133,14 @@ def create_app(
         agents=agents if gateway.agents else None,
         blobs=storage,
         models=models,
-        submitter=Submitter(database, wake, receivers, models, read_prompts(prompts or PromptSettings())),
+        submitter=Submitter(
+            database,
+            wake,
+            receivers,
+            models,
+            read_prompts(prompts or PromptSettings()),
+            ragas=gateway.ragas == "on" or (gateway.ragas == "auto" and find_spec("ragas") is not None),
+        ),
         receivers=receivers,
         endings=endings,
         feed=feed,

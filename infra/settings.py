@@ -217,6 +217,9 @@ class GatewaySettings(BaseSettings):
     auth: Literal["on", "off"] = Field("on", validation_alias="WELIP_AUTH")
     max_body_bytes: int = Field(1024 * 1024, ge=1024)
     max_file_bytes: int = Field(4 * 1024**3, ge=1024)
+    ragas: Literal["auto", "on", "off"] = Field(
+        "auto", description="Whether the workers of judges have the group `eval`; `auto`: as the gateway has."
+    )
 
 
 class LimitSettings(BaseSettings):
@@ -269,6 +272,9 @@ class RetentionSettings(BaseSettings):
         ge=timedelta(0),
         validation_alias="WELIP_EMBEDDER_CACHE_KEEP",
         description="Cached vectors, since their last use.",
+    )
+    judgements: Duration = Field(
+        timedelta(days=90), ge=timedelta(0), description="Answers of judges, since their last use."
     )
     every: Duration = Field(timedelta(minutes=1), gt=timedelta(0))
     batch: int = Field(500, ge=1, le=10_000)

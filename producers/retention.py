@@ -16,7 +16,7 @@ import structlog
 
 from infra.metrics import REMOVED
 from infra.postgres.database import Database
-from infra.postgres.queries import embeddings, rebuilds, retention, uploads
+from infra.postgres.queries import embeddings, judgements, rebuilds, retention, uploads
 from infra.postgres.queries.retention import Stretch
 from infra.settings import RetentionSettings
 from producers.garbage import Garbage, Stored
@@ -77,6 +77,7 @@ class Retention:
             ("jobs", keep.jobs, self._jobs),
             ("uploads", keep.uploads, self._uploads),
             ("embeddings", keep.embeddings, self._embeddings),
+            ("judgements", keep.judgements, self._judgements),
         ]
         try:
             for what, age, step in steps:
@@ -203,6 +204,10 @@ class Retention:
     async def _embeddings(self, age: timedelta) -> int:
         """Remove cached vectors that are not used."""
         return await self._all("embeddings", lambda connection, limit: embeddings.remove_unused(connection, age, limit))
+
+    async def _judgements(self, age: timedelta) -> int:
+        """Remove a judge's answers that are not used."""
+        return await self._all("judgements", lambda connection, limit: judgements.remove_unused(connection, age, limit))
 
     async def _all(self, what: str, remove: Callable[["Connection", int], Awaitable[int]]) -> int:
         """Remove rows that hold their own expiry, a batch at a time."""

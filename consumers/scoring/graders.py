@@ -3,32 +3,44 @@
 import ast
 import json
 import operator
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from consumers.scoring.given import Given, compared
 from consumers.scoring.ngrams import bleu, chrf
+from consumers.scoring.places import filled, places_of
 from consumers.scoring.texts import characters, contains, exact_match, f1, normalised, rouge_l
-from schemas.kinds.evaluation.graders import ExpressionGrader, Grader, StringCheck, TextSimilarity, parsed
+from schemas.kinds.evaluation.graders import (
+    ExpressionGrader,
+    Grader,
+    LabelModel,
+    ScoreModel,
+    StringCheck,
+    TextSimilarity,
+    parsed,
+)
 from schemas.kinds.evaluation.items import Item
-
-_PLACE: Final = re.compile(r"\{\{[a-z_.]+\}\}")
 
 
 def grades(graders: Sequence[Grader], item: Item, given: Given, contexts: Sequence[str]) -> dict[str, float | None]:
-    """A value in 0..1 for each grader; None where there is no answer, or an expression fails on it."""
+    """A value in 0..1 for each grader.
+
+    None where there is no answer, where an expression fails on it, and where a judge is to say it.
+    """
     return {one.name: _grade(one, item, given, contexts) if given.succeeded else None for one in graders}
 
 
 def _grade(grader: Grader, item: Item, given: Given, contexts: Sequence[str]) -> float | None:
     match grader:
         case StringCheck():
-            return _check(grader.operation, _filled(grader.input, item, given), _filled(grader.reference, item, given))
+            places = places_of(item, given)
+            return _check(grader.operation, filled(grader.input, places), filled(grader.reference, places))
         case TextSimilarity():
-            similar = _SIMILAR[grader.evaluation_metric]
-            return similar(_filled(grader.input, item, given), _filled(grader.reference, item, given))
+            places = places_of(item, given)
+            return _SIMILAR[grader.evaluation_metric](filled(grader.input, places), filled(grader.reference, places))
+        case ScoreModel() | LabelModel():
+            return None
         case ExpressionGrader():
             names = {
                 "answer": compared(given),
@@ -45,16 +57,6 @@ def _grade(grader: Grader, item: Item, given: Given, contexts: Sequence[str]) ->
                 return min(1.0, max(0.0, float(value)))
             except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
                 return None
-
-
-def _filled(template: str, item: Item, given: Given) -> str:
-    places = {
-        "{{item.question}}": item.question,
-        "{{item.reference}}": item.references[0] if item.references else "",
-        "{{sample.output_text}}": compared(given),
-    }
-    # In one pass, so that what a text holds is not taken for a place.
-    return _PLACE.sub(lambda found: places.get(found[0], found[0]), template)
 
 
 def _check(operation: str, text: str, reference: str) -> float:

@@ -23,14 +23,17 @@ _GRAMMAR: Final = ("J", "E", "VCP")
 
 
 def scores(names: Sequence[str], item: Item, given: Given, cut: Cut) -> dict[str, float | None]:
-    """A value in 0..1 for each metric that applies; None where the answer is missing or cannot be analysed."""
+    """A value in 0..1 for each metric that applies.
+
+    None where the answer is missing or cannot be analysed, and where a model is to give the score.
+    """
     wanted = [name for name in names if applies(name, item)]
     found: dict[str, float | None] = {}
     ranked: Places | None = None
     for name in wanted:
         if name == "succeeded":
             found[name] = float(given.succeeded)
-        elif not given.succeeded:
+        elif not given.succeeded or metric(name).by_model:
             found[name] = None
         elif name == "answered":
             found[name] = float(given.found)

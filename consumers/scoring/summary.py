@@ -54,6 +54,7 @@ def figures(table: ScoreTable, metrics: Sequence[str], of: NDArray[np.bool_], *,
             strict=_rounded(interval.mean * n / (n + lost)),
             n=n,
             missing=lost,
+            by=table.by.get(metrics[at]) or None,
         )
     return found
 

@@ -35,6 +35,8 @@ class ScoreTable:
         self.latencies = array("d")
         self.succeeded = 0
         self.tokens = 0
+        self.by: dict[str, str] = {}
+        """The models that gave scores, by metric."""
         self._questions = array("L")
         self._documents: list[str] = []
         self._groups: list[str] = []
@@ -57,6 +59,7 @@ class ScoreTable:
         self._groups.append(OTHER if self.group_by is None else _shown(line["metadata"].get(self.group_by)))
         self.succeeded += line["state"] == "succeeded"
         self.tokens += line["tokens"]
+        self.by.update(line.get("by", {}))
         if line["latency_ms"] is not None:
             self.latencies.append(line["latency_ms"])
         self._remember(line, scores)

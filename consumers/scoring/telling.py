@@ -7,7 +7,7 @@ from consumers.scoring import summary
 from consumers.scoring.table import ScoreTable
 from schemas.kinds.evaluation import EvaluationInput, Gate
 from schemas.kinds.evaluation.carries import Planned
-from schemas.kinds.evaluation.result import ItemCounts
+from schemas.kinds.evaluation.result import ItemCounts, Judged
 
 FEW: Final = 30
 """Below so many items a report says that they are few."""
@@ -21,6 +21,7 @@ def told_by(
     planned: Planned | None,
     tables: Sequence[ScoreTable],
     others: Others,
+    judged: Judged | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the result says, and the figures with what is too long for it: breakdowns, histograms, the worst answers."""
     seed = request.seed
@@ -52,7 +53,8 @@ def told_by(
         "comparisons": [one.model_dump() for one in comparisons],
         "gates": [one.model_dump() for one in gates],
         "passed": all(one.passed for one in gates) if gates else None,
-        "warnings": _warnings(tables, counts),
+        "judged": None if judged is None else judged.model_dump(),
+        "warnings": [*_warnings(tables, counts), *_of_judges(tables, judged)],
     }
     more: dict[str, Any] = {
         "details": [
@@ -93,4 +95,26 @@ def _warnings(tables: Sequence[ScoreTable], counts: ItemCounts) -> list[str]:
         found.append(f"{counts.total} items are few: differences below the detectable one say nothing")
     lone = [table.variant for table in tables[1:] if not set(table.places()) & set(tables[0].places())]
     found += [f"{name!r} has no item in common with {tables[0].variant!r}" for name in lone]
+    return found
+
+
+def _of_judges(tables: Sequence[ScoreTable], judged: Judged | None) -> list[str]:
+    """What makes one doubt the scores of models."""
+    found = []
+    if judged is not None:
+        if judged.judges_itself:
+            named = ", ".join(repr(variant) for variant in judged.judges_itself)
+            found.append(f"the judge {judged.judge} also wrote the answers of {named}: models favour what they wrote")
+        if judged.stopped:
+            found.append("the ceiling was reached: the scores that the judge had not given by then are missing")
+        found += [
+            f"{count:,} scores could not be had ({code}): {judged.messages.get(code, 'see the items file')}"
+            for code, count in judged.unscored.items()
+            if code != "ceiling_reached"
+        ]
+    for table in tables[1:]:
+        pairs = ((name, tables[0].by.get(name), table.by.get(name)) for name in table.by)
+        apart = [name for name, ours, theirs in pairs if ours is not None and ours != theirs]
+        if apart:
+            found.append(f"{table.variant!r} and {tables[0].variant!r} have other judges: {', '.join(apart)}")
     return found

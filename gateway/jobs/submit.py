@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -19,12 +19,20 @@ from infra.postgres.database import Database
 from infra.postgres.queries import reading, submit
 from infra.postgres.queries.submit import Made, NewJob
 from infra.telemetry import current_traceparent
-from schemas.errors import Conflict, DependencyUnavailable
+from schemas.errors import Conflict, DependencyUnavailable, InvalidInput
 from schemas.jobs import Submission
+from schemas.kinds.calibration import CalibrationInput
+from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.inference import InferenceInput
 from schemas.kinds.registry import KINDS
 from schemas.models import Models
 from schemas.prompts import Prompts
+
+NO_RAGAS: Final = (
+    "metrics of RAGAS need the `eval` group in the workers that serve the judge: pip install 'welip[eval]' there, and"
+    " set WELIP_GATEWAY_RAGAS=on where the gateway has it not; graders of the types score_model and label_model do"
+    " without it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +54,15 @@ class Submitter:
         receivers: Receivers,
         models: Models,
         prompts: Prompts,
+        *,
+        ragas: bool = True,
     ) -> None:
         self._database = database
         self._wake_relay = wake_relay
         self._receivers = receivers
         self._models = models
         self._prompts = prompts
+        self._ragas = ragas
         self._jobs: Grouper[NewJob, Made | None] = Grouper(
             self._flush, limit=100, lanes=2, fatal=(DependencyUnavailable,)
         )
@@ -69,14 +80,17 @@ class Submitter:
 
         Raises `ModelNotFound` for a model that is not there or cannot do the work, `AdapterNotFound`, `PromptNotFound`,
         `PromptVariables`, `Conflict` when
-        the key came with another body before or the webhook cannot be signed, `InvalidInput` for an invalid webhook,
-        and `DependencyUnavailable`.
+        the key came with another body before or the webhook cannot be signed, `InvalidInput` for an invalid webhook and
+        for metrics that need RAGAS where it is not installed, and `DependencyUnavailable`.
         """
         hook, kind = submission.webhook, KINDS[submission.kind]
         choice = kind.choice(submission.input, self._models)
         if choice is not None and choice.adapter is not None:
             # The version that is the newest now: the job goes on to mean it, whatever is registered later.
             kind.settle(submission.input, await resolved(self._database, tenant, choice))
+        judged = isinstance(submission.input, EvaluationInput | CalibrationInput)
+        if judged and submission.input.package_groups and not self._ragas:
+            raise InvalidInput(NO_RAGAS, code="dependency_missing", field="input")
         if choice is not None and isinstance(submission.input, InferenceInput):
             settle_prompt(submission.input, choice.model, self._prompts)
         job = NewJob(

@@ -1,4 +1,4 @@
-"""Calls for evaluations: submit one, wait for its figures, compare two runs. Written once for both clients."""
+"""Calls for evaluations: submit one, wait for its figures, compare two runs, calibrate a judge; for both clients."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
@@ -9,11 +9,20 @@ from producers.client.flows import Flow, JobWatcher
 from producers.client.models import TOLERANT, Job
 from producers.client.requests import SubmitOptions
 from producers.client.uploads import SentWatcher, Source
+from schemas.kinds.calibration import CalibrationResult
 from schemas.kinds.evaluation.result import EvaluationResult
 
 
 class Evaluation(EvaluationResult):
     """What an evaluation found out, and the id of its job."""
+
+    model_config = TOLERANT
+
+    job: str
+
+
+class Calibration(CalibrationResult):
+    """How far a judge agrees with people, and the id of the job that found it out."""
 
     model_config = TOLERANT
 
@@ -80,3 +89,33 @@ class EvaluationCalls:
         named = [{"name": name, "items_file": run.items_file} for name, run in runs.items()]
         submitted: Job = yield requests.submit("evaluation", {**(settings or {}), "runs": named}, options)
         return submitted
+
+    @call
+    def calibrate(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        judge: Mapping[str, Any] | None = None,
+        *,
+        grader: Mapping[str, Any] | None = None,
+        metric: str | None = None,
+        threshold: float | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Flow[Job]:
+        """Submit answers that people have judged, up to 1,000, to see how far a judge agrees. `calibration` waits.
+
+        Each item has `question`, `answer` and `human`, and may have `reference` and `contexts`. What the judge is asked
+        is either a `grader` of type `score_model` or `label_model`, or a `metric` of RAGAS.
+        """
+        asked = requests.given(judge=judge, grader=grader, metric=metric, threshold=threshold)
+        asked["items"] = [dict(item) for item in items]
+        submitted: Job = yield requests.submit("calibration", asked, options)
+        return submitted
+
+    @call
+    def calibration(
+        self, id: str, timeout: float | None = None, *, on_change: JobWatcher | None = None
+    ) -> Flow[Calibration]:
+        """How far the judge agrees, once the job has succeeded. Raises `JobFailed`, and `WaitTimeout`."""
+        job = yield from flows.wait(id, timeout=timeout, on_change=on_change)
+        result = yield from flows.finish(job, timeout=timeout)
+        return Calibration.model_validate({**result, "job": job.id})

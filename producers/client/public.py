@@ -14,7 +14,7 @@ from producers.client.errors import (
     WaitTimeout,
     WelipError,
 )
-from producers.client.evaluations import Evaluation
+from producers.client.evaluations import Calibration, Evaluation
 from producers.client.events import Event, ProgressEvent, StageEvent, StateEvent, StreamEvent, TokenEvent
 from producers.client.models import Answer, Collection, File, Job, Page, SearchHit
 from producers.client.sync import Client
@@ -30,6 +30,7 @@ __all__ = [
     "AsyncClient",
     "AsyncTextStream",
     "Batch",
+    "Calibration",
     "Citation",
     "Client",
     "Collection",

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from schemas.kinds.batch import BatchInput, BatchResult, Checked
+from schemas.kinds.calibration import CalibrationInput, CalibrationPlanned, CalibrationResult
 from schemas.kinds.consistency import check
 from schemas.kinds.embedding import EmbeddingInput, EmbeddingResult
 from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.evaluation.carries import Planned as EvaluationPlanned
-from schemas.kinds.evaluation.carries import Scored
+from schemas.kinds.evaluation.carries import Scored, ToCollect
+from schemas.kinds.evaluation.judge import JudgeInput, SimilarityInput
 from schemas.kinds.evaluation.result import EvaluationResult
 from schemas.kinds.generation import GenerationInput, GenerationResult
 from schemas.kinds.indexing import IndexingInput, IndexingResult
@@ -71,9 +73,20 @@ _WORK: Final = (  # what a line of a batch may ask for, if clients may
         {
             "plan": Stage(Pool.CPU),
             "score": Stage(Pool.CPU, carry=EvaluationPlanned),
+            "judge": Stage(Pool.GPU, JudgeInput, begins=True, task="chat"),
+            "similarity": Stage(Pool.GPU, SimilarityInput, begins=True),
+            "collect": Stage(Pool.CPU, carry=ToCollect),
             "report": Stage(Pool.CPU, carry=Scored),
         },
-        children=frozenset({"inference", "generation"}),
+        children=frozenset({"inference", "generation", "evaluation"}),
+        asks=("judge", "model"),
+    ),
+    Kind(
+        "calibration",
+        CalibrationInput,
+        CalibrationResult,
+        {"plan": Stage(Pool.CPU), "report": Stage(Pool.CPU, carry=CalibrationPlanned)},
+        children=frozenset({"evaluation"}),
     ),
     Kind("noop", NoopInput, None, {"run": Stage(Pool.CPU)}),
 )

@@ -1,6 +1,10 @@
-"""An evaluation whose worker is killed in the middle finds the same as one that nobody disturbed."""
+"""An evaluation whose worker is killed in the middle finds the same as one that nobody disturbed, and pays once."""
 
-from pathlib import Path
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -12,6 +16,60 @@ from tests.e2e.processes import Up, until
 
 WITHIN_S = 240
 FEW = questions()[:16]
+
+MODELS = """
+[[models]]
+name = "default"
+engine = "extractive"
+
+[[models]]
+name = "judge"
+engine = "openai"
+url = "{url}"
+limits = {{ at_once = 4 }}
+price = {{ input = 1, output = 2 }}
+"""
+GRADER = {
+    "type": "score_model",
+    "name": "good",
+    "input": [{"role": "user", "content": "{{item.question}} {{sample.output_text}}"}],
+}
+
+
+class Judge(ThreadingHTTPServer):
+    """Gives every answer a score that depends on the prompt alone; waits while it is not `open`."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Asked)
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+        self.open = threading.Event()
+        self.open.set()
+        self.asked: Counter[str] = Counter()
+
+
+class Asked(BaseHTTPRequestHandler):
+    server: Judge
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        prompt = body["messages"][-1]["content"]
+        self.server.asked[prompt] += 1
+        if sum(self.server.asked.values()) > len(FEW) // 2:
+            self.server.open.wait(WITHIN_S)
+        reply = json.dumps({"steps": "", "result": len(prompt) % 5 / 4})
+        message = {"role": "assistant", "content": reply}
+        usage = {"prompt_tokens": 100, "completion_tokens": 10}
+        data = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
 
 
 def items() -> list[dict[str, Any]]:
@@ -39,11 +97,31 @@ def figures(client: Client, http: httpx.Client, job: str) -> Any:
     return without_times(http.get(f"/v1/files/{found.figures}/content").json())
 
 
+@pytest.fixture(scope="module")
+def judge() -> Iterator[Judge]:
+    with Judge() as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.open.set()
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def stack(judge: Judge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    folder = tmp_path_factory.mktemp("judged")
+    (folder / "models.toml").write_text(MODELS.format(url=judge.url))
+    with Up(folder / "data", WELIP_MODELS=str(folder / "models.toml")) as running:
+        with running.client() as client:
+            [indexed] = client.index_documents("ko", documents())
+            assert client.wait(indexed.id, timeout=WITHIN_S).state == "succeeded"
+        yield running
+
+
 @pytest.mark.timeout(600)
-def test_the_report_of_a_disturbed_run_is_the_same_but_for_times(tmp_path: Path) -> None:
-    with Up(tmp_path / "data") as up, up.client() as client, httpx.Client(base_url=up.url, timeout=60) as http:
-        [indexed] = client.index_documents("ko", documents())
-        assert client.wait(indexed.id, timeout=WITHIN_S).state == "succeeded"
+def test_the_report_of_a_disturbed_run_is_the_same_but_for_times(stack: Up) -> None:
+    with stack.client() as client, httpx.Client(base_url=stack.url, timeout=60) as http:
         fresh = {"reuse": False}
         undisturbed = figures(client, http, client.evaluate(items(), "ko", settings=fresh).id)
         job = client.evaluate(items(), "ko", settings=fresh)
@@ -53,8 +131,35 @@ def test_the_report_of_a_disturbed_run_is_the_same_but_for_times(tmp_path: Path)
             return seen.ended or (seen.children is not None and seen.children.ended >= 3)
 
         until(in_the_middle, "some questions are answered", within_s=WITHIN_S)
-        up.child("consumers").kill()
+        stack.child("consumers").kill()
         assert figures(client, http, job.id) == undisturbed
         assert undisturbed["items"]["succeeded"] == len(FEW)
         answered = [child.id for child in client.iterate_jobs(parent=job.id)]
         assert len(answered) == len(FEW)
+
+
+@pytest.mark.timeout(600)
+def test_a_judge_is_asked_once_but_for_what_was_under_way_when_its_worker_died(stack: Up, judge: Judge) -> None:
+    settings = {"metrics": ["exact_match"], "graders": [GRADER], "judge": {"model": "judge", "version": "1"}}
+    with stack.client() as client:
+        judge.open.clear()
+        job = client.evaluate(items(), "ko", settings=settings)
+        # Half of the calls are answered at once; then as many wait as the limit lets through.
+        stuck = len(FEW) // 2 + 4
+        until(lambda: sum(judge.asked.values()) >= stuck, "the judge is at work", within_s=WITHIN_S)
+        stack.child("consumers").kill()
+        judge.open.set()
+        found = client.evaluation(job.id, timeout=WITHIN_S)
+        assert found.judged is not None
+        assert (found.judged.judge, found.judged.unscored) == ("judge@1", {})
+        [variant] = found.variants
+        assert variant.metrics["good"].n == len(FEW)
+        assert variant.metrics["good"].by == "judge@1"
+        assert len(judge.asked) == len(FEW)
+        assert sum(judge.asked.values()) <= len(FEW) + 4
+        before = Counter(judge.asked)
+        again = client.evaluation(client.evaluate(items(), "ko", settings=settings).id, timeout=WITHIN_S)
+        assert judge.asked == before, "another run finds what the judge has said"
+        assert again.variants[0].metrics["good"] == variant.metrics["good"]
+        assert again.judged is not None
+        assert (again.judged.calls, again.judged.cached, again.judged.cost) == (0, len(FEW), 0)

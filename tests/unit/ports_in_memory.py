@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from zlib import crc32
 
 from consumers.stages.context import StageJob
-from consumers.stages.ports import ChildSummary, Deployment, KnownAnswer, Ports, Served, Transcript
+from consumers.stages.ports import ChildSummary, Deployment, KnownAnswer, Ports, Served, TextModel, Transcript
 from infra.corpora.items import read_items
 from infra.corpora.rows import read_rows
 from schemas.adapters import ReadyAdapter
@@ -28,6 +28,7 @@ from schemas.kinds.kind import Step
 from schemas.kinds.registry import KINDS
 from schemas.kinds.shapes import Given, read_carry, read_input, written_carry, written_input
 from schemas.lifecycle import JobState
+from schemas.models import WITHOUT_MODELS, Models
 from schemas.morphemes import Morpheme
 from schemas.outcomes import Child
 from schemas.prompts import Wording
@@ -51,6 +52,7 @@ from schemas.text import Completion, Message, TextDelta, TextOptions
 from schemas.topics import Lane
 from schemas.watermarks import Change, Watermark
 from tests.unit.catalogue_in_memory import MemoryCatalogue
+from tests.unit.judge_in_memory import MemoryJudgements
 
 
 @dataclass
@@ -433,13 +435,17 @@ class World:
     adapters: MemoryAdapters = field(default_factory=MemoryAdapters)
     answers: MemoryAnswers = field(default_factory=MemoryAnswers)
     digest: str = "one"
+    text_model: TextModel = field(default_factory=EchoModel)
+    judgements: MemoryJudgements = field(default_factory=MemoryJudgements)
+    models: Models = WITHOUT_MODELS
 
     def __post_init__(self) -> None:
         self.files = MemoryFiles(self.blobs)
 
     @property
     def ports(self) -> Ports:
-        ports = Ports(Deployment(embedder=self.embedder.name if self.embedder else None, digest=self.digest))
+        embedder = self.embedder.name if self.embedder else None
+        ports = Ports(Deployment(embedder=embedder, models=self.models, digest=self.digest))
         ports.adapters = self.adapters
         ports.answers = self.answers
         ports.blobs = self.blobs
@@ -453,7 +459,8 @@ class World:
         ports.morphemes = WordMorphemes()
         ports.answerer = FirstPassage()
         ports.answerers = Served({"default": ports.answerer}, "default")
-        ports.text_model = EchoModel()
+        ports.text_model = self.text_model
+        ports.judgements = self.judgements
         ports.text_models = Served({"default": ports.text_model}, "default")
         if self.embedder is not None:
             ports.vectors = self.embedder

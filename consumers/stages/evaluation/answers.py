@@ -14,7 +14,7 @@ from schemas.lifecycle import JobState
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer with its passages, its costs, or the error that took its place."""
+    """An answer with its passages, its costs, or the error that took its place. `tokens`: those of the prompt, too."""
 
     given: Given
     error: dict[str, Any] | None = None
@@ -22,6 +22,7 @@ class Answer:
     model: str | None = None
     latency_ms: float | None = None
     tokens: int = 0
+    prompt_tokens: int = 0
 
 
 async def answer_of(ports: Ports, child: ChildSummary) -> Answer:
@@ -39,7 +40,12 @@ async def answer_of(ports: Ports, child: ChildSummary) -> Answer:
 
 def _of_model(result: GenerationResult) -> Answer:
     tokens = result.usage.prompt_tokens + result.usage.completion_tokens
-    return Answer(Given(succeeded=True, text=result.message.content or ""), model=result.model, tokens=tokens)
+    return Answer(
+        Given(succeeded=True, text=result.message.content or ""),
+        model=result.model,
+        tokens=tokens,
+        prompt_tokens=result.usage.prompt_tokens,
+    )
 
 
 def _of_retrieval(result: InferenceResult) -> Answer:
@@ -57,4 +63,5 @@ def _of_retrieval(result: InferenceResult) -> Answer:
         model=result.model,
         latency_ms=round(sum(ms for stage, ms in timings.items() if stage not in ("queue", "total")), 3),
         tokens=result.usage.prompt_tokens + result.usage.completion_tokens,
+        prompt_tokens=result.usage.prompt_tokens,
     )

@@ -1,6 +1,6 @@
 """The report as one HTML file: no script, no link to elsewhere, light and dark, from a phone's width up."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from statistics import median
@@ -31,7 +31,7 @@ def page(request: EvaluationInput, figures: Mapping[str, Any]) -> str:
         metrics=metrics,
         having={name: [one for one in variants if name in one["metrics"]] for name in metrics},
         of_variant={variant["name"]: variant["metrics"] for variant in variants},
-        about={name: _about(name, request.language) for name in metrics},
+        about={name: _about(name, request.language) + _by(name, variants) for name in metrics},
         breakdown=request.breakdown,
         colour={variant["name"]: at % COLOURS for at, variant in enumerate(variants)},
         reach=_reach(figures["comparisons"]),
@@ -44,6 +44,12 @@ def _about(name: str, language: str) -> str:
     if found is None:
         return METRICS[language].get(name, WORDS[language]["grader"])
     return METRICS[language][found[0]].format(k=found[1])
+
+
+def _by(name: str, variants: Sequence[Mapping[str, Any]]) -> str:
+    """The models that gave the scores."""
+    found = dict.fromkeys(told["by"] for one in variants if (told := one["metrics"].get(name)) and told["by"])
+    return f" · {', '.join(found)}" if found else ""
 
 
 def _reach(comparisons: list[dict[str, Any]]) -> float:

@@ -8,13 +8,14 @@ from tempfile import NamedTemporaryFile
 from typing import Final
 
 from consumers.stages.context import StageJob
+from consumers.stages.evaluation.affording import check_prices
 from consumers.stages.evaluation.reuse import digests, take_known
 from consumers.stages.ports import Ports, needs
 from schemas.errors import InvalidInput, NotFound
 from schemas.kinds.evaluation import PLACE, EvaluationInput, ModelVariant, RetrievalVariant
 from schemas.kinds.evaluation.carries import Planned, Scored, Source
 from schemas.kinds.evaluation.items import MAX_DATASET_BYTES, MAX_ITEMS, Dataset, Item, ItemProblem
-from schemas.kinds.evaluation.metrics import DEFAULT, Needs, metric
+from schemas.kinds.evaluation.metrics import Needs, metric
 from schemas.kinds.generation import ChatMessage, GenerationInput
 from schemas.kinds.inference import InferenceInput
 from schemas.outcomes import Child, FanOut, Next, Outcome
@@ -38,12 +39,13 @@ async def run(job: StageJob[EvaluationInput, None], ports: Ports) -> Outcome:
     A question whose answer an earlier evaluation has is not asked, unless the input says `reuse: false`.
 
     Raises `InvalidInput` with `dataset_invalid`, `dataset_empty`, `dataset_too_large`, `dataset_format_unknown`,
-    `metric_not_possible` or what the reader says, and `NotFound` (`file_not_found`).
+    `metric_not_possible`, `price_missing` or what the reader says, and `NotFound` (`file_not_found`).
     """
     request = job.input
     if request.runs is not None:
         sources = [Source(file=run.items_file, variant=run.variant, name=run.name) for run in request.runs]
         return Next("report", Scored(sources=sources))
+    check_prices(request, ports.deployment.models)
     items = await _items(job, ports)
     ways = request.ways
     if len(items) * len(ways) > MAX_ANSWERS:
@@ -51,7 +53,8 @@ async def run(job: StageJob[EvaluationInput, None], ports: Ports) -> Outcome:
             f"{len(items):,} items times {len(ways)} variants are more than {MAX_ANSWERS:,} answers: split the dataset"
         )
         raise InvalidInput(why, code="dataset_too_large", field="input.dataset")
-    metrics = {way.name: _metrics(request, way, items) for way in ways}
+    embeds = ports.deployment.embedder is not None
+    metrics = {way.name: _metrics(request, way, items, embeds=embeds) for way in ways}
     key = f"{job.folder}/items.jsonl"
     await ports.blobs.put_stream(key, _lines(items), content_type="application/x-ndjson")
     digest = await digests(request, ports, job.tenant)
@@ -159,7 +162,7 @@ def _without_reference(items: Sequence[Item]) -> list[ItemProblem]:
     ]
 
 
-def _metrics(request: EvaluationInput, way: Way, items: Sequence[Item]) -> list[str]:
+def _metrics(request: EvaluationInput, way: Way, items: Sequence[Item], *, embeds: bool) -> list[str]:
     """The metrics of a variant. Raises `InvalidInput` for one that was asked for and that no variant can have."""
     there = {
         Needs.REFERENCE: any(item.answerable and item.references for item in items),
@@ -169,8 +172,13 @@ def _metrics(request: EvaluationInput, way: Way, items: Sequence[Item]) -> list[
         Needs.NOTHING: True,
     }
     found = []
-    for name in dict.fromkeys(request.metrics or DEFAULT):
+    for name in request.wanted_metrics:
         wanted = metric(name)
+        if wanted.embeds and not embeds:
+            if request.metrics is not None:
+                why = f"the metric {name!r} compares texts by meaning: set WELIP_EMBEDDER, for example to e5-small"
+                raise InvalidInput(why, code="metric_not_possible", field="input.metrics")
+            continue
         if request.metrics is not None and not there[wanted.needs]:
             why = f"the metric {name!r} needs items with {wanted.needs}, and the dataset has none"
             raise InvalidInput(why, code="metric_not_possible", field="input.metrics")

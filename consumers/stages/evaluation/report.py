@@ -57,7 +57,7 @@ async def run(job: StageJob[EvaluationInput, Scored], ports: Ports) -> Outcome:
             )
     others = await _others(job, ports)
     await job.report(0, 0, "computing the figures")
-    told, figures = await asyncio.to_thread(told_by, request, carry.planned, tables, others)
+    told, figures = await asyncio.to_thread(told_by, request, carry.planned, tables, others, carry.judged)
     json_file = await ports.files.publish(
         _whole(orjson.dumps(figures, option=orjson.OPT_INDENT_2)),
         "figures.json",
@@ -72,6 +72,8 @@ async def run(job: StageJob[EvaluationInput, Scored], ports: Ports) -> Outcome:
         for blob in (carry.planned.items, carry.planned.reused):
             if blob is not None:
                 await ports.blobs.delete(blob)
+    if carry.scratch is not None:
+        await ports.blobs.delete(carry.scratch)
     result = EvaluationResult(
         **told,
         report=html_file,

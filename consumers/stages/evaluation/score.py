@@ -1,4 +1,7 @@
-"""The second stage of `evaluation`: scores all answers and publishes them, a page of children at a time."""
+"""The second stage of `evaluation`: scores all answers, a page of children at a time.
+
+What only a model can score goes on to children, a slice of answers each; else the answers are published at once.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -11,16 +14,18 @@ from consumers.stages.context import StageJob
 from consumers.stages.evaluation.answers import Answer, answer_of
 from consumers.stages.evaluation.reuse import Memory
 from consumers.stages.evaluation.rounds import answered, once_more
+from consumers.stages.evaluation.slicing import Cutting, children, lines_a_slice, needs_models
 from consumers.stages.lines import read_lines
 from consumers.stages.ports import Ports, needs
 from schemas.errors import DocumentRefused
 from schemas.kinds.evaluation import EvaluationInput
-from schemas.kinds.evaluation.carries import Planned, Scored, Source
+from schemas.kinds.evaluation.carries import Planned, Scored, Source, ToCollect
 from schemas.kinds.evaluation.graders import Grader
 from schemas.kinds.evaluation.items import Item
 from schemas.kinds.evaluation.metrics import metric
 from schemas.morphemes import Morpheme
-from schemas.outcomes import Next, Outcome
+from schemas.outcomes import FanOut, Next, Outcome
+from schemas.topics import Lane
 
 NEEDS: Final = needs(Ports.answers, Ports.blobs, Ports.catalogue, Ports.children, Ports.files, Ports.morphemes)
 
@@ -31,30 +36,36 @@ AHEAD: Final = 2
 """Groups that are analysed while one is scored: Kiwi's processes and this one share the cores."""
 
 PURPOSE: Final = "evaluation"
+ITEMS_TYPE: Final = "application/x-ndjson; charset=utf-8"
 
 One = tuple[Item, str, Answer]
 """An item, the name of a variant, and its answer."""
 
 
 async def run(job: StageJob[EvaluationInput, Planned], ports: Ports) -> Outcome:
-    """Publish `items.jsonl`, a line for each answer in the order of items and variants.
+    """Publish `items.jsonl`, a line for each answer in the order of items and variants; or have models score it.
 
     Questions that failed although trying again can help are asked once more before.
     """
     if (again := await once_more(job, ports)) is not None:
         return again
-    file = await ports.files.publish(
-        _scored(job, ports), "items.jsonl", PURPOSE, content_type="application/x-ndjson; charset=utf-8"
-    )
-    return Next("report", Scored(sources=[Source(file=file)], planned=job.carry))
+    cutting = Cutting(lines_a_slice(len(job.carry.metrics)))
+    scored = _scored(job, ports, cutting)
+    if not needs_models(job.input, job.carry):
+        file = await ports.files.publish(scored, "items.jsonl", PURPOSE, content_type=ITEMS_TYPE)
+        return Next("report", Scored(sources=[Source(file=file)], planned=job.carry))
+    lines = f"{job.folder}/scored.jsonl"
+    await ports.blobs.put_stream(lines, cutting.through(scored), content_type=ITEMS_TYPE)
+    slices = children(job.id, job.input, job.carry, cutting, lines)
+    return FanOut(slices, then="collect", carry=ToCollect(lines=lines, planned=job.carry), lane=Lane.BULK)
 
 
-async def _scored(job: StageJob[EvaluationInput, Planned], ports: Ports) -> AsyncIterator[bytes]:
+async def _scored(job: StageJob[EvaluationInput, Planned], ports: Ports, cutting: Cutting) -> AsyncIterator[bytes]:
     waiting: list[asyncio.Task[bytes]] = []
     total = job.carry.count * len(job.carry.metrics)
     done = 0
     try:
-        async for group in _groups(job, ports):
+        async for group in _groups(job, ports, cutting):
             waiting.append(asyncio.create_task(_lines(job, ports, group)))
             if len(waiting) > AHEAD:
                 yield await waiting.pop(0)
@@ -67,7 +78,7 @@ async def _scored(job: StageJob[EvaluationInput, Planned], ports: Ports) -> Asyn
             task.cancel()
 
 
-async def _groups(job: StageJob[EvaluationInput, Planned], ports: Ports) -> AsyncIterator[list[One]]:
+async def _groups(job: StageJob[EvaluationInput, Planned], ports: Ports, cutting: Cutting) -> AsyncIterator[list[One]]:
     """The answers beside their items: both come in the order of the items."""
     items = read_lines(ports.blobs, job.carry.items)
     item: Item | None = None
@@ -77,7 +88,10 @@ async def _groups(job: StageJob[EvaluationInput, Planned], ports: Ports) -> Asyn
         while item is None or item.row < row:
             item = Item.model_validate_json(await anext(items))
         await memory.add(item.question, variant, child)
-        group.append((item, variant, await answer_of(ports, child)))
+        answer = await answer_of(ports, child)
+        if child.round:  # an answer that is reused was paid for by the run that got it
+            cutting.charge(answer, ports.deployment.models)
+        group.append((item, variant, answer))
         if len(group) == AT_ONCE:
             yield group
             group = []

@@ -25,6 +25,7 @@ from consumers.stages.ports.doubts import IndexDoubts as IndexDoubts
 from consumers.stages.ports.files import Files as Files
 from consumers.stages.ports.files import FileStore as FileStore
 from consumers.stages.ports.index import VectorIndex as VectorIndex
+from consumers.stages.ports.judgements import Judgements as Judgements
 from consumers.stages.ports.models import Embedder as Embedder
 from consumers.stages.ports.models import Reranker as Reranker
 from consumers.stages.ports.models import SparseEncoder as SparseEncoder
@@ -68,6 +69,7 @@ class Ports(PortSet):
     """The executor's. A stage's own `files` are made of it."""
     files = Port[Files]()
     index = Port[VectorIndex]()
+    judgements = Port[Judgements]()
     morphemes = Port[MorphemeAnalyser]()
     parser = Port[DocumentParser]()
     rebuilds = Port[RebuildCatalogue]()

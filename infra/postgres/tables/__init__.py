@@ -7,6 +7,7 @@ from infra.postgres.tables.dead_letters import DeadLetter
 from infra.postgres.tables.documents import BlobGarbage, Collection, Document, File, Generation, StoredBlob, StoredTotal
 from infra.postgres.tables.embeddings import Embedding
 from infra.postgres.tables.jobs import Job, JobEvent, Outbox
+from infra.postgres.tables.judgements import Judgement, JudgementCost
 from infra.postgres.tables.search_servers import SearchServer
 from infra.postgres.tables.tenants import ApiKey, Tenant
 from infra.postgres.tables.uploads import Upload, UploadPart
@@ -26,6 +27,8 @@ __all__ = [
     "Generation",
     "Job",
     "JobEvent",
+    "Judgement",
+    "JudgementCost",
     "Outbox",
     "SearchServer",
     "StoredBlob",

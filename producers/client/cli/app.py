@@ -11,6 +11,7 @@ from producers.client.cli import (
     adapters,
     ask,
     batches,
+    calibrate,
     collections,
     dead,
     evaluate,
@@ -65,7 +66,21 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 a job failed or was cancelled, 2 wrong use or input, 3 no answer from the server, "
     "4 an evaluation's gate was not passed, 130 interrupted.",
 )
-for group in (ask, index, collections, adapters, tune, evaluate, jobs, batches, dead, webhooks, keys, server):
+for group in (
+    ask,
+    index,
+    collections,
+    adapters,
+    tune,
+    evaluate,
+    calibrate,
+    jobs,
+    batches,
+    dead,
+    webhooks,
+    keys,
+    server,
+):
     group.register(app)
 
 

@@ -55,6 +55,15 @@ def evaluate(
         list[str] | None, typer.Option(help="f1, recall@5, ...; default: all there are. Repeat it.")
     ] = None,
     gate: GateOption = None,
+    judge: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="A chat model of the server that scores, too: RAGAS' metrics.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Stop judging when answers and judge have used so many tokens.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Stop judging when they have cost so much, at the prices of the models file.")
+    ] = None,
     breakdown: Annotated[str | None, typer.Option(help="Figures for each value of this metadata field.")] = None,
     question_column: Annotated[str | None, typer.Option(help="Default: question.")] = None,
     reference_column: Annotated[str | None, typer.Option(help="Default: reference, if there is one.")] = None,
@@ -75,6 +84,10 @@ def evaluate(
     asked = read_settings(settings) if settings else {}
     asked |= given(metrics=metric, breakdown=breakdown, language=language)
     asked |= {"reuse": False} if fresh else {}
+    if judge is not None:
+        asked["judge"] = {**asked.get("judge", {}), "model": judge}
+    if ceiling := given(tokens=max_tokens, cost=max_cost):
+        asked["ceiling"] = {**asked.get("ceiling", {}), **ceiling}
     columns = given(question=question_column, reference=reference_column, relevant=relevant_column, id=id_column)
     variants = [parse_variant(one) for one in variant or []]
     with session.connect() as client:

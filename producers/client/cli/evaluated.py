@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from producers.client.cli.output import print_table, progress_bars
+from producers.client.cli.terminal import note
 from producers.client.errors import JobFailed
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def follow(client: "Client", job: "Job", *, quiet: bool) -> None:
 
         def show(seen: "Job") -> None:
             children = seen.children
-            if children and children.total and children.ended < children.total:
+            if children and seen.stage == "collect" and children.ended < children.total:
+                done = f"judging, {children.total - children.ended:,} slices to go"
+            elif children and children.total and children.ended < children.total:
                 done = rate.line(children.ended, children.total, time.monotonic())
             else:
                 done = seen.progress.message or str(seen.state)
@@ -78,6 +81,10 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     told = "".join(f", {count:,} {what}" for what, count in also.items() if count)
     title = f"{items.total:,} items, {items.answers:,} answers{told}"
     print_table(["metric", *(variant.name for variant in evaluation.variants)], rows, title=title)
+    if (judged := evaluation.judged) is not None and judged.judge is not None:
+        cost = "" if judged.cost is None else f", cost {judged.cost:,.4f}"
+        calls = f"{judged.calls:,} calls, {judged.cached:,} from before, {judged.tokens:,} tokens"
+        note(f"judge: {judged.judge}, {calls}{cost}")
     for comparison in evaluation.comparisons:
         print_table(
             ["metric", "difference", "95 %", "p, corrected", "smallest seen", "pairs"],

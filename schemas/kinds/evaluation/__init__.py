@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from schemas.filters import Filter
-from schemas.kinds.evaluation.graders import Grader
+from schemas.kinds.evaluation.graders import Grader, LabelModel, ScoreModel
 from schemas.kinds.evaluation.items import MAX_INLINE_ITEMS, Dataset, InlineItem
-from schemas.kinds.evaluation.metrics import MetricName, metric
+from schemas.kinds.evaluation.judge import Ceiling, Judge
+from schemas.kinds.evaluation.metrics import DEFAULT as DEFAULT_METRICS
+from schemas.kinds.evaluation.metrics import DEFAULT_JUDGED, MetricName, metric
 from schemas.kinds.inference import Generate, InferenceInput
 from schemas.models import DEFAULT
 from schemas.names import CollectionName, FileId
@@ -132,9 +134,10 @@ class Run(BaseModel):
 class EvaluationInput(BaseModel):
     """What to evaluate: a `dataset` or `items`, with `variants`; or `runs` that exist, to be compared item by item.
 
-    The first variant, or run, is the baseline of all comparisons. `breakdown`: a metadata field. `seed`: of the
-    resampling. `reuse`: take answers that an earlier evaluation got to the same question, asked in the same way.
-    `again`: how often questions are asked again that failed although trying again can help.
+    The first variant, or run, is the baseline of all comparisons. `judge`: the model that scores what only a model can;
+    graders may name it instead. `breakdown`: a metadata field. `seed`: of the resampling. `reuse`: take answers that an
+    earlier evaluation got to the same question, asked in the same way. `again`: how often questions are asked again
+    that failed although trying again can help.
     """
 
     model_config = _STRICT
@@ -147,12 +150,39 @@ class EvaluationInput(BaseModel):
     metrics: list[MetricName] | None = Field(None, min_length=1, max_length=40)
     graders: list[Grader] = Field(default_factory=list, max_length=20)
     gates: list[Gate] = Field(default_factory=list, max_length=40)
+    judge: Judge | None = None
+    ceiling: Ceiling | None = None
     breakdown: str | None = Field(None, min_length=1, max_length=200)
     language: Literal["ko", "en"] = "ko"
     title: str | None = Field(None, min_length=1, max_length=200)
     seed: int = Field(0, ge=0, lt=2**32)
     reuse: bool = True
     again: int = Field(1, ge=0, le=5)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _graders_name_the_judge(cls, given: Any) -> Any:
+        """OpenAI's graders name their model themselves."""
+        if isinstance(given, dict) and given.get("judge") is None and isinstance(given.get("graders"), list):
+            named = [one.get("model") for one in given["graders"] if isinstance(one, dict)]
+            if first := next((one for one in named if isinstance(one, str)), None):
+                return {**given, "judge": {"model": first}}
+        return given
+
+    @model_validator(mode="after")
+    def _is_judged(self) -> Self:
+        asking = self.asking_graders
+        judged = [name for name in self.metrics or () if metric(name).ragas]
+        if self.judge is None:
+            if judged or asking:
+                name = f"metric {judged[0]!r}" if judged else f"grader {asking[0].name!r}"
+                raise ValueError(f'the {name} needs a judge: name a model, as "judge": {{"model": "default"}}')
+            return self
+        if self.runs is not None:
+            raise ValueError("`runs` have been scored already: give no `judge` with them")
+        if other := next((one for one in asking if one.model not in (None, self.judge.model)), None):
+            raise ValueError(f"a run has one judge, {self.judge.model!r}, but the grader {other.name!r} names another")
+        return self
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -192,6 +222,24 @@ class EvaluationInput(BaseModel):
         if self.runs is not None:
             return []
         return list(self.variants) or [RetrievalVariant(name="default")]
+
+    @property
+    def wanted_metrics(self) -> list[str]:
+        """The metrics that were asked for, or those of a run that names none."""
+        if self.metrics is not None:
+            return list(dict.fromkeys(self.metrics))
+        judged = DEFAULT_JUDGED if self.judge is not None and not self.asking_graders else ()
+        return [*DEFAULT_METRICS, *judged]
+
+    @property
+    def asking_graders(self) -> list[ScoreModel | LabelModel]:
+        """The graders that ask the judge."""
+        return [one for one in self.graders if isinstance(one, ScoreModel | LabelModel)]
+
+    @property
+    def package_groups(self) -> frozenset[str]:
+        """Optional groups that the workers of its judge need."""
+        return frozenset({"eval"} if any(metric(name).ragas for name in self.wanted_metrics) else ())
 
     def question(self, way: RetrievalVariant, question: str) -> InferenceInput:
         """The child's input for one question."""

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, Field
 
 from schemas.kinds.evaluation.metrics import MetricName
+from schemas.kinds.evaluation.result import Judged
 
 
 class Planned(BaseModel):
@@ -24,6 +25,13 @@ class Planned(BaseModel):
     asked_again: int = 0
 
 
+class ToCollect(BaseModel):
+    """To `collect`: the answers as they are scored so far, which the slices of the fan-out are parts of."""
+
+    lines: str
+    planned: Planned
+
+
 class Source(BaseModel):
     """An items file to report on. With a `name`, one `variant` of it (null: its first) under that name; else all."""
 
@@ -33,7 +41,12 @@ class Source(BaseModel):
 
 
 class Scored(BaseModel):
-    """To `report`: the items files. `planned`: this run's own plan, which the first file follows; null: old runs."""
+    """To `report`: the items files. `planned`: this run's own plan, which the first file follows; null: old runs.
+
+    `judged`: what models did to score them. `scratch`: a blob that nobody needs any more.
+    """
 
     sources: list[Source]
     planned: Planned | None = None
+    judged: Judged | None = None
+    scratch: str | None = None

@@ -1,9 +1,9 @@
 """Graders: scores that an evaluation's owner defines, in OpenAI's shapes where OpenAI has one."""
 
 import ast
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.kinds.evaluation.metrics import metric
 
@@ -68,7 +68,8 @@ def _free(name: str) -> str:
 
 GraderName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,40}$"), AfterValidator(_free)]
 Template = Annotated[str, StringConstraints(max_length=2_000)]
-"""A text in which `{{item.question}}`, `{{item.reference}}` and `{{sample.output_text}}` are replaced."""
+"""A text in which `{{item.question}}`, `{{item.reference}}`, `{{sample.output_text}}` and, for graders that are
+models, `{{sample.contexts}}` are replaced."""
 
 
 class StringCheck(BaseModel):
@@ -107,4 +108,71 @@ class ExpressionGrader(BaseModel):
     ]
 
 
-Grader = Annotated[StringCheck | TextSimilarity | ExpressionGrader, Field(discriminator="type")]
+class Turn(BaseModel):
+    """A message to the judge."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
+
+
+class SamplingParams(BaseModel):
+    """How the judge writes, where it is not as the run's judge says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    max_completions_tokens: int | None = Field(None, ge=1, le=131_072)
+
+
+class _AskingGrader(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: GraderName
+    model: str | None = Field(None, min_length=1, max_length=200, description="null: the run's judge.")
+    input: list[Turn] = Field(min_length=1, max_length=20)
+    sampling_params: SamplingParams = SamplingParams()
+
+
+class ScoreModel(_AskingGrader):
+    """The number that the judge gives, from the ends of `range` to 0..1.
+
+    With `pass_threshold`: 1 from that number on, else 0.
+    """
+
+    type: Literal["score_model"]
+    range: tuple[float, float] = (0.0, 1.0)
+    pass_threshold: float | None = None
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if not self.range[0] < self.range[1]:
+            raise ValueError("the second end of `range` must be above the first")
+        return self
+
+
+class LabelModel(_AskingGrader):
+    """1 when the judge chooses one of `passing_labels` among `labels`, else 0."""
+
+    type: Literal["label_model"]
+    labels: list[Annotated[str, StringConstraints(min_length=1, max_length=200)]] = Field(min_length=2, max_length=50)
+    passing_labels: list[str] = Field(min_length=1, max_length=50)
+
+    @model_validator(mode="after")
+    def _passes_some(self) -> Self:
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError("two labels are the same")
+        if unknown := sorted(set(self.passing_labels) - set(self.labels)):
+            raise ValueError(f"the passing label {unknown[0]!r} is none of the labels")
+        return self
+
+
+ModelGrader = Annotated[ScoreModel | LabelModel, Field(discriminator="type")]
+"""A grader that asks the judge."""
+
+Grader = Annotated[
+    StringCheck | TextSimilarity | ExpressionGrader | ScoreModel | LabelModel, Field(discriminator="type")
+]

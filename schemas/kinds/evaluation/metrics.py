@@ -23,18 +23,41 @@ class Needs(StrEnum):
 class Metric:
     """`needs`: the items it applies to. `generates`, `retrieves`: what the variant must do. `morphemes`: it reads them.
 
-    All are in 0..1, and more is better.
+    `ragas`: the class in `ragas.metrics.collections` that asks the judge. `embeds`: it needs an embedder. All are in
+    0..1, and more is better.
     """
 
     needs: Needs
     generates: bool = False
     retrieves: bool = False
     morphemes: bool = False
+    ragas: str | None = None
+    embeds: bool = False
+
+    @property
+    def by_model(self) -> bool:
+        """Whether a model gives the score, after all others."""
+        return self.ragas is not None or self.embeds
 
 
 _ANSWER: Final = Metric(Needs.REFERENCE, generates=True)
 _BY_MORPHEMES: Final = Metric(Needs.REFERENCE, generates=True, morphemes=True)
 _RANKING: Final = Metric(Needs.RELEVANT, retrieves=True)
+
+_JUDGED: Final[Mapping[str, Metric]] = {
+    "answer_relevancy": Metric(Needs.ANSWERABLE, generates=True, ragas="AnswerRelevancy", embeds=True),
+    "faithfulness": Metric(Needs.ANSWERABLE, generates=True, retrieves=True, ragas="Faithfulness"),
+    "context_precision": Metric(Needs.REFERENCE, retrieves=True, ragas="ContextPrecision"),
+    "context_recall": Metric(Needs.REFERENCE, retrieves=True, ragas="ContextRecall"),
+    "context_entity_recall": Metric(Needs.REFERENCE, retrieves=True, ragas="ContextEntityRecall"),
+    "context_relevance": Metric(Needs.ANSWERABLE, retrieves=True, ragas="ContextRelevance"),
+    "context_utilization": Metric(Needs.ANSWERABLE, generates=True, retrieves=True, ragas="ContextUtilization"),
+    "answer_accuracy": Metric(Needs.REFERENCE, generates=True, ragas="AnswerAccuracy"),
+    "answer_correctness": Metric(Needs.REFERENCE, generates=True, ragas="AnswerCorrectness", embeds=True),
+    "factual_correctness": Metric(Needs.REFERENCE, generates=True, ragas="FactualCorrectness"),
+    "response_groundedness": Metric(Needs.ANSWERABLE, generates=True, retrieves=True, ragas="ResponseGroundedness"),
+}
+"""RAGAS' metrics whose score is better when it is higher. Those that need more than an answer and passages are none."""
 
 NAMED: Final[Mapping[str, Metric]] = {
     "f1": _BY_MORPHEMES,
@@ -48,6 +71,8 @@ NAMED: Final[Mapping[str, Metric]] = {
     "answered": Metric(Needs.ANSWERABLE, generates=True, retrieves=True),
     "not_found": Metric(Needs.UNANSWERABLE, generates=True, retrieves=True),
     "succeeded": Metric(Needs.NOTHING),
+    "similarity": Metric(Needs.REFERENCE, generates=True, embeds=True),
+    **_JUDGED,
 }
 """Metrics without a parameter."""
 
@@ -57,6 +82,9 @@ DEFAULT: Final = (
     *("answered", "not_found", "succeeded"),
 )
 """What is computed when the input names no metrics, as far as dataset and variants allow it."""
+
+DEFAULT_JUDGED: Final = ("answer_relevancy", "faithfulness", "context_precision", "context_recall")
+"""What the judge is asked for then, if there is one and no grader names it."""
 
 _AT_K: Final = re.compile(r"(recall|precision|hit|ndcg)@([1-9]\d?|100)")
 

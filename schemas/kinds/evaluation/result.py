@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 class Figures(BaseModel):
     """A metric over the items it applies to: `n` have a score, `missing` have none because their answer failed.
 
-    `mean` and its 95 % interval are over the scores; `strict` counts missing ones as 0.
+    `mean` and its 95 % interval are over the scores; `strict` counts missing ones as 0. `by`: the model that gave the
+    scores, as `name@version`; null: no model did.
     """
 
     mean: float
@@ -16,6 +17,7 @@ class Figures(BaseModel):
     strict: float
     n: int
     missing: int
+    by: str | None = None
 
 
 class Latency(BaseModel):
@@ -90,6 +92,25 @@ class ItemCounts(BaseModel):
     asked_again: int = 0
 
 
+class Judged(BaseModel):
+    """What the judge did. `calls`: made by this run; `cached`: answers that it had given before; neither is repeated.
+
+    `tokens` and `cost` are of these calls; `cost` is null for a model without a price. `unscored`: how many scores
+    could not be had, by the code of the reason; `messages`: what was said with each. `stopped`: the ceiling was
+    reached. `judges_itself`: variants that the judge's own model answered.
+    """
+
+    judge: str | None
+    calls: int = 0
+    cached: int = 0
+    tokens: int = 0
+    cost: float | None = None
+    unscored: dict[str, int] = Field(default_factory=dict)
+    messages: dict[str, str] = Field(default_factory=dict)
+    stopped: bool = False
+    judges_itself: list[str] = Field(default_factory=list)
+
+
 class EvaluationResult(BaseModel):
     """The figures. Files of the purpose `evaluation`: `report` (HTML), `figures` (JSON with breakdowns and the worst
     items), `items_file` (JSON Lines, an answer a line) and `items_parquet`.
@@ -102,6 +123,7 @@ class EvaluationResult(BaseModel):
     comparisons: list[Comparison]
     gates: list[GateResult]
     passed: bool | None
+    judged: Judged | None = None
     warnings: list[str] = Field(default_factory=list)
     report: str
     figures: str

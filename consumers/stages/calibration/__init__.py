@@ -1,0 +1,1 @@
+"""The stages of `calibration`: the judge scores what people have scored, and both are compared."""
