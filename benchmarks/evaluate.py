@@ -3,7 +3,8 @@
 `python -m benchmarks.evaluate FOLDER` takes the first 2,223 questions of `FOLDER/train.tsv` (KoBEST BoolQ: columns ID,
 Text, Question), indexes all its passages, and evaluates extractive answers on the embedded default. A question's own
 passage is its relevant document and its reference. The script asks one question after the other over HTTP and computes
-the same metrics in its own process. The last line is JSON; keys that are not measured yet are null.
+the same metrics in its own process. Then a judge scores answers (`benchmarks.judged`). The last line is JSON; keys that
+are not measured yet are null.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import judged
 from consumers.ranking.bootstrap import mean_intervals
 from consumers.scoring.given import Given
 from consumers.scoring.items import scores
@@ -36,7 +38,7 @@ from schemas.normalisation import nfc
 COLLECTION: Final = "benchmark"
 QUESTIONS: Final = 2_223
 LATER: Final = (
-    *("judge_share", "resume_s", "answered_twice", "judged_twice", "report_equal", "batch_lines_per_s", "drain_per_s"),
+    *("resume_s", "answered_twice", "report_equal", "batch_lines_per_s", "drain_per_s"),
     *("interactive_p95_ratio", "fair_ratio"),
 )
 """Measured by nothing yet; null."""
@@ -50,11 +52,13 @@ def main() -> int:
     parser.add_argument(
         "--script-count", type=int, help="how many of them the script asks, its time being projected; default: all"
     )
+    parser.add_argument("--judged", type=int, default=600, help="how many answers a judge scores; 0: none")
     given = parser.parse_args()
     for name in ("POSTGRES_URL", "KAFKA_URL", "BLOBS_URL", "INDEX_URL", "AUTH", "URL", "API_KEY"):
         os.environ.pop(f"WELIP_{name}", None)
     try:
         found = measure(given.data / "train.tsv", given.count, given.script_count or given.count)
+        found |= judged.measure(given.judged) if given.judged else dict.fromkeys(("judge_share", "judged_twice"))
     except (JobError, WelipError, OSError) as error:
         print(f"benchmarks.evaluate: {error}", file=sys.stderr)
         return 2
