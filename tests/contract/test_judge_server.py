@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from consumers.stages.evaluation.judging import asking
 from consumers.stages.evaluation.judging.asking import Asker, Unscored
-from infra.engines import limited
+from infra.engines import admission
 from infra.engines.open import open_text_model
 from schemas.errors import DependencyUnavailable, EngineClosed, EngineOverloaded
 from schemas.models import OpenAIModel
@@ -27,7 +27,7 @@ class Verdict(BaseModel):
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limited, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(admission, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(asking, "PAUSES_S", (0.01, 0.01))
 
 
@@ -92,7 +92,7 @@ async def test_a_server_that_never_answers_has_a_clear_code(
     error: type[Exception],
     code: str,
 ) -> None:
-    monkeypatch.setattr(limited, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(admission, "PATIENCE_S", 0.05)
     server.reply = server.refuses(status, body)
     with pytest.raises(error) as caught:
         await ask(judge)
