@@ -36,6 +36,7 @@ from infra.engines.rooms import Room, room_of
 from infra.files import PublishedFiles
 from infra.isolation.forks import ForkServer
 from infra.patience import patiently
+from infra.postgres.aliases import PostgresAliases
 from infra.postgres.answers import PostgresAnswers
 from infra.postgres.batches import PostgresBatches
 from infra.postgres.catalogue.doubts import PostgresDoubts
@@ -158,6 +159,8 @@ async def open_ports(
             ports.adapters = AdapterFolder(database, blobs, settings.models, settings.lora)
         if Ports.answers in needs:
             ports.answers = PostgresAnswers(database, KnownAnswer)
+        if Ports.aliases in needs:
+            ports.aliases = PostgresAliases(database, settings.models)
         if Ports.batches in needs:
             ports.batches = PostgresBatches(database)
         if Ports.catalogue in needs:

@@ -24,12 +24,13 @@ from consumers.transcripts import Transcripts
 from infra.metrics import FENCED, STAGE_SECONDS
 from infra.patience import patiently
 from infra.postgres.database import Database
+from infra.postgres.queries import aliases
 from infra.postgres.queries.claim import Claimed
 from infra.postgres.queries.moves import Move
 from infra.telemetry import span
 from schemas.errors import DependencyUnavailable, InternalError, JobError, LeaseLost, StageTimeout
 from schemas.kinds.kind import Step
-from schemas.kinds.registry import topic_of
+from schemas.kinds.registry import KINDS, topic_of
 from schemas.models import WITHOUT_MODELS, Models
 from schemas.outcomes import Cancelled, Done, Fail, FanOut, Next, Outcome, Retry, Snooze
 
@@ -177,7 +178,7 @@ class Try:
                 return moves.onward(row, self._step, outcome)
             case FanOut():
                 assert self._step is not None
-                return wait(row, self._step, outcome, self._x.models)
+                return wait(row, self._step, outcome, await self._models(self._step))
             case Done(result=result):
                 return moves.done(row, await self._result(result))
             case Retry(error=error, after=after):
@@ -190,6 +191,13 @@ class Try:
                 return moves.cancelled(row, None if left is None else orjson.dumps(left).decode())
             case _:
                 assert_never(outcome)
+
+    async def _models(self, step: Step) -> Models:
+        """The models that children may name: where children run one, the tenant's aliases are among them."""
+        if all(KINDS[child].task is None for child in step.kind.children):
+            return self._x.models
+        async with self._x.database.connection() as connection:
+            return self._x.models.of_tenant(await aliases.champions(connection, self._row.tenant))
 
     async def _result(self, result: dict[str, Any]) -> str:
         data = orjson.dumps(result)

@@ -115,7 +115,7 @@ class _Making:
         """The row of a child; adds its key. Raises `FanOutRefused`."""
         _check_key(child.key, keys)
         step = _beginning(self.parent, child)
-        given = _input(step, child)
+        given, model = _settled(step, child, self.models)
         own = step.kind is self.parent  # it does a part of what the parent's owner asked for, within the same limits
         row = self.row
         return NewJob(
@@ -124,7 +124,7 @@ class _Making:
             kind=step.kind.name,
             stage=step.name,
             lane=lane_of(child.lane, self.lane, Lane(row.lane), self.count).value,
-            model=_model(step, child, given, self.models),
+            model=model,
             input=given,
             max_attempts=child.max_attempts or (row.max_attempts if own else step.kind.max_attempts),
             timeout_s=child.timeout_s or (row.timeout_s if own else step.kind.timeout_s),
@@ -162,13 +162,22 @@ def _beginning(parent: Kind, child: Child) -> Step:
     return Step(kind, stage)
 
 
-def _model(step: Step, child: Child, given: str, models: Models) -> str | None:
+def _settled(step: Step, child: Child, models: Models) -> tuple[str, str | None]:
+    """The child's input as JSON, and the model that it runs on. An alias gives way to what it points to now."""
+    given = _input(step, child)
     if step.kind.task is None:
-        return None
+        return given, None
     try:
         # What a model already checked is not read once more.
         checked = child.input if isinstance(child.input, BaseModel) else read_input(step, given)
-        return step.kind.model(checked, models)
+        choice = step.kind.choice(checked, models)
+        if choice is None:
+            return given, None
+        if choice.alias is not None:
+            checked = checked.model_copy(deep=True)  # children may share parts of their inputs
+            step.kind.settle(checked, choice.name)
+            given = written_input(step, checked)
+        return given, choice.model.name
     except InvalidInput as error:
         why = f"the input of child {child.key!r} does not fit stage {step.label}: {error.message}"
         raise FanOutRefused(why, code="child_input_invalid", field=error.field) from error

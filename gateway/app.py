@@ -25,6 +25,7 @@ from gateway.jobs import routes as jobs
 from gateway.jobs.ending import Endings
 from gateway.jobs.feed import Feed
 from gateway.jobs.submit import Submitter
+from gateway.models import alias_routes
 from gateway.models import routes as model_routes
 from gateway.models.registering import Registrar
 from gateway.pages import routes as pages
@@ -35,6 +36,7 @@ from gateway.webhooks.receivers import Receivers
 from infra.blobs.open import open_blobs
 from infra.kafka.broker import kafka_broker
 from infra.patience import patiently
+from infra.postgres.aliases import PostgresAliases
 from infra.postgres.database import Database
 from infra.prompts.reader import read_prompts
 from infra.settings import (
@@ -149,6 +151,7 @@ def create_app(
         reads=Reads(database),
         registrar=registrar,
         searches=searches,
+        aliases=PostgresAliases(database, models),
     )
     for module in (
         jobs,
@@ -156,6 +159,7 @@ def create_app(
         uploads,
         batches,
         collections,
+        alias_routes,
         model_routes,
         deliveries,
         endpoints,

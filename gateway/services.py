@@ -16,6 +16,7 @@ from gateway.jobs.submit import Submitter
 from gateway.models.registering import Registrar
 from gateway.webhooks.receivers import Receivers
 from infra.blobs.folder import FolderBlobs
+from infra.postgres.aliases import PostgresAliases
 from infra.postgres.database import Database
 from infra.settings import GatewaySettings
 from producers.agents import Agents
@@ -44,6 +45,7 @@ class Services:
     reads: Reads
     registrar: Registrar
     searches: Searches
+    aliases: PostgresAliases
 
 
 async def services_of(request: Request) -> Services:

@@ -13,6 +13,9 @@ REQUEST_SECONDS: Final = Histogram(
 )
 SEARCHES: Final = Counter("welip_searches_total", "Searches, by what answered them: `worker`, `job`.", ["by"])
 SUBMITTED: Final = Counter("welip_jobs_submitted_total", "Jobs accepted.", ["kind", "lane"])
+ALIASED: Final = Counter(
+    "welip_aliased_jobs_total", "Jobs that named an alias, by the model that it gave them.", ["model"]
+)
 QUEUED: Final = Gauge("welip_queue_jobs", "Jobs queued now.", ["topic", "lane"])
 QUEUE_AGE: Final = Gauge(
     "welip_queue_age_seconds", "Since when the oldest job of a topic is queued.", ["topic", "lane"]
@@ -27,6 +30,9 @@ DEAD_LETTERS: Final = Gauge("welip_dead_letters", "Dead letters that nobody has 
 RELAYED: Final = Counter("welip_relay_messages_total", "Messages that Kafka acknowledged.")
 RESCUED: Final = Counter("welip_rescued_jobs_total", "Jobs put back on their way.", ["reason"])
 WORKER_DEATHS: Final = Counter("welip_worker_deaths_total", "Workers that died or fell silent while they ran jobs.")
+CANARIES: Final = Counter(
+    "welip_canary_comparisons_total", "Comparisons of canaries with champions: `kept` or `rolled_back`.", ["outcome"]
+)
 REMOVED: Final = Counter("welip_retention_removed_total", "What expired and was removed.", ["what"])
 
 # workers

@@ -14,6 +14,7 @@ from infra.kafka.members import dismiss
 from infra.kafka.topics import ensure_topics_patiently
 from infra.postgres.database import Database
 from infra.settings import KafkaSettings, RelaySettings, RescueSettings
+from producers.aliases import AliasKeeper
 from producers.garbage import Garbage
 from producers.relay import Relay
 from producers.rescue import Rescuer
@@ -29,7 +30,7 @@ SILENT_S: Final = 120.0
 
 
 class Agents:
-    """Relay, rescuer (which also queues due retries), retention and garbage. `async with` starts and stops them.
+    """Relay, rescuer (which also queues due retries), aliases, retention, garbage. `async with` starts and stops them.
 
     They wait for Kafka in the background; meanwhile work can be accepted, because the outbox keeps it. `connected`: the
     broker is started already.
@@ -56,6 +57,7 @@ class Agents:
         groups = {route.group for route in routes(models)}
         dismissing = None if kafka.embedded else partial(dismiss, kafka, groups)
         self.rescuer = Rescuer(database, rescue, self.relay.wake, dismissing) if rescue is not None else None
+        self.aliases = AliasKeeper(database, models, self.relay.wake) if rescue is not None else None
         self._retention = retention
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -63,6 +65,8 @@ class Agents:
         self._tasks = [asyncio.create_task(self._relay(), name="relay")]
         if self.rescuer is not None:
             self._tasks.append(asyncio.create_task(self._rescue(self.rescuer), name="rescuer"))
+        if self.aliases is not None:
+            self._tasks.append(asyncio.create_task(self._keep(self.aliases), name="aliases"))
         if self._retention is not None:
             self._tasks.append(asyncio.create_task(self._retain(self._retention), name="retention"))
             self._tasks.append(asyncio.create_task(self._collect(self._retention.garbage), name="garbage"))
@@ -107,6 +111,10 @@ class Agents:
     async def _rescue(self, rescuer: Rescuer) -> None:
         await self._database.opened.wait()
         await rescuer.run()
+
+    async def _keep(self, keeper: AliasKeeper) -> None:
+        await self._database.opened.wait()
+        await keeper.run()
 
     async def _retain(self, retention: Retention) -> None:
         await self._database.opened.wait()

@@ -111,6 +111,13 @@ class JobLinks(BaseModel):
     cancel: str
 
 
+class JobAlias(BaseModel):
+    """An alias, and the full name of the model that it gave the job."""
+
+    name: str
+    model: str
+
+
 class JobView(BaseModel):
     """A job as its owner sees it. A result over 64 KiB is `{"file": "file_..."}`; `links.result` serves its bytes."""
 
@@ -120,6 +127,7 @@ class JobView(BaseModel):
     state: JobState
     lane: Lane
     model: str | None = Field(description="The model that its stages run on, by its name here; null if none do.")
+    alias: JobAlias | None = Field(description="The alias that it named, if it did.")
     stage: str
     attempt: int
     max_attempts: int

@@ -1,7 +1,7 @@
 """The models of a deployment: one row each. Requests, topics and workers name a model as its row does."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
@@ -248,11 +248,21 @@ class ModelNotFound(InvalidInput):
 class Models:
     """The models of a deployment, in the order in which a default is looked for.
 
-    `written_at`: when their file was written, in Unix seconds; 0 without a file.
+    `written_at`: when their file was written, in Unix seconds; 0 without a file. `aliases`: a tenant's own names, and
+    the full names of the models that they point to. A model's own name goes before an alias.
     """
 
     rows: tuple[ModelSpec, ...]
     written_at: int = 0
+    aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def of_tenant(self, aliases: Mapping[str, str]) -> "Models":
+        """The same models, and what a tenant calls them."""
+        return replace(self, aliases=aliases)
+
+    def knows(self, name: str) -> bool:
+        """Whether this is a model's name here: its own, what results call it, or `default`."""
+        return name == DEFAULT or any(name in (row.name, row.title) for row in self.rows)
 
     def __iter__(self) -> Iterator[ModelSpec]:
         return iter(self.rows)
@@ -280,7 +290,7 @@ class Models:
         found = self.find(name, task)
         if found is not None:
             return found
-        there = self.names(task)
+        there = [*self.names(task), *sorted(self.aliases)]
         can = f"models for {task!r}: {', '.join(there)}" if there else f"no model of this deployment can do {task!r}"
         if name == DEFAULT:
             raise ModelNotFound(can, field=field)

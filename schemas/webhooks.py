@@ -14,6 +14,7 @@ from pydantic import (
     StringConstraints,
 )
 
+from schemas.aliases import EVENTS as ALIAS_EVENTS
 from schemas.kinds.registry import KINDS
 from schemas.names import no_control_characters
 
@@ -26,7 +27,7 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
 
 
-EVENTS: Final = tuple(dict.fromkeys(event for kind in KINDS.values() for event in kind.events))
+EVENTS: Final = (*dict.fromkeys(event for kind in KINDS.values() for event in kind.events), *ALIAS_EVENTS)
 """Every event type that receivers may ask for. Children send no events."""
 
 TEST_EVENT: Final = "webhook.test"

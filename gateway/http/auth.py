@@ -18,13 +18,14 @@ REMEMBER_AT_MOST: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks. An `operator` also sees what belongs to no tenant: messages that could not be read."""
+    """Who asks, with a key of this `name`. An `operator` also sees what belongs to no tenant: unreadable messages."""
 
     tenant: str
     operator: bool
+    name: str
 
 
-NOBODY_ELSE: Final = Asker(DEFAULT_TENANT, operator=True)
+NOBODY_ELSE: Final = Asker(DEFAULT_TENANT, operator=True, name="local")
 """With authentication off, which is allowed on loopback only."""
 
 
@@ -62,7 +63,6 @@ class Keys:
             raise Unauthenticated("this API key is not known, or was revoked", field="Authorization")
         if len(self._known) >= REMEMBER_AT_MOST:
             self._known.clear()
-        owner, operator = found
-        asker = Asker(owner, operator)
+        asker = Asker(*found)
         self._known[hashed] = (asker, now + REMEMBER_S)
         return asker

@@ -11,19 +11,23 @@ import uuid_utils.compat as uuids
 from gateway.jobs.fingerprint import agree, fingerprint
 from gateway.jobs.prompts import settle_prompt
 from gateway.jobs.views import fresh_view, job_view
-from gateway.models.adapters import resolved
 from gateway.webhooks.receivers import Receivers
 from infra.grouping import Grouper
-from infra.metrics import SUBMITTED
+from infra.metrics import ALIASED, SUBMITTED
+from infra.postgres.adapters import resolved
+from infra.postgres.aliases import PostgresAliases
 from infra.postgres.database import Database
 from infra.postgres.queries import reading, submit
 from infra.postgres.queries.submit import Made, NewJob
 from infra.telemetry import current_traceparent
+from schemas.adapters import named_adapter
 from schemas.errors import Conflict, DependencyUnavailable, InvalidInput
 from schemas.jobs import Submission
 from schemas.kinds.calibration import CalibrationInput
 from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.inference import InferenceInput
+from schemas.kinds.kind import Choice, Kind
+from schemas.kinds.promotion import PromotionInput
 from schemas.kinds.registry import KINDS
 from schemas.models import Models
 from schemas.prompts import Prompts
@@ -61,6 +65,7 @@ class Submitter:
         self._wake_relay = wake_relay
         self._receivers = receivers
         self._models = models
+        self._aliases = PostgresAliases(database, models)
         self._prompts = prompts
         self._ragas = ragas
         self._jobs: Grouper[NewJob, Made | None] = Grouper(
@@ -79,27 +84,30 @@ class Submitter:
         """Accept a job; `sent` is the body that the key stands for.
 
         Raises `ModelNotFound` for a model that is not there or cannot do the work, `AdapterNotFound`, `PromptNotFound`,
-        `PromptVariables`, `Conflict` when
-        the key came with another body before or the webhook cannot be signed, `InvalidInput` for an invalid webhook and
-        for metrics that need RAGAS where it is not installed, and `DependencyUnavailable`.
+        `PromptVariables`, `Conflict` when the key came with another body before or the webhook cannot be signed,
+        `InvalidInput` for an invalid webhook, for a promotion that cannot be and for metrics that need RAGAS where it
+        is not installed, and `DependencyUnavailable`.
         """
-        hook, kind = submission.webhook, KINDS[submission.kind]
-        choice = kind.choice(submission.input, self._models)
-        if choice is not None and choice.adapter is not None:
-            # The version that is the newest now: the job goes on to mean it, whatever is registered later.
-            kind.settle(submission.input, await resolved(self._database, tenant, choice))
+        job_id, hook, kind = uuids.uuid7(), submission.webhook, KINDS[submission.kind]
+        choice = await self._settled(job_id, tenant, kind, submission.input)
         judged = isinstance(submission.input, EvaluationInput | CalibrationInput)
         if judged and submission.input.package_groups and not self._ragas:
             raise InvalidInput(NO_RAGAS, code="dependency_missing", field="input")
         if choice is not None and isinstance(submission.input, InferenceInput):
             settle_prompt(submission.input, choice.model, self._prompts)
+        if isinstance(submission.input, PromotionInput):
+            asked = submission.input
+            asked.model = await self._aliases.candidate(tenant, asked.alias, asked.model, field="input.model")
+        alias = None if choice is None else choice.alias
         job = NewJob(
-            id=uuids.uuid7(),
+            id=job_id,
             tenant=tenant,
             kind=submission.kind,
             stage=kind.first_stage,
             lane=submission.lane.value,
             model=None if choice is None else choice.model.name,
+            alias=alias,
+            alias_model=None if alias is None else kind.asked(submission.input),
             input=submission.input.model_dump_json(),
             metadata=orjson.dumps(submission.metadata).decode(),
             max_attempts=submission.max_attempts,
@@ -114,7 +122,28 @@ class Submitter:
         if made is None:
             return await self._first(job)
         SUBMITTED.labels(job.kind, job.lane).inc()
+        if job.alias_model is not None:
+            ALIASED.labels(job.alias_model).inc()
         return Accepted(job.id, fresh_view(job, made), new=True)
+
+    async def _settled(self, job: UUID, tenant: str, kind: Kind, input: Any) -> Choice | None:
+        """The model that the job runs on. What its name means now is written into the input: the job keeps to it.
+
+        Of an adapter that is the newest version, of an alias the model that it gives this job. The judge of a run is no
+        alias: it must not change before the run's end.
+        """
+        models, name = self._models, kind.asked(input)
+        if name is not None and not kind.children and not models.knows(name) and named_adapter(name) is None:
+            models = models.of_tenant(await self._aliases.of_job(tenant, job))
+        choice = kind.choice(input, models)
+        if choice is None:
+            return None
+        if choice.adapter is not None:
+            base = choice.model
+            kind.settle(input, await resolved(self._database, tenant, base, choice.adapter, field=choice.field))
+        elif choice.alias is not None:
+            kind.settle(input, choice.name)
+        return choice
 
     async def _flush(self, group: Sequence[NewJob]) -> Sequence[Made | None]:
         async with self._database.connection() as connection:

@@ -28,6 +28,7 @@ def job_view(row: Row, children: Mapping[str, int] | None) -> dict[str, Any]:
         "state": row["state"],
         "lane": row["lane"],
         "model": row["model"],
+        "alias": None if row["alias"] is None else {"name": row["alias"], "model": row["alias_model"]},
         "stage": row["stage"],
         "attempt": row["attempt"],
         "max_attempts": row["max_attempts"],

@@ -9,7 +9,7 @@ from gateway.http.bodies import JsonRoute
 from gateway.http.openapi import problems
 from gateway.models.views import ModelList, ModelView, adapter_view, model_views
 from gateway.services import Services, ServicesDep, Tenant
-from infra.postgres.queries import adapters, claim
+from infra.postgres.queries import adapters, aliases, claim
 from schemas.adapters import NamedAdapter, NewAdapter, named_adapter
 from schemas.answers import Deleted
 from schemas.errors import Conflict, NotFound
@@ -62,8 +62,15 @@ async def remove(id: ModelId, services: ServicesDep, tenant: Tenant) -> Response
     named = named_adapter(id)
     if named is None:
         await _view(services, tenant, id)
-        raise Conflict(f"{id!r} is a model of this deployment: its operator removes it from the models file")
+        raise Conflict(
+            f"{id!r} is no adapter: models are removed from the models file, aliases under /v1/models/aliases"
+        )
     async with services.database.connection() as connection:
+        version = None if named.version is None else id
+        pointing = await aliases.pointing(connection, tenant, f"{named.base}:{named.name}", version)
+        if pointing:
+            why = f"the alias {pointing[0]!r} points to it: promote another model first"
+            raise Conflict(why, code="model_in_use", field="id")
         removed, size = await adapters.remove(connection, tenant, named.base, named.name, named.version)
     if not removed:
         raise _unknown(named)
@@ -88,4 +95,5 @@ async def _views(services: Services, tenant: str) -> list[dict[str, Any]]:
     async with services.reads.connection(tenant) as connection:
         served = await claim.served(connection, services.models.names())
         registered = await adapters.newest(connection, tenant)
-    return model_views(services.models, served, registered)
+        named = await aliases.aliases(connection, tenant)
+    return model_views(services.models, served, registered, named)

@@ -6,8 +6,9 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
-from gateway.models.adapters import own_adapters
+from infra.postgres.adapters import own_adapters
 from infra.postgres.queries.adapters import StoredAdapter
+from schemas.aliases import Alias, base_of
 from schemas.models import Models, ModelSpec, Price, Task
 
 OWNER: Final = "welip"
@@ -33,6 +34,7 @@ class ModelView(BaseModel):
     version: int | None = Field(None, description="Of a registered adapter: its newest version, or the one asked for.")
     rank: int | None = None
     sha256: str | None = Field(None, description="Of a registered adapter: of configuration and weights together.")
+    alias_of: str | None = Field(None, description="Of an alias: the model that it points to.")
 
 
 class ModelList(BaseModel):
@@ -43,16 +45,21 @@ class ModelList(BaseModel):
 
 
 def model_views(
-    models: Models, served: Collection[str], adapters: Sequence[StoredAdapter] = ()
+    models: Models, served: Collection[str], adapters: Sequence[StoredAdapter] = (), aliases: Sequence[Alias] = ()
 ) -> list[dict[str, Any]]:
-    """Every model, then its adapters; two rows of one name are one model that can do the tasks of both."""
+    """Every model, then its adapters; two rows of one name are one model that can do the tasks of both. Then aliases.
+
+    An alias whose model is gone is missing, and so is one that has the name of a model.
+    """
     views: list[dict[str, Any]] = []
     for _, rows in _by_name(models):
         base = _view(list(rows), models, served)
         views.append(base)
         views += [_adapter(base, name) for row in models if row.name == base["id"] for name in own_adapters(row)]
         views += [adapter_view(base, one) for one in adapters if one.base == base["id"]]
-    return views
+    bases = {view["id"]: view for view in views}
+    known = [one for one in aliases if base_of(one.model) in bases and not models.knows(one.name)]
+    return views + [_alias(bases[base_of(one.model)], one) for one in known]
 
 
 def adapter_view(base: dict[str, Any], found: StoredAdapter, *, version: bool = False) -> dict[str, Any]:
@@ -64,6 +71,16 @@ def adapter_view(base: dict[str, Any], found: StoredAdapter, *, version: bool = 
         "version": found.version,
         "rank": found.rank,
         "sha256": found.sha256,
+    }
+
+
+def _alias(base: dict[str, Any], found: Alias) -> dict[str, Any]:
+    return {
+        **base,
+        "id": found.name,
+        "created": int(found.created_at.timestamp()),
+        "owned_by": found.tenant,
+        "alias_of": found.model,
     }
 
 
@@ -94,4 +111,5 @@ def _view(rows: list[ModelSpec], models: Models, served: Collection[str]) -> dic
         "version": None,
         "rank": None,
         "sha256": None,
+        "alias_of": None,
     }

@@ -12,6 +12,7 @@ import stamina
 
 from producers.client import connection, requests, uploads
 from producers.client.adapters import AsyncAdapters
+from producers.client.aliases import AsyncModels
 from producers.client.batches import AsyncBatches
 from producers.client.binding import Asynchronous
 from producers.client.calls import ClientCalls
@@ -48,6 +49,7 @@ class AsyncClient(ClientCalls, EvaluationCalls, Asynchronous):
         self.batches = AsyncBatches(self)
         self.webhooks = AsyncWebhooks(self)
         self.dead = AsyncDeadLetters(self)
+        self.models = AsyncModels(self)
 
     async def __aenter__(self) -> Self:
         return self

@@ -56,6 +56,13 @@ class ChildCounts(Answered):
         return self.succeeded + self.failed + self.cancelled
 
 
+class JobAlias(Answered):
+    """An alias that a job named, and the full name of the model that it gave the job."""
+
+    name: str
+    model: str
+
+
 class Job(Answered):
     """A job as the server sees it at this moment."""
 
@@ -64,6 +71,7 @@ class Job(Answered):
     state: JobState
     lane: str = "interactive"
     model: str | None = None
+    alias: JobAlias | None = None
     stage: str | None = None
     attempt: int = 0
     max_attempts: int = 1

@@ -1,6 +1,7 @@
 """The names that users import from `welip`, each from the module that defines it."""
 
 from producers.client.adapters import Adapter
+from producers.client.aliases import Model, ModelAlias, ModelDiff, Promotion
 from producers.client.async_ import AsyncClient
 from producers.client.batches import Batch
 from producers.client.dead import DeadLetter
@@ -45,9 +46,13 @@ __all__ = [
     "JobFailed",
     "JobState",
     "LoggedDelivery",
+    "Model",
+    "ModelAlias",
+    "ModelDiff",
     "NewEndpoint",
     "Page",
     "ProgressEvent",
+    "Promotion",
     "SearchHit",
     "Secret",
     "StageEvent",

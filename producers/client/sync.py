@@ -12,6 +12,7 @@ import stamina
 
 from producers.client import connection, requests, uploads
 from producers.client.adapters import Adapters
+from producers.client.aliases import Models
 from producers.client.batches import Batches
 from producers.client.binding import Blocking
 from producers.client.calls import ClientCalls
@@ -33,8 +34,8 @@ class Client(ClientCalls, EvaluationCalls, Blocking):
     `timeout`: seconds for each step of a request. `retry_for_s`: how long to retry when nobody answers or the server
     asks to wait (429, 503); 0 means one try. Every submission has an idempotency key, so retries are safe.
 
-    `adapters`, `batches`, `webhooks` and `dead` (letters) hold the calls about those. Every method raises `ApiError`,
-    `ConnectionFailed` or `UnexpectedAnswer`.
+    `adapters`, `models`, `batches`, `webhooks` and `dead` (letters) hold the calls about those. Every method raises
+    `ApiError`, `ConnectionFailed` or `UnexpectedAnswer`.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Client(ClientCalls, EvaluationCalls, Blocking):
         self.batches = Batches(self)
         self.webhooks = Webhooks(self)
         self.dead = DeadLetters(self)
+        self.models = Models(self)
 
     def __enter__(self) -> Self:
         return self

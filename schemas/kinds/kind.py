@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from schemas.adapters import NamedAdapter, named_adapter
 from schemas.lifecycle import TERMINAL
-from schemas.models import Models, ModelSpec, Task
+from schemas.models import ModelNotFound, Models, ModelSpec, Task
 from schemas.topics import Lane, Pool
 
 Shape: TypeAlias = type[BaseModel] | UnionType
@@ -46,11 +46,20 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The model that a job runs on, the adapter that it names beside it, and where in the input both stand."""
+    """The model that a job runs on, the adapter that it names beside it, and where in the input both stand.
+
+    `alias`: the one that the input names, if it does.
+    """
 
     model: ModelSpec
     adapter: NamedAdapter | None
     field: str
+    alias: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the model, with its adapter."""
+        return self.model.name if self.adapter is None else str(self.adapter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,17 @@ class Kind:
         """What its stages have a model do."""
         return next((stage.task for stage in self.stages.values() if stage.task is not None), None)
 
+    def asked(self, input: Any) -> str | None:
+        """The name of a model that this input has; None for a job that runs none."""
+        if not self.asks:
+            return None
+        found = input
+        for part in self.asks:
+            if found is None:
+                return None
+            found = getattr(found, part)
+        return str(found)
+
     def choice(self, input: Any, models: Models) -> Choice | None:
         """The model that a job with this input runs on, None for one that runs none.
 
@@ -111,15 +131,24 @@ class Kind:
                 return None
         where = ".".join(("input", *path))
         name = getattr(asked, field)
+        alias = name if name in models.aliases and not models.knows(name) else None
+        if alias is not None:
+            name = models.aliases[alias]
         adapter = None if models.find(name, self.task) is not None else named_adapter(name)
         base = name if adapter is None else adapter.base
-        found = models.wanted(base, self.task, field=f"{where}.{field}")
+        try:
+            found = models.wanted(base, self.task, field=f"{where}.{field}")
+        except ModelNotFound as error:
+            if alias is None:
+                raise
+            why = f"the alias {alias!r} points to {name!r}: {error.message}"
+            raise ModelNotFound(why, field=error.field) from error
         # Only what was asked for: a default is cut to what the model makes.
         if "max_tokens" in asked.model_fields_set:
             found.check_length(asked.max_tokens, field=f"{where}.max_tokens")
         if adapter is not None:
             adapter = replace(adapter, base=found.name)
-        return Choice(found, adapter, f"{where}.{field}")
+        return Choice(found, adapter, f"{where}.{field}", alias)
 
     def model(self, input: Any, models: Models) -> str | None:
         """The name of that model. Raises as `choice` does."""

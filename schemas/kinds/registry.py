@@ -20,6 +20,7 @@ from schemas.kinds.indexing.parts import PartInput, RebuildInput
 from schemas.kinds.inference import Found, InferenceInput, InferenceResult, Resumed, ToEncode, ToGenerate
 from schemas.kinds.kind import DEFAULT_BACKOFF, Backoff, Kind, Stage, Step
 from schemas.kinds.noop import NoopInput
+from schemas.kinds.promotion import Gated, PromotionInput, PromotionResult
 from schemas.models import WITHOUT_MODELS, Models, Task
 from schemas.topics import Lane, Pool, group_name, topic_name
 
@@ -86,6 +87,13 @@ _WORK: Final = (  # what a line of a batch may ask for, if clients may
         CalibrationInput,
         CalibrationResult,
         {"plan": Stage(Pool.CPU), "report": Stage(Pool.CPU, carry=CalibrationPlanned)},
+        children=frozenset({"evaluation"}),
+    ),
+    Kind(
+        "promotion",
+        PromotionInput,
+        PromotionResult,
+        {"gate": Stage(Pool.CPU), "promote": Stage(Pool.CPU, carry=Gated)},
         children=frozenset({"evaluation"}),
     ),
     Kind("noop", NoopInput, None, {"run": Stage(Pool.CPU)}),

@@ -114,7 +114,8 @@ def named(path: str, job: str, owner: Owner) -> str:
 
 
 OF_THE_DEPLOYMENT = ("/v1/models/",)
-"""Routes whose things belong to no tenant: everybody may read them. Adapters: `test_adapters_registered.py`."""
+"""Routes whose things belong to no tenant: everybody may read them. Adapters: `test_adapters_registered.py`.
+Aliases: `test_aliases.py`."""
 
 BODIES = {
     ("POST", "/v1/collections/{name}/search"): {"query": "소나무"},

@@ -358,6 +358,61 @@ def test_more_tokens_than_the_model_makes_are_refused(stack: Up, tokens: int, sa
     assert said in problem["detail"]
 
 
+def test_an_alias_moves_only_to_a_model_that_is_not_worse_and_back_at_once(client: Client) -> None:
+    """The champion answers by its adapter; the questions are such that the base is right and the adapter wrong."""
+    client.models.promote("helper", "quick:legal", expected=None)
+
+    def said() -> str:
+        return str(done(client, "generation", {"messages": TALK, "model": "helper"})["message"]["content"])
+
+    def judged(model: str, right: str) -> Any:
+        asked = {
+            "items": [{"id": str(n), "question": f"{n}?", "reference": right} for n in range(8)],
+            "metrics": ["exact_match"],
+        }
+        return client.wait(client.models.gate("helper", model, asked).id, WITHIN_S)
+
+    assert said() == "legal-lora: 네"
+    worse = judged("quick", "legal-lora: 네")
+    assert (worse.state, worse.error.code) == ("failed", "gate_not_passed")
+    assert "exact_match 0.000 beside 1.000, difference -1.000" in worse.error.message
+    assert worse.result["evidence"]["metrics"]["exact_match"]["candidate"] == 0
+    assert said() == "legal-lora: 네"
+    better = judged("quick", "quick: 네")
+    assert (better.state, better.result["promoted"], better.result["previous"]) == ("succeeded", True, "quick:legal")
+    assert said() == "quick: 네"
+    assert client.models.roll_back("helper").model == "quick:legal"
+    assert said() == "legal-lora: 네"
+    found = client.models.diff("quick:legal", "quick")
+    assert (found.metrics["exact_match"].first, found.metrics["exact_match"].second) == (0, 1)
+    promoted = next(step for step in client.models.ledger("helper") if step.evidence)
+    assert (promoted.by, promoted.evaluation) == (better.id, found.evaluation)
+
+
+def test_jobs_that_wait_run_on_the_model_that_their_alias_is_rolled_back_to(client: Client, engine: Engine) -> None:
+    client.models.promote("waiting", "quick", expected=None)
+    client.models.promote("waiting", "slow-1.5b", expected="quick", force=True, reason="to be rolled back")
+    assert not engine.open.is_set()
+    try:
+        # More than the slots of the slow model: some wait for it, the others have begun.
+        jobs = [client.submit("generation", {"messages": TALK, "model": "waiting"}) for _ in range(40)]
+        until(lambda: any(client.job(job.id).state == "running" for job in jobs), "some have begun", within_s=WITHIN_S)
+        client.models.roll_back("waiting")
+        ended = until(
+            lambda: [now for job in jobs if (now := client.job(job.id)).state == "succeeded"],
+            "those that waited are answered by the model before",
+            within_s=WITHIN_S,
+        )
+        assert {job.model for job in ended} == {"quick"}
+    finally:
+        engine.open.set()
+    try:
+        models = {client.wait(job.id, WITHIN_S).alias.model for job in jobs}
+        assert models == {"quick", "slow-1.5b"}
+    finally:
+        engine.open.clear()
+
+
 async def _inserted(data: Path, *jobs: NewJob) -> None:
     connection = await asyncpg.connect((data / "postgres.url").read_text().strip())
     try:

@@ -189,7 +189,7 @@ async def test_a_revoked_key_has_no_owner(jobs: Jobs) -> None:
     key_id = uuid4()
     async with jobs.database.connection() as connection:
         await keys.create(connection, key_id, "new-tenant", "laptop", "welip_abc", b"digest")
-        assert await keys.owner(connection, b"digest") == ("new-tenant", False)
+        assert await keys.owner(connection, b"digest") == ("new-tenant", False, "laptop")
         assert [row["id"] for row in await keys.every(connection, "new-tenant")] == [key_id]
         assert await keys.every(connection, "default") == []
         assert await keys.revoke(connection, key_id)

@@ -31,6 +31,7 @@ from schemas.lifecycle import JobState
 from schemas.models import WITHOUT_MODELS, Models
 from schemas.morphemes import Morpheme
 from schemas.outcomes import Child
+from schemas.promotions import ChampionChanged, Evidence
 from schemas.prompts import Wording
 from schemas.requester import Requester
 from schemas.retrieval import (
@@ -420,6 +421,42 @@ class MemoryAdapters:
 
 
 @dataclass
+class MemoryAliases:
+    """The aliases of one tenant, and the promotions of jobs."""
+
+    points_to: dict[str, str] = field(default_factory=dict)
+    promoted: dict[UUID | None, Evidence | None] = field(default_factory=dict)
+
+    async def champions(self, tenant: str) -> dict[str, str]:
+        return self.points_to
+
+    async def champion(self, tenant: str, name: str) -> str | None:
+        return self.points_to.get(name)
+
+    async def candidate(self, tenant: str, name: str, model: str, *, field: str = "model") -> str:
+        return model
+
+    async def promote(
+        self,
+        tenant: str,
+        name: str,
+        model: str,
+        *,
+        expected: str | None,
+        by: str,
+        reason: str | None = None,
+        evidence: Evidence | None = None,
+        job: UUID | None = None,
+    ) -> None:
+        if job in self.promoted:
+            return
+        if self.points_to.get(name) != expected:
+            raise ChampionChanged("it points elsewhere")
+        self.points_to[name] = model
+        self.promoted[job] = evidence
+
+
+@dataclass
 class World:
     """All ports of one deployment, and jobs to run in it."""
 
@@ -438,6 +475,7 @@ class World:
     text_model: TextModel = field(default_factory=EchoModel)
     judgements: MemoryJudgements = field(default_factory=MemoryJudgements)
     models: Models = WITHOUT_MODELS
+    aliases: MemoryAliases = field(default_factory=MemoryAliases)
 
     def __post_init__(self) -> None:
         self.files = MemoryFiles(self.blobs)
@@ -448,6 +486,7 @@ class World:
         ports = Ports(Deployment(embedder=embedder, models=self.models, digest=self.digest))
         ports.adapters = self.adapters
         ports.answers = self.answers
+        ports.aliases = self.aliases
         ports.blobs = self.blobs
         ports.file_store = self.files
         ports.index = self.index

@@ -24,7 +24,18 @@ NOW = "2026-11-20T00:00:00Z"
 JOB, DEAD, WH, EVT = "job_" + "1" * 32, "dead_" + "2" * 32, "wh_" + "3" * 32, "evt_" + "4" * 32
 BATCH, EVALUATION, FILE = "batch_" + "5" * 32, "job_" + "6" * 32, "file_" + "7" * 32
 OF_THE_SERVER = {"id", "job", "requeued_as", "state", "type", "source", "object", "events", "disabled_reason"}
-OF_THE_SERVER |= {"created_at", "at", "ended_at", "disabled_at", "status", "kind", "test"}
+OF_THE_SERVER |= {
+    "created_at",
+    "at",
+    "ended_at",
+    "disabled_at",
+    "status",
+    "kind",
+    "test",
+    "action",
+    "since",
+    "changed_at",
+}
 """What no tenant writes: ids, states, kinds, event names, times."""
 
 
@@ -82,9 +93,20 @@ SCORED = {**ASKED, "id": EVALUATION, "kind": "evaluation", "result": EVALUATED}
 UPLOADED = {"id": FILE, "object": "file", "bytes": 3, "created_at": 1_800_000_000, "filename": "q.jsonl"}
 UPLOADED |= {"purpose": "evals", "status": "processed"}
 ADAPTER = {"id": "m:a", "parent": "m", "created": 1_800_000_000, "served": True, "version": 2, "rank": 8}
+MODEL = {"id": "m", "tasks": ["chat"], "engine": "vllm", "served": True, "alias_of": "n"}
+ALIAS = {"id": "support", "object": "model.alias", "model": "m", "created_at": NOW, "changed_at": NOW}
+ALIAS |= {"canary": {"model": "n", "share": 0.1, "since": NOW}}
+STEP = {"id": "promotion_1", "object": "model.promotion", "alias": "support", "action": "promoted", "model": "m"}
+STEP |= {"previous": "n", "canary": None, "share": None, "by": "laptop", "reason": "why", "forced": True}
+STEP |= {"evaluation": EVALUATION, "evidence": {"k": "v"}, "created_at": NOW}
+MOVED = {**ALIAS, "entry": STEP}
+DIFFED = {"first": "m", "second": "n", "evaluation": EVALUATION, "items": 4}
+DIFFED |= {
+    "metrics": {"f1" + EVIL: {"first": 0.5, "second": 0.6, "gain": 0.1, "ci95": [0.0, 0.2], "significant": True}}
+}
 
 ANSWERS: dict[tuple[str, str], Any] = {
-    ("GET", "/v1/models"): {"data": [{"id": "m", "parent": None}, ADAPTER | {"note": "of a newer server"}]},
+    ("GET", "/v1/models"): {"data": [MODEL, ADAPTER | {"note": "of a newer server"}]},
     ("POST", "/v1/models"): ADAPTER | {"note": "of a newer server"},
     ("DELETE", "/v1/models/m:a"): {"id": "m:a", "deleted": True, "object": "model", "note": "gone"},
     ("DELETE", f"/v1/files/{FILE}"): {"id": FILE, "deleted": True},
@@ -101,6 +123,12 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ("GET", "/v1/collections/ko"): COLLECTION,
     ("PATCH", "/v1/collections/ko"): FAILED,
     ("DELETE", "/v1/collections/ko"): {**GONE, "name": "ko"},
+    ("GET", "/v1/models/m/diff"): DIFFED,
+    ("GET", "/v1/models/aliases/support"): ALIAS,
+    ("GET", "/v1/models/aliases/support/ledger"): {"data": [STEP]},
+    ("POST", "/v1/models/aliases/support/promote"): MOVED,
+    ("POST", "/v1/models/aliases/support/rollback"): MOVED,
+    ("POST", "/v1/models/aliases/support/canary"): MOVED,
     ("GET", "/v1/dead"): {"data": [LETTER]},
     ("GET", f"/v1/dead/{DEAD}"): LETTER,
     ("POST", "/v1/dead/requeue"): {"requeued": 0, "refused": [{"id": DEAD, "code": "gone", "message": "why"}]},
@@ -142,6 +170,13 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("collections set", ["ko", "--k1", "0.9"]),
     ("collections rebuild", ["ko"]),
     ("collections drop", ["ko"]),
+    ("models", []),
+    ("models", ["support"]),
+    ("promote", ["support", "m"]),
+    ("rollback", ["support"]),
+    ("canary", ["support", "m"]),
+    ("diff", ["m", "n"]),
+    ("card", ["support"]),
     ("dead list", []),
     ("dead show", [DEAD]),
     ("dead requeue", ["--all"]),
@@ -200,6 +235,8 @@ class Peer:
         if where == ("GET", f"/v1/jobs/{JOB}/events"):
             lines = [f"id: {e['id']}\nevent: {e['type']}\ndata: {json.dumps(poisoned(e))}\n\n" for e in (EVENT, END)]
             return httpx.Response(200, content="".join(lines), headers={"content-type": "text/event-stream"})
+        if where == ("GET", "/v1/models/support/card"):
+            return httpx.Response(200, text=poisoned("# support"))
         return httpx.Response(200, json=poisoned(ANSWERS[where]))
 
 

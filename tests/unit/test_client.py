@@ -16,6 +16,7 @@ import stamina
 
 from producers.client import binding, flows, requests
 from producers.client.adapters import Adapters, AsyncAdapters
+from producers.client.aliases import AsyncModels, Models
 from producers.client.async_ import AsyncClient
 from producers.client.connection import may_retry, resolve_url
 from producers.client.dead import AsyncDeadLetters, DeadLetters
@@ -170,6 +171,7 @@ def offered(client: type) -> dict[str, list[inspect.Parameter]]:
         (Adapters, AsyncAdapters, {"add", "list", "remove"}),
         (DeadLetters, AsyncDeadLetters, {"list", "drop_many"}),
         (Webhooks, AsyncWebhooks, {"create", "iterate_deliveries"}),
+        (Models, AsyncModels, {"promote", "roll_back", "ledger"}),
     ],
 )
 def test_both_clients_have_the_same_methods_and_parameters(blocking: type, asynchronous: type, some: set[str]) -> None:

@@ -26,6 +26,8 @@ ROW: dict[str, Any] = {
     "state": "running",
     "lane": "bulk",
     "model": None,
+    "alias": None,
+    "alias_model": None,
     "stage": "run",
     "attempt": 2,
     "max_attempts": 5,

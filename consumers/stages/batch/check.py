@@ -15,7 +15,7 @@ from schemas.lifecycle import JobState
 from schemas.outcomes import Child, ChildStream, FanOut, Outcome
 from schemas.topics import Lane
 
-NEEDS: Final = needs(Ports.batches, Ports.blobs, Ports.files)
+NEEDS: Final = needs(Ports.aliases, Ports.batches, Ports.blobs, Ports.files)
 PURPOSE: Final = "batch"
 
 
@@ -29,7 +29,8 @@ async def run(job: StageJob[BatchInput, None], ports: Ports) -> Outcome:
 
 
 async def _from_file(job: StageJob[BatchInput, None], ports: Ports) -> ChildStream:
-    given, models = job.input, ports.deployment.models
+    given = job.input
+    models = ports.deployment.models.of_tenant(await ports.aliases.champions(job.tenant))
     file = await ports.files.find(given.input_file_id)
     if file.purpose != PURPOSE:
         why = f"the file's purpose is {file.purpose!r}: upload it with `batch`"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from consumers.stages.ports.adapters import Adapters as Adapters
+from consumers.stages.ports.aliases import Aliases as Aliases
 from consumers.stages.ports.answers import Answers as Answers
 from consumers.stages.ports.answers import KnownAnswer as KnownAnswer
 from consumers.stages.ports.batches import Batches as Batches
@@ -51,6 +52,7 @@ class Ports(PortSet):
     """
 
     adapters = Port[Adapters]()
+    aliases = Port[Aliases]()
     answerer = Port[Answerer]()
     answerers = Port[Served[Answerer]]()
     """The process's, as are `text_models` and `embedders`. A stage's own `answerer` is one of these."""

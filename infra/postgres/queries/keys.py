@@ -20,7 +20,7 @@ WHERE $1::text IS NULL OR tenant = $1 ORDER BY created_at
 REVOKE: Final = "UPDATE api_key SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING id"
 
 # The owner of a key. The hash of a random 256-bit secret is looked up, so timing says nothing about other keys' hashes.
-OWNER: Final = "SELECT tenant, operator FROM api_key WHERE hash = $1 AND revoked_at IS NULL"
+OWNER: Final = "SELECT tenant, operator, name FROM api_key WHERE hash = $1 AND revoked_at IS NULL"
 
 
 async def create(
@@ -40,7 +40,7 @@ async def revoke(connection: "Connection", key_id: UUID) -> bool:
     return await connection.fetchval(REVOKE, key_id) is not None
 
 
-async def owner(connection: "Connection", digest: bytes) -> tuple[str, bool] | None:
-    """The tenant whose live key has this hash, and whether it is an operator's key."""
+async def owner(connection: "Connection", digest: bytes) -> tuple[str, bool, str] | None:
+    """The tenant whose live key has this hash, whether it is an operator's key, and the key's name."""
     row = await connection.fetchrow(OWNER, digest)
-    return None if row is None else (row["tenant"], row["operator"])
+    return None if row is None else (row["tenant"], row["operator"], row["name"])

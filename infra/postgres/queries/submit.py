@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class NewJob:
     """A job about to be made: a field is a column of its row, but for `expires_in_s`, which becomes `expires_at`.
 
-    `model`: the one that its stages run on, if any do.
+    `model`: the one that its stages run on, if any do. `alias`: the alias that a submission names, and `alias_model`
+    what it means for this job.
     A child has a `parent`, the number of that parent's fan-out which makes it (`round`, from 1), and a `key`.
     """
 
@@ -26,6 +27,8 @@ class NewJob:
     stage: str
     lane: str
     model: str | None = None
+    alias: str | None = None
+    alias_model: str | None = None
     input: Json
     metadata: Jsonb = "{}"
     max_attempts: int
@@ -43,7 +46,10 @@ class NewJob:
 SUBMITTED: Final = names(NewJob, but=("parent", "round", "key"))
 """Columns of a job that someone submits."""
 
-BORN: Final = names(NewJob, but=("metadata", "expires_in_s", "idempotency_key", "fingerprint", "webhook"))
+BORN: Final = names(
+    NewJob,
+    but=("alias", "alias_model", "metadata", "expires_in_s", "idempotency_key", "fingerprint", "webhook"),
+)
 """Columns of a child."""
 
 COPIED: Final = names(

@@ -1,6 +1,7 @@
 """The tables. Alembic's migrations create them; a test keeps the two equal. `queries/` reads the rows."""
 
 from infra.postgres.tables.adapters import Adapter
+from infra.postgres.tables.aliases import ModelAlias, ModelPromotion
 from infra.postgres.tables.answers import Answer
 from infra.postgres.tables.batches import Batch
 from infra.postgres.tables.dead_letters import DeadLetter
@@ -29,6 +30,8 @@ __all__ = [
     "JobEvent",
     "Judgement",
     "JudgementCost",
+    "ModelAlias",
+    "ModelPromotion",
     "Outbox",
     "SearchServer",
     "StoredBlob",

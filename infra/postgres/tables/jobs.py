@@ -32,8 +32,9 @@ class Job(SQLModel, table=True):
     made it, and `key` its name in that round. `deaths` counts the workers that died while they ran its present stage,
     `suspicion` is the evidence that the job is the cause, and `died_after` is how long it had run at the last death
     that counts; the next stage starts without them. `waiting` marks a running job without a worker, whose children are
-    at work. `model` is the one that its stages run on, by its name in the deployment; NULL if none does. `webhook` is
-    the job's own receiver, as `{"url", "origin", "events"}`.
+    at work. `model` is the one that its stages run on, by its name in the deployment; NULL if none does. `alias` is
+    the alias that its owner named, and `alias_model` the full name of the model that it means for this job. `webhook`
+    is the job's own receiver, as `{"url", "origin", "events"}`.
     """
 
     __tablename__ = "job"
@@ -71,6 +72,14 @@ class Job(SQLModel, table=True):
             postgresql_where=text("deaths > 1 AND state IN ('queued', 'running', 'retry_wait')"),
         ),
         Index("job_waiting", "id", postgresql_where=text("waiting")),
+        Index("job_aliased", "tenant", "alias", "created_at", postgresql_where=text("alias IS NOT NULL")),
+        Index(
+            "job_aliased_queued",
+            "tenant",
+            "alias",
+            "id",
+            postgresql_where=text("alias IS NOT NULL AND state = 'queued'"),
+        ),
         Index(
             "job_expiring",
             "expires_at",
@@ -84,6 +93,8 @@ class Job(SQLModel, table=True):
     stage: str = Field(sa_type=Text)
     lane: str = Field(sa_type=Text)
     model: str | None = Field(sa_type=Text)
+    alias: str | None = Field(sa_type=Text)
+    alias_model: str | None = Field(sa_type=Text)
     state: str = Field(sa_column=Column(Text, nullable=False, server_default="queued"))
     waiting: bool = Field(sa_column_kwargs={"server_default": text("false")})
     cancel_requested: bool = Field(sa_column_kwargs={"server_default": text("false")})

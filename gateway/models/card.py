@@ -1,0 +1,99 @@
+"""The card of a model, from what was recorded: what an alias points to, what it was measured by, how it got there."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from gateway.http.rows import Row
+from gateway.models.alias_views import entry_view
+from infra.postgres.queries.adapters import StoredAdapter
+from schemas.aliases import Alias, base_of
+from schemas.models import ModelSpec
+
+
+def card(alias: Alias, base: ModelSpec | None, adapter: StoredAdapter | None, ledger: Sequence[Row]) -> str:
+    """Markdown. `ledger`: steps of the alias, newest first."""
+    entries = [entry_view(row) for row in ledger]
+    parts = [
+        f"# {alias.name}",
+        _table(("", ""), _facts(alias, base, adapter)),
+        *_evidence(alias, entries),
+        "## Ledger",
+        _table(
+            ("when", "what", "model", "before", "by", "reason", "evaluation"),
+            [
+                (
+                    f"{one['created_at']:%Y-%m-%d %H:%M:%S} UTC",
+                    one["action"] + (" (forced)" if one["forced"] else ""),
+                    one["canary"] if one["action"].startswith("canary") else one["model"],
+                    one["previous"],
+                    one["by"],
+                    one["reason"],
+                    one["evaluation"],
+                )
+                for one in entries
+            ],
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(alias: Alias, base: ModelSpec | None, adapter: StoredAdapter | None) -> Iterable[tuple[str, Any]]:
+    yield "model", alias.model
+    yield "base", base_of(alias.model)
+    if base is None:
+        yield "warning", "the base is not among the models of this deployment now"
+    else:
+        yield "engine", base.engine
+        yield "weights", getattr(base, "weights", None) or getattr(base, "served_as", None)
+        yield "revision", getattr(base, "revision", None)
+        yield "context length", base.context_length
+    if adapter is not None:
+        yield "adapter", f"{adapter.name}, version {adapter.version}, rank {adapter.rank}"
+        yield "sha256 of configuration and weights", adapter.sha256
+        yield "registered", f"{adapter.created_at:%Y-%m-%d %H:%M:%S} UTC"
+    if alias.canary_model is not None:
+        yield "canary", f"{alias.canary_model}, {alias.canary_share:.0%} of the jobs"
+
+
+def _evidence(alias: Alias, entries: Sequence[dict[str, Any]]) -> Iterable[str]:
+    """The figures by which the present model was promoted."""
+    promoted = next(
+        (one for one in entries if one["action"] == "promoted" and one["model"] == alias.model and one["evidence"]),
+        None,
+    )
+    if promoted is None:
+        yield "Nothing was measured when this model was promoted."
+        return
+    told = promoted["evidence"]
+    yield "## Evaluation"
+    dataset = "items of the submission" if told["dataset"] is None else f"`{told['dataset']}`"
+    digest = f", sha256 `{told['dataset_sha256']}`" if told["dataset_sha256"] else ""
+    beside = f", beside `{promoted['previous']}`" if promoted["previous"] else ""
+    yield f"`{told['evaluation']}`: {told['items']:,} items of {dataset}{digest}{beside}."
+    yield _table(
+        ("metric", "this model", "the one before", "difference", "95 %"),
+        [
+            (
+                name,
+                _figure(one["candidate"]),
+                _figure(one["champion"]),
+                _figure(one["gain"], "+.4f"),
+                None if one["ci95"] is None else f"{one['ci95'][0]:+.4f} to {one['ci95'][1]:+.4f}",
+            )
+            for name, one in told["metrics"].items()
+        ],
+    )
+
+
+def _figure(value: float | None, form: str = ".4f") -> str | None:
+    return None if value is None else format(value, form)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *(row for row in rows if any(cell is not None for cell in row[1:]))]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    """Text that cannot leave its cell."""
+    return "" if value is None else " ".join(str(value).replace("\\", "\\\\").replace("|", "\\|").split())
