@@ -35,10 +35,11 @@ enabled = true
 path = "tenants.json"
 peers = ["ours", "theirs"]
 
-# A body may be wrong in ways that no schema can say: two documents of one id, a URL that is no receiver's.
+# A body may be wrong in ways that no schema can say: two documents of one id, a URL that is no receiver's, an upload
+# of more bytes than a file may have.
 [[operations]]
 include-method = ["POST", "PUT", "PATCH"]
-checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "422", "429", "503"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "413", "422", "429", "503"]
 
 # So may a document's id: no control characters.
 [[operations]]
