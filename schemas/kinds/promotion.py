@@ -6,9 +6,10 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from schemas.aliases import AliasName, Reason, WantedModel
-from schemas.kinds.evaluation import EvaluationInput, Gate, Judge, ModelVariant, RetrievalVariant, Variant
+from schemas.kinds.evaluation import EvaluationInput, Gate, ModelVariant, RetrievalVariant, Variant
 from schemas.kinds.evaluation.graders import Grader
 from schemas.kinds.evaluation.items import MAX_INLINE_ITEMS, Dataset, InlineItem
+from schemas.kinds.evaluation.judge import Judge
 from schemas.kinds.evaluation.metrics import MetricName
 from schemas.kinds.inference import Generate
 from schemas.names import CollectionName
