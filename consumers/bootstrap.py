@@ -30,6 +30,7 @@ from infra.analysis.morphemes import IsolatedMorphemes
 from infra.blobs.counted import CountedBlobs
 from infra.blobs.open import open_blobs
 from infra.corpora.reader import IsolatedTableReader
+from infra.documents.long_documents import LongDocumentTurns
 from infra.engines.names import embedder_name, reranker_name
 from infra.engines.open import open_embedder, open_reranker
 from infra.engines.rooms import Room, room_of
@@ -198,6 +199,8 @@ async def open_ports(
         if Ports.morphemes in needs:
             ports.morphemes = morphemes = IsolatedMorphemes(kiwi, settings.analysis)
             exits.push_async_callback(morphemes.close)
+        if Ports.long_documents in needs:
+            ports.long_documents = LongDocumentTurns(settings.parser.processes)
         if Ports.parser in needs:
             with _group("cpu", "a worker that reads documents"):
                 from infra.documents.parser import IsolatedDocumentParser

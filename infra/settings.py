@@ -187,7 +187,7 @@ class ParserSettings(BaseSettings):
     memory_bytes: int = Field(
         1024**3, ge=256 * 1024**2, description="Memory of each process beyond what it starts with."
     )
-    processes: int = Field(2, ge=1, le=256, description="In each lane, by one worker.")
+    processes: int = Field(2, ge=1, le=256, description="In each lane, by one worker; long documents in memory, too.")
 
 
 class AnalysisSettings(BaseSettings):

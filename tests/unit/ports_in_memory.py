@@ -16,6 +16,7 @@ from consumers.stages.context import StageJob
 from consumers.stages.ports import ChildSummary, Deployment, KnownAnswer, Ports, Served, TextModel, Transcript
 from infra.corpora.items import read_items
 from infra.corpora.rows import read_rows
+from infra.documents.long_documents import LongDocumentTurns
 from schemas.adapters import ReadyAdapter
 from schemas.catalogue import StoredFile
 from schemas.collections import Chunking, FusionSettings, SparseSettings
@@ -476,6 +477,7 @@ class World:
     judgements: MemoryJudgements = field(default_factory=MemoryJudgements)
     models: Models = WITHOUT_MODELS
     aliases: MemoryAliases = field(default_factory=MemoryAliases)
+    long_documents: LongDocumentTurns = field(default_factory=lambda: LongDocumentTurns(2))
 
     def __post_init__(self) -> None:
         self.files = MemoryFiles(self.blobs)
@@ -493,6 +495,7 @@ class World:
         ports.sparse = self.sparse
         ports.embedder = self.embedder
         ports.reranker = None
+        ports.long_documents = self.long_documents
         ports.parser = PlainParser()
         ports.corpora = ports.datasets = RowsHere()
         ports.morphemes = WordMorphemes()

@@ -1,20 +1,27 @@
-"""A long document goes through in pieces, and becomes the same points as at once."""
+"""A long document goes through in pieces, becomes the same points as at once, and a worker holds few of them."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from consumers.stages.indexing import points
+from consumers.stages.context import StageJob
+from consumers.stages.indexing import points, prepare
 from consumers.stages.indexing.points import PointMaker, Versioned
-from consumers.stages.indexing.sources import Content
+from consumers.stages.indexing.sources import LONG_CHARS, Content
+from consumers.stages.registry import stage
+from infra.documents.long_documents import LongDocumentTurns
 from schemas.collections import Chunking, CollectionSettings, SparseSettings
 from schemas.errors import DocumentRefused
+from schemas.kinds.indexing import IndexingInput
+from schemas.outcomes import FanOut, Next
 from schemas.requester import Requester
 from schemas.retrieval import Heading, IndexName, ParsedDocument, Sentence
 from schemas.topics import Lane
-from tests.unit.ports_in_memory import WordEncoder
+from tests.unit.ports_in_memory import WordEncoder, World
 
 PIECE = 100
 SENTENCES = [f"문장 {number} 은 나무 {number % 7} 이야기이다." for number in range(60)]
@@ -40,7 +47,7 @@ class Refusing(WordEncoder):
 async def made(
     encoder: WordEncoder, texts: Iterable[tuple[str, str, Sequence[Heading]]]
 ) -> tuple[list[bytes], PointMaker]:
-    async def documents() -> AsyncIterator[Versioned]:
+    async def documents() -> AsyncGenerator[Versioned]:
         for name, text, headings in texts:
             yield Versioned(name, 1, "stamp", Content("제목", {}, ParsedDocument(text, "제목", headings)))
 
@@ -86,3 +93,76 @@ async def test_a_long_document_whose_heading_cannot_be_analysed_is_refused(small
     lines, maker = await made(Refusing(), [("long", shown, bad), ("after", SENTENCES[1], ())])
     assert set(maker.refused) == {"long"}
     assert len(lines) == 1
+
+
+SHORT = "라일락."
+
+
+@dataclass
+class Slow(WordEncoder):
+    """Analyses no long text until `go`. `most`: how many of them, known by their letter, it was given at once."""
+
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: set[str] = field(default_factory=set)
+    most: int = 0
+    held: Counter[str] = field(default_factory=Counter)
+
+    async def analyse(
+        self, texts: Sequence[str], settings: SparseSettings, chunking: Chunking | None = None, *, by: Requester
+    ) -> list[list[Sentence] | DocumentRefused]:
+        if texts[0] == SHORT:
+            return await super().analyse(texts, settings, chunking, by=by)
+        letter = texts[0][0]
+        self.begun.add(letter)
+        self.held[letter] += 1
+        self.most = max(self.most, len(+self.held))
+        try:
+            await self.go.wait()
+            return await super().analyse(texts, settings, chunking, by=by)
+        finally:
+            self.held[letter] -= 1
+
+    async def first(self, number: int) -> set[str]:
+        async with asyncio.timeout(60):
+            while len(self.begun) < number:
+                await asyncio.sleep(0.01)
+        return self.begun
+
+
+def text_of(letter: str, chars: int) -> str:
+    return f"{letter}{letter}. " * (chars // 4)
+
+
+async def part_of(world: World, **document: Any) -> StageJob[Any, Any]:
+    given = IndexingInput.model_validate({"collection": "c", "documents": [{"id": "d", **document}]})
+    planned = await stage("indexing", "plan")(world.job("indexing", "plan", given), world.ports)
+    assert isinstance(planned, FanOut)
+    return world.job("indexing", "prepare", planned.children[0].input)
+
+
+@pytest.mark.parametrize("how", ["text", "file"])
+async def test_a_worker_holds_few_long_documents_and_a_cancelled_one_makes_room(how: str) -> None:
+    encoder = Slow()
+    world = World(sparse=encoder, long_documents=LongDocumentTurns(1))
+    ways = {"text": lambda text: {"text": text}, "file": lambda text: {"file": world.upload(text.encode())}}
+    jobs = [await part_of(world, **ways[how](text_of(letter, 2 * LONG_CHARS))) for letter in "가나다"]
+    tasks = [asyncio.create_task(prepare.run(job, world.ports)) for job in jobs]
+    (first,) = await encoder.first(1)
+    assert isinstance(await prepare.run(await part_of(world, text=SHORT), world.ports), Next)
+    tasks["가나다".index(first)].cancel()
+    assert len(await encoder.first(2)) == 2
+    encoder.go.set()
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert encoder.most == 1
+    assert sum(isinstance(one, asyncio.CancelledError) for one in ended) == 1
+    assert sum(isinstance(one, Next) for one in ended) == 2
+
+
+async def test_a_short_file_makes_room_before_it_is_analysed() -> None:
+    encoder = Slow()
+    world = World(sparse=encoder, long_documents=LongDocumentTurns(1))
+    jobs = [await part_of(world, file=world.upload(text_of(letter, 100).encode())) for letter in "가나다"]
+    tasks = [asyncio.create_task(prepare.run(job, world.ports)) for job in jobs]
+    await encoder.first(3)
+    encoder.go.set()
+    assert all(isinstance(one, Next) for one in await asyncio.gather(*tasks))

@@ -28,6 +28,9 @@ class Parts:
     def __init__(self, job: StageJob[IndexingInput, Any], ports: Ports, request: IndexingInput) -> None:
         self.folder = f"{job.folder}/parts"
         self.sizes: list[int] = []
+        """How many documents each part has."""
+        self._long: list[bool] = []
+        """Whether each is one long text."""
         self.errors: list[DocumentError] = []
         self.failed = 0
         self._job = job
@@ -73,11 +76,11 @@ class Parts:
         return [
             Child(
                 "indexing",
-                PartInput(collection=collection, part=self._blob(number), version=version),
+                PartInput(collection=collection, part=self._blob(number), version=version, long=long),
                 key=f"part-{number:05d}",
                 stage="prepare",
             )
-            for number in range(1, len(self.sizes) + 1)
+            for number, long in enumerate(self._long, 1)
         ]
 
     def _blob(self, number: int) -> str:
@@ -125,6 +128,7 @@ class Parts:
         if not self._lines:
             return
         self.sizes.append(len(self._lines))
+        self._long.append(self._chars > PART_CHARS)
         await self._ports.blobs.put(
             self._blob(len(self.sizes)), "\n".join(self._lines).encode(), content_type="application/jsonl"
         )

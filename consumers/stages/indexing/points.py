@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 from consumers.stages.indexing.chunking import Chunker, chunk
 from consumers.stages.indexing.lines import point_line
-from consumers.stages.indexing.sources import Content, file_pieces
+from consumers.stages.indexing.sources import LONG_CHARS, Content, file_pieces
 from consumers.stages.ports import SparseEncoder
 from schemas.collections import Chunking, CollectionSettings
 from schemas.errors import DocumentRefused
@@ -23,9 +23,6 @@ CHARS_AT_ONCE: Final = 25_000
 
 AHEAD: Final = 2
 """Calls under way while the result of an earlier one is written, so that a single job keeps two cores busy."""
-
-LONG_CHARS: Final = 10 * CHARS_AT_ONCE
-"""A longer document goes through a piece at a time: its terms take many times the memory of its text."""
 
 MANY_NAMES: Final = 10_000
 """So many titles and headings are remembered."""
@@ -67,22 +64,24 @@ class PointMaker:
         self._requester = requester
         self._names: dict[str, list[Sequence[int]] | DocumentRefused] = {}
 
-    async def lines(self, documents: AsyncIterator[Versioned]) -> AsyncGenerator[bytes]:
+    async def lines(self, documents: AsyncGenerator[Versioned]) -> AsyncGenerator[bytes]:
         """The points as lines. The next documents are read and analysed while those before are written down."""
         ahead: deque[asyncio.Task[list[_Analysed]]] = deque()
         try:
-            async for batch in _batches(documents):
-                if _is_long(batch[0]):
-                    while ahead:
+            async with aclosing(documents), aclosing(_batches(documents)) as batches:
+                async for batch in batches:
+                    # A piece at a time: its terms take many times the memory of its text.
+                    if _is_long(batch[0]):
+                        while ahead:
+                            yield await self._written(await ahead.popleft())
+                        with TemporaryFile() as spool:
+                            if await self._spool(batch[0], spool):
+                                async for piece in file_pieces(spool):
+                                    yield piece
+                        continue
+                    ahead.append(asyncio.create_task(self._analysed(batch)))
+                    if len(ahead) > AHEAD:
                         yield await self._written(await ahead.popleft())
-                    with TemporaryFile() as spool:
-                        if await self._spool(batch[0], spool):
-                            async for piece in file_pieces(spool):
-                                yield piece
-                    continue
-                ahead.append(asyncio.create_task(self._analysed(batch)))
-                if len(ahead) > AHEAD:
-                    yield await self._written(await ahead.popleft())
             while ahead:
                 yield await self._written(await ahead.popleft())
         finally:
@@ -228,7 +227,7 @@ def _is_long(document: Versioned) -> bool:
     return len(document.content.parsed.text) > LONG_CHARS
 
 
-async def _batches(documents: AsyncIterator[Versioned]) -> AsyncIterator[list[Versioned]]:
+async def _batches(documents: AsyncIterator[Versioned]) -> AsyncGenerator[list[Versioned]]:
     """Documents that go through together; a long one alone."""
     batch: list[Versioned] = []
     chars = 0

@@ -1,7 +1,7 @@
 """The first stage of a part: parses, skips unchanged documents, cuts the rest into chunks and makes sparse vectors."""
 
 from asyncio import to_thread
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from tempfile import TemporaryFile
 from typing import IO, Final
@@ -21,7 +21,9 @@ from schemas.kinds.indexing.parts import PartDocument, PartInput
 from schemas.outcomes import Done, Next, Outcome
 from schemas.retrieval import IndexName
 
-NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.catalogue_writer, Ports.parser, Ports.sparse)
+NEEDS: Final = needs(
+    Ports.blobs, Ports.catalogue, Ports.catalogue_writer, Ports.long_documents, Ports.parser, Ports.sparse
+)
 INLINE_BYTES: Final = 50_000
 """Anything larger is packed in a thread."""
 
@@ -102,25 +104,27 @@ class _Preparation:
             refuse(self.result, DocumentError(id=name, code=error.reason, message=error.message))
         self.stored = [one for one in self.stored if one.id not in self.maker.refused]
 
-    async def _changed(self, texts: IO[bytes]) -> AsyncIterator[Versioned]:
+    async def _changed(self, texts: IO[bytes]) -> AsyncGenerator[Versioned]:
         offset = 0
-        async for read in changed_documents(self._job, self._ports, self._part, self.result, anew=self._anew):
-            small = len(read.serialised) < INLINE_BYTES
-            size = texts.write(pack(read.serialised) if small else await to_thread(pack, read.serialised))
-            text_bytes = len(read.content.parsed.text.encode())
-            self.stored.append(
-                PreparedDocument(
-                    id=read.id,
-                    content_hash=read.content_hash,
-                    bytes=text_bytes,
-                    offset=offset,
-                    length=size,
+        found = changed_documents(self._job, self._ports, self._part, self.result, anew=self._anew)
+        async with aclosing(found) as documents:
+            async for read in documents:
+                small = len(read.serialised) < INLINE_BYTES
+                size = texts.write(pack(read.serialised) if small else await to_thread(pack, read.serialised))
+                text_bytes = len(read.content.parsed.text.encode())
+                self.stored.append(
+                    PreparedDocument(
+                        id=read.id,
+                        content_hash=read.content_hash,
+                        bytes=text_bytes,
+                        offset=offset,
+                        length=size,
+                    )
                 )
-            )
-            offset += size
-            self.fields.update(name for name in read.content.metadata if "\0" not in name)
-            version = self._part.version
-            yield Versioned(read.id, version, stamp(read.content_hash, version), read.content)
+                offset += size
+                self.fields.update(name for name in read.content.metadata if "\0" not in name)
+                version = self._part.version
+                yield Versioned(read.id, version, stamp(read.content_hash, version), read.content)
 
 
 async def _dropped(ports: Ports, part: PartInput) -> Done:

@@ -1,15 +1,15 @@
 """Reads a part: parses each document, and leaves out refused and unchanged ones."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from tempfile import NamedTemporaryFile
 from typing import Final
 
 from consumers.stages.context import StageJob
-from consumers.stages.indexing.sources import Content
+from consumers.stages.indexing.sources import LONG_CHARS, Content
 from consumers.stages.indexing.tally import refuse, warn
 from consumers.stages.lines import read_lines
 from consumers.stages.ports import Ports
@@ -45,58 +45,82 @@ class Changed:
 
 async def changed_documents(
     job: StageJob[PartInput, None], ports: Ports, part: PartInput, result: IndexingResult, *, anew: bool = False
-) -> AsyncIterator[Changed]:
+) -> AsyncGenerator[Changed]:
     """Each document to be indexed; `result` counts the others. `anew`: also those that have not changed."""
-    documents = [PartDocument.model_validate_json(line) async for line in read_lines(ports.blobs, part.part)]
+    async with AsyncExitStack() as held:
+        if part.long:
+            await held.enter_async_context(ports.long_documents.turn(job.requester))
+        documents = [PartDocument.model_validate_json(line) async for line in read_lines(ports.blobs, part.part)]
+        async with aclosing(_compared(job, ports, part, result, documents, anew=anew)) as found:
+            async for read in found:
+                yield read
+
+
+async def _compared(
+    job: StageJob[PartInput, None],
+    ports: Ports,
+    part: PartInput,
+    result: IndexingResult,
+    documents: Sequence[PartDocument],
+    *,
+    anew: bool,
+) -> AsyncGenerator[Changed]:
     known = await ports.catalogue.documents(job.tenant, part.collection, [document.id for document in documents])
     hashes = {name: document.content_hash for name, document in known.items() if not anew}
     waiting: list[Changed] = []
     position = 0
-    async for document, content in _contents(job, ports, documents):
-        position += 1
-        if isinstance(content, DocumentRefused):
-            refuse(result, DocumentError(id=document.id, code=content.reason, message=content.message))
-        else:
-            warn(result, document.id, content.parsed.lost)
-            serialised, digest = content.serialised()
-            read = Changed(document.id, content, serialised, digest)
-            if hashes.get(document.id) == digest:
-                waiting.append(read)
+    async with aclosing(_contents(job, ports, documents)) as contents:
+        async for document, content in contents:
+            position += 1
+            if isinstance(content, DocumentRefused):
+                refuse(result, DocumentError(id=document.id, code=content.reason, message=content.message))
             else:
-                yield read
-        chars = sum(len(read.content.parsed.text) for read in waiting)
-        if len(waiting) == LOOKED_AT_ONCE or chars > WAITING_CHARS or position == len(documents):
-            same = {read.id: read.content_hash for read in waiting}
-            left = (
-                await ports.catalogue_writer.touch(job.tenant, part.collection, part.version, same) if same else set()
-            )
-            result.documents.unchanged += len(left)
-            for read in waiting:
-                # Another job has changed it since it was looked up.
-                if read.id not in left:
+                warn(result, document.id, content.parsed.lost)
+                serialised, digest = content.serialised()
+                read = Changed(document.id, content, serialised, digest)
+                if hashes.get(document.id) == digest:
+                    waiting.append(read)
+                else:
                     yield read
-            waiting = []
-        await job.report(position, len(documents), "preparing documents")
+            chars = sum(len(read.content.parsed.text) for read in waiting)
+            if len(waiting) == LOOKED_AT_ONCE or chars > WAITING_CHARS or position == len(documents):
+                same = {read.id: read.content_hash for read in waiting}
+                left = (
+                    await ports.catalogue_writer.touch(job.tenant, part.collection, part.version, same)
+                    if same
+                    else set()
+                )
+                result.documents.unchanged += len(left)
+                for read in waiting:
+                    # Another job has changed it since it was looked up.
+                    if read.id not in left:
+                        yield read
+                waiting = []
+            await job.report(position, len(documents), "preparing documents")
 
 
 async def _contents(
     job: StageJob[PartInput, None], ports: Ports, documents: Sequence[PartDocument]
-) -> AsyncIterator[tuple[PartDocument, Content | DocumentRefused]]:
-    """Each document as it is indexed, or why it is refused, in order."""
+) -> AsyncGenerator[tuple[PartDocument, Content | DocumentRefused]]:
+    """Each document as it is indexed, or why it is refused, in order. A long one holds its turn until the next."""
     for group in _groups(documents):
-        for document, parsed in zip(group, await _parsed(job, ports, group), strict=True):
-            if isinstance(parsed, DocumentRefused):
-                yield document, parsed
-            elif any(isinstance(value, int) and abs(value) >= 2**63 for value in document.metadata.values()):
-                why = "a number in `metadata` needs more than 64 bits; give it as a text"
-                yield document, DocumentRefused(why, code="metadata_invalid")
-            elif len(parsed.text) > MAX_DOCUMENT_CHARS:
-                yield (
-                    document,
-                    _too_large(f"{len(parsed.text):,} characters of text, {MAX_DOCUMENT_CHARS:,} are allowed"),
-                )
-            else:
-                yield document, Content(document.title or parsed.title, document.metadata, parsed)
+        async with AsyncExitStack() as held:
+            found = await _parsed(job, ports, group, held)
+            if not any(isinstance(parsed, ParsedDocument) and len(parsed.text) > LONG_CHARS for parsed in found):
+                await held.aclose()
+            for document, parsed in zip(group, found, strict=True):
+                yield document, _content(document, parsed)
+
+
+def _content(document: PartDocument, parsed: ParsedDocument | DocumentRefused) -> Content | DocumentRefused:
+    if isinstance(parsed, DocumentRefused):
+        return parsed
+    if any(isinstance(value, int) and abs(value) >= 2**63 for value in document.metadata.values()):
+        why = "a number in `metadata` needs more than 64 bits; give it as a text"
+        return DocumentRefused(why, code="metadata_invalid")
+    if len(parsed.text) > MAX_DOCUMENT_CHARS:
+        return _too_large(f"{len(parsed.text):,} characters of text, {MAX_DOCUMENT_CHARS:,} are allowed")
+    return Content(document.title or parsed.title, document.metadata, parsed)
 
 
 def _groups(documents: Sequence[PartDocument]) -> Iterator[list[PartDocument]]:
@@ -120,14 +144,16 @@ def _groups(documents: Sequence[PartDocument]) -> Iterator[list[PartDocument]]:
 
 
 async def _parsed(
-    job: StageJob[PartInput, None], ports: Ports, group: Sequence[PartDocument]
+    job: StageJob[PartInput, None], ports: Ports, group: Sequence[PartDocument], held: AsyncExitStack
 ) -> Sequence[ParsedDocument | DocumentRefused]:
+    """`held` holds the turn of a file, which may turn out to be long."""
     texts = [SubmittedText(one.text, one.format, one.filename) for one in group if one.text is not None]
     if texts:
         return await ports.parser.parse_texts(texts, by=job.requester)
     (document,) = group
     try:
         async with _on_disk(ports, document) as path:
+            await held.enter_async_context(ports.long_documents.turn(job.requester))
             given = {"format": document.format, "filename": document.filename}
             return [await ports.parser.parse_file(path, **given, by=job.requester)]
     except DocumentRefused as error:

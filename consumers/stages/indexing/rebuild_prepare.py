@@ -1,13 +1,13 @@
 """The first stage of a part of a rebuild: makes points of documents that the catalogue knows, from their kept texts."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing
 from typing import Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.indexing.points import PointMaker, Versioned
 from consumers.stages.indexing.rebuilding import PART_DOCUMENTS, index_of, overtaken
-from consumers.stages.indexing.sources import read_content
+from consumers.stages.indexing.sources import LONG_CHARS, Content, read_content
 from consumers.stages.ports import Ports, needs
 from schemas.catalogue import IndexRecord, Unbuilt, stamp
 from schemas.errors import Conflict, DocumentRefused, NotFound
@@ -16,7 +16,7 @@ from schemas.kinds.indexing.carries import BuiltDocument, RebuildPoints
 from schemas.kinds.indexing.parts import RebuildInput
 from schemas.outcomes import Done, Next, Outcome
 
-NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.rebuilds, Ports.sparse)
+NEEDS: Final = needs(Ports.blobs, Ports.catalogue, Ports.long_documents, Ports.rebuilds, Ports.sparse)
 
 
 async def run(job: StageJob[RebuildInput, None], ports: Ports) -> Outcome:
@@ -82,18 +82,28 @@ async def _building(job: StageJob[RebuildInput, None], ports: Ports) -> IndexRec
 
 async def _contents(
     job: StageJob[RebuildInput, None], ports: Ports, documents: Sequence[Unbuilt]
-) -> AsyncIterator[Versioned]:
+) -> AsyncGenerator[Versioned]:
     for position, document in enumerate(documents, start=1):
-        assert document.source is not None
-        try:
-            content = await read_content(ports.blobs, document.source)
-        except NotFound as error:
-            known = await ports.catalogue.documents(job.tenant, job.input.collection, [document.id])
-            if document.id not in known or known[document.id].source != document.source:
-                continue  # written again, or deleted, since it was looked up
-            raise Conflict(
-                f"the text of document {document.id!r} is missing in object storage: index it again, or delete it",
-                code="source_missing",
-            ) from error
-        yield Versioned(document.id, document.version, stamp(document.content_hash, document.version), content)
+        async with AsyncExitStack() as held:
+            if document.bytes > LONG_CHARS:
+                await held.enter_async_context(ports.long_documents.turn(job.requester))
+            content = await _kept(job, ports, document)
+            if content is not None:
+                mark = stamp(document.content_hash, document.version)
+                yield Versioned(document.id, document.version, mark, content)
         await job.report(position, len(documents), "preparing documents")
+
+
+async def _kept(job: StageJob[RebuildInput, None], ports: Ports, document: Unbuilt) -> Content | None:
+    """The text of a document; None when it was written again, or deleted, since it was looked up."""
+    assert document.source is not None
+    try:
+        return await read_content(ports.blobs, document.source)
+    except NotFound as error:
+        known = await ports.catalogue.documents(job.tenant, job.input.collection, [document.id])
+        if document.id not in known or known[document.id].source != document.source:
+            return None
+        raise Conflict(
+            f"the text of document {document.id!r} is missing in object storage: index it again, or delete it",
+            code="source_missing",
+        ) from error

@@ -11,6 +11,9 @@ import orjson
 from consumers.stages.ports import Blobs
 from schemas.retrieval import Heading, ParsedDocument
 
+LONG_CHARS: Final = 250_000
+"""A longer text is a long document, of which a worker holds only a few at once."""
+
 LEVEL: Final = 1
 SMALL_WINDOW: Final = 12
 """Bits: 4 KiB, a page of text."""

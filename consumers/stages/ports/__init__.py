@@ -22,6 +22,7 @@ from consumers.stages.ports.corpora import CorpusReader as CorpusReader
 from consumers.stages.ports.corpora import DatasetReader as DatasetReader
 from consumers.stages.ports.deployment import Deployment as Deployment
 from consumers.stages.ports.documents import DocumentParser as DocumentParser
+from consumers.stages.ports.documents import LongDocuments as LongDocuments
 from consumers.stages.ports.doubts import IndexDoubts as IndexDoubts
 from consumers.stages.ports.files import Files as Files
 from consumers.stages.ports.files import FileStore as FileStore
@@ -72,6 +73,7 @@ class Ports(PortSet):
     files = Port[Files]()
     index = Port[VectorIndex]()
     judgements = Port[Judgements]()
+    long_documents = Port[LongDocuments]()
     morphemes = Port[MorphemeAnalyser]()
     parser = Port[DocumentParser]()
     rebuilds = Port[RebuildCatalogue]()

@@ -1,6 +1,7 @@
 """Reads files and submitted texts."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -24,3 +25,10 @@ class DocumentParser(Protocol):
         self, texts: Sequence[SubmittedText], *, by: Requester
     ) -> list[ParsedDocument | DocumentRefused]:
         """The same for each text, or the reason for its refusal."""
+
+
+class LongDocuments(Protocol):
+    """Shares out the memory of long documents, so that no number of them takes a worker's."""
+
+    def turn(self, by: Requester) -> AbstractAsyncContextManager[None]:
+        """Hold one in memory, as soon as there is room. A job holds one turn at a time: it may wait for another's."""

@@ -11,7 +11,8 @@ from schemas.names import CollectionName
 class PartInput(BaseModel):
     """A child that adds documents: `part` is the blob key of them, one JSON object a line.
 
-    `version` is the job's: when two jobs write one document, the higher version wins.
+    `version` is the job's: when two jobs write one document, the higher version wins. `long`: it is one text that is
+    longer than a part of several may be.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -19,6 +20,7 @@ class PartInput(BaseModel):
     collection: CollectionName
     part: str
     version: int
+    long: bool = False
 
 
 class RebuildInput(BaseModel):
