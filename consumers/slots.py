@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,13 +16,18 @@ class Slots:
 
     `size`: a number, or what says how many there are now, such as the room in an engine.
 
+    `spare`: so many more are for kinds of work that do not hold `size` of them already (`room_for`). So no flood of one
+    kind, of whatever tenant, keeps the others out.
+
     Where lanes share one counter, bulk waits with `last`. A slot that comes free goes to it when those who were waiting
     without `last` have looked for work, so interactive work that waits is always taken first.
     """
 
-    def __init__(self, size: int | Callable[[], int]) -> None:
+    def __init__(self, size: int | Callable[[], int], *, spare: int = 0) -> None:
         self._size = size
+        self._spare = spare
         self._taken = 0
+        self._of_kind: Counter[str] = Counter()
         self._free_since = time.monotonic()
         self._changed = asyncio.Event()
         self._blocked: set[asyncio.Task[Any] | None] = set()
@@ -31,13 +37,13 @@ class Slots:
 
     @property
     def size(self) -> int:
-        """How many there are now."""
+        """How many there are now for one kind."""
         return self._size if isinstance(self._size, int) else self._size()
 
     @property
     def free(self) -> int:
         """Free slots; none is free while more are taken than there are now."""
-        return max(0, self.size - self._taken)
+        return max(0, self.size + self._spare - self._taken)
 
     @property
     def free_since(self) -> float | None:
@@ -58,6 +64,27 @@ class Slots:
             self._looked(waiter)
             raise
         return self.free
+
+    def room_for(self, kind: str) -> int:
+        """How many more this kind may take, as far as slots are free."""
+        return max(0, self.size - self._of_kind[kind]) if self._spare else self.free
+
+    def began(self, kind: str) -> None:
+        """A taken slot is used for this kind."""
+        self._of_kind[kind] += 1
+
+    def ended(self, kind: str) -> None:
+        """Give back the slot of a stage of this kind."""
+        self._of_kind[kind] -= 1
+        self.give(1)
+
+    async def changed(self, within_s: float) -> bool:
+        """Wait until a slot is given back; false when none was for so long."""
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                return await self._changed.wait()
+        return False
 
     def take(self, count: int) -> None:
         """Take some, right after `wait` and without an await in between, so that nobody else takes them."""

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -35,9 +36,12 @@ from infra.settings import KafkaSettings, WorkerSettings
 from schemas.kinds.registry import Route
 from schemas.messages import Summons
 from schemas.models import Models
-from schemas.topics import PREFIX, Lane
+from schemas.topics import PREFIX, Lane, kind_of
 
 log = structlog.get_logger(__name__)
+
+LOOKS_BESIDE_S: Final = 0.02
+"""How often other kinds are asked for while one holds all the slots that it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,8 @@ class Consumers:
         self._lease = worker.lease.total_seconds()
         self._worker_name = worker_name
         self._client_id = client_id
-        shared = Slots(worker.concurrency)
+        spare = worker.concurrency // 4
+        shared = Slots(worker.concurrency, spare=spare)
         # Bulk waits for the interactive consumers' polls where it shares their slots.
         self._poll_ms = 100 if worker.shared_slots else 1_000
         sizes: dict[str | None, int | Room] = {None: worker.concurrency}
@@ -121,13 +126,14 @@ class Consumers:
         self._slots = {
             (lane, model): shared
             if worker.shared_slots
-            else Slots(size if isinstance(size, int) else partial(size, lane))
+            else Slots(size if isinstance(size, int) else partial(size, lane), spare=0 if model else spare)
             for lane in Lane
             for model, size in sizes.items()
         }
         self.progress = {one: Progress(self._slots[one.lane, one.model]) for one in wanted}
         self._under_way: Counter[str] = Counter()
         """Stages by topic."""
+        self._kinds = {one: {kind_of(topic) for topic in one.topics} for one in wanted}
         self._turns = {one: Turns(one.topics, one.ahead) for one in wanted}
         self._tries: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -198,7 +204,12 @@ class Consumers:
                     progress.held_up()
                 try:
                     room = await slots.wait(last=subscription.lane is Lane.BULK)
-                    polled = await self._poll(consumer, subscription, room)
+                    crowd = {topic for topic in subscription.topics if not slots.room_for(kind_of(topic))}
+                    if crowd:
+                        progress.held_up()
+                        polled = await self._poll_beside(consumer, subscription, crowd, room)
+                    else:
+                        polled = await self._poll(consumer, subscription, room)
                 except KafkaError as error:
                     log.warning("consumer.away", group=subscription.group, error=repr(error))
                     await asyncio.sleep(1)
@@ -219,11 +230,25 @@ class Consumers:
         self, consumer: AIOKafkaConsumer, subscription: Subscription, most: int
     ) -> "dict[TopicPartition, list[ConsumerRecord[bytes | None, bytes | None]]]":
         """At most so many messages, by partition; waits up to a second for the first."""
-        slots = self._slots[subscription.lane, subscription.model].size
-        for partitions in self._turns[subscription].next(consumer.assignment(), self._under_way, slots):
+        slots = self._slots[subscription.lane, subscription.model]
+        most = min(most, *(slots.room_for(kind) for kind in self._kinds[subscription]))
+        for partitions in self._turns[subscription].next(consumer.assignment(), self._under_way, slots.size):
             if polled := await consumer.getmany(*partitions, timeout_ms=0, max_records=most):
                 return polled  # type: ignore[no-any-return]
         return await consumer.getmany(timeout_ms=self._poll_ms, max_records=most)  # type: ignore[no-any-return]
+
+    async def _poll_beside(
+        self, consumer: AIOKafkaConsumer, subscription: Subscription, crowd: Collection[str], most: int
+    ) -> "dict[TopicPartition, list[ConsumerRecord[bytes | None, bytes | None]]]":
+        """Messages of kinds that may take more slots, while the topics in `crowd` may not."""
+        slots = self._slots[subscription.lane, subscription.model]
+        if await slots.changed(LOOKS_BESIDE_S):
+            return {}  # the crowd may have room again
+        beside = [one for one in consumer.assignment() if one.topic not in crowd]
+        if not beside:
+            return {}
+        most = min(most, *(slots.room_for(kind_of(one.topic)) for one in beside))
+        return await consumer.getmany(*beside, timeout_ms=0, max_records=most)  # type: ignore[no-any-return]
 
     def _rest(self, consumer: AIOKafkaConsumer, subscription: Subscription, before: set[str]) -> set[str]:
         """Pause the topics whose breaker is open, resume those whose breaker has closed; returns which rest now.
@@ -269,8 +294,8 @@ class Consumers:
         """Begin the tries of claimed jobs, whose leases began when their claim was `asked` for, at the earliest."""
         gauge = IN_FLIGHT.labels(lane.value)
 
-        def stage_over(topic: str) -> None:
-            slots.give(1)
+        def stage_over(kind: str, topic: str) -> None:
+            slots.ended(kind)
             self._under_way[topic] -= 1
             gauge.dec()
 
@@ -278,7 +303,8 @@ class Consumers:
         for row in rows:
             one = Try(self._executor, row, asked + self._lease)
             self._under_way[one.topic] += 1
-            task = asyncio.create_task(one.run(partial(stage_over, one.topic)))
+            slots.began(row.kind)
+            task = asyncio.create_task(one.run(partial(stage_over, row.kind, one.topic)))
             self._tries.add(task)
             task.add_done_callback(self._ended)
 

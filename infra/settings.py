@@ -180,7 +180,10 @@ class RerankerSettings(BaseSettings):
 
 
 class ParserSettings(BaseSettings):
-    """The processes that documents are parsed in. `timeout`: for one, of the clock and of the processor."""
+    """The processes that documents are parsed in.
+
+    `timeout`: processor time for one; three times as long by the clock.
+    """
 
     model_config = _prefix("PARSER_")
     timeout: Duration = Field(timedelta(seconds=60), gt=timedelta(0))
@@ -281,7 +284,10 @@ class RetentionSettings(BaseSettings):
 
 
 class WorkerSettings(BaseSettings):
-    """A worker process. `concurrency`: jobs at once in each lane; `lease`: how long a silent worker keeps a job."""
+    """A worker process. `concurrency`: jobs of one kind at once in each lane.
+
+    `lease`: how long a silent worker keeps a job.
+    """
 
     model_config = _prefix("WORKER_")
     concurrency: int = Field(16, ge=1, le=10_000)

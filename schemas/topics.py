@@ -29,6 +29,11 @@ def topic_name(kind: str, stage: str, lane: str, model: str | None = None) -> st
     return f"{PREFIX}.{kind}.{stage}.{lane}" if model is None else f"{PREFIX}.{kind}.{stage}.{model}.{lane}"
 
 
+def kind_of(topic: str) -> str:
+    """The kind in a topic's name."""
+    return topic.split(".", 2)[1]
+
+
 def group_name(pool: Pool, lane: Lane, model: str | None = None) -> str:
     """The consumer group of a pool's workers, or of those that serve a model: one for each lane.
 

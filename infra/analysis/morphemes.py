@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 from infra.analysis.limits import analysis_limits
 from infra.analysis.refusals import document_refused
 from infra.isolation.forks import ForkServer
 from infra.isolation.frames import joined
+from infra.isolation.limits import STANDS_BACK
 from infra.isolation.pool import Broke, IsolatedPool, IsolationError
 from infra.process import cores
 from infra.settings import AnalysisSettings
@@ -20,7 +22,7 @@ class IsolatedMorphemes:
 
     def __init__(self, server: ForkServer, settings: AnalysisSettings) -> None:
         self._server = server
-        limits = analysis_limits(settings)
+        limits = replace(analysis_limits(settings), nice=STANDS_BACK)
         self._pool = IsolatedPool(server, "morphemes", processes=settings.processes or cores(), limits=limits)
 
     async def morphemes(self, texts: Sequence[str], *, by: Requester) -> list[list[Morpheme] | DocumentRefused]:

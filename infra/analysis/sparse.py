@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
@@ -11,6 +12,7 @@ from infra.analysis.refusals import document_refused, question_refused
 from infra.analysis.sentences import unpacked
 from infra.isolation.forks import ForkServer
 from infra.isolation.frames import Frame, joined
+from infra.isolation.limits import STANDS_BACK
 from infra.isolation.pool import Broke, IsolatedPool, IsolationError
 from infra.process import cores
 from infra.settings import AnalysisSettings
@@ -31,9 +33,10 @@ class IsolatedSparseEncoder:
     def __init__(self, server: ForkServer, settings: AnalysisSettings) -> None:
         self._server = server
         limits = analysis_limits(settings)
+        behind = replace(limits, nice=STANDS_BACK)
         # Each lane has its own pool, so that interactive work never waits behind a bulk corpus.
         self._documents = {
-            lane: IsolatedPool(server, f"analyse-{lane}", processes=settings.processes or cores(), limits=limits)
+            lane: IsolatedPool(server, f"analyse-{lane}", processes=settings.processes or cores(), limits=behind)
             for lane in Lane
         }
         self._questions = IsolatedPool(server, "question", processes=settings.question_processes, limits=limits)

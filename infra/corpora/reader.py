@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from infra.isolation.forks import ForkServer
 from infra.isolation.frames import Frame
-from infra.isolation.limits import Limits
+from infra.isolation.limits import STANDS_BACK, WALL, Limits
 from infra.isolation.pool import Broke, IsolatedPool, IsolationError, TookTooLong, TookTooMuch
 from infra.settings import ParserSettings
 from schemas.errors import InvalidInput
@@ -29,10 +29,11 @@ class IsolatedTableReader:
         limits = Limits(
             memory=settings.memory_bytes,
             cpu=self._seconds,
-            wall=self._seconds,
+            wall=WALL * self._seconds,
             # One row with the largest document, every character escaped, and the small rows before it.
             answer=6 * (MAX_DOCUMENT_CHARS + 1_000_000) + 16 * 1024**2,
             requests=None,
+            nice=STANDS_BACK,
         )
         self._server = ForkServer(MODULE)
         self._pools = {

@@ -10,7 +10,7 @@ from infra.documents.detection import text_format
 from infra.documents.refusals import refused
 from infra.isolation.forks import ForkServer
 from infra.isolation.frames import joined, separated
-from infra.isolation.limits import Limits
+from infra.isolation.limits import STANDS_BACK, WALL, Limits
 from infra.isolation.pool import Broke, IsolatedPool, IsolationError, TookTooLong, TookTooMuch
 from infra.settings import ParserSettings
 from schemas.errors import DocumentRefused
@@ -35,9 +35,10 @@ class IsolatedDocumentParser:
         limits = Limits(
             memory=settings.memory_bytes,
             cpu=self._seconds,
-            wall=self._seconds,
+            wall=WALL * self._seconds,
             answer=6 * MAX_DOCUMENT_CHARS + 16 * 1024**2,
             requests=REQUESTS,
+            nice=STANDS_BACK,
         )
         self._server = ForkServer(MODULE)
         # Each lane has its own pool, so that interactive work never waits behind a bulk corpus.

@@ -2,12 +2,19 @@
 
 import contextlib
 import ctypes
+import os
 import resource
 import signal
 from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any, Final
+
+WALL: Final = 3
+"""The wall-clock limit as a multiple of the processor-time limit, because other work shares the machine."""
+
+STANDS_BACK: Final = 5
+"""How nice processes are that read documents: beside them, interactive work gets three quarters of the processor."""
 
 _ALARM_AFTER: Final = 3
 """A multiple of a request's wall-clock limit. The worker kills the process earlier, unless the worker is gone."""
@@ -21,6 +28,8 @@ _PR_SET_NAME: Final = 15
 class Limits:
     """`memory`: bytes beyond what the process starts with. For one request: `cpu` and `wall` seconds, `answer` bytes.
 
+    `nice`: how far the process stands back for others that need the processor, 0 to 19.
+
     After `requests` requests, or when it has grown, a process is replaced, because libraries leak memory. None is for
     processes of a session, which end with it.
     """
@@ -30,6 +39,7 @@ class Limits:
     wall: float
     answer: int
     requests: int | None
+    nice: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The limits as the fork server receives them."""
@@ -38,6 +48,7 @@ class Limits:
 
 def restrain(limits: Limits, name: str) -> None:
     """Limit memory, forbid writing files and core dumps, and be the first to be killed when memory runs out."""
+    os.nice(limits.nice)
     _, memory = _pages()
     if memory:
         allowed = memory * resource.getpagesize() + limits.memory

@@ -1,5 +1,9 @@
 """One consumer reads all topics of a pool and lane: a flood on one topic holds up no other."""
 
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID
+
 from tests.integration.house import House
 
 
@@ -11,3 +15,23 @@ async def test_a_flood_on_one_topic_does_not_hold_up_the_first_message_of_anothe
     [row] = await house.until([other])
     later = [one for one in await house.until(flood) if one["started_at"] > row["started_at"]]
     assert len(later) > 5
+
+
+async def test_a_flood_of_one_kind_leaves_slots_to_the_others_and_takes_no_more_than_its_own(house: House) -> None:
+    await house.worker(concurrency=4)
+    flood = await house.submit(30, kind="trial", stage="act", input='{"sleep_s": 600.0}')
+    assert await running(house, flood, 4) == 4
+    others = await house.submit(5)
+    rows = await house.until(others)
+    assert {row["state"] for row in rows} == {"succeeded"}
+    assert await running(house, flood, 4) == 4
+
+
+async def running(house: House, flood: Sequence[UUID], at_least: int) -> int:
+    """How many of them run, as soon as so many do; the others are queued."""
+    async with asyncio.timeout(60):
+        while True:
+            states = [row["state"] for row in await house.until(flood, {"running", "queued"})]
+            if states.count("running") >= at_least:
+                return states.count("running")
+            await asyncio.sleep(0.02)

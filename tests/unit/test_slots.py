@@ -130,3 +130,39 @@ async def test_what_is_given_back_is_had_at_once_where_the_room_changes() -> Non
     slots.give(1)
     await settled()
     assert waiting.done()
+
+
+def begin(slots: Slots, kind: str, count: int) -> None:
+    slots.take(count)
+    for _ in range(count):
+        slots.began(kind)
+
+
+async def test_a_kind_that_holds_all_its_slots_leaves_the_spare_ones_to_others() -> None:
+    slots = Slots(4, spare=1)
+    begin(slots, "indexing", 4)
+    assert (slots.free, slots.room_for("indexing"), slots.room_for("noop")) == (1, 0, 4)
+    begin(slots, "noop", 1)
+    waiting = asyncio.create_task(slots.wait())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    slots.ended("noop")
+    assert await waiting == 1
+    slots.ended("indexing")
+    assert slots.room_for("indexing") == 1
+
+
+async def test_without_spare_slots_any_kind_may_take_them_all() -> None:
+    slots = Slots(4)
+    begin(slots, "indexing", 3)
+    assert slots.room_for("indexing") == slots.room_for("noop") == 1
+
+
+async def test_a_change_is_waited_for_no_longer_than_said() -> None:
+    slots = Slots(1, spare=1)
+    begin(slots, "noop", 1)
+    assert not await slots.changed(0.01)
+    waiting = asyncio.create_task(slots.changed(60))
+    await asyncio.sleep(0)
+    slots.ended("noop")
+    assert await waiting

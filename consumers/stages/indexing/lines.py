@@ -1,5 +1,6 @@
 """What travels between indexing stages as blobs: one JSON object a line, with vectors packed."""
 
+import asyncio
 from array import array
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Sequence
@@ -14,14 +15,18 @@ from schemas.retrieval import Point, SparseVector
 
 async def read_points(blobs: Blobs, key: str, size: int) -> AsyncIterator[list[Point]]:
     """The points of a blob in lists of at most `size`. Raises `NotFound`."""
-    batch: list[Point] = []
+    lines: list[bytes] = []
     async for line in read_lines(blobs, key):
-        batch.append(point_from_line(line))
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        lines.append(line)
+        if len(lines) == size:
+            yield await asyncio.to_thread(_points, lines)
+            lines = []
+    if lines:
+        yield await asyncio.to_thread(_points, lines)
+
+
+def _points(lines: Sequence[bytes]) -> list[Point]:
+    return [point_from_line(line) for line in lines]
 
 
 def point_line(point: Point) -> bytes:
