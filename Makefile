@@ -9,7 +9,7 @@ DATA ?= .welip
 KOBEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo models worker-model up test check lock audit format docs fuzz faults bench-batches bench-generate bench-evaluate bench-jobs bench-peers bench-questions bench-retrieval bench-streams kafka minio clean
+.PHONY: help demo models training-env worker-model up test check lock audit format docs fuzz faults bench-batches bench-generate bench-evaluate bench-jobs bench-peers bench-questions bench-retrieval bench-streams bench-train kafka minio clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ demo: $(VENV)/.run ## index Korean documents, ask questions, show the answers; M
 models: $(VENV)/.run ## fetch two small real models into ~/.cache/welip: SmolLM2-135M-Instruct and multilingual-e5-small (7 GB, 5 minutes)
 	@$(BIN)/python -m infra.local.models
 
+training-env: $(VENV)/.run ## make the environment that training runs in, beside that of model engines (7 GB, 4 minutes)
+	@$(BIN)/python -m infra.local.training
+
 worker-model: $(VENV)/.run ## run a worker of models (vLLM, transformers) from an environment of its own: ARGS='--model NAME'
 	@$(BIN)/python -m infra.local.engines > /dev/null
 	@PYTHONPATH=. exec "$$($(BIN)/python -m infra.local.engines)" -m consumers $(or $(ARGS),--pool gpu)
@@ -69,7 +72,7 @@ lock: $(VENV)/bin/python ## write requirements/ anew, after a change of pyprojec
 	@$(PIP) install uv==0.13.8
 	@$(LOCK) requirements/run.txt --extra cpu --extra embedded --group build
 	@$(LOCK) requirements/dev.txt --extra dev --group build
-	@$(LOCK) requirements/images.txt --extra gateway --extra otel --extra cpu --extra dense --extra gpu
+	@$(LOCK) requirements/images.txt --extra gateway --extra otel --extra cpu --extra dense --extra gpu --extra train
 
 audit: $(VENV)/.dev ## the pinned packages against known vulnerabilities; fails where nobody can be asked
 	@$(BIN)/python .ci/audit.py $(AUDIT)
@@ -110,6 +113,9 @@ bench-generate: $(VENV)/.dev ## generation through WeLIP beside the same vLLM dr
 bench-retrieval: $(VENV)/.dev ## how well and how fast documents are found: DATA=folder [ARMS=...] [PARTS=...] [MODEL=...]; last line JSON
 	@test "$(origin DATA)" != file || { echo "give the folder: make bench-retrieval DATA=path/to/kobest-boolq"; exit 2; }
 	@$(BIN)/python -m benchmarks.retrieval '$(DATA)' $(if $(ARMS),--arms $(ARMS)) $(if $(PARTS),--parts $(PARTS)) $(if $(MODEL),--model '$(MODEL)')
+
+bench-train: $(VENV)/.dev ## training as a job beside TRL alone, with checkpoints, killed workers and ten house rules (half an hour, 7 GB); last line JSON
+	@$(BIN)/python -m benchmarks.train $(if $(STEPS),--steps $(STEPS)) $(if $(EPOCHS),--epochs $(EPOCHS))
 
 kafka: $(VENV)/.dev ## run Apache Kafka here without containers (needs Java 17+ and Maven the first time)
 	@$(BIN)/python -m infra.local.kafka --data $(DATA)/kafka

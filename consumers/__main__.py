@@ -32,6 +32,7 @@ from infra.settings import (
     RerankerSettings,
     SearchSettings,
     TracingSettings,
+    TrainingSettings,
     WebhookSettings,
     WeightsSettings,
     WorkerSettings,
@@ -101,6 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
                 LoraSettings(),
                 PromptSettings(),
                 WeightsSettings(),
+                TrainingSettings(),
             ),
             models=given.model,
         )

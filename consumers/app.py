@@ -156,6 +156,8 @@ async def work(
                 )
             finally:
                 log.info("worker.draining", jobs=len(held))
+                for tell in opened.stopping:
+                    tell()
                 drain_s = worker.drain.total_seconds()
                 await asyncio.gather(
                     consumers.drain(drain_s),

@@ -49,6 +49,7 @@ from infra.postgres.database import Database
 from infra.postgres.embeddings import PostgresEmbeddingCache
 from infra.postgres.judgements import PostgresJudgements
 from infra.prompts.reader import read_prompts
+from infra.registering import CountedAtTheEnd, Registrar
 from infra.settings import (
     AnalysisSettings,
     BlobsSettings,
@@ -60,8 +61,10 @@ from infra.settings import (
     ParserSettings,
     PromptSettings,
     RerankerSettings,
+    TrainingSettings,
     WeightsSettings,
 )
+from infra.training.process import TrainingProcess
 from infra.weights import fetched
 from schemas.errors import DependencyMissing
 from schemas.models import WITHOUT_MODELS, CollectionEmbedder, LocalModel, Models, ModelSpec, OpenAIModel
@@ -90,6 +93,7 @@ class AdapterSettings:
     lora: LoraSettings = field(default_factory=LoraSettings)
     prompts: PromptSettings = field(default_factory=PromptSettings)
     weights: WeightsSettings = field(default_factory=WeightsSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
 
     def digest(self) -> str:
         """Of all that shapes answers: settings of models and search, prompts, WeLIP's version. No secret is part of it.
@@ -116,6 +120,8 @@ class Opened:
     """The room in the engines of this process, by their models' names."""
     restore_watch: RestoreWatch | None
     """Compares the vector index with the catalogue; None in a process without one."""
+    stopping: Sequence[Callable[[], None]]
+    """Each tells something that takes long to come to an end, because this process was told to stop."""
 
 
 @asynccontextmanager
@@ -147,6 +153,7 @@ async def open_ports(
     watches: list[Callable[[], Coroutine[Any, Any, None]]] = []
     rooms: dict[str, Room] = {}
     restore_watch: RestoreWatch | None = None
+    stopping: list[Callable[[], None]] = []
     kiwi = ForkServer(KIWI)
     async with AsyncExitStack() as exits:
         # Always: the result of any job may be too large for its row, and then it is a file.
@@ -156,6 +163,13 @@ async def open_ports(
         ports.blobs = CountedBlobs(blobs, database, limit) if limit else blobs
         ports.file_store = PublishedFiles(database, ports.blobs, worker)
         answers.append(lambda: patiently(blobs.check, event="blobs.away"))
+        if Ports.adapter_registry in needs:
+            # Not counted as what jobs store: adapters are counted by their rows.
+            ports.adapter_registry = registrar = Registrar(database, blobs, CountedAtTheEnd(limit), settings.models)
+            exits.push_async_callback(registrar.close)
+        if Ports.trainer in needs:
+            ports.trainer = trainer = TrainingProcess(settings.training, settings.blobs, settings.weights)
+            stopping.append(trainer.stop)
         if Ports.adapters in needs:
             ports.adapters = AdapterFolder(database, blobs, settings.models, settings.lora)
         if Ports.answers in needs:
@@ -174,13 +188,15 @@ async def open_ports(
             ports.children = PostgresChildren(database, ChildSummary)
         if Ports.judgements in needs:
             ports.judgements = PostgresJudgements(database)
-        if needs & {Ports.corpora, Ports.datasets}:
+        if needs & {Ports.corpora, Ports.datasets, Ports.examples}:
             tables = IsolatedTableReader(settings.parser)
             exits.push_async_callback(tables.close)
             if Ports.corpora in needs:
                 ports.corpora = tables
             if Ports.datasets in needs:
                 ports.datasets = tables
+            if Ports.examples in needs:
+                ports.examples = tables
         if Ports.doubts in needs:
             ports.doubts = PostgresDoubts(database, rebuild=settings.index.rebuild)
         if Ports.index in needs:
@@ -265,7 +281,7 @@ async def open_ports(
             ports.reranker = reranker = open_reranker(settings.reranker, ranking, thread)
             if reranker is not None:
                 exits.push_async_callback(reranker.close)
-        yield Opened(ports, answers, lambda: _each(warm), watches, rooms, restore_watch)
+        yield Opened(ports, answers, lambda: _each(warm), watches, rooms, restore_watch, stopping)
 
 
 async def _here(row: ModelSpec, settings: AdapterSettings) -> ModelSpec:

@@ -36,7 +36,7 @@ from infra.settings import KafkaSettings, WorkerSettings
 from schemas.kinds.registry import Route
 from schemas.messages import Summons
 from schemas.models import Models
-from schemas.topics import PREFIX, Lane, kind_of
+from schemas.topics import PREFIX, Lane, Pool, kind_of
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,8 @@ class Subscription:
     """Topics of one lane that one consumer reads as one group.
 
     `ahead`: those of them whose messages go before the others', because they continue started jobs. `model`: the one
-    that has slots of its own for them; None: they share the slots of the lane.
+    that has slots of its own for them; None: they share the slots of the lane. `alone`: their stages take one slot of
+    the worker's own for them, whatever the lane.
     """
 
     group: str
@@ -57,6 +58,7 @@ class Subscription:
     lane: Lane
     ahead: frozenset[str] = frozenset()
     model: str | None = None
+    alone: bool = False
 
 
 Room = Callable[[Lane], int]
@@ -67,13 +69,15 @@ def subscriptions(routes: Iterable[Route], *, embedded: bool, rooms: Collection[
     """The topics of each group, which one consumer reads. `rooms`: models with slots of their own.
 
     The embedded broker serves one worker process, where nothing scales and every consumer costs idle polls: there one
-    group a lane, and one for each lane of a model with slots of its own.
+    group a lane, and one for each lane of a model, or of the pool `train`, with slots of its own.
     """
-    grouped: dict[tuple[str, Lane, str | None], list[Route]] = defaultdict(list)
+    grouped: dict[tuple[str, Lane, str | None, bool], list[Route]] = defaultdict(list)
     for route in routes:
+        alone = route.pool is Pool.TRAIN
         model = route.served_by if route.served_by in rooms else None
         shared = PREFIX if model is None else f"{PREFIX}.{model}"
-        grouped[f"{shared}.{route.lane}" if embedded else route.group, route.lane, model].append(route)
+        group = f"{shared}.{route.lane}" if embedded and not alone else route.group
+        grouped[group, route.lane, model, alone].append(route)
     return [
         Subscription(
             group,
@@ -81,8 +85,9 @@ def subscriptions(routes: Iterable[Route], *, embedded: bool, rooms: Collection[
             lane,
             frozenset(route.topic for route in mine if not route.begins),
             model,
+            alone,
         )
-        for (group, lane, model), mine in grouped.items()
+        for (group, lane, model, alone), mine in grouped.items()
     ]
 
 
@@ -130,7 +135,8 @@ class Consumers:
             for lane in Lane
             for model, size in sizes.items()
         }
-        self.progress = {one: Progress(self._slots[one.lane, one.model]) for one in wanted}
+        self._alone = Slots(1)
+        self.progress = {one: Progress(self._slots_of(one)) for one in wanted}
         self._under_way: Counter[str] = Counter()
         """Stages by topic."""
         self._kinds = {one: {kind_of(topic) for topic in one.topics} for one in wanted}
@@ -140,6 +146,9 @@ class Consumers:
         self._joined: dict[Subscription, AIOKafkaConsumer] = {}
         self.all_joined = asyncio.Event()
         """Set once every group has this worker."""
+
+    def _slots_of(self, subscription: Subscription) -> Slots:
+        return self._alone if subscription.alone else self._slots[subscription.lane, subscription.model]
 
     async def run(self) -> None:
         """Join the groups and consume until cancelled. Raises what ends a loop by a defect.
@@ -192,7 +201,7 @@ class Consumers:
 
     async def _consume(self, subscription: Subscription) -> None:
         consumer = await self._join(subscription)
-        slots = self._slots[subscription.lane, subscription.model]
+        slots = self._slots_of(subscription)
         progress = self.progress[subscription]
         offsets = _Offsets(consumer)
         pace = Pace(consumer) if self._kafka.embedded else None
@@ -230,7 +239,7 @@ class Consumers:
         self, consumer: AIOKafkaConsumer, subscription: Subscription, most: int
     ) -> "dict[TopicPartition, list[ConsumerRecord[bytes | None, bytes | None]]]":
         """At most so many messages, by partition; waits up to a second for the first."""
-        slots = self._slots[subscription.lane, subscription.model]
+        slots = self._slots_of(subscription)
         most = min(most, *(slots.room_for(kind) for kind in self._kinds[subscription]))
         for partitions in self._turns[subscription].next(consumer.assignment(), self._under_way, slots.size):
             if polled := await consumer.getmany(*partitions, timeout_ms=0, max_records=most):
@@ -241,7 +250,7 @@ class Consumers:
         self, consumer: AIOKafkaConsumer, subscription: Subscription, crowd: Collection[str], most: int
     ) -> "dict[TopicPartition, list[ConsumerRecord[bytes | None, bytes | None]]]":
         """Messages of kinds that may take more slots, while the topics in `crowd` may not."""
-        slots = self._slots[subscription.lane, subscription.model]
+        slots = self._slots_of(subscription)
         if await slots.changed(LOOKS_BESIDE_S):
             return {}  # the crowd may have room again
         beside = [one for one in consumer.assignment() if one.topic not in crowd]

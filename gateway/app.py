@@ -27,7 +27,6 @@ from gateway.jobs.feed import Feed
 from gateway.jobs.submit import Submitter
 from gateway.models import alias_routes
 from gateway.models import routes as model_routes
-from gateway.models.registering import Registrar
 from gateway.pages import routes as pages
 from gateway.services import Services
 from gateway.uploads import routes as uploads
@@ -39,6 +38,7 @@ from infra.patience import patiently
 from infra.postgres.aliases import PostgresAliases
 from infra.postgres.database import Database
 from infra.prompts.reader import read_prompts
+from infra.registering import Registrar
 from infra.settings import (
     BlobsSettings,
     GatewaySettings,

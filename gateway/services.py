@@ -13,11 +13,11 @@ from gateway.http.reads import Reads
 from gateway.jobs.ending import Endings
 from gateway.jobs.feed import Feed
 from gateway.jobs.submit import Submitter
-from gateway.models.registering import Registrar
 from gateway.webhooks.receivers import Receivers
 from infra.blobs.folder import FolderBlobs
 from infra.postgres.aliases import PostgresAliases
 from infra.postgres.database import Database
+from infra.registering import Registrar
 from infra.settings import GatewaySettings
 from producers.agents import Agents
 from schemas.models import Models

@@ -109,6 +109,17 @@ class WeightsSettings(BaseSettings):
     cache: Path = Field(Path(".welip/weights"), description="Nothing is removed from it.")
 
 
+class TrainingSettings(BaseSettings):
+    """How a worker of the pool `train` trains."""
+
+    model_config = _prefix("TRAINING_")
+    python: Path | None = Field(
+        None, description="A Python with TRL and PEFT; absent: this one's, else that of `make training-env`."
+    )
+    folder: Path = Path(".welip/training")
+    processes: int = Field(1, ge=1, le=64, description="On this machine, one for each GPU: data-parallel.")
+
+
 class GeneratorSettings(BaseSettings):
     """Who answers: `extractive` quotes passages and needs no model; `openai` is any OpenAI-compatible server."""
 
@@ -375,6 +386,7 @@ CONCERNS: tuple[type[BaseSettings], ...] = (
     ModelSettings,
     LoraSettings,
     WeightsSettings,
+    TrainingSettings,
     PromptSettings,
     GeneratorSettings,
     EmbedderSettings,

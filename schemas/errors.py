@@ -17,6 +17,8 @@ JobError
 ├── EngineReplyEmpty        it replied without text
 ├── EngineReplyCut          it reached `max_tokens` before it began to answer
 ├── EngineRefusedToAnswer   the model, or a filter of the engine, refuses this question
+├── TrainingFailed          training cannot go on, and another try would end the same way
+│   └── TrainingBroke       the process that trains died or lacks something of its machine; retryable
 ├── StorageFull             the tenant has as many bytes in object storage as it may
 ├── LeaseLost               another worker owns the job now; the result is thrown away
 ├── StageTimeout            the stage ran longer than `timeout_s`; retryable
@@ -171,6 +173,19 @@ class EngineRefusedToAnswer(JobError):
     """The model, or a filter of its engine, refuses to answer this question."""
 
     code = "engine_refused_answer"
+
+
+class TrainingFailed(JobError):
+    """Training cannot go on: no memory, a loss that is no number, a base model that cannot be had."""
+
+    code = "training_failed"
+
+
+class TrainingBroke(TrainingFailed):
+    """The process that trains died, or its machine lacks something that another may have."""
+
+    code = "training_broke"
+    retryable = True
 
 
 class StorageFull(JobError):

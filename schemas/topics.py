@@ -15,12 +15,13 @@ class Lane(StrEnum):
 class Pool(StrEnum):
     """A set of interchangeable worker processes, scaled together.
 
-    Each pool that runs stages has an optional package group of its name. `webhook` reads no topics: it sends the
-    deliveries that are due in Postgres.
+    Each pool that runs stages has an optional package group of its name. A worker runs one stage of `train` at a time.
+    `webhook` reads no topics: it sends the deliveries that are due in Postgres.
     """
 
     CPU = "cpu"
     GPU = "gpu"
+    TRAIN = "train"
     WEBHOOK = "webhook"
 
 

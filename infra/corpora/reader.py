@@ -15,6 +15,8 @@ from schemas.errors import InvalidInput
 from schemas.kinds.evaluation.items import Dataset, Item, ItemProblem
 from schemas.kinds.indexing import MAX_DOCUMENT_CHARS, Corpus, DocumentError
 from schemas.kinds.indexing.parts import PartDocument
+from schemas.kinds.training import Method
+from schemas.kinds.training.examples import Example, ExampleProblem
 from schemas.requester import Requester
 from schemas.topics import Lane
 
@@ -72,6 +74,22 @@ class IsolatedTableReader:
         except IsolationError as error:
             raise self._refused(error, "dataset") from error
 
+    async def examples(
+        self, path: Path, method: Method, format: str, *, by: Requester
+    ) -> AsyncGenerator[tuple[list[Example | ExampleProblem], int]]:
+        """The rows of the training dataset at an absolute path, in batches, each an example or what is wrong with it;
+        and the number of bytes read so far.
+
+        Raises `InvalidInput` as `rows` does; its codes begin with `dataset_`.
+        """
+        opening = {"path": str(path), "method": method, "format": format}
+        try:
+            async with aclosing(self._frames("open_examples", opening, by)) as frames:
+                async for frame in frames:
+                    yield await asyncio.to_thread(_examples, frame)
+        except IsolationError as error:
+            raise self._refused(error, "dataset") from error
+
     async def close(self) -> None:
         """Kill the processes."""
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
@@ -123,3 +141,16 @@ def _items(frame: Frame) -> list[Item | ItemProblem]:
         ]
     except (KeyError, ValueError) as error:
         raise Broke("what was read makes no sense") from error
+
+
+def _examples(frame: Frame) -> tuple[list[Example | ExampleProblem], int]:
+    """The examples, checked anew in this process."""
+    answer, payload = frame
+    try:
+        rows = [
+            (Example if example else ExampleProblem).model_validate_json(line)
+            for line, example in zip(payload.split(b"\n"), answer["accepted"], strict=True)
+        ]
+    except (KeyError, ValueError) as error:
+        raise Broke("what was read makes no sense") from error
+    return rows, int(answer["read"])

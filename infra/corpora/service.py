@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from infra.corpora.examples import read_examples
 from infra.corpora.items import read_items
 from infra.corpora.rows import Row, read_rows
 from infra.isolation.child import Task
@@ -11,6 +12,7 @@ from infra.isolation.frames import Frame
 from schemas.kinds.evaluation.items import Dataset, Item, ItemProblem
 from schemas.kinds.indexing import Corpus
 from schemas.kinds.indexing.parts import PartDocument
+from schemas.kinds.training.examples import Example, ExampleProblem
 
 ROWS_AT_ONCE: Final = 500
 CHARS_AT_ONCE: Final = 1_000_000
@@ -18,20 +20,32 @@ CHARS_AT_ONCE: Final = 1_000_000
 
 
 def tasks() -> Mapping[str, Task]:
-    """The tasks by name: `open` a corpus or `open_dataset`, then `next` batch of rows until there are no more."""
+    """The tasks by name: `open` a table of one purpose, then `next` batch of rows until there are no more."""
     reader = _Reader()
-    return {"open": reader.open, "open_dataset": reader.open_dataset, "next": reader.next}
+    return {
+        "open": reader.open,
+        "open_dataset": reader.open_dataset,
+        "open_examples": reader.open_examples,
+        "next": reader.next,
+    }
 
 
 class _Reader:
     def open(self, request: dict[str, Any], _: bytes) -> Frame:
         self._file = Path(request["path"]).open("rb")  # noqa: SIM115 - it ends with the process
-        self._rows: Iterator[Row | Item | ItemProblem] = read_rows(self._file, Corpus(**request["corpus"]))
+        self._rows: Iterator[Row | Item | ItemProblem | Example | ExampleProblem] = read_rows(
+            self._file, Corpus(**request["corpus"])
+        )
         return {}, b""
 
     def open_dataset(self, request: dict[str, Any], _: bytes) -> Frame:
         self._file = Path(request["path"]).open("rb")  # noqa: SIM115 - it ends with the process
         self._rows = read_items(self._file, Dataset(**request["dataset"]), request["format"])
+        return {}, b""
+
+    def open_examples(self, request: dict[str, Any], _: bytes) -> Frame:
+        self._file = Path(request["path"]).open("rb")  # noqa: SIM115 - it ends with the process
+        self._rows = read_examples(self._file, request["method"], request["format"])
         return {}, b""
 
     def next(self, request: dict[str, Any], _: bytes) -> Frame:
@@ -40,7 +54,7 @@ class _Reader:
         chars = 0
         for row in self._rows:
             lines.append(row.model_dump_json().encode())
-            accepted.append(isinstance(row, PartDocument | Item))
+            accepted.append(isinstance(row, PartDocument | Item | Example))
             chars += len(lines[-1])
             if len(lines) == ROWS_AT_ONCE or chars >= CHARS_AT_ONCE:
                 break

@@ -26,10 +26,14 @@ NEEDS_BYTES: Final = 8 * 1024**3
 INSTALLS_WITHIN_S: Final = 1800
 
 
-def _folder() -> Path:
+def name() -> str:
     """Named for what is in it: another Python or other versions are another environment."""
     what = hashlib.sha256(f"{sys.version_info[:2]}\n{LOCK.read_text()}".encode()).hexdigest()[:12]
-    return cache_folder() / f"engines-{what}"
+    return f"engines-{what}"
+
+
+def _folder() -> Path:
+    return cache_folder() / name()
 
 
 def installed() -> Path | None:
@@ -56,11 +60,11 @@ def install() -> Path:
                 " make room, or let WELIP_CACHE name another folder"
             )
         python = folder / "bin" / "python"
-        _run("venv", [sys.executable, "-m", "venv", "--clear", str(folder)])
+        run("venv", [sys.executable, "-m", "venv", "--clear", str(folder)])
         # All packages are named, with versions and hashes: nothing is left to resolve. No cache: it would double the
         # disk.
         pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "--no-input"]
-        _run("pip", [*pip, "install", "--no-cache-dir", "--no-deps", "--require-hashes", "--requirement", str(LOCK)])
+        run("pip", [*pip, "install", "--no-cache-dir", "--no-deps", "--require-hashes", "--requirement", str(LOCK)])
         (folder / "ready").touch()
     return python
 
@@ -72,7 +76,8 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "PATH": os.pathsep.join([*path, os.environ.get("PATH", "")])}
 
 
-def _run(what: str, command: Sequence[str]) -> None:
+def run(what: str, command: Sequence[str]) -> None:
+    """Run a step of an installation. Raises `DependencyMissing` with what it said last."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALLS_WITHIN_S)
     except subprocess.TimeoutExpired as error:

@@ -22,12 +22,13 @@ from producers.client.evaluations import EvaluationCalls
 from producers.client.events import Event, EventCursor
 from producers.client.requests import OnDisconnect, Request
 from producers.client.text import AsyncTextStream, StreamedText
+from producers.client.trainings import TrainingCalls
 from producers.client.webhooks import AsyncWebhooks
 
 T = TypeVar("T")
 
 
-class AsyncClient(ClientCalls, EvaluationCalls, Asynchronous):
+class AsyncClient(ClientCalls, EvaluationCalls, TrainingCalls, Asynchronous):
     """A WeLIP server over HTTP, like `Client`. Use it as an async context manager, or await `aclose()`."""
 
     def __init__(

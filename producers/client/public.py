@@ -20,6 +20,7 @@ from producers.client.events import Event, ProgressEvent, StageEvent, StateEvent
 from producers.client.models import Answer, Collection, File, Job, Page, SearchHit
 from producers.client.sync import Client
 from producers.client.text import AsyncTextStream, TextStream
+from producers.client.trainings import Training
 from producers.client.webhook_models import Delivery, Endpoint, LoggedDelivery, NewEndpoint, Secret
 from schemas.kinds.inference import Citation
 from schemas.lifecycle import JobState
@@ -62,6 +63,7 @@ __all__ = [
     "StreamRestarted",
     "TextStream",
     "TokenEvent",
+    "Training",
     "UnexpectedAnswer",
     "WaitTimeout",
     "WelipError",

@@ -22,12 +22,13 @@ from producers.client.evaluations import EvaluationCalls
 from producers.client.events import Event, EventCursor
 from producers.client.requests import OnDisconnect, Request
 from producers.client.text import StreamedText, TextStream
+from producers.client.trainings import TrainingCalls
 from producers.client.webhooks import Webhooks
 
 T = TypeVar("T")
 
 
-class Client(ClientCalls, EvaluationCalls, Blocking):
+class Client(ClientCalls, EvaluationCalls, TrainingCalls, Blocking):
     """A WeLIP server, over HTTP. Use it as a context manager, or call `close()`; it may be shared between threads.
 
     Without `base_url` and `api_key` WELIP_URL and WELIP_API_KEY count, then http://127.0.0.1:8080 and no key.

@@ -21,6 +21,8 @@ from schemas.kinds.inference import Found, InferenceInput, InferenceResult, Resu
 from schemas.kinds.kind import DEFAULT_BACKOFF, Backoff, Kind, Stage, Step
 from schemas.kinds.noop import NoopInput
 from schemas.kinds.promotion import Gated, PromotionInput, PromotionResult
+from schemas.kinds.training import TrainingInput, TrainingResult
+from schemas.kinds.training.carries import Prepared, Trained
 from schemas.models import WITHOUT_MODELS, Models, Task
 from schemas.topics import Lane, Pool, group_name, topic_name
 
@@ -95,6 +97,16 @@ _WORK: Final = (  # what a line of a batch may ask for, if clients may
         PromotionResult,
         {"gate": Stage(Pool.CPU), "promote": Stage(Pool.CPU, carry=Gated)},
         children=frozenset({"evaluation"}),
+    ),
+    Kind(
+        "training",
+        TrainingInput,
+        TrainingResult,
+        {
+            "prepare": Stage(Pool.CPU),
+            "train": Stage(Pool.TRAIN, carry=Prepared),
+            "register": Stage(Pool.CPU, carry=Trained),
+        },
     ),
     Kind("noop", NoopInput, None, {"run": Stage(Pool.CPU)}),
 )

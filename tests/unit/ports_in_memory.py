@@ -14,6 +14,7 @@ from zlib import crc32
 
 from consumers.stages.context import StageJob
 from consumers.stages.ports import ChildSummary, Deployment, KnownAnswer, Ports, Served, TextModel, Transcript
+from infra.corpora.examples import read_examples
 from infra.corpora.items import read_items
 from infra.corpora.rows import read_rows
 from infra.documents.long_documents import LongDocumentTurns
@@ -28,6 +29,8 @@ from schemas.kinds.indexing.parts import PartDocument
 from schemas.kinds.kind import Step
 from schemas.kinds.registry import KINDS
 from schemas.kinds.shapes import Given, read_carry, read_input, written_carry, written_input
+from schemas.kinds.training import Method
+from schemas.kinds.training.examples import Example, ExampleProblem
 from schemas.lifecycle import JobState
 from schemas.models import WITHOUT_MODELS, Models
 from schemas.morphemes import Morpheme
@@ -298,6 +301,14 @@ class RowsHere:
             while batch := list(islice(found, 2)):
                 yield batch
 
+    async def examples(
+        self, path: Path, method: Method, format: str, *, by: Requester
+    ) -> AsyncGenerator[tuple[list[Example | ExampleProblem], int]]:
+        with path.open("rb") as file:
+            found = read_examples(file, method, format)
+            while batch := list(islice(found, 2)):
+                yield batch, file.tell()
+
 
 class WordMorphemes:
     """Words are morphemes, and a full stop is a symbol; what contains a NUL cannot be analysed."""
@@ -497,7 +508,7 @@ class World:
         ports.reranker = None
         ports.long_documents = self.long_documents
         ports.parser = PlainParser()
-        ports.corpora = ports.datasets = RowsHere()
+        ports.corpora = ports.datasets = ports.examples = RowsHere()
         ports.morphemes = WordMorphemes()
         ports.answerer = FirstPassage()
         ports.answerers = Served({"default": ports.answerer}, "default")

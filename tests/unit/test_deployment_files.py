@@ -106,7 +106,7 @@ def test_docker_compose_itself_accepts_the_file(tmp_path: Path) -> None:
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker has no compose plugin here: the file was checked by schema and structure only")
     env = new_env(tmp_path / ".env")
-    for choice in CHOICES:
+    for choice in (*CHOICES, "train"):
         command = [docker, "compose", "--env-file", str(env), "--profile", choice, "config", "--quiet"]
         checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert checked.returncode == 0, checked.stderr
@@ -137,7 +137,7 @@ def test_volumes_are_declared_and_used() -> None:
 
 
 def test_services_that_scale_hold_nothing_that_exists_once() -> None:
-    for name in ("worker-cpu", "worker-answer", "worker-gpu", "worker-vllm", "worker-webhook", "relay"):
+    for name in ("worker-cpu", "worker-answer", "worker-gpu", "worker-vllm", "worker-train", "worker-webhook", "relay"):
         assert not {"container_name", "ports", "hostname"} & set(SERVICES[name])
 
 
@@ -185,6 +185,7 @@ TARGETS = (
     "worker-webhook",
     "worker-cpu",
     "worker-gpu",
+    "worker-train",
     "worker-vllm",
     "worker-vllm-cpu",
 )
@@ -265,7 +266,14 @@ def test_each_pool_has_one_kind_of_worker_whatever_is_chosen(choice: str) -> Non
         for argument in SERVICES[name]["command"][1:]
         if argument != "--pool"
     ]
-    assert sorted(pools) == sorted(Pool)
+    assert sorted(pools) == sorted(set(Pool) - {Pool.TRAIN})
+
+
+def test_the_pool_that_trains_is_there_where_its_profile_is_named() -> None:
+    [name] = (name for name, service in SERVICES.items() if "train" in service.get("profiles", []))
+    assert SERVICES[name]["command"] == ["worker", "--pool", Pool.TRAIN]
+    drain = float(SERVICES[name]["environment"]["WELIP_WORKER_DRAIN"])
+    assert float(SERVICES[name]["stop_grace_period"].removesuffix("s")) > drain
 
 
 def test_no_secret_has_a_default() -> None:

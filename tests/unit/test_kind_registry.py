@@ -180,3 +180,15 @@ def test_a_worker_of_a_pool_joins_few_groups() -> None:
     for pool, groups in ((Pool.CPU, 2), (Pool.GPU, 4)):
         models = Models((openai("one"),))
         assert len(subscriptions(served(models, [pool]), embedded=False, rooms={})) == groups
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_what_trains_has_one_slot_for_both_lanes(embedded: bool) -> None:
+    wanted = subscriptions(routes(), embedded=embedded, rooms={})
+    alone = [one for one in wanted if one.alone]
+    assert {one.group for one in alone} == {"welip.train.interactive", "welip.train.bulk"}
+    assert {topic for one in alone for topic in one.topics} == {
+        "welip.training.train.interactive",
+        "welip.training.train.bulk",
+    }
+    assert not any("training.train" in topic for one in wanted if not one.alone for topic in one.topics)

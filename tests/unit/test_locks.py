@@ -14,7 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = {
     "run": ["cpu", "embedded"],
     "dev": ["dev"],
-    "images": ["gateway", "otel", "cpu", "dense", "gpu"],
+    "images": ["gateway", "otel", "cpu", "dense", "gpu", "train"],
 }
 """Each file of `requirements/` and the groups that it serves."""
 

@@ -39,4 +39,4 @@ def test_groups_build_on_each_other() -> None:
     extras = PROJECT["optional-dependencies"]
     assert extras["client"] == []
     assert "welip[cli]" in extras["gateway"]
-    assert all("welip[gateway]" in extras[group] for group in ("cpu", "gpu"))
+    assert all("welip[gateway]" in extras[group] for group in ("cpu", "gpu", "train"))

@@ -20,6 +20,7 @@ from consumers.stages.ports.children import Children as Children
 from consumers.stages.ports.children import ChildSummary as ChildSummary
 from consumers.stages.ports.corpora import CorpusReader as CorpusReader
 from consumers.stages.ports.corpora import DatasetReader as DatasetReader
+from consumers.stages.ports.corpora import ExampleReader as ExampleReader
 from consumers.stages.ports.deployment import Deployment as Deployment
 from consumers.stages.ports.documents import DocumentParser as DocumentParser
 from consumers.stages.ports.documents import LongDocuments as LongDocuments
@@ -35,10 +36,12 @@ from consumers.stages.ports.needs import Needs as Needs
 from consumers.stages.ports.needs import Port as Port
 from consumers.stages.ports.needs import PortSet
 from consumers.stages.ports.needs import needs as needs
+from consumers.stages.ports.registry import AdapterRegistry as AdapterRegistry
 from consumers.stages.ports.served import Served as Served
 from consumers.stages.ports.text import Answerer as Answerer
 from consumers.stages.ports.text import MorphemeAnalyser as MorphemeAnalyser
 from consumers.stages.ports.text import TextModel as TextModel
+from consumers.stages.ports.trainer import Trainer as Trainer
 from consumers.stages.ports.transcript import Transcript as Transcript
 from schemas.catalogue import CollectionRecord as CollectionRecord
 from schemas.catalogue import StoredDocument as StoredDocument
@@ -52,6 +55,7 @@ class Ports(PortSet):
     no such model. `answerer`, `text_model` and `vectors` are those of the job's model.
     """
 
+    adapter_registry = Port[AdapterRegistry]()
     adapters = Port[Adapters]()
     aliases = Port[Aliases]()
     answerer = Port[Answerer]()
@@ -68,6 +72,7 @@ class Ports(PortSet):
     doubts = Port[IndexDoubts]()
     embedder = Port[Embedder | None]()
     embedders = Port[Served[Embedder]]()
+    examples = Port[ExampleReader]()
     file_store = Port[FileStore]()
     """The executor's. A stage's own `files` are made of it."""
     files = Port[Files]()
@@ -81,6 +86,7 @@ class Ports(PortSet):
     sparse = Port[SparseEncoder]()
     text_model = Port[TextModel]()
     text_models = Port[Served[TextModel]]()
+    trainer = Port[Trainer]()
     vectors = Port[Embedder]()
 
     OF_THE_JOB: ClassVar[Mapping[Port[Any], Port[Served[Any]]]] = {

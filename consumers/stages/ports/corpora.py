@@ -1,4 +1,4 @@
-"""Reads tables: a corpus of documents, a dataset of questions."""
+"""Reads tables: a corpus of documents, a dataset of questions, a dataset to train on."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Protocol
 from schemas.kinds.evaluation.items import Dataset, Item, ItemProblem
 from schemas.kinds.indexing import Corpus, DocumentError
 from schemas.kinds.indexing.parts import PartDocument
+from schemas.kinds.training import Method
+from schemas.kinds.training.examples import Example, ExampleProblem
 from schemas.requester import Requester
 
 
@@ -31,4 +33,16 @@ class DatasetReader(Protocol):
         """The rows, some at a time, each as an item or as what is wrong with it.
 
         Raises `InvalidInput` for a table that cannot be read, lacks a column, or is not within the limits.
+        """
+
+
+class ExampleReader(Protocol):
+    """Reads a dataset to train on row by row, under the same conditions."""
+
+    def examples(
+        self, path: Path, method: Method, format: str, *, by: Requester
+    ) -> AsyncGenerator[tuple[list[Example | ExampleProblem], int]]:
+        """The rows, some at a time, each as examples or as what is wrong with it; and how many bytes were read.
+
+        Raises `InvalidInput` for a table that cannot be read, or not within the limits.
         """

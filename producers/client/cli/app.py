@@ -20,6 +20,7 @@ from producers.client.cli import (
     keys,
     models,
     server,
+    train,
     tune,
     webhooks,
 )
@@ -76,6 +77,7 @@ for group in (
     tune,
     evaluate,
     calibrate,
+    train,
     jobs,
     batches,
     dead,

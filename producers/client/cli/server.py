@@ -57,7 +57,7 @@ def gateway(ctx: typer.Context) -> None:
 
 def worker(
     pool: Annotated[
-        list[str] | None, typer.Option(help="A pool to work for (cpu, gpu, webhook); repeat it for more.")
+        list[str] | None, typer.Option(help="A pool to work for (cpu, gpu, train, webhook); repeat it for more.")
     ] = None,
     model: Annotated[
         list[str] | None,

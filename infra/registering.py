@@ -4,18 +4,18 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, TypeVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import uuid_utils.compat as uuids
 
-from gateway.http.limits import Limits
 from infra.blobs.folder import FolderBlobs
 from infra.engines.adapter_archives import AdapterArchive, Packed
 from infra.postgres.database import Database
 from infra.postgres.queries import adapters, files, stored
 from infra.postgres.queries.adapters import NewVersion, StoredAdapter
-from schemas.adapters import MOST, NewAdapter
-from schemas.errors import Conflict, InvalidInput, NotFound
+from schemas.adapters import MOST, NamedAdapter, NewAdapter
+from schemas.errors import Conflict, InvalidInput, JobError, NotFound, StorageFull
 from schemas.ids import parsed
 from schemas.models import Models, ModelSpec, OpenAIModel
 
@@ -28,10 +28,53 @@ THREADS: Final = 2
 """Archives that are read at a time: a large one takes its seconds, and others wait for their turn."""
 
 
+class Room(Protocol):
+    """What one registration reserves of a tenant's bytes."""
+
+    def take(self, size: int) -> None:
+        """Reserve `size` bytes more, or raise that there is no room."""
+
+    def keep(self) -> None:
+        """They are stored."""
+
+
+class Rooms(Protocol):
+    """How many bytes tenants may store."""
+
+    @property
+    def file_bytes(self) -> int:
+        """Of one tenant, in total; 0: no limit."""
+
+    def room(self, tenant: str) -> AbstractAsyncContextManager[Room]:
+        """A reservation, released at the end unless it is kept."""
+
+    def storage_full(self) -> JobError:
+        """The error for what does not fit."""
+
+
+class CountedAtTheEnd:
+    """For a worker: nothing is reserved in advance, and the sum is checked when the adapter is recorded."""
+
+    def __init__(self, file_bytes: int) -> None:
+        self.file_bytes = file_bytes
+
+    @asynccontextmanager
+    async def room(self, tenant: str) -> AsyncIterator[Room]:
+        """A reservation of nothing."""
+        yield _Unreserved()
+
+    def storage_full(self) -> StorageFull:
+        """As above."""
+        return StorageFull(
+            f"your files and what your jobs store may have {self.file_bytes} bytes together (WELIP_LIMIT_FILE_BYTES):"
+            " remove files, adapters or collections, and register the file again"
+        )
+
+
 class Registrar:
     """Registers adapters. Its threads are its own: they wait for object storage, which may use the process's."""
 
-    def __init__(self, database: Database, blobs: "FolderBlobs | MinioBlobs", limits: Limits, models: Models) -> None:
+    def __init__(self, database: Database, blobs: "FolderBlobs | MinioBlobs", limits: Rooms, models: Models) -> None:
         self._database = database
         self._blobs = blobs
         self._limits = limits
@@ -60,6 +103,11 @@ class Registrar:
 
         archive, packed = await self._in_thread(check)
         return await self._stored(tenant, new, archive, packed)
+
+    async def registered(self, tenant: str, new: NewAdapter) -> str:
+        """Register, and return the name of the version, such as `qwen:mine@2`."""
+        version, _ = await self.register(tenant, new)
+        return str(NamedAdapter(version.base, version.name, version.version))
 
     async def close(self) -> None:
         """End the threads."""
@@ -143,3 +191,11 @@ def _trainable(models: Models, name: str) -> tuple[ModelSpec, int]:
 def _names(base: ModelSpec) -> list[str]:
     weights = getattr(base, "weights", None)
     return [base.name, *([weights] if weights else [])]
+
+
+class _Unreserved:
+    def take(self, size: int) -> None:
+        """Nothing is reserved."""
+
+    def keep(self) -> None:
+        """Nothing was reserved."""

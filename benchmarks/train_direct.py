@@ -1,0 +1,59 @@
+"""TRL's own trainer with the settings of a job, and nothing of WeLIP: `python -m benchmarks.train_direct PLAN ROWS`.
+
+Runs in the environment of training. Its last line is JSON: `{"seconds"}`, of training alone.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import datasets
+import peft
+import torch
+import transformers
+import trl
+
+
+def main() -> None:
+    """Train once."""
+    how: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
+    transformers.set_seed(0)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(how["weights"])
+    trainer = trl.SFTTrainer(
+        model=transformers.AutoModelForCausalLM.from_pretrained(how["weights"], dtype=torch.float32),
+        args=trl.SFTConfig(
+            output_dir=how["output"],
+            max_steps=how["max_steps"],
+            learning_rate=how["learning_rate"],
+            lr_scheduler_type="cosine",
+            warmup_steps=how["warmup_steps"],
+            per_device_train_batch_size=how["device_batch_size"],
+            gradient_accumulation_steps=how["accumulation"],
+            gradient_checkpointing=False,
+            bf16=False,
+            use_cpu=True,
+            dataloader_pin_memory=False,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            max_length=how["max_length"],
+            completion_only_loss=True,
+            seed=0,
+            data_seed=0,
+        ),
+        train_dataset=datasets.load_dataset("json", data_files=sys.argv[2], split="train"),
+        processing_class=tokenizer,
+        peft_config=peft.LoraConfig(
+            r=how["rank"], lora_alpha=how["alpha"], target_modules="all-linear", task_type="CAUSAL_LM"
+        ),
+    )
+    began = time.monotonic()
+    trainer.train()
+    print(json.dumps({"seconds": time.monotonic() - began}))
+
+
+if __name__ == "__main__":
+    main()

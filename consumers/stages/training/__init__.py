@@ -1,0 +1,1 @@
+"""Stages of `training`: check the data, train with checkpoints, register what was made."""

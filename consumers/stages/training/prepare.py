@@ -1,0 +1,122 @@
+"""The first stage of `training`: the whole dataset is checked before anything is trained."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from pathlib import Path, PurePosixPath
+from tempfile import NamedTemporaryFile
+from typing import IO, Final
+
+from consumers.stages.context import StageJob
+from consumers.stages.ports import Ports, needs
+from consumers.stages.training.base import base_of
+from consumers.stages.training.pieces import pieces
+from consumers.stages.training.splitting import Splitter
+from schemas.errors import InvalidInput, NotFound
+from schemas.kinds.training import DataReport, TrainingInput
+from schemas.kinds.training.carries import Prepared
+from schemas.kinds.training.examples import MAX_DATASET_BYTES, Example, ExampleProblem
+from schemas.outcomes import Next, Outcome
+
+NEEDS: Final = needs(Ports.blobs, Ports.examples, Ports.files)
+
+FORMATS: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+SHOWN: Final = 10
+"""Problems of a dataset that the error names."""
+
+Job = StageJob[TrainingInput, None]
+
+
+async def run(job: Job, ports: Ports) -> Outcome:
+    """Check every row, and write down what is trained on and what is held out. No tokenizer is needed.
+
+    Raises `InvalidInput` with `dataset_invalid`, which names the rows, `dataset_empty`, `dataset_too_large`,
+    `dataset_format_unknown`, what `base_of` and the reader raise, and `NotFound` (`file_not_found`).
+    """
+    request = job.input
+    base_of(request, ports.deployment.models)
+    share = 0.0 if request.validation is not None else request.validation_share
+    splitter = Splitter(share, request.hyperparameters.seed)
+    with NamedTemporaryFile() as train, NamedTemporaryFile() as validation:
+        held_out = trained_on = 0
+        if request.validation is not None:
+            async for examples in _examples(job, ports, request.validation, "validation"):
+                held_out += await asyncio.to_thread(_write, splitter.held_out(examples), validation)
+        async for examples in _examples(job, ports, request.dataset, "dataset"):
+            kept = splitter.kept(examples)
+            held_out += await asyncio.to_thread(_write, [one for one, out in kept if out], validation)
+            trained_on += await asyncio.to_thread(_write, [one for one, out in kept if not out], train)
+        if not trained_on:
+            why = "nothing is left to train on: every example is held out or in the validation file"
+            raise InvalidInput(
+                why if held_out or splitter.overlapping else "the dataset holds no example",
+                code="dataset_empty",
+                field="input.dataset",
+            )
+        report = DataReport(
+            rows=trained_on,
+            validation_rows=held_out,
+            duplicates=splitter.duplicates,
+            overlapping=splitter.overlapping,
+        )
+        keys = f"{job.folder}/train.jsonl", f"{job.folder}/validation.jsonl" if held_out else None
+        for key, file in zip(keys, (train, validation), strict=True):
+            if key is not None:
+                file.flush()
+                await ports.blobs.put_stream(key, pieces(Path(file.name)), content_type="application/x-ndjson")
+    return Next("train", Prepared(train=keys[0], validation=keys[1], data=report, warnings=_warnings(report)))
+
+
+async def _examples(job: Job, ports: Ports, file_id: str, field: str) -> AsyncIterator[list[Example]]:
+    """The examples of a file, some at a time. Raises `InvalidInput` at its end if a row is none."""
+    where = f"input.{field}"
+    try:
+        stored = await ports.files.find(file_id)
+    except NotFound as error:
+        why = f"there is no file {file_id!r}; upload the dataset with POST /v1/files and name the id it gives"
+        raise NotFound(why, code="file_not_found", field=where) from error
+    if stored.size > MAX_DATASET_BYTES:
+        why = f"the file has {stored.size:,} bytes, {MAX_DATASET_BYTES:,} are allowed: leave some of it out"
+        raise InvalidInput(why, code="dataset_too_large", field=where)
+    table = job.input.format or FORMATS.get(PurePosixPath(stored.filename).suffix.lower())
+    if table is None:
+        why = f"the name {stored.filename!r} does not tell the format: give `format`, one of jsonl, csv, tsv, parquet"
+        raise InvalidInput(why, code="dataset_format_unknown", field="input.format")
+    problems: list[ExampleProblem] = []
+    wrong = 0
+    # On disk, because readers of tables are synchronous and the file may be larger than memory.
+    with NamedTemporaryFile() as file:
+        async for piece in ports.blobs.stream(stored.blob):
+            await asyncio.to_thread(file.write, piece)
+        file.flush()
+        rows: AsyncGenerator[tuple[list[Example | ExampleProblem], int]] = ports.examples.examples(
+            Path(file.name), job.input.method, table, by=job.requester
+        )
+        async with aclosing(rows) as batches:
+            async for batch, read in batches:
+                found = [row for row in batch if isinstance(row, ExampleProblem)]
+                wrong += len(found)
+                problems += found[: SHOWN - len(problems)]
+                await job.report(read, stored.size, f"checking the {field}")
+                yield [row for row in batch if isinstance(row, Example)]
+    if wrong:
+        shown = "; ".join(problem.message for problem in problems)
+        count = f"{wrong:,} rows are" if wrong > 1 else "one row is"
+        more = "; ..." if wrong > SHOWN else ""
+        raise InvalidInput(f"{count} not usable: {shown}{more}", code="dataset_invalid", field=where)
+
+
+def _write(examples: list[Example], file: IO[bytes]) -> int:
+    file.write(b"".join(example.line() for example in examples))
+    return len(examples)
+
+
+def _warnings(report: DataReport) -> list[str]:
+    found = []
+    if report.duplicates:
+        found.append(f"{report.duplicates:,} examples repeat another one and were left out")
+    if report.overlapping:
+        found.append(f"{report.overlapping:,} examples are in the validation file, too, and were not trained on")
+    if not report.validation_rows:
+        found.append("nothing is held out, so nothing tells whether the model learns more than its examples")
+    return found

@@ -1,0 +1,226 @@
+"""The stage of `training` that trains: a process of its own does, and this follows it, stores its checkpoints and packs
+what it leaves.
+"""
+
+import asyncio
+from contextlib import aclosing
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from consumers.stages.context import StageJob
+from consumers.stages.ports import Ports, needs
+from consumers.stages.training.base import Base, base_of
+from consumers.stages.training.checkpoints import Checkpoints, Manifest
+from consumers.stages.training.choosing import plan_of
+from consumers.stages.training.packing import pack
+from consumers.stages.training.patience import patient
+from consumers.stages.training.pieces import fetched, pieces
+from consumers.stages.training.saving import Saving
+from schemas.errors import TrainingBroke, TrainingFailed
+from schemas.kinds.training import TrainingInput, TrainingMetrics, TrainingResult
+from schemas.kinds.training.carries import Prepared, Trained
+from schemas.kinds.training.plan import Begun, Counted, Ended, Failed, Saved, Stepped, Stopped, TrainingPlan
+from schemas.outcomes import Fail, Next, Outcome, Snooze
+
+NEEDS: Final = needs(Ports.blobs, Ports.files, Ports.trainer)
+
+PURPOSE: Final = "fine-tune-results"
+Job = StageJob[TrainingInput, Prepared]
+
+
+async def run(job: Job, ports: Ports) -> Outcome:
+    """Go on from the last checkpoint, or begin; a worker that stops saves one more and gives the job back.
+
+    Where memory runs out, half of the examples are taken at a time, once. Raises `TrainingFailed` with its code,
+    `TrainingBroke`, `StorageFull`, and `DependencyMissing` where this machine cannot train.
+    """
+    base = base_of(job.input, ports.deployment.models)
+    if not await ports.trainer.ready():
+        await job.report(0, 0, "making the environment of training, once: it takes minutes")
+        await ports.trainer.prepare()
+    async with ports.trainer.workspace() as folder:
+        base = await ports.trainer.here(base)
+        await job.report(0, 0, "fetching the examples")
+        await fetched(ports.blobs, job.carry.train, folder / "train.jsonl")
+        if job.carry.validation is not None:
+            await fetched(ports.blobs, job.carry.validation, folder / "validation.jsonl")
+        smaller: int | None = None
+        while True:
+            one = _Run(job, ports, base, folder, smaller)
+            last = await one.run()
+            fewer = one.begun.chosen.device_batch_size // 2 if one.begun is not None else 0
+            if isinstance(last, Failed) and last.code == "out_of_memory" and smaller is None and fewer:
+                smaller = fewer
+                continue
+            return await one.outcome(last)
+
+
+class _Run:
+    """One run of the process."""
+
+    def __init__(self, job: Job, ports: Ports, base: Base, folder: Path, device_batch_size: int | None) -> None:
+        self._job = job
+        self._ports = ports
+        self._base = base
+        self._folder = folder
+        self._device_batch_size = device_batch_size
+        self._root = f"{job.tenant}/jobs/{job.id.hex}/checkpoints"
+        self._checkpoints = Checkpoints(ports.blobs, self._root, job.epoch)
+        self._from: Manifest | None = None
+        self._data = job.carry.data.model_copy()
+        self._warnings = list(job.carry.warnings)
+        self._before: float | None = None
+        self._newest: Path | None = None
+        self.begun: Begun | None = None
+
+    async def run(self) -> Ended | Stopped | Failed:
+        """Until the process has ended, and what it saved is stored if others have to go on from there."""
+        resume = self._folder / ("resume" if self._device_batch_size is None else "resume-smaller")
+        self._from, damaged = await self._checkpoints.restore(resume)
+        self._warnings += damaged
+        if self._device_batch_size is not None:
+            self._warnings.append(
+                f"memory ran out: a device took {self._device_batch_size} examples at a time from"
+                f" step {self._from.step if self._from else 0} on"
+            )
+        if self._from is not None:
+            self._before, self._newest = self._from.validation_loss_before, resume
+        plan = plan_of(
+            self._job.input,
+            self._base,
+            self._job.carry.data,
+            folder=self._folder,
+            validation=self._job.carry.validation is not None,
+            resume=resume if self._from is not None else None,
+            device_batch_size=self._device_batch_size,
+        )
+        await self._job.report(0, 0, "loading the model")
+        return await self._follow(plan)
+
+    async def outcome(self, last: Ended | Stopped | Failed) -> Outcome:
+        """What the job becomes."""
+        match last:
+            case Stopped():
+                return Snooze(timedelta(0))
+            case Ended():
+                carry = self._job.carry
+                leftovers = [self._root, carry.train, *([carry.validation] if carry.validation else [])]
+                # Removed by the next stage: until this one is recorded, its checkpoints may be needed again.
+                return Next("register", Trained(result=await self._result(last), leftovers=leftovers))
+            case Failed(retryable=True):
+                raise TrainingBroke(last.message, code=last.code)
+            case Failed():
+                error = TrainingFailed(last.message, code=last.code)
+                if self._newest is None or self.begun is None:
+                    raise error
+                # The weights of the last checkpoint are good: their owner may want them.
+                return Fail(error, {"adapter": await self._packed(self._newest)})
+
+    async def _follow(self, plan: TrainingPlan) -> Ended | Stopped | Failed:
+        last: Ended | Stopped | Failed | None = None
+        async with Saving(self._store) as saving, aclosing(self._ports.trainer.run(plan)) as frames:
+            async for frame in frames:
+                saving.check()
+                match frame:
+                    case Counted():
+                        self._count(frame)
+                    case Begun():
+                        self.begun = frame
+                    case Stepped():
+                        if frame.step == 0 and frame.validation_loss is not None:
+                            self._before = frame.validation_loss
+                        await self._job.report(frame.step, frame.steps, line(frame))
+                    case Saved():
+                        await saving.offer(frame)
+                    case _:
+                        last = frame
+            self._newest = saving.newest or self._newest
+            if not isinstance(last, Ended):
+                await saving.settled()
+        assert last is not None  # the port says so
+        return last
+
+    def _count(self, frame: Counted) -> None:
+        self._data = self._data.model_copy(update=frame.model_dump(exclude={"event"}))
+        if frame.too_long:
+            cut = f"{frame.too_long:,} examples are longer than max_length and were cut"
+            lost = f"; {frame.masked_away:,} of them had nothing of their answer left and were left out"
+            self._warnings.append(cut + (lost if frame.masked_away else ""))
+
+    async def _store(self, saved: Saved) -> None:
+        manifest = Manifest(
+            step=saved.step,
+            folder="",
+            parts=[],
+            seconds=(self._from.seconds if self._from else 0) + saved.seconds,
+            resumes=self._resumes,
+            validation_loss_before=self._before,
+        )
+        await self._checkpoints.save(Path(saved.folder), manifest)
+
+    @property
+    def _resumes(self) -> int:
+        return 0 if self._from is None else self._from.resumes + 1
+
+    async def _result(self, ended: Ended) -> TrainingResult:
+        assert self.begun is not None
+        await self._job.report(ended.step, ended.step, "storing what was trained")
+        adapter = await self._packed(Path(ended.folder))
+        metrics_file = await patient(
+            lambda: self._ports.files.publish(
+                pieces(self._folder / "output" / "metrics.jsonl"),
+                "metrics.jsonl",
+                PURPOSE,
+                content_type="application/x-ndjson",
+            )
+        )
+        return TrainingResult(
+            adapter=adapter,
+            model=None,
+            registered=False,
+            metrics=TrainingMetrics(
+                steps=ended.step,
+                epochs=ended.epoch,
+                train_loss=ended.train_loss,
+                validation_loss_before=self._before,
+                validation_loss=ended.validation_loss,
+                tokens_per_s=ended.tokens_per_s,
+                seconds=(self._from.seconds if self._from else 0) + ended.seconds,
+                peak_memory_bytes=ended.peak_memory_bytes,
+            ),
+            data=self._data,
+            settings=self.begun.chosen,
+            metrics_file=metrics_file,
+            resumes=self._resumes,
+            warnings=self._warnings,
+        )
+
+    async def _packed(self, folder: Path) -> str:
+        """The files of a model in a folder, as a file of the tenant."""
+        archive = self._folder / "adapter.zip"
+        base = self._base.name if self._base.in_folder else self._base.weights
+        await asyncio.to_thread(pack, folder, archive, base=base)
+        name = "weights.zip" if self._job.input.adapter == "full" else "adapter.zip"
+        return await patient(
+            lambda: self._ports.files.publish(pieces(archive), name, PURPOSE, content_type="application/zip")
+        )
+
+
+def line(frame: Stepped) -> str:
+    """`loss 1.234 · validation 1.301 · 1,204 tokens/s · 12 min left`."""
+    told = []
+    if frame.loss is not None:
+        told.append(f"loss {frame.loss:.3f}")
+    if frame.validation_loss is not None:
+        told.append(f"validation {frame.validation_loss:.3f}")
+    if frame.step:
+        told.append(f"{frame.tokens_per_s:,.0f} tokens/s")
+        told.append(f"{_duration(frame.left_s)} left")
+    return " · ".join(told)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5_400 else f"{seconds / 3_600:.1f} h"

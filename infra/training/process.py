@@ -1,0 +1,177 @@
+"""The worker's side of training: starts the process that trains, passes on what it tells, and ends it."""
+
+import asyncio
+import contextlib
+import fcntl
+import importlib.util
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Final, TypeVar
+
+import structlog
+from pydantic import ValidationError
+
+from infra.local import training
+from infra.settings import BlobsSettings, TrainingSettings, WeightsSettings
+from infra.weights import fetched
+from schemas.errors import TrainingBroke
+from schemas.kinds.training.plan import FRAME, Ended, Failed, Frame, Stopped, TrainingPlan
+from schemas.models import LocalModel
+
+log = structlog.get_logger(__name__)
+Base = TypeVar("Base", bound=LocalModel)
+
+PREFIX: Final = "training-"
+LOCK: Final = "lock"
+LONGEST_FRAME: Final = 1024 * 1024
+ENDS_WITHIN_S: Final = 60
+"""How long the process may live after its last word."""
+LAST_WORDS: Final = 4_000
+"""Bytes of what it wrote to its log that are kept of a process that died."""
+
+
+class TrainingProcess:
+    """Implements `Trainer`. `stop` is for the worker that is told to end."""
+
+    def __init__(self, settings: TrainingSettings, blobs: BlobsSettings, weights: WeightsSettings) -> None:
+        self._settings = settings
+        self._blobs = blobs
+        self._weights = weights
+        self._stopping = False
+        self._stop_files: set[Path] = set()
+
+    def stop(self) -> None:
+        """Let what trains now save a checkpoint and end; what begins later ends after its first step."""
+        self._stopping = True
+        for file in self._stop_files:
+            file.touch()
+
+    @asynccontextmanager
+    async def workspace(self) -> AsyncIterator[Path]:
+        """An empty folder, removed at the end; what workers left that were killed is removed first."""
+        folder, lock = await asyncio.to_thread(_made, self._settings.folder)
+        try:
+            yield folder
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder.parent, ignore_errors=True)
+            lock.close()
+
+    async def ready(self) -> bool:
+        """Whether there is a Python with what training needs."""
+        return self._python() is not None
+
+    async def prepare(self) -> None:
+        """Make the environment. Raises `DependencyMissing`."""
+        await asyncio.to_thread(training.install)
+
+    async def here(self, base: Base) -> Base:
+        """The model with its weights fetched, if they are in object storage."""
+        found = await fetched(base, self._blobs, self._weights)
+        assert isinstance(found, type(base))
+        return found
+
+    async def run(self, plan: TrainingPlan) -> AsyncGenerator[Frame]:
+        """As `Trainer` says."""
+        stop_file, log_file = Path(plan.stop_file), Path(plan.output) / "log.txt"
+        self._stop_files.add(stop_file)
+        process = await self._start(plan, log_file)
+        last: Frame | None = None
+        try:
+            assert process.stdout is not None
+            while line := await process.stdout.readline():
+                with contextlib.suppress(ValidationError):  # a library prints, too
+                    last = FRAME.validate_json(line)
+                    yield last
+                    if isinstance(last, Ended | Stopped | Failed):
+                        return
+            status = await process.wait()
+            if status == -signal.SIGKILL:
+                # Nobody here kills it: the kernel does when the machine's memory is used up.
+                yield Failed(code="out_of_memory", message="the machine's memory ran out, and training was killed")
+                return
+            log.error("training.died", status=status, said=_tail(log_file))
+            raise TrainingBroke(f"the process that trains died (status {status}); see the worker's log")
+        finally:
+            self._stop_files.discard(stop_file)
+            await _end(process, gently=isinstance(last, Ended | Stopped | Failed))
+
+    async def _start(self, plan: TrainingPlan, log_file: Path) -> asyncio.subprocess.Process:
+        def written() -> Path:
+            output = Path(plan.output)
+            output.mkdir(exist_ok=True)
+            file = output / "plan.json"
+            file.write_text(plan.model_dump_json(), encoding="utf-8")
+            if self._stopping:
+                Path(plan.stop_file).touch()
+            return file
+
+        file = await asyncio.to_thread(written)
+        with log_file.open("wb") as log_end:
+            return await asyncio.create_subprocess_exec(
+                *self._command(file),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log_end,
+                env=training.environment(),
+                start_new_session=True,
+                limit=LONGEST_FRAME,
+            )
+
+    def _command(self, plan: Path) -> list[str]:
+        python = self._python()
+        assert python is not None  # the stage asked whether all is ready
+        run = ["-m", "infra.training.runner", str(plan)]
+        if self._settings.processes == 1:
+            return [python, *run]
+        launched = ["--standalone", f"--nproc-per-node={self._settings.processes}"]
+        return [python, "-m", "torch.distributed.run", *launched, *run]
+
+    def _python(self) -> str | None:
+        if self._settings.python is not None:
+            return str(self._settings.python)
+        if importlib.util.find_spec("trl") is not None:
+            return sys.executable
+        made = training.installed()
+        return None if made is None else str(made)
+
+
+async def _end(process: asyncio.subprocess.Process, *, gently: bool) -> None:
+    """Kill the process and all that it started, at once or when it has had time to end by itself."""
+    if gently:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), ENDS_WITHIN_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    # What torchrun starts is in groups of its own; each ends as if its worker were gone.
+    assert process.stdin is not None
+    process.stdin.close()
+    await process.wait()
+
+
+def _made(under: Path) -> tuple[Path, IO[str]]:
+    """A folder of this process, with the lock that tells others so; the kernel releases it when the process dies."""
+    under.mkdir(parents=True, exist_ok=True)
+    with (under / LOCK).open("a") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # a folder that is new is not locked yet
+        for left in under.glob(f"{PREFIX}*"):
+            with contextlib.suppress(OSError), (left / LOCK).open("a") as theirs:  # it may vanish at this moment
+                fcntl.flock(theirs, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left)
+        mine = Path(tempfile.mkdtemp(prefix=PREFIX, dir=under.resolve()))
+        lock = (mine / LOCK).open("a")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    folder = mine / "work"
+    folder.mkdir()
+    return folder, lock
+
+
+def _tail(file: Path) -> str:
+    with file.open("rb") as read:
+        read.seek(max(0, file.stat().st_size - LAST_WORDS))
+        return read.read().decode(errors="replace")

@@ -1,0 +1,130 @@
+"""`welip train`: train a model on a dataset, with a live line, and show what came of it."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from producers.client.cli.choices import given, read_settings
+from producers.client.cli.failures import WrongUse
+from producers.client.cli.output import JsonFlag, plain, print_fields, print_json, progress_bars
+from producers.client.cli.terminal import note, say
+
+if TYPE_CHECKING:
+    from producers.client.cli.session import Session
+    from producers.client.models import Job
+    from producers.client.trainings import Training
+
+PANEL = "Training"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this group."""
+    app.command(rich_help_panel=PANEL)(train)
+
+
+def train(
+    ctx: typer.Context,
+    dataset: Annotated[Path, typer.Argument(metavar="FILE", help="Examples: .jsonl, .csv, .tsv or .parquet.")],
+    base: Annotated[str, typer.Option(help="The model to train, by its name in the deployment.")] = "default",
+    method: Annotated[str, typer.Option(help="sft, dpo, orpo or kto.")] = "sft",
+    adapter: Annotated[str, typer.Option(help="lora, qlora (needs a GPU), dora, or full: all weights.")] = "lora",
+    validation: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Held-out examples. Default: a tenth of FILE.")
+    ] = None,
+    register_as: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Serve what was made as BASE:NAME.")
+    ] = None,
+    set: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter: epochs=5. Repeat it.")
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="More of the job's input as JSON: hyperparameters and others.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Save the adapter, a zip archive, here.")
+    ] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and leave.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Train a model on examples: conversations, questions with answers, or preferences. Ctrl-C leaves it running."""
+    session: Session = ctx.obj
+    for file in (dataset, validation):
+        if file is not None and not file.is_file():
+            raise WrongUse(f"there is no file {file}")
+    asked = (read_settings(settings) if settings else {}) | given(
+        method=method, adapter=adapter, register_as=register_as
+    )
+    if set:
+        asked["hyperparameters"] = {**asked.get("hyperparameters", {}), **dict(map(parse_pair, set))}
+    with session.connect() as client:
+        with progress_bars(quiet=json, bytes=True) as bars:
+            task = bars.add_task(f"uploading {dataset.name}", total=dataset.stat().st_size)
+            job = client.train(
+                dataset,
+                base,
+                validation=validation,
+                settings=asked,
+                progress=lambda sent: bars.update(task, completed=sent),
+            )
+        if no_wait:
+            print_json(plain(job)) if json else say(job.id)
+            return
+        session.watch(client, job)
+        with progress_bars(quiet=json) as bars:
+            task = bars.add_task("checking the dataset", total=1.0)
+
+            def show(seen: "Job") -> None:
+                bars.update(task, completed=min(seen.fraction, 0.99), description=line(seen))
+
+            made = client.training(job.id, on_change=show)
+        if output is not None:
+            client.download(made.adapter, output)
+    print_json(plain(made)) if json else _print(made, output)
+
+
+def line(job: "Job") -> str:
+    """`step 40 of 120 · loss 1.234 · 880 tokens/s · 3 min left`, or what the job does else."""
+    seen = job.progress
+    said = seen.message or str(job.state)
+    return f"step {seen.done:,} of {seen.total:,} · {said}" if job.stage == "train" and seen.total else said
+
+
+def parse_pair(text: str) -> tuple[str, Any]:
+    """`epochs=5` as name and value; values are JSON where they can be. Raises `WrongUse`."""
+    import json
+
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not re.fullmatch(r"[a-z_]+", name):
+        raise WrongUse(f"--set {text!r} is not key=value", "write 'epochs=5'")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _print(made: "Training", output: Path | None) -> None:
+    metrics, data, chosen = made.metrics, made.data, made.settings
+    print_fields(
+        {
+            "model": made.model,
+            "adapter": made.adapter if output is None else output,
+            "examples": f"{data.rows:,}, {data.validation_rows:,} held out, {data.tokens:,} tokens",
+            "steps": f"{metrics.steps:,} of {chosen.batch_size} examples, {metrics.epochs:g} epochs on {chosen.device}",
+            "loss": None if metrics.train_loss is None else f"{metrics.train_loss:.4f}",
+            "held-out loss": _held_out(made),
+            "speed": f"{metrics.tokens_per_s:,.0f} tokens/s, {metrics.seconds:,.0f} s",
+            "resumed": made.resumes or None,
+            "metrics": made.metrics_file,
+        }
+    )
+    for warning in made.warnings:
+        note(f"welip: {warning}")
+
+
+def _held_out(made: "Training") -> str | None:
+    before, after = made.metrics.validation_loss_before, made.metrics.validation_loss
+    if after is None:
+        return None
+    return f"{after:.4f}" if before is None else f"{before:.4f} before, {after:.4f} after"
