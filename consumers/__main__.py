@@ -32,12 +32,12 @@ from infra.settings import (
     RerankerSettings,
     SearchSettings,
     TracingSettings,
-    TrainingSettings,
     WebhookSettings,
     WeightsSettings,
     WorkerSettings,
 )
 from infra.telemetry import configure_tracing, stop_tracing
+from infra.training.settings import TrainingSettings
 from schemas.errors import EngineDied, JobError
 from schemas.topics import Pool
 

@@ -61,10 +61,10 @@ from infra.settings import (
     ParserSettings,
     PromptSettings,
     RerankerSettings,
-    TrainingSettings,
     WeightsSettings,
 )
 from infra.training.process import TrainingProcess
+from infra.training.settings import TrainingSettings
 from infra.weights import fetched
 from schemas.errors import DependencyMissing
 from schemas.models import WITHOUT_MODELS, CollectionEmbedder, LocalModel, Models, ModelSpec, OpenAIModel

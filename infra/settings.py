@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from infra.training.settings import TrainingSettings
+
 
 def _seconds(value: object) -> object:
     """Let `0.5` and `15` from the environment mean seconds."""
@@ -107,17 +109,6 @@ class WeightsSettings(BaseSettings):
 
     model_config = _prefix("WEIGHTS_")
     cache: Path = Field(Path(".welip/weights"), description="Nothing is removed from it.")
-
-
-class TrainingSettings(BaseSettings):
-    """How a worker of the pool `train` trains."""
-
-    model_config = _prefix("TRAINING_")
-    python: Path | None = Field(
-        None, description="A Python with TRL and PEFT; absent: this one's, else that of `make training-env`."
-    )
-    folder: Path = Path(".welip/training")
-    processes: int = Field(1, ge=1, le=64, description="On this machine, one for each GPU: data-parallel.")
 
 
 class GeneratorSettings(BaseSettings):

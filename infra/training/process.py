@@ -18,7 +18,8 @@ import structlog
 from pydantic import ValidationError
 
 from infra.local import training
-from infra.settings import BlobsSettings, TrainingSettings, WeightsSettings
+from infra.settings import BlobsSettings, WeightsSettings
+from infra.training.settings import TrainingSettings
 from infra.weights import fetched
 from schemas.errors import TrainingBroke
 from schemas.kinds.training.plan import FRAME, Ended, Failed, Frame, Stopped, TrainingPlan

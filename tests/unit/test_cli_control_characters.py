@@ -23,6 +23,7 @@ EVIL = "\x1b]0;pwned\x07\x1b[2J\u009b31m\u202e\x7f\r"
 NOW = "2026-11-20T00:00:00Z"
 JOB, DEAD, WH, EVT = "job_" + "1" * 32, "dead_" + "2" * 32, "wh_" + "3" * 32, "evt_" + "4" * 32
 BATCH, EVALUATION, FILE = "batch_" + "5" * 32, "job_" + "6" * 32, "file_" + "7" * 32
+TRAINING = "job_" + "8" * 32
 OF_THE_SERVER = {"id", "job", "requeued_as", "state", "type", "source", "object", "events", "disabled_reason"}
 OF_THE_SERVER |= {
     "created_at",
@@ -35,6 +36,7 @@ OF_THE_SERVER |= {
     "action",
     "since",
     "changed_at",
+    "precision",
 }
 """What no tenant writes: ids, states, kinds, event names, times."""
 
@@ -90,6 +92,15 @@ EVALUATED |= {"comparisons": [{"variant": "two", "baseline": "one", "metrics": {
 EVALUATED |= {"gates": [{"metric": "f1", "variant": "one", "value": 0.5, "limit": 0.4, "passed": True}]}
 EVALUATED |= {"warnings": ["why"], "report": FILE, "figures": FILE, "items_file": FILE, "items_parquet": FILE}
 SCORED = {**ASKED, "id": EVALUATION, "kind": "evaluation", "result": EVALUATED}
+CHOSEN = dict.fromkeys(("processes", "learning_rate", "batch_size", "device_batch_size", "accumulation"), 1)
+CHOSEN |= dict.fromkeys(("max_length", "trainable_parameters", "parameters", "expected_memory_bytes"), 1)
+CHOSEN |= {"device": "cpu", "precision": "float32", "gradient_checkpointing": False}
+LOSSES = {"steps": 1, "epochs": 1.0, "train_loss": 0.5, "validation_loss_before": 2.0, "validation_loss": 1.0}
+LOSSES |= {"tokens_per_s": 5.0, "seconds": 1.0, "peak_memory_bytes": 1}
+MADE = {"adapter": FILE, "model": "m:a@1", "registered": True, "metrics": LOSSES, "settings": CHOSEN, "resumes": 1}
+MADE |= {"data": {"rows": 1, "validation_rows": 1, "duplicates": 0, "overlapping": 0}}
+MADE |= {"metrics_file": FILE, "warnings": ["why"]}
+TRAINED = {**ASKED, "id": TRAINING, "kind": "training", "result": MADE}
 UPLOADED = {"id": FILE, "object": "file", "bytes": 3, "created_at": 1_800_000_000, "filename": "q.jsonl"}
 UPLOADED |= {"purpose": "evals", "status": "processed"}
 ADAPTER = {"id": "m:a", "parent": "m", "created": 1_800_000_000, "served": True, "version": 2, "rank": 8}
@@ -114,6 +125,7 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ("POST", f"/v1/jobs/{JOB}/cancel"): FAILED,
     ("POST", "/v1/files"): UPLOADED,
     ("GET", f"/v1/jobs/{EVALUATION}"): SCORED,
+    ("GET", f"/v1/jobs/{TRAINING}"): TRAINED,
     ("GET", "/v1/batches"): {"data": [BATCHED]},
     ("GET", f"/v1/batches/{BATCH}"): BATCHED,
     ("POST", f"/v1/batches/{BATCH}/cancel"): BATCHED,
@@ -163,6 +175,7 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("batches cancel", [BATCH]),
     ("batches retry", [BATCH]),
     ("evaluate", ["q.jsonl", "-c", "ko"]),
+    ("train", ["q.jsonl"]),
     ("report", [EVALUATION]),
     ("compare", [EVALUATION, EVALUATION]),
     ("collections list", []),
@@ -229,6 +242,8 @@ class Peer:
             self.job = {**ASKED, "result": INDEXED} if b'"indexing"' in request.content else ASKED
             if b'"evaluation"' in request.content:
                 self.job = SCORED
+            if b'"training"' in request.content:
+                self.job = TRAINED
             return httpx.Response(202, json=poisoned(self.job))
         if where == ("GET", f"/v1/jobs/{JOB}"):
             return httpx.Response(200, json=poisoned(self.job))

@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.settings import BlobsSettings, TrainingSettings, WeightsSettings
+from infra.settings import BlobsSettings, WeightsSettings
 from infra.training.process import TrainingProcess
 from infra.training.runner import told
+from infra.training.settings import TrainingSettings
 from schemas.errors import TrainingBroke
 from schemas.kinds.training import Hyperparameters
 from schemas.kinds.training.plan import Failed, Frame, Saved, Stopped, TrainingPlan

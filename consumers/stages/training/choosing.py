@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from consumers.stages.training.base import Base
+from consumers.stages.training.trainable import Base
 from schemas.kinds.training import DataReport, Method, TrainingInput
 from schemas.kinds.training.plan import TrainingPlan
 

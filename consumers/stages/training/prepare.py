@@ -9,9 +9,9 @@ from typing import IO, Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.ports import Ports, needs
-from consumers.stages.training.base import base_of
 from consumers.stages.training.pieces import pieces
 from consumers.stages.training.splitting import Splitter
+from consumers.stages.training.trainable import base_of
 from schemas.errors import InvalidInput, NotFound
 from schemas.kinds.training import DataReport, TrainingInput
 from schemas.kinds.training.carries import Prepared

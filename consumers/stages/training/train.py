@@ -10,13 +10,13 @@ from typing import Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.ports import Ports, needs
-from consumers.stages.training.base import Base, base_of
 from consumers.stages.training.checkpoints import Checkpoints, Manifest
 from consumers.stages.training.choosing import plan_of
 from consumers.stages.training.packing import pack
 from consumers.stages.training.patience import patient
 from consumers.stages.training.pieces import fetched, pieces
 from consumers.stages.training.saving import Saving
+from consumers.stages.training.trainable import Base, base_of
 from schemas.errors import TrainingBroke, TrainingFailed
 from schemas.kinds.training import TrainingInput, TrainingMetrics, TrainingResult
 from schemas.kinds.training.carries import Prepared, Trained
