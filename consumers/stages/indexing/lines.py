@@ -1,6 +1,5 @@
 """What travels between indexing stages as blobs: one JSON object a line, with vectors packed."""
 
-import asyncio
 from array import array
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Sequence
@@ -8,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from consumers.stages.indexing.aside import aside
 from consumers.stages.lines import read_lines
 from consumers.stages.ports import Blobs
 from schemas.retrieval import Point, SparseVector
@@ -19,10 +19,10 @@ async def read_points(blobs: Blobs, key: str, size: int) -> AsyncIterator[list[P
     async for line in read_lines(blobs, key):
         lines.append(line)
         if len(lines) == size:
-            yield await asyncio.to_thread(_points, lines)
+            yield await aside(_points, lines)
             lines = []
     if lines:
-        yield await asyncio.to_thread(_points, lines)
+        yield await aside(_points, lines)
 
 
 def _points(lines: Sequence[bytes]) -> list[Point]:

@@ -9,6 +9,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any, Final, TypeVar
 from uuid import UUID, uuid5
 
+from consumers.stages.indexing.aside import aside
 from consumers.stages.indexing.chunking import Chunker, chunk
 from consumers.stages.indexing.lines import point_line
 from consumers.stages.indexing.sources import LONG_CHARS, Content, file_pieces
@@ -158,7 +159,7 @@ class PointMaker:
 
     async def _lines_of(self, cut: Sequence[_Cut]) -> bytes:
         await self._learn_names([name for document, _, chunks in cut for name in _names(document, chunks)])
-        return await asyncio.to_thread(self._lines, cut)
+        return await aside(self._lines, cut)
 
     async def _learn_names(self, names: Iterable[str]) -> None:
         """The terms of titles and headings, which many chunks share."""

@@ -1,12 +1,12 @@
 """The first stage of a part: parses, skips unchanged documents, cuts the rest into chunks and makes sparse vectors."""
 
-from asyncio import to_thread
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from tempfile import TemporaryFile
 from typing import IO, Final
 
 from consumers.stages.context import StageJob
+from consumers.stages.indexing.aside import aside
 from consumers.stages.indexing.points import PointMaker, Versioned
 from consumers.stages.indexing.reading import changed_documents
 from consumers.stages.indexing.sources import file_pieces, pack
@@ -110,7 +110,7 @@ class _Preparation:
         async with aclosing(found) as documents:
             async for read in documents:
                 small = len(read.serialised) < INLINE_BYTES
-                size = texts.write(pack(read.serialised) if small else await to_thread(pack, read.serialised))
+                size = texts.write(pack(read.serialised) if small else await aside(pack, read.serialised))
                 text_bytes = len(read.content.parsed.text.encode())
                 self.stored.append(
                     PreparedDocument(

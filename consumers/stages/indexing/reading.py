@@ -9,6 +9,7 @@ from tempfile import NamedTemporaryFile
 from typing import Final
 
 from consumers.stages.context import StageJob
+from consumers.stages.indexing.aside import aside
 from consumers.stages.indexing.sources import LONG_CHARS, Content
 from consumers.stages.indexing.tally import refuse, warn
 from consumers.stages.lines import read_lines
@@ -76,7 +77,8 @@ async def _compared(
                 refuse(result, DocumentError(id=document.id, code=content.reason, message=content.message))
             else:
                 warn(result, document.id, content.parsed.lost)
-                serialised, digest = content.serialised()
+                long = len(content.parsed.text) > LONG_CHARS
+                serialised, digest = await aside(content.serialised) if long else content.serialised()
                 read = Changed(document.id, content, serialised, digest)
                 if hashes.get(document.id) == digest:
                     waiting.append(read)

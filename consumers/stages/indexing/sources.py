@@ -8,11 +8,15 @@ from typing import IO, Any, Final
 
 import orjson
 
+from consumers.stages.indexing.aside import aside
 from consumers.stages.ports import Blobs
 from schemas.retrieval import Heading, ParsedDocument
 
 LONG_CHARS: Final = 250_000
 """A longer text is a long document, of which a worker holds only a few at once."""
+
+LONG_PACKED: Final = 50_000
+"""Bytes of a kept document that takes milliseconds to read."""
 
 LEVEL: Final = 1
 SMALL_WINDOW: Final = 12
@@ -55,7 +59,11 @@ async def read_content(blobs: Blobs, source: tuple[str, int, int]) -> Content:
     """What was packed. Raises `NotFound` when the blob is gone."""
     key, offset, length = source
     pieces = [piece async for piece in blobs.stream(key, start=offset, length=length)]
-    held = orjson.loads(zlib.decompress(b"".join(pieces)))
+    return await aside(_unpacked, b"".join(pieces)) if length > LONG_PACKED else _unpacked(b"".join(pieces))
+
+
+def _unpacked(packed: bytes) -> Content:
+    held = orjson.loads(zlib.decompress(packed))
     headings = [Heading(*heading) for heading in held["headings"]]
     parsed = ParsedDocument(held["text"], held["title"], headings, held["pages"])
     return Content(held["title"], held["metadata"], parsed)
