@@ -25,6 +25,7 @@ from tests.engines.engine_contract import ENDLESS, STORY, EngineContract, lacks_
 AT_ONCE = 8
 RESERVED = 1
 LOADED = 2
+CONTEXT = 1024
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +46,13 @@ async def model(small: Path) -> AsyncIterator[VllmTextModel]:
         "enforce_eager": True,
         "dtype": "float32",  # in fewer bits a text depends on how many are written with it
         "max_num_seqs": AT_ONCE,
+        "max_num_batched_tokens": CONTEXT,
         "enable_lora": True,
         "max_loras": 1,
         "max_cpu_loras": LOADED,
     }
     made = open_text_model(
-        VllmModel(name="small", engine="vllm", weights=str(small), context_length=1024, options=options)
+        VllmModel(name="small", engine="vllm", weights=str(small), context_length=CONTEXT, options=options)
     )
     assert isinstance(made, VllmTextModel)
     await made.warm()
@@ -91,6 +93,16 @@ class TestVllm(EngineContract):
             with pytest.raises(EngineTrouble) as refused:
                 await model.complete(TALK, OPTIONS)
         assert (refused.value.reason, refused.value.retryable) == ("engine_out_of_memory", True)
+        assert (await model.complete(TALK, OPTIONS)).text
+
+    async def test_seeded_prompts_that_do_not_fit_into_one_step_leave_the_engine_alive(
+        self, model: VllmTextModel
+    ) -> None:
+        [length] = await model.lengths(["mountain " * 100])
+        prompt = [Message("user", "mountain " * (100 * CONTEXT * 2 // 3 // length))]
+        asked = [model.complete(prompt, replace(OPTIONS, max_tokens=2, temperature=1.0, seed=n)) for n in range(2)]
+        read = [found.usage.prompt_tokens for found in await asyncio.gather(*asked)]
+        assert sum(read) > CONTEXT, "the second prompt would have been begun in the same step"
         assert (await model.complete(TALK, OPTIONS)).text
 
     async def test_many_cancelled_at_once_leave_nothing_in_the_engine(self, model: VllmTextModel) -> None:
