@@ -23,6 +23,7 @@ EVIL = "\x1b]0;pwned\x07\x1b[2J\u009b31m\u202e\x7f\r"
 NOW = "2026-11-20T00:00:00Z"
 JOB, DEAD, WH, EVT = "job_" + "1" * 32, "dead_" + "2" * 32, "wh_" + "3" * 32, "evt_" + "4" * 32
 BATCH, EVALUATION, FILE = "batch_" + "5" * 32, "job_" + "6" * 32, "file_" + "7" * 32
+CALIBRATION = "job_" + "9" * 32
 TRAINING = "job_" + "8" * 32
 OF_THE_SERVER = {"id", "job", "requeued_as", "state", "type", "source", "object", "events", "disabled_reason"}
 OF_THE_SERVER |= {
@@ -101,6 +102,11 @@ MADE = {"adapter": FILE, "model": "m:a@1", "registered": True, "metrics": LOSSES
 MADE |= {"data": {"rows": 1, "validation_rows": 1, "duplicates": 0, "overlapping": 0}}
 MADE |= {"metrics_file": FILE, "warnings": ["why"]}
 TRAINED = {**ASKED, "id": TRAINING, "kind": "training", "result": MADE}
+AGREED = {"judge": "m", "items": 1, "missing": 0, "disagreements": [{"id": "d", "human": 1, "judge": 0}]}
+AGREED |= dict.fromkeys(("agreement", "kappa", "weighted_kappa", "bias", "bias_ci95", "verbosity", "position"))
+AGREED |= {"confusion": dict.fromkeys(("both", "judge_only", "human_only", "neither"), 1), "calls": 1, "cached": 0}
+AGREED |= {"tokens": 9, "messages": {"code": "why"}, "unscored": {"code": 1}}
+CALIBRATED = {**ASKED, "id": CALIBRATION, "kind": "calibration", "result": AGREED}
 UPLOADED = {"id": FILE, "object": "file", "bytes": 3, "created_at": 1_800_000_000, "filename": "q.jsonl"}
 UPLOADED |= {"purpose": "evals", "status": "processed"}
 ADAPTER = {"id": "m:a", "parent": "m", "created": 1_800_000_000, "served": True, "version": 2, "rank": 8}
@@ -126,6 +132,7 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ("POST", "/v1/files"): UPLOADED,
     ("GET", f"/v1/jobs/{EVALUATION}"): SCORED,
     ("GET", f"/v1/jobs/{TRAINING}"): TRAINED,
+    ("GET", f"/v1/jobs/{CALIBRATION}"): CALIBRATED,
     ("GET", "/v1/batches"): {"data": [BATCHED]},
     ("GET", f"/v1/batches/{BATCH}"): BATCHED,
     ("POST", f"/v1/batches/{BATCH}/cancel"): BATCHED,
@@ -177,6 +184,7 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("evaluate", ["q.jsonl", "-c", "ko"]),
     ("train", ["q.jsonl"]),
     ("report", [EVALUATION]),
+    ("judge calibrate", ["judged.jsonl", "--metric", "faithfulness"]),
     ("compare", [EVALUATION, EVALUATION]),
     ("collections list", []),
     ("collections show", ["ko"]),
@@ -240,6 +248,8 @@ class Peer:
         where = (request.method, request.url.path)
         if where == ("POST", "/v1/jobs"):
             self.job = {**ASKED, "result": INDEXED} if b'"indexing"' in request.content else ASKED
+            if b'"calibration"' in request.content:
+                self.job = CALIBRATED
             if b'"evaluation"' in request.content:
                 self.job = SCORED
             if b'"training"' in request.content:
@@ -265,6 +275,7 @@ def peer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Peer]:
     monkeypatch.chdir(tmp_path)
     Path("a.md").write_text("글")
     Path("q.jsonl").write_text("{}")
+    Path("judged.jsonl").write_text('{"question": "?", "answer": "a", "human": true}')
     stamina.set_testing(True, attempts=1)
     yield found
     stamina.set_testing(False)

@@ -32,16 +32,17 @@ def digest(
     generator: dict[str, Any] | None = None, reranker: dict[str, Any] | None = None, prompts: Path | None = None
 ) -> str:
     chosen = GeneratorSettings.model_validate({"WELIP_GENERATOR": "openai", **(generator or {})})
+    ranking = RerankerSettings.model_validate(reranker or {})
     return AdapterSettings(
         BlobsSettings(),
         IndexSettings(),
         chosen,
         EmbedderSettings(),
-        RerankerSettings.model_validate(reranker or {}),
+        ranking,
         ParserSettings(),
         AnalysisSettings(),
         LimitSettings(),
-        read_models(ModelSettings(), chosen, EmbedderSettings()),
+        read_models(ModelSettings(), chosen, EmbedderSettings(), ranking),
         prompts=PromptSettings(WELIP_PROMPTS=prompts),
     ).digest()
 

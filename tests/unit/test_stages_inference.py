@@ -467,7 +467,7 @@ class TestReranking:
             await Deployment(shelf(SEOUL)).ask(rerank=True)
         assert (caught.value.reason, caught.value.field) == ("reranker_missing", "input.rerank")
         here = Deployment(shelf(SEOUL), reranker_name="longest", gpu=Deployment(shelf(SEOUL)))
-        with pytest.raises(DependencyMissing, match="for all workers") as other_pool:
+        with pytest.raises(DependencyMissing, match="give all workers") as other_pool:
             await here.ask()
         assert other_pool.value.reason == "reranker_missing"
 
