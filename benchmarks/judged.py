@@ -4,7 +4,8 @@
 now and then answers 429, 500, HTML, or something that cannot be read. With `--ragas` (group `eval`) the judge is asked
 for RAGAS' metrics, whose calls follow on each other; else for two graders. `judge_share` is the share of the time that
 20 calls at once would have taken at least. The second run is judged anew, and its worker is killed in the middle:
-`judged_twice` counts good replies to a prompt beyond the first, without those that were under way at the kill.
+`judged_twice` counts good replies to a prompt beyond the first, without the 20 that may have been under way then.
+`call_ms` is the worker's processor time for each call, answering and scoring included.
 """
 
 import argparse
@@ -72,7 +73,7 @@ class JudgeServer(ThreadingHTTPServer):
     def twice(self) -> int:
         """Good replies to a prompt beyond the first."""
         with self.lock:
-            return sum(count - 1 for count in self.good.values())
+            return sum(count - 1 for count in self.good.values() if count)
 
 
 class _Call(BaseHTTPRequestHandler):
@@ -81,7 +82,11 @@ class _Call(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         at = self.server
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        try:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        except (OSError, ValueError):  # its worker was killed
+            self.close_connection = True
+            return
         with at.lock:
             at.first = at.first or time.perf_counter()
             at.calls += 1
@@ -94,7 +99,8 @@ class _Call(BaseHTTPRequestHandler):
             return
         time.sleep(SECONDS)
         prompt = json.dumps(body["messages"], ensure_ascii=False)
-        reply = json.dumps(_value(body["response_format"]["json_schema"]["schema"], len(prompt)), ensure_ascii=False)
+        first = len(body["messages"][0]["content"])  # so that asking again gives the same score
+        reply = json.dumps(_value(body["response_format"]["json_schema"]["schema"], first), ensure_ascii=False)
         with at.lock:
             at.busy -= 1
             at.last = time.perf_counter()
@@ -192,7 +198,9 @@ def measure(count: int, *, ragas: bool = False) -> dict[str, Any]:
             lines = "\n".join(json.dumps(item, ensure_ascii=False) for item in items)
             return client.evaluate(lines.encode(), "judged", filename="items.jsonl", settings=settings).id
 
+        before = _processor(_worker())
         found = client.evaluation(evaluation("1"))
+        work = _processor(_worker()) - before
         calls, wall, faults, refused = (
             sum(server.good.values()),
             server.last - server.first,
@@ -206,15 +214,15 @@ def measure(count: int, *, ragas: bool = False) -> dict[str, Any]:
         job = evaluation("2")
         while sum(server.good.values()) < calls // 2:
             time.sleep(0.02)
-        under_way = server.busy
         _worker().kill()
         again = client.evaluation(job)
-        print(f"killed with {under_way} under way: {server.twice} prompts were answered twice")
+        print(f"killed with up to {LIMIT} under way: {server.twice} prompts were answered twice")
     return {
         "judge_calls": calls,
         "judge_s": round(wall, 2),
         "judge_share": round(share, 3),
-        "judged_twice": twice_in_peace + max(0, server.twice - under_way),
+        "call_ms": round(1_000 * work / calls, 2),
+        "judged_twice": twice_in_peace + max(0, server.twice - LIMIT),
         "same_scores": _scores(found) == _scores(again),
     }
 
@@ -240,6 +248,11 @@ def _worker() -> Any:
         for one in psutil.Process().children(recursive=True)
         if "consumers" in one.cmdline() and "-m" in one.cmdline()
     )
+
+
+def _processor(process: Any) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def main() -> int:
