@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from schemas.kinds.kind import Step
 from schemas.kinds.registry import KINDS
 from schemas.lifecycle import JobState
 from schemas.models import Models, OpenAIModel, Price
-from schemas.outcomes import Child, Done, FanOut, Next
+from schemas.outcomes import Child, Done, FanOut, Next, Retry
 from tests.unit.judge_in_memory import JudgeModel, Reply
 from tests.unit.ports_in_memory import LengthEmbedder, World
 from tests.unit.test_stages_evaluation import ANSWERS, content, given, inference, reported
@@ -297,6 +298,18 @@ def test_metrics_of_ragas_say_which_package_group_they_need() -> None:
     assert groups(metrics=["faithfulness"]) == {"eval"}
     assert groups(metrics=None, graders=[]) == {"eval"}, "a judge without more is asked for RAGAS' usual four"
     assert groups(metrics=None) == frozenset()
+
+
+@pytest.mark.skipif(find_spec("ragas") is not None, reason="RAGAS is installed here")
+async def test_a_worker_without_ragas_leaves_the_slice_to_another() -> None:
+    there, model = world(four)
+    slices = await scored(there, judged(metrics=["faithfulness"], graders=[]))
+    [child] = slices.children  # type: ignore[misc]
+    outcome = await stage("evaluation", "judge")(there.job("evaluation", "judge", child.input), there.ports)
+    assert isinstance(outcome, Retry)
+    assert outcome.error.reason == "dependency_missing"
+    assert "welip[eval]" in outcome.error.message
+    assert model.asked == []
 
 
 async def test_a_metric_by_meaning_is_refused_without_an_embedder() -> None:

@@ -15,10 +15,10 @@ from consumers.stages.evaluation.judging.lines import Line, lines_of
 from consumers.stages.evaluation.judging.naming import judge_name
 from consumers.stages.evaluation.judging.ragas_metrics import load, ragas_score
 from consumers.stages.ports import Embedder, Ports, needs
-from schemas.errors import JobError
+from schemas.errors import DependencyMissing, JobError
 from schemas.kinds.evaluation.judge import NOT_APPLICABLE, JudgeInput, Scores, SliceResult
 from schemas.kinds.evaluation.metrics import metric
-from schemas.outcomes import Done, Outcome
+from schemas.outcomes import Done, Outcome, Retry
 from schemas.text import TextOptions
 
 NEEDS: Final = needs(Ports.adapters, Ports.blobs, Ports.embedder, Ports.judgements, Ports.text_model)
@@ -32,11 +32,14 @@ ZERO_WITHOUT_ANSWER: Final = frozenset(
 async def run(job: StageJob[JudgeInput, None], ports: Ports) -> Outcome:
     """Give every open score of the slice, all at once: how many calls go out is up to the model's gate.
 
-    Raises what makes the slice wait or fail: an outage of the engine, `EngineClosed`, `DependencyMissing`.
+    Raises what makes the slice wait or fail: an outage of the engine, `EngineClosed`.
     """
     asked, models = job.input, ports.deployment.models
     if any(metric(name).ragas for name in asked.metrics):
-        await asyncio.to_thread(load)
+        try:
+            await asyncio.to_thread(load)
+        except DependencyMissing as error:
+            return Retry(error)  # another worker of the model may have the group
     spec = models.find(asked.judge.model.partition(":")[0], "chat")
     result = SliceResult(answers={}, by=judge_name(asked.judge.model, asked.judge.version, models))
     async with ports.adapters.ready(job.tenant, job.model, asked.judge.model) as adapter:
