@@ -9,7 +9,7 @@ DATA ?= .welip
 KOBEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo models training-env worker-model up test check lock audit format docs fuzz faults bench-batches bench-generate bench-evaluate bench-jobs bench-peers bench-questions bench-retrieval bench-streams bench-train kafka minio clean
+.PHONY: help demo models training-env worker-model up test check lock audit format docs fuzz faults bench-batches bench-generate bench-evaluate bench-jobs bench-peers bench-questions bench-retrieval bench-streams bench-train kafka minio mlflow clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -119,6 +119,9 @@ bench-train: $(VENV)/.dev ## training as a job beside TRL alone, with checkpoint
 
 kafka: $(VENV)/.dev ## run Apache Kafka here without containers (needs Java 17+ and Maven the first time)
 	@$(BIN)/python -m infra.local.kafka --data $(DATA)/kafka
+
+mlflow: $(VENV)/.run ## install MLflow once, in an environment of its own (1 GB), and run it here; `make up` runs it too from then on
+	@$(BIN)/python -m infra.local.mlflow --data $(DATA)/mlflow
 
 minio: $(VENV)/.dev ## run MinIO here without containers (needs Go the first time)
 	@$(BIN)/python -m infra.local.minio --data $(DATA)/minio

@@ -25,6 +25,7 @@ from infra.settings import (
     LimitSettings,
     LogSettings,
     LoraSettings,
+    MlflowSettings,
     ParserSettings,
     PostgresSettings,
     PromptSettings,
@@ -103,6 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
                 PromptSettings(),
                 WeightsSettings(),
                 TrainingSettings(),
+                MlflowSettings(),
             ),
             models=given.model,
         )

@@ -48,6 +48,7 @@ from infra.postgres.children import PostgresChildren
 from infra.postgres.database import Database
 from infra.postgres.embeddings import PostgresEmbeddingCache
 from infra.postgres.judgements import PostgresJudgements
+from infra.postgres.tracking import NotTracked, PostgresTrackers
 from infra.prompts.reader import read_prompts
 from infra.registering import CountedAtTheEnd, Registrar
 from infra.settings import (
@@ -58,6 +59,7 @@ from infra.settings import (
     IndexSettings,
     LimitSettings,
     LoraSettings,
+    MlflowSettings,
     ParserSettings,
     PromptSettings,
     RerankerSettings,
@@ -94,6 +96,7 @@ class AdapterSettings:
     prompts: PromptSettings = field(default_factory=PromptSettings)
     weights: WeightsSettings = field(default_factory=WeightsSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
+    mlflow: MlflowSettings = field(default_factory=MlflowSettings)
 
     def digest(self) -> str:
         """Of all that shapes answers: settings of models and search, prompts, WeLIP's version. No secret is part of it.
@@ -182,6 +185,9 @@ async def open_ports(
             ports.catalogue = PostgresCatalogueReader(database)
         if Ports.catalogue_writer in needs:
             ports.catalogue_writer = PostgresCatalogueWriter(database)
+        if Ports.trackers in needs:
+            tracked = settings.mlflow.uri is not None
+            ports.trackers = PostgresTrackers(database, worker, settings.mlflow.spool) if tracked else NotTracked()
         if Ports.rebuilds in needs:
             ports.rebuilds = PostgresRebuildCatalogue(database)
         if Ports.children in needs:

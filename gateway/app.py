@@ -44,6 +44,7 @@ from infra.settings import (
     GatewaySettings,
     KafkaSettings,
     LimitSettings,
+    MlflowSettings,
     PostgresSettings,
     PromptSettings,
     RelaySettings,
@@ -53,6 +54,7 @@ from infra.settings import (
 )
 from producers.agents import Agents
 from producers.retention import Retention
+from producers.tracking import TrackingSender
 from schemas.models import WITHOUT_MODELS, Models
 from schemas.version import version
 
@@ -74,18 +76,22 @@ def create_app(
     webhook: WebhookSettings,
     retention: RetentionSettings | None = None,
     limit: LimitSettings | None = None,
+    mlflow: MlflowSettings | None = None,
     models: Models = WITHOUT_MODELS,
     prompts: PromptSettings | None = None,
 ) -> FastAPI:
     """The gateway. It serves at once; until Postgres answers it says 503, until Kafka answers the outbox keeps jobs.
 
-    Without `retention` nothing is removed, without `limit` nobody is limited.
+    Without `retention` nothing is removed, without `limit` nobody is limited, without `mlflow` no figures are sent.
     """
     database = Database(postgres, application="welip-gateway")
     broker = kafka_broker(kafka, client_id="welip-gateway")
     storage = open_blobs(blobs)
     keep = Retention(database, storage, retention) if retention is not None else None
-    agents = Agents(database, broker, kafka=kafka, relay=relay, rescue=rescue, retention=keep, models=models)
+    sender = TrackingSender.of(database, storage, mlflow) if mlflow is not None else None
+    agents = Agents(
+        database, broker, kafka=kafka, relay=relay, rescue=rescue, retention=keep, sender=sender, models=models
+    )
     limits = Limits(database, limit or LimitSettings(rate=0, waiting=0))
     endings = Endings(database)
     feed = Feed(database)

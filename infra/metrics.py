@@ -24,6 +24,7 @@ RUNNING: Final = Gauge("welip_running_jobs", "Jobs that workers hold now.", ["to
 FOLLOWERS: Final = Gauge("welip_event_streams", "Event streams that are open now.")
 OUTBOX: Final = Gauge("welip_outbox_messages", "Messages that Kafka has not acknowledged yet.")
 OUTBOX_AGE: Final = Gauge("welip_outbox_age_seconds", "Age of the oldest of them.")
+TRACKING: Final = Gauge("welip_tracking_entries", "What MLflow was not told yet, or refuses.", ["state"])
 DEAD_LETTERS: Final = Gauge("welip_dead_letters", "Dead letters that nobody has requeued or dropped.", ["source"])
 
 # agents
@@ -33,6 +34,7 @@ WORKER_DEATHS: Final = Counter("welip_worker_deaths_total", "Workers that died o
 CANARIES: Final = Counter(
     "welip_canary_comparisons_total", "Comparisons of canaries with champions: `kept` or `rolled_back`.", ["outcome"]
 )
+TRACKED: Final = Counter("welip_tracked_entries_total", "What MLflow was told.", ["what"])
 REMOVED: Final = Counter("welip_retention_removed_total", "What expired and was removed.", ["what"])
 
 # workers

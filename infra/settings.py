@@ -354,6 +354,23 @@ class WebhookSettings(BaseSettings):
         return value
 
 
+class MlflowSettings(BaseSettings):
+    """Where figures of jobs go, beside those of other runs. Alike for workers and for what runs relay and rescuer."""
+
+    model_config = _prefix("MLFLOW_")
+    uri: str | None = Field(None, description="MLflow's server; absent or `off`: nothing is tracked.")
+    token: SecretStr | None = None
+    username: str | None = None
+    password: SecretStr = SecretStr("")
+    timeout: Duration = Field(timedelta(seconds=30), gt=timedelta(0))
+    spool: int = Field(100_000, ge=1, description="Entries that may wait for it; later ones are left out.")
+
+    @field_validator("uri", mode="before")
+    @classmethod
+    def _off_is_none(cls, value: object) -> object:
+        return None if value in ("", "off") else value
+
+
 class LogSettings(BaseSettings):
     """`json` for machines, `console` for people."""
 
@@ -392,6 +409,7 @@ CONCERNS: tuple[type[BaseSettings], ...] = (
     WorkerSettings,
     SearchSettings,
     WebhookSettings,
+    MlflowSettings,
     LogSettings,
     TracingSettings,
 )

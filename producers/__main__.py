@@ -1,4 +1,4 @@
-"""`welip relay`: relay, rescuer and retention in a separate process."""
+"""`welip relay`: relay, rescuer, retention and the sender of figures in a separate process."""
 
 import asyncio
 import sys
@@ -16,6 +16,7 @@ from infra.settings import (
     BlobsSettings,
     KafkaSettings,
     LogSettings,
+    MlflowSettings,
     PostgresSettings,
     RelaySettings,
     RescueSettings,
@@ -23,6 +24,7 @@ from infra.settings import (
 )
 from producers.agents import Agents
 from producers.retention import Retention
+from producers.tracking import TrackingSender
 from schemas.errors import JobError
 from schemas.models import Models
 
@@ -45,6 +47,7 @@ async def serve(models: Models) -> None:
         relay=RelaySettings(),
         rescue=RescueSettings(),
         retention=Retention(database, blobs, RetentionSettings()),
+        sender=TrackingSender.of(database, blobs, MlflowSettings()),
         models=models,
     )
     try:

@@ -19,6 +19,7 @@ from producers.garbage import Garbage
 from producers.relay import Relay
 from producers.rescue import Rescuer
 from producers.retention import Retention
+from producers.tracking import TrackingSender
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import routes
 from schemas.models import WITHOUT_MODELS, Models
@@ -30,10 +31,10 @@ SILENT_S: Final = 120.0
 
 
 class Agents:
-    """Relay, rescuer (which also queues due retries), aliases, retention, garbage. `async with` starts and stops them.
+    """Relay, rescuer (which also queues due retries), aliases, retention, garbage, and the sender of figures.
 
-    They wait for Kafka in the background; meanwhile work can be accepted, because the outbox keeps it. `connected`: the
-    broker is started already.
+    `async with` starts and stops them. They wait for Kafka in the background; meanwhile work can be accepted, because
+    the outbox keeps it. `connected`: the broker is started already.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Agents:
         relay: RelaySettings,
         rescue: RescueSettings | None,
         retention: Retention | None = None,
+        sender: TrackingSender | None = None,
         connected: bool = False,
         models: Models = WITHOUT_MODELS,
     ) -> None:
@@ -59,6 +61,7 @@ class Agents:
         self.rescuer = Rescuer(database, rescue, self.relay.wake, dismissing) if rescue is not None else None
         self.aliases = AliasKeeper(database, models, self.relay.wake) if rescue is not None else None
         self._retention = retention
+        self._sender = sender
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -70,6 +73,8 @@ class Agents:
         if self._retention is not None:
             self._tasks.append(asyncio.create_task(self._retain(self._retention), name="retention"))
             self._tasks.append(asyncio.create_task(self._collect(self._retention.garbage), name="garbage"))
+        if self._sender is not None:
+            self._tasks.append(asyncio.create_task(self._track(self._sender), name="sender"))
         for task in self._tasks:
             task.add_done_callback(_tell_defect)
         return self
@@ -80,6 +85,8 @@ class Agents:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._sender is not None:
+            await self._sender.close()
         with contextlib.suppress(Exception):  # aiokafka's stop may fail while the broker is down; nothing is buffered
             await asyncio.wait_for(self._broker.stop(), 5)
 
@@ -123,6 +130,10 @@ class Agents:
     async def _collect(self, garbage: Garbage) -> None:
         await self._database.opened.wait()
         await garbage.run()
+
+    async def _track(self, sender: TrackingSender) -> None:
+        await self._database.opened.wait()
+        await sender.run()
 
     async def _summon_all(self) -> None:
         assert self.rescuer is not None

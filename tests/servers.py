@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local import kafka, minio
+from infra.local import kafka, minio, mlflow
 from schemas.errors import DependencyMissing
 
 
@@ -37,4 +37,12 @@ def minio_server(data: Path) -> Iterator[minio.MinioServer]:
     """A running MinIO; for a session fixture: `yield from minio_server(tmp_path_factory.mktemp("minio"))`."""
     skip_unless_minio()
     with minio.MinioServer(data) as server:
+        yield server
+
+
+def mlflow_server(data: Path) -> Iterator[mlflow.MlflowServer]:
+    """A running MLflow; for a module's fixture: `yield from mlflow_server(tmp_path_factory.mktemp("mlflow"))`."""
+    if mlflow.installed() is None:
+        pytest.skip("MLflow is not in the cache: `make mlflow` puts it there")
+    with mlflow.MlflowServer(data) as server:
         yield server

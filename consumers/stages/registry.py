@@ -27,6 +27,8 @@ class StageCode:
         if self.needs:
             if Ports.files in self.needs:
                 own[Ports.files] = ports.file_store.of(job.tenant, job.id, job.epoch)
+            if Ports.tracker in self.needs:
+                own[Ports.tracker] = ports.trackers.of(job.id, job.epoch)
             for port in self.needs & Ports.OF_THE_JOB.keys():
                 own[port] = ports.adapter(Ports.OF_THE_JOB[port]).of(job.model)
         return self.run(job, ports.view(self, self.needs, own))
@@ -46,4 +48,6 @@ def needs_of(routes: Iterable[Route]) -> Needs:
     """The ports that the stages of these topics use. Imports the stages."""
     found = (step for route in routes for step in steps(route.kind, route.stage))
     wanted = Needs().union(*(stage(step.kind.name, step.name).needs for step in found))
+    if Ports.tracker in wanted:
+        wanted |= {Ports.trackers}
     return wanted | {Ports.OF_THE_JOB[port] for port in wanted & Ports.OF_THE_JOB.keys()}

@@ -12,8 +12,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from gateway.http.answers import json
 from gateway.http.rows import Row
 from gateway.services import Services, ServicesDep
-from infra.metrics import DEAD_LETTERS, OUTBOX, OUTBOX_AGE, QUEUE_AGE, QUEUED, RUNNING
-from infra.postgres.queries import dead_letters, doubts, outbox, reading
+from infra.metrics import DEAD_LETTERS, OUTBOX, OUTBOX_AGE, QUEUE_AGE, QUEUED, RUNNING, TRACKING
+from infra.postgres.queries import dead_letters, doubts, outbox, reading, tracking
 from schemas.dead_letters import Source
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import routes
@@ -111,6 +111,7 @@ class _Queues:
                 queued, running = await reading.queues(connection), await reading.running(connection)
                 backlog = await outbox.backlog(connection)
                 letters = await dead_letters.waiting(connection)
+                tracked = await tracking.depth(connection)
         except DependencyUnavailable:
             return  # the gauges keep their last values; /readyz says that Postgres is away
         topics = {route.topic: route for route in routes(services.models)}
@@ -122,6 +123,8 @@ class _Queues:
             RUNNING.labels(*labels).set(sum(row["jobs"] for row in held[topic]))
         OUTBOX.set(backlog["messages"])
         OUTBOX_AGE.set(backlog["age_s"])
+        for state, entries in tracked.items():
+            TRACKING.labels(state).set(entries)
         for source in Source:
             DEAD_LETTERS.labels(source.value).set(letters.get(source.value, 0))
 

@@ -19,11 +19,13 @@ from urllib.request import urlopen
 from rich.console import Console
 
 from infra.kafka.embedded import EmbeddedBroker
-from infra.local.child import Child
+from infra.local import mlflow
+from infra.local.child import Child, accepts, free_port
 from infra.local.postgres import EmbeddedPostgres
 from infra.loopback import is_loopback
 from infra.models import models_of_environment
 from infra.postgres.migrate import migrate
+from infra.settings import MlflowSettings
 from schemas.errors import Conflict, DependencyUnavailable, JobError
 from schemas.kinds.registry import routes
 
@@ -46,6 +48,8 @@ class StackOptions:
     kafka: str | None = None
     postgres: str | None = None
     s3: str | None = None
+    mlflow: bool = False
+    """Run MLflow too, if its environment is there and `WELIP_MLFLOW_URI` names no other."""
     accept_loss: bool = False
 
 
@@ -60,6 +64,10 @@ class Stack:
         self._embedded: EmbeddedPostgres | None = None
         self._started: dict[str, float] = {}
         self.url = f"http://{_in_url(options.host)}:{options.port}"
+        own = options.mlflow and "WELIP_MLFLOW_URI" not in os.environ and mlflow.installed() is not None
+        self._mlflow = mlflow.MlflowServer(self._data / "mlflow", port=_mlflow_port()) if own else None
+        self.mlflow_url = self._mlflow.url if self._mlflow else MlflowSettings().uri
+        """Where figures are shown; None: nowhere."""
 
     def __enter__(self) -> "Stack":
         """Start everything; returns when the gateway is ready. Raises `Conflict`, `DependencyUnavailable`."""
@@ -105,9 +113,13 @@ class Stack:
         logs = self._private("logs")
         env = self._environment()
         asyncio.run(migrate(env["WELIP_POSTGRES_URL"], accept_loss=self._options.accept_loss))
-        for name, module in (("gateway", "gateway"), ("worker", "consumers")):
-            command = [sys.executable, "-m", "infra.local.supervised", str(os.getpid()), module]
-            child = Child(name, command, log=logs / f"{name}.log", env=env, keeps=[alive.fileno()])
+        processes = {"gateway": ([sys.executable, "gateway"], env), "worker": ([sys.executable, "consumers"], env)}
+        if self._mlflow is not None:
+            self._private("mlflow")
+            processes["mlflow"] = [str(mlflow.install()), *self._mlflow.command], self._mlflow.environment
+        for name, ((python, *module), settings) in processes.items():
+            command = [python, "-m", "infra.local.supervised", str(os.getpid()), *module]
+            child = Child(name, command, log=logs / f"{name}.log", env=settings, keeps=[alive.fileno()])
             self._run(child)
             self._children.append(child)
             self._exit.callback(child.stop, STOP_WITHIN_S)
@@ -146,6 +158,8 @@ class Stack:
             "WELIP_INDEX_URL": os.environ.get("WELIP_INDEX_URL") or f"edge://{self._private('index')}",
             "WELIP_POSTGRES_URL": o.postgres or os.environ.get("WELIP_POSTGRES_URL") or self._postgres(),
         }
+        if self._mlflow is not None:
+            mine["WELIP_MLFLOW_URI"] = self._mlflow.url
         kafka = o.kafka or os.environ.get("WELIP_KAFKA_URL")
         if kafka is None:
             broker = EmbeddedBroker(route.topic for route in routes(models_of_environment()))
@@ -191,6 +205,10 @@ def run_stack(options: StackOptions) -> int:
             return 1
         console.print(f"[bold]WeLIP is up[/] at {stack.url}    data: {options.data}/    logs: {options.data}/logs/")
         console.print(f"  API and try-out: {stack.url}/docs    topics: {stack.url}/asyncapi")
+        if stack.mlflow_url:
+            console.print(f"  figures of evaluations, in MLflow: {stack.mlflow_url}")
+        else:
+            console.print("  no MLflow for the figures of evaluations: `make mlflow` installs one")
         console.print("  next: [bold]welip index FOLDER[/], then [bold]welip ask '...'[/]    stop: Ctrl-C")
         stack.watch(stop)
         console.print("welip: stopping; running jobs may finish, the others continue at the next start")
@@ -248,6 +266,11 @@ def _require_free(host: str, port: int) -> None:
             raise Conflict(
                 f"cannot listen on {host}, port {port}: {error.strerror}; choose another with --port"
             ) from None
+
+
+def _mlflow_port() -> int:
+    """MLflow's usual port if it is free."""
+    return free_port() if accepts(mlflow.PORT) else mlflow.PORT
 
 
 def _in_url(host: str) -> str:

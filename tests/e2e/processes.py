@@ -148,7 +148,8 @@ class Up(Process):
         self._log_of_before = 0
         self.url = f"http://127.0.0.1:{self._port}"
         data.mkdir(exist_ok=True)
-        command = [python, *CLI[1:], "up", "--data", str(data), "--port", str(self._port), *options]
+        # A test that wants MLflow says `--mlflow`; the last of the two counts.
+        command = [python, *CLI[1:], "up", "--data", str(data), "--port", str(self._port), "--no-mlflow", *options]
         super().__init__(command, data / "up.log", **settings)
 
     def __enter__(self) -> Self:

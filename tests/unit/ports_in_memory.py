@@ -55,6 +55,7 @@ from schemas.retrieval import (
 )
 from schemas.text import Completion, Message, TextDelta, TextOptions
 from schemas.topics import Lane
+from schemas.tracking import NewRun, run_id
 from schemas.watermarks import Change, Watermark
 from tests.unit.catalogue_in_memory import MemoryCatalogue
 from tests.unit.judge_in_memory import MemoryJudgements
@@ -402,6 +403,34 @@ class MemoryAnswers:
         self.known |= {(tenant, address): job for address, job in answers.items()}
 
 
+@dataclass
+class MemoryTracker:
+    """The runs of one job, by their keys; `off`: the deployment has no tracker."""
+
+    runs: dict[str, NewRun] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    files: dict[tuple[str, str], str] = field(default_factory=dict)
+    off: bool = False
+
+    def of(self, job_id: UUID, epoch: int) -> "MemoryTracker":
+        return self
+
+    async def begin(self, run: NewRun) -> UUID | None:
+        if self.off:
+            return None
+        assert run.parent is None or run.parent in self.runs
+        self.runs.setdefault(run.key, run)
+        return run_id(UUID(int=0), run.key)
+
+    async def log(self, key: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        assert key in self.runs
+        self.metrics.setdefault(key, {}).update(metrics)
+
+    async def attach(self, key: str, name: str, file: str) -> None:
+        assert key in self.runs
+        self.files[key, name] = file
+
+
 class Kept:
     """A transcript that keeps what it was given, in order."""
 
@@ -483,6 +512,7 @@ class World:
     transcript: Kept = field(default_factory=Kept)
     adapters: MemoryAdapters = field(default_factory=MemoryAdapters)
     answers: MemoryAnswers = field(default_factory=MemoryAnswers)
+    tracker: MemoryTracker = field(default_factory=MemoryTracker)
     digest: str = "one"
     text_model: TextModel = field(default_factory=EchoModel)
     judgements: MemoryJudgements = field(default_factory=MemoryJudgements)
@@ -500,6 +530,7 @@ class World:
         ports.adapters = self.adapters
         ports.answers = self.answers
         ports.aliases = self.aliases
+        ports.trackers = self.tracker
         ports.blobs = self.blobs
         ports.file_store = self.files
         ports.index = self.index

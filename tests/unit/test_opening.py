@@ -31,7 +31,7 @@ from schemas.models import WITHOUT_MODELS, Models, OpenAIModel
 from schemas.topics import Pool
 
 HAS_TORCH = importlib.util.find_spec("sentence_transformers") is not None
-OF_A_JOB = {Ports.files, *Ports.OF_THE_JOB}
+OF_A_JOB = {Ports.files, Ports.tracker, *Ports.OF_THE_JOB}
 ALL: list[Port[Any]] = [port for port in vars(Ports).values() if isinstance(port, Port) and port not in OF_A_JOB]
 """Every port but those that are made for each job."""
 

@@ -1,7 +1,8 @@
 """The first stage of `evaluation`: checks the dataset and makes a child for each item and variant."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile
@@ -56,7 +57,8 @@ async def run(job: StageJob[EvaluationInput, None], ports: Ports) -> Outcome:
     embeds = ports.deployment.embedder is not None
     metrics = {way.name: _metrics(request, way, items, embeds=embeds) for way in ways}
     key = f"{job.folder}/items.jsonl"
-    await ports.blobs.put_stream(key, _lines(items), content_type="application/x-ndjson")
+    hashed = hashlib.sha256()
+    await ports.blobs.put_stream(key, _lines(items, hashed.update), content_type="application/x-ndjson")
     digest = await digests(request, ports, job.tenant)
     reused = f"{job.folder}/reused.jsonl"
     known = await take_known(job, ports, items, digest, reused)
@@ -74,6 +76,7 @@ async def run(job: StageJob[EvaluationInput, None], ports: Ports) -> Outcome:
         ways=digest,
         reused=reused if known else None,
         reused_count=len(known),
+        sha256=hashed.hexdigest(),
     )
     # Of whatever size: a few hundred questions must not delay people who wait for one.
     return FanOut(children, then="score", carry=planned, lane=Lane.BULK)
@@ -191,6 +194,8 @@ def _metrics(request: EvaluationInput, way: Way, items: Sequence[Item], *, embed
     return found
 
 
-async def _lines(items: Sequence[Item]) -> AsyncIterator[bytes]:
+async def _lines(items: Sequence[Item], seen: Callable[[bytes], None]) -> AsyncIterator[bytes]:
     for first in range(0, len(items), 500):
-        yield b"".join(item.model_dump_json().encode() + b"\n" for item in items[first : first + 500])
+        lines = b"".join(item.model_dump_json().encode() + b"\n" for item in items[first : first + 500])
+        seen(lines)
+        yield lines

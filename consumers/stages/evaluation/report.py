@@ -12,6 +12,7 @@ from consumers.stages.context import StageJob
 from consumers.stages.evaluation.page import page
 from consumers.stages.evaluation.parquet import ItemsParquet
 from consumers.stages.evaluation.score import PURPOSE
+from consumers.stages.evaluation.tracked import track
 from consumers.stages.lines import read_lines
 from consumers.stages.ports import Ports, needs
 from schemas.errors import InvalidInput, NotFound
@@ -23,7 +24,7 @@ from schemas.outcomes import Done, Outcome
 if TYPE_CHECKING:
     from consumers.scoring.table import ScoreTable
 
-NEEDS: Final = needs(Ports.blobs, Ports.files)
+NEEDS: Final = needs(Ports.blobs, Ports.files, Ports.tracker)
 
 LINES_AT_ONCE: Final = 500
 MAX_CONTEXTS: Final = 5
@@ -81,6 +82,8 @@ async def run(job: StageJob[EvaluationInput, Scored], ports: Ports) -> Outcome:
         items_file=carry.sources[0].file if carry.planned is not None else None,
         items_parquet=parquet_file,
     )
+    if carry.planned is not None:
+        result.tracking = await track(job, ports.tracker, carry.planned, result)
     return Done(result.model_dump())
 
 

@@ -41,6 +41,8 @@ from consumers.stages.ports.served import Served as Served
 from consumers.stages.ports.text import Answerer as Answerer
 from consumers.stages.ports.text import MorphemeAnalyser as MorphemeAnalyser
 from consumers.stages.ports.text import TextModel as TextModel
+from consumers.stages.ports.tracker import Tracker as Tracker
+from consumers.stages.ports.tracker import Trackers as Trackers
 from consumers.stages.ports.trainer import Trainer as Trainer
 from consumers.stages.ports.transcript import Transcript as Transcript
 from schemas.catalogue import CollectionRecord as CollectionRecord
@@ -86,6 +88,9 @@ class Ports(PortSet):
     sparse = Port[SparseEncoder]()
     text_model = Port[TextModel]()
     text_models = Port[Served[TextModel]]()
+    tracker = Port[Tracker]()
+    trackers = Port[Trackers]()
+    """The process's. A stage's own `tracker` is made of it."""
     trainer = Port[Trainer]()
     vectors = Port[Embedder]()
 

@@ -11,6 +11,7 @@ from infra.postgres.tables.jobs import Job, JobEvent, Outbox
 from infra.postgres.tables.judgements import Judgement, JudgementCost
 from infra.postgres.tables.search_servers import SearchServer
 from infra.postgres.tables.tenants import ApiKey, Tenant
+from infra.postgres.tables.tracking import TrackedEntry, TrackedRun
 from infra.postgres.tables.uploads import Upload, UploadPart
 from infra.postgres.tables.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
@@ -37,6 +38,8 @@ __all__ = [
     "StoredBlob",
     "StoredTotal",
     "Tenant",
+    "TrackedEntry",
+    "TrackedRun",
     "Upload",
     "UploadPart",
     "WebhookAttempt",

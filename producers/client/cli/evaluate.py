@@ -73,6 +73,9 @@ def evaluate(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Ask every question, even if an earlier evaluation has its answer.")
     ] = False,
+    experiment: Annotated[
+        str | None, typer.Option(help="Of MLflow, where the deployment has one. Default: the collection's name.")
+    ] = None,
     html: HtmlOption = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and leave.")] = False,
     json: JsonFlag = False,
@@ -82,7 +85,7 @@ def evaluate(
     if not dataset.is_file():
         raise WrongUse(f"there is no file {dataset}")
     asked = read_settings(settings) if settings else {}
-    asked |= given(metrics=metric, breakdown=breakdown, language=language)
+    asked |= given(metrics=metric, breakdown=breakdown, language=language, experiment=experiment)
     asked |= {"reuse": False} if fresh else {}
     if judge is not None:
         asked["judge"] = {**asked.get("judge", {}), "model": judge}
@@ -196,6 +199,8 @@ def _tell(client: "Client", evaluation: "Evaluation", html: Path | None, *, json
     else:
         evaluated.print_evaluation(evaluation)
         _remark(evaluation.warnings)
+        if evaluation.tracking is not None:
+            note(f"MLflow: experiment {evaluation.tracking.experiment}, welip.run = {evaluation.tracking.run}")
         note(f"report: {html}" if html else f"report: welip report {evaluation.job} --html report.html")
     if evaluation.passed is False:
         raise typer.Exit(evaluated.GATE_FAILED)

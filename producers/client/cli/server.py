@@ -34,6 +34,7 @@ def up(
     s3: Annotated[
         str | None, typer.Option(help="An S3 store to use, s3+http://host:9000/bucket; default: a folder.")
     ] = None,
+    mlflow: Annotated[bool, typer.Option(help="Run MLflow too, if `make mlflow` has installed it.")] = True,
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Give up data that this version cannot keep; it says which.")
     ] = False,
@@ -44,7 +45,14 @@ def up(
 
     chosen = port if port is not None else free_port(host, preferred=8080)
     options = StackOptions(
-        data=data, host=host, port=chosen, kafka=kafka, postgres=postgres, s3=s3, accept_loss=accept_loss
+        data=data,
+        host=host,
+        port=chosen,
+        kafka=kafka,
+        postgres=postgres,
+        s3=s3,
+        mlflow=mlflow,
+        accept_loss=accept_loss,
     )
     raise typer.Exit(run_stack(options))
 

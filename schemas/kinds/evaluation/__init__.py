@@ -19,6 +19,7 @@ MAX_VARIANTS = 16
 PLACE = "{question}"
 
 VariantName = Annotated[str, StringConstraints(pattern=r"^[\w][\w.+=-]{0,62}$")]
+ExperimentName = Annotated[str, StringConstraints(pattern=r"^[\w][\w .+=/-]{0,99}$")]
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -135,9 +136,10 @@ class EvaluationInput(BaseModel):
     """What to evaluate: a `dataset` or `items`, with `variants`; or `runs` that exist, to be compared item by item.
 
     The first variant, or run, is the baseline of all comparisons. `judge`: the model that scores what only a model can;
-    graders may name it instead. `breakdown`: a metadata field. `seed`: of the resampling. `reuse`: take answers that an
-    earlier evaluation got to the same question, asked in the same way. `again`: how often questions are asked again
-    that failed although trying again can help.
+    graders may name it instead. `breakdown`: a metadata field. `seed`: of the resampling. `experiment`: of the tracker,
+    where the deployment has one; null: the name of the collection or model. `reuse`: take answers that an earlier
+    evaluation got to the same question, asked in the same way. `again`: how often questions are asked again that failed
+    although trying again can help.
     """
 
     model_config = _STRICT
@@ -154,6 +156,7 @@ class EvaluationInput(BaseModel):
     ceiling: Ceiling | None = None
     breakdown: str | None = Field(None, min_length=1, max_length=200)
     language: Literal["ko", "en"] = "ko"
+    experiment: ExperimentName | None = None
     title: str | None = Field(None, min_length=1, max_length=200)
     seed: int = Field(0, ge=0, lt=2**32)
     reuse: bool = True

@@ -9,9 +9,10 @@ from schemas.kinds.evaluation.result import Judged
 class Planned(BaseModel):
     """To `score`: where the items lie, one JSON object a line, how many, and what to compute.
 
-    `metrics[variant]`: the metrics that apply to each variant, in their order. `ways`: a digest of each variant whose
-    answers may be reused. `reused`: where answers lie that were not asked for, one JSON object a line; `reused_count`
-    of them. `rounds`: how many fan-outs asked questions, `asked_again` of them more than once.
+    `sha256`: of the items as they lie there. `metrics[variant]`: the metrics that apply to each variant, in their
+    order. `ways`: a digest of each variant whose answers may be reused. `reused`: where answers lie that were not asked
+    for, one JSON object a line; `reused_count` of them. `rounds`: how many fan-outs asked questions. `asked_again`: how
+    often one of them was asked again.
     """
 
     items: str
@@ -22,6 +23,7 @@ class Planned(BaseModel):
     reused: str | None = None
     reused_count: int = 0
     rounds: int = 1
+    sha256: str = ""
     asked_again: int = 0
 
 

@@ -111,11 +111,18 @@ class Judged(BaseModel):
     judges_itself: list[str] = Field(default_factory=list)
 
 
+class Tracking(BaseModel):
+    """Where the tracker shows the figures: its `experiment`, and in it the run whose tag `welip.run` is `run`."""
+
+    experiment: str
+    run: str
+
+
 class EvaluationResult(BaseModel):
     """The figures. Files of the purpose `evaluation`: `report` (HTML), `figures` (JSON with breakdowns and the worst
     items), `items_file` (JSON Lines, an answer a line) and `items_parquet`.
 
-    `passed`: whether all gates are; null without gates.
+    `passed`: whether all gates are; null without gates. `tracking`: null where the deployment has no tracker.
     """
 
     items: ItemCounts
@@ -129,3 +136,4 @@ class EvaluationResult(BaseModel):
     figures: str
     items_file: str | None
     items_parquet: str | None
+    tracking: Tracking | None = None

@@ -1,0 +1,274 @@
+"""A real MLflow is told everything once, in order, whatever dies or is away meanwhile."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+import uuid_utils.compat as uuids
+
+from infra.blobs.folder import FolderBlobs
+from infra.files import PublishedFiles
+from infra.local.mlflow import MlflowServer
+from infra.mlflow import Mlflow
+from infra.postgres.queries import tracking
+from infra.postgres.tracking import JobTracker, PostgresTrackers
+from infra.settings import MlflowSettings
+from producers.tracking import TrackingSender
+from schemas.errors import DependencyUnavailable
+from schemas.lifecycle import JobState
+from schemas.tracking import MAIN, NewRun
+from tests.integration.jobs import Jobs
+from tests.servers import mlflow_server
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    yield from mlflow_server(tmp_path_factory.mktemp("mlflow"))
+
+
+class Desk:
+    """Jobs that track, a sender to run, and what MLflow then shows. Each desk has an experiment of its own."""
+
+    def __init__(self, jobs: Jobs, blobs: FolderBlobs, server: MlflowServer) -> None:
+        self.jobs = jobs
+        self.blobs = blobs
+        self.server = server
+        self.experiment = f"e-{uuids.uuid7().hex}"
+        self.settings = MlflowSettings(uri=server.url)
+        self.made: list[Mlflow] = []
+
+    def sender(self, client: Callable[[str, MlflowSettings], Mlflow] = Mlflow) -> TrackingSender:
+        self.made.append(client(self.server.url, self.settings))
+        return TrackingSender(self.jobs.database, self.blobs, self.made[-1])
+
+    async def send(self) -> None:
+        sender = self.sender()
+        while await sender.round():
+            pass
+
+    async def close(self) -> None:
+        for client in self.made:
+            await client.close()
+
+    async def job(self, steps: int = 3) -> tuple[UUID, int]:
+        """A running job with a run of its own, one nested in it, metrics of some steps, and a file."""
+        job_id, epoch = await self.jobs.running()
+        said = self.tracker(job_id, epoch)
+        await said.begin(
+            NewRun(MAIN, self.experiment, "main", tags={"k": "v"}, params={"top_k": "5", "long": "x" * 9_000})
+        )
+        await said.begin(NewRun("one", self.experiment, "한 변형", MAIN))
+        for step in range(steps):
+            await said.log("one", {"loss": 1 / (step + 1), "recall@5": 0.5}, step=step)
+        await said.attach(MAIN, "report.html", await self.publish(job_id, epoch, b"<html>"))
+        return job_id, epoch
+
+    def tracker(self, job_id: UUID, epoch: int) -> JobTracker:
+        return PostgresTrackers(self.jobs.database, "w", 1_000).of(job_id, epoch)
+
+    async def publish(self, job_id: UUID, epoch: int, data: bytes) -> str:
+        async def whole() -> AsyncIterator[bytes]:
+            yield data
+
+        files = PublishedFiles(self.jobs.database, self.blobs, "w").of("default", job_id, epoch)
+        return await files.publish(whole(), "report.html", "evaluation")
+
+    async def end(self, job_id: UUID, epoch: int, state: JobState = JobState.SUCCEEDED) -> None:
+        how = {"error": "{}", "code": "x"} if state is JobState.FAILED else {}
+        await self.jobs.finish(job_id, epoch, state, **how)
+
+    def get(self, path: str, **query: str) -> Any:
+        answer = httpx.get(f"{self.server.url}/api/2.0/mlflow/{path}", params=query, timeout=60)
+        return answer.raise_for_status().json()
+
+    def runs(self) -> dict[str, Any]:
+        """MLflow's runs of the experiment by name, each as little as identifies what it was told."""
+        found = self.get("experiments/get-by-name", experiment_name=f"default/{self.experiment}")["experiment"]
+        wanted = {"experiment_ids": [found["experiment_id"]], "max_results": 1000}
+        answer = httpx.post(f"{self.server.url}/api/2.0/mlflow/runs/search", json=wanted, timeout=60).json()
+        names = [run["info"]["run_name"] for run in answer.get("runs", [])]
+        assert len(set(names)) == len(names), "no run is there twice"
+        return {run["info"]["run_name"]: self._shown(run) for run in answer.get("runs", [])}
+
+    def _shown(self, run: dict[str, Any]) -> dict[str, Any]:
+        id, data = run["info"]["run_id"], run["data"]
+        names = {metric["key"] for metric in data.get("metrics", [])}
+        tags = {tag["key"]: tag["value"] for tag in data.get("tags", [])}
+        return {
+            "status": run["info"]["status"],
+            "params": {param["key"]: param["value"] for param in data.get("params", [])},
+            "tags": {name: value for name, value in tags.items() if name in ("k", "welip.tenant")},
+            "nested": "mlflow.parentRunId" in tags,
+            "metrics": {
+                name: [(point["step"], point["value"]) for point in self._history(id, name)] for name in sorted(names)
+            },
+            "files": [file["path"] for file in self.get("artifacts/list", run_id=id).get("files", [])],
+        }
+
+    def _history(self, run: str, name: str) -> list[dict[str, Any]]:
+        points = self.get("metrics/get-history", run_id=run, metric_key=name)["metrics"]
+        return sorted(points, key=lambda point: (point["step"], point["value"]))
+
+    async def depth(self) -> dict[str, int]:
+        async with self.jobs.database.connection() as connection:
+            return await tracking.depth(connection)
+
+
+@pytest.fixture
+async def desk(jobs: Jobs, tmp_path: Path, server: MlflowServer) -> AsyncIterator[Desk]:
+    made = Desk(jobs, FolderBlobs(tmp_path), server)
+    yield made
+    await made.close()
+
+
+WHOLE = {
+    "main": {
+        "status": "FINISHED",
+        "params": {"top_k": "5", "long": "x" * 6_000},
+        "tags": {"k": "v", "welip.tenant": "default"},
+        "nested": False,
+        "metrics": {},
+        "files": ["report.html"],
+    },
+    "한 변형": {
+        "status": "FINISHED",
+        "params": {},
+        "tags": {"welip.tenant": "default"},
+        "nested": True,
+        "metrics": {
+            "loss": [(0, 1.0), (1, 0.5), (2, pytest.approx(1 / 3))],
+            "recall_at_5": [(n, 0.5) for n in range(3)],
+        },
+        "files": [],
+    },
+}
+
+
+async def test_a_jobs_runs_are_shown_with_all_they_were_told(desk: Desk) -> None:
+    job_id, epoch = await desk.job()
+    await desk.send()
+    assert {run["status"] for run in desk.runs().values()} == {"RUNNING"}
+    await desk.end(job_id, epoch)
+    await desk.send()
+    assert desk.runs() == WHOLE
+    assert await desk.depth() == {"waiting": 0, "refused": 0}
+    assert await desk.jobs.fetch("SELECT 1 FROM tracked_entry") == []
+
+
+@pytest.mark.parametrize(("state", "status"), [(JobState.FAILED, "FAILED"), (JobState.CANCELLED, "KILLED")])
+async def test_a_run_ends_as_its_job_does(desk: Desk, state: JobState, status: str) -> None:
+    job_id, epoch = await desk.job(steps=1)
+    await desk.end(job_id, epoch, state)
+    await desk.send()
+    assert {run["status"] for run in desk.runs().values()} == {status}
+
+
+class Dead(Exception):
+    """A process is killed."""
+
+
+def dying(after: int) -> Callable[[str, MlflowSettings], Mlflow]:
+    """A client whose process dies when MLflow has answered so many requests and one more, before it notes the last."""
+
+    def made(uri: str, settings: MlflowSettings) -> Mlflow:
+        client = Mlflow(uri, settings)
+        send, left = client._client.send, after
+
+        async def sent(*given: Any, **options: Any) -> httpx.Response:
+            nonlocal left
+            left -= 1
+            answer = await send(*given, **options)
+            if left < 0:
+                raise Dead
+            return answer
+
+        client._client.send = sent  # type: ignore[method-assign]
+        return client
+
+    return made
+
+
+async def test_a_sender_that_dies_at_any_request_leaves_nothing_out_and_nothing_twice(desk: Desk) -> None:
+    requests = 0
+    while True:
+        desk.experiment = f"e-{uuids.uuid7().hex}"
+        await desk.end(*await desk.job())
+        try:
+            while await desk.sender(dying(requests)).round():
+                pass
+            break
+        except Dead:
+            await desk.send()
+            assert desk.runs() == WHOLE, f"a sender died after request {requests + 1}"
+            requests += 1
+    assert requests > 12
+
+
+async def test_while_mlflow_is_away_everything_waits_and_then_comes_in_order(desk: Desk, server: MlflowServer) -> None:
+    job_id, epoch = await desk.job(steps=1)
+    await desk.send()
+    server.kill()
+    try:
+        said = desk.tracker(job_id, epoch)
+        for step in (1, 2):
+            await said.log("one", {"loss": 1 / (step + 1), "recall@5": 0.5}, step=step)
+        await desk.end(job_id, epoch)
+        for _ in range(2):
+            with pytest.raises(DependencyUnavailable, match="MLflow does not answer"):
+                await desk.sender().round()
+        assert (await desk.depth())["waiting"] == 2
+    finally:
+        server.start()
+    await desk.send()
+    assert desk.runs() == WHOLE
+
+
+async def test_what_mlflow_refuses_is_kept_to_be_seen_and_holds_up_nothing_else(desk: Desk) -> None:
+    job_id, epoch = await desk.job(steps=1)
+    said = desk.tracker(job_id, epoch)
+    await said.attach(MAIN, "gone.html", f"file_{'0' * 32}")
+    await said.log("one", {"": 1.0}, step=8)
+    await said.log("one", {"after": 1.0}, step=9)
+    await said.begin(NewRun("bad", "", "bad", tags={"": "x"}))
+    await desk.end(job_id, epoch)
+    await desk.send()
+    assert await desk.depth() == {"waiting": 0, "refused": 3}
+    shown = desk.runs()
+    assert shown["한 변형"]["metrics"]["after"] == [(9, 1.0)]
+    assert shown["main"]["files"] == ["report.html"]
+    assert {run["status"] for run in shown.values()} == {"FINISHED"}
+    reasons = await desk.jobs.fetch(
+        "SELECT error FROM tracked_entry UNION ALL SELECT error FROM tracked_run WHERE error > ''"
+    )
+    assert all(len(row["error"]) > 20 for row in reasons)
+
+
+async def test_two_senders_that_begin_the_same_run_leave_one(desk: Desk) -> None:
+    await desk.end(*await desk.job(steps=1))
+    async with desk.jobs.database.connection() as connection:
+        [main, one] = await tracking.due(connection, 10)
+
+    async def nothing(*_: Any) -> None:
+        """Each looked before the other began the run."""
+
+    both = [desk.sender(), desk.sender()]
+    for client in desk.made:
+        client.find = nothing  # type: ignore[method-assign, assignment]
+    first, second = [await sender._begun(main) for sender in both]
+    assert first == second
+    await desk.send()
+    assert json.dumps(sorted(desk.runs()), ensure_ascii=False) == '["main", "한 변형"]'
+    assert one.parent == main.id
+
+
+async def test_an_answer_that_is_not_mlflows_own_is_no_refusal(desk: Desk) -> None:
+    client = Mlflow(f"{desk.server.url}/nowhere", desk.settings)
+    with pytest.raises(DependencyUnavailable, match="MLflow answers 404"):
+        await client.experiment("x")
+    await client.close()
