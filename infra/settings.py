@@ -1,41 +1,15 @@
-"""The settings of a deployment, read from the environment once in each entry point and passed down.
+"""The settings of a deployment, read from the environment once in each entry point and passed down."""
 
-Durations are seconds (`15`, `0.5`) or ISO 8601 (`PT15S`).
-"""
-
-import json
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from infra.setting_types import Duration, Fields, Headers
+from infra.setting_types import prefixed as _prefix
 from infra.training.settings import TrainingSettings
-
-
-def _seconds(value: object) -> object:
-    """Let `0.5` and `15` from the environment mean seconds."""
-    if isinstance(value, str):
-        try:
-            return timedelta(seconds=float(value))
-        except ValueError:
-            return value
-    return value
-
-
-def _json(value: object) -> object:
-    """A JSON object as an environment variable holds it."""
-    return json.loads(value or "{}") if isinstance(value, str) else value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_seconds)]
-Headers = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_json)]
-Fields = Annotated[dict[str, Any], NoDecode, BeforeValidator(_json)]
-
-
-def _prefix(name: str) -> SettingsConfigDict:
-    return SettingsConfigDict(env_prefix=f"WELIP_{name}", extra="ignore", frozen=True)
 
 
 class PostgresSettings(BaseSettings):
