@@ -17,7 +17,7 @@ class Sent:
 
 
 class Connection:
-    """A kept-alive HTTP/1.1 connection that submits jobs."""
+    """A kept-alive HTTP/1.1 connection, with one request at a time."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -27,16 +27,20 @@ class Connection:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         return self
 
-    async def submit(self, body: bytes = BODY) -> str | None:
-        """Submit a job, by default a no-op one; returns its id, or None when it was not accepted."""
+    async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Send JSON; returns the status and the body of the answer."""
         self._writer.write(
-            b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+            b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (path.encode(), len(body), body)
         )
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().split(b"content-length: ", 1)[1].split(b"\r\n", 1)[0])
-        answer = await self._reader.readexactly(length)
-        if not head.startswith(b"HTTP/1.1 202"):
+        return int(head[9:12]), await self._reader.readexactly(length)
+
+    async def submit(self, body: bytes = BODY) -> str | None:
+        """Submit a job, by default a no-op one; returns its id, or None when it was not accepted."""
+        status, answer = await self.post("/v1/jobs", body)
+        if status != 202:
             return None
         # `{"id":"job_..."`: parsing the whole body would make the generator the bottleneck.
         return answer[7 : answer.index(b'"', 7)].decode()

@@ -7,19 +7,21 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
+import orjson
 import psutil
 from numpy.typing import NDArray
 
+from benchmarks.load import Connection
 from benchmarks.retrieval.generated import texts, write_corpus
 from benchmarks.retrieval.ours import INDEX, UPSERT_AT_ONCE
 from benchmarks.retrieval.stacks import indexed, running
 from consumers.tuning.judged import Judged
 from infra.text.sparse import KiwiSparseEncoder
 from infra.vectors.edge import EdgeIndex
-from producers.client.async_ import AsyncClient
 from producers.client.sync import Client
 from schemas.collections import CollectionSettings
 from schemas.retrieval import Point, Query
@@ -103,22 +105,32 @@ async def _index(
 
 
 async def _http(url: str, asked: Sequence[str], at_once: int, data: Path) -> dict[str, Any]:
-    """The search call, `at_once` of them at any moment, each from a client that waits for its answer."""
+    """The search call, `at_once` of them at any moment, each on a connection that waits for its answer."""
     took: list[float] = []
     waiting = iter(asked)
+    port = urlsplit(url).port
+    assert port is not None
 
-    async def one_after_the_other(client: AsyncClient, clock: list[float]) -> None:
+    async def search(connection: Connection, question: str) -> None:
+        body = orjson.dumps({"query": question, "top_k": TOP_K})
+        status, answer = await connection.post("/v1/collections/benchmark/search", body)
+        if status != 200:
+            raise RuntimeError(f"a search was answered with {status}: {answer[:500]!r}")
+
+    async def one_after_the_other(connection: Connection) -> None:
         for question in waiting:
             began = time.perf_counter()
-            await client.search("benchmark", question, top_k=TOP_K)
-            clock.append((time.perf_counter() - began) * 1000)
+            await search(connection, question)
+            took.append((time.perf_counter() - began) * 1000)
 
-    async with AsyncClient(url) as client:
-        for question in asked[:20]:
-            await client.search("benchmark", question, top_k=TOP_K)
-        before, began = processor_s(data), time.perf_counter()
-        await asyncio.gather(*(one_after_the_other(client, took) for _ in range(at_once)))
-        whole, after = time.perf_counter() - began, processor_s(data)
+    connections = [await Connection(port).open() for _ in range(at_once)]
+    for question in asked[:20]:
+        await search(connections[0], question)
+    before, began = processor_s(data), time.perf_counter()
+    await asyncio.gather(*map(one_after_the_other, connections))
+    whole, after = time.perf_counter() - began, processor_s(data)
+    for connection in connections:
+        connection.close()
     each = {name: round((spent - before[name]) / len(took) * 1000, 2) for name, spent in after.items()}
     return {**percentiles(took), "searches_per_s": round(len(took) / whole, 1), "processor_ms_a_search": each}
 

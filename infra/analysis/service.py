@@ -63,7 +63,7 @@ class _Analyst:
 
     def _known(self, request: dict[str, Any]) -> SparseSettings | None:
         digest, given = request["digest"], request.get("settings")
-        if given is not None:
+        if given is not None and digest not in self._settings:
             self._settings[digest] = SparseSettings.model_validate_json(given, context=STORED)
         if (settings := self._settings.get(digest)) is not None:
             self._settings.move_to_end(digest)

@@ -24,7 +24,8 @@ from schemas.retrieval import DocumentVersion, IndexName, Passage, Point, Query,
 from schemas.watermarks import Change, Watermark
 
 T = TypeVar("T")
-READERS: Final = 4
+READERS: Final = 2
+"""More would only take the global lock from each other."""
 NUMBERS_AT_ONCE: Final = 10_000
 """Numbers of the vectors in one call of the engine, but for those of its last point: some 5 ms."""
 
@@ -116,7 +117,7 @@ class EdgeIndex:
                 _check_arms(shard, query.dense, query.learned)
                 among = qe.Filter(must=[of_tenant(index.tenant, filter, _DIALECT)])
                 found: list[Passage] = []
-                for depth in p.depths(fusion, top_k):
+                for depth in p.depths(vectors, fusion, top_k):
                     arms, best_terms = _best(shard, vectors, terms, among, depth)
                     found = p.passages(arms, best_terms, query, fusion, top_k)
                     if p.is_whole(arms, found, depth, top_k):

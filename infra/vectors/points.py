@@ -150,9 +150,14 @@ def terms_of(arms: Collection[str], query: Query, fusion: FusionSettings) -> lis
     return [SparseVector([terms[at]], [weights[at]]) for at in telling(weights)]
 
 
-def depths(fusion: FusionSettings, top_k: int) -> Iterator[int]:
-    """How many hits to ask of each arm, growing, in case a few documents hold all the best ones."""
-    depth = max(fusion.depth, top_k)
+def depths(arms: Collection[str], fusion: FusionSettings, top_k: int) -> Iterator[int]:
+    """How many hits to ask of each arm, growing, in case a few documents hold all the best ones.
+
+    A lone sparse arm keeps its scores, so its best hits are the answer unless documents count beside their chunks. To
+    read the payloads of more would take longer than the search.
+    """
+    alone = len(arms) == 1 and DENSE not in arms and not fusion.document_share and fusion.per_document is None
+    depth = top_k if alone else max(fusion.depth, top_k)
     yield depth
     while depth < _DEEPEST:
         depth *= 4

@@ -169,7 +169,7 @@ class QdrantIndex:
             if not vectors:
                 await self._client.get_collection(name)  # raises for an unknown index
                 return []
-            for depth in p.depths(fusion, top_k):
+            for depth in p.depths(vectors, fusion, top_k):
                 requests = [
                     models.QueryRequest(query=vector, using=arm, filter=among, limit=depth, with_payload=True)
                     for arm, vector in vectors.items()

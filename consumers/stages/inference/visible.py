@@ -9,7 +9,7 @@ from schemas.collections import FusionSettings
 from schemas.filters import Condition
 from schemas.retrieval import IndexName, Passage, Query
 
-SPARE: Final = 8
+SPARE: Final = 3
 """Extra hits requested, so that a few stale ones cost no second search."""
 MOST: Final = 1_000
 LOOKS: Final = 3
