@@ -205,6 +205,14 @@ async def test_a_score_that_could_not_be_had_is_missing_with_its_reason() -> Non
     assert any("1 scores could not be had (judge_unreadable)" in warning for warning in result.warnings)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-1e999", '"much"', "null"])
+async def test_a_score_that_is_no_number_cannot_be_read(number: str) -> None:
+    there, _ = world(lambda _: f'{{"result": {number}}}')
+    result, _ = await evaluated(there, judged())
+    assert result.judged is not None
+    assert result.judged.unscored == {"judge_unreadable": 5}
+
+
 @pytest.mark.parametrize("error", [EngineClosed("wrong key"), EngineRefused("no")])
 async def test_a_judge_that_refuses_everything_leaves_the_other_scores(error: JobError) -> None:
     there, _ = world(lambda _: error)
@@ -270,6 +278,7 @@ async def test_a_judge_of_its_own_answers_is_warned_of() -> None:
         ({"judge": None}, "grader 'good' needs a judge"),
         ({"graders": [GRADER | {"model": "other"}]}, "one judge, 'judge'"),
         ({"graders": [GRADER | {"range": [5, 1]}]}, "must be above the first"),
+        ({"graders": [GRADER | {"range": [0, float("inf")]}]}, "finite number"),
         ({"graders": [LABELS | {"passing_labels": ["nice"]}]}, "'nice' is none of the labels"),
         ({"graders": [LABELS | {"labels": ["kind", "kind"]}]}, "two labels are the same"),
         ({"ceiling": {"tokens": 0}}, "greater than or equal to 1"),

@@ -108,6 +108,9 @@ class ExpressionGrader(BaseModel):
     ]
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
 class Turn(BaseModel):
     """A message to the judge."""
 
@@ -144,8 +147,8 @@ class ScoreModel(_AskingGrader):
     """
 
     type: Literal["score_model"]
-    range: tuple[float, float] = (0.0, 1.0)
-    pass_threshold: float | None = None
+    range: tuple[Finite, Finite] = (0.0, 1.0)
+    pass_threshold: Finite | None = None
 
     @model_validator(mode="after")
     def _rises(self) -> Self:

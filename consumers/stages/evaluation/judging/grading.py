@@ -17,7 +17,7 @@ class Scored(BaseModel):
     """What a score model replies."""
 
     steps: str = Field("", description="Why, in a sentence or two.")
-    result: float
+    result: float = Field(allow_inf_nan=False)
 
 
 async def grade(grader: ScoreModel | LabelModel, places: Mapping[str, str], asker: Asker) -> float:
