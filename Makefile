@@ -94,8 +94,8 @@ bench-evaluate: $(VENV)/.dev ## an evaluation of 2,223 questions beside a sequen
 bench-jobs: $(VENV)/.dev ## measure WeLIP itself with no-op jobs; last line JSON
 	@$(BIN)/python -m benchmarks.jobs
 
-bench-batches: $(VENV)/.dev ## a batch of 50,000 no-op lines beside the drain of plain jobs (LINES=...); last line JSON
-	@$(BIN)/python -m benchmarks.batches $(if $(LINES),--lines $(LINES))
+bench-batches: $(VENV)/.dev ## a batch of 50,000 no-op lines beside the drain of plain jobs, and a flood beside others (LINES=... FLOOD=...); last line JSON
+	@$(BIN)/python -m benchmarks.batches $(if $(LINES),--lines $(LINES)) $(if $(FLOOD),--flood $(FLOOD))
 
 bench-peers: $(VENV)/.dev ## WeLIP beside Celery, Dramatiq, Taskiq, arq, RQ, Procrastinate and pgqueuer (half an hour); last line JSON
 	@$(BIN)/python -m benchmarks.peers $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -1,4 +1,4 @@
-"""Measures a batch of no-op jobs beside the drain of as many plain ones, and what it takes of memory.
+"""Measures a batch of no-op jobs beside the drain of as many plain ones, its memory, and what a flood costs others.
 
 `python -m benchmarks.batches` prints a table; its last line is one JSON object.
 """
@@ -14,7 +14,9 @@ from typing import Any
 import httpx
 import psutil
 
+from benchmarks import fairness
 from benchmarks.jobs import CONCURRENCY, Brokers, drain, empty, say
+from benchmarks.lines import make, wait_until_completed
 from benchmarks.processes import Bench
 
 
@@ -23,6 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batches", description=__doc__)
     parser.add_argument("--lines", type=int, default=50_000)
     parser.add_argument("--drained", type=int, default=10_000, help="plain jobs of the drain")
+    parser.add_argument("--flood", type=int, default=50_000, help="items of one tenant beside which another works")
     given = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="welip-bench-", ignore_cleanup_errors=True) as folder,
@@ -31,9 +34,12 @@ def main() -> int:
         _, bench = brokers.every()[-1]
         drained = drain(bench, given.drained)
         found = measure(bench, given.lines)
+        found |= fairness.measure(bench, given.flood)
     found |= {"drain_per_s": round(drained), "share_of_drain": round(found["batch_lines_per_s"] / drained, 2)}
     say(f"drain of {given.drained:,} plain jobs: {drained:,.0f}/s")
     say(f"batch of {given.lines:,} lines: {found['batch_lines_per_s']:,}/s, in all {found['seconds']} s")
+    say(f"100 items beside {given.flood:,} of another: {found['few_beside_s']} s, alone {found['few_alone_s']} s")
+    say(f"an interactive job's p95 before and beside them: {found['interactive_p95_ms']} ms")
     print(json.dumps(found))
     return 0 if found["missing"] == 0 else 1
 
@@ -76,26 +82,6 @@ def measure(bench: Bench, lines: int) -> dict[str, Any]:
         "processor_ms_a_line": {name: round(1_000 * taken / lines, 2) for name, taken in used.items()},
         "memory_mb": {name: [before[name], most[name]] for name in processes},
     }
-
-
-def make(http: httpx.Client, lines: int) -> str:
-    """Upload the lines and make a batch of them; its id."""
-    body = {"kind": "noop", "input": {}}
-    content = "\n".join(
-        json.dumps({"custom_id": f"q{n}", "method": "POST", "url": "/v1/jobs", "body": body}) for n in range(lines)
-    )
-    file = http.post("/v1/files", files={"file": ("lines.jsonl", content)}, data={"purpose": "batch"}).json()
-    asked = {"input_file_id": file["id"], "endpoint": "/v1/jobs", "completion_window": "24h"}
-    return str(http.post("/v1/batches", json=asked).json()["id"])
-
-
-def wait_until_completed(http: httpx.Client, batch: str) -> None:
-    """Wait until a small batch is completed."""
-    deadline = time.monotonic() + 120
-    while http.get(f"/v1/batches/{batch}").json()["status"] != "completed":
-        if time.monotonic() > deadline:
-            raise RuntimeError("a small batch was not completed within 120 s")
-        time.sleep(0.1)
 
 
 def memory(process: psutil.Process) -> int:

@@ -9,6 +9,7 @@ import structlog
 from fastapi import FastAPI
 
 from gateway.batches import routes as batches
+from gateway.batches import steering as batch_steering
 from gateway.collections import routes as collections
 from gateway.collections.workers import Searches
 from gateway.dead import routes as dead
@@ -22,6 +23,7 @@ from gateway.http.local import LocalOnly
 from gateway.http.middleware import BodyLimit, Measured
 from gateway.http.reads import Reads
 from gateway.jobs import routes as jobs
+from gateway.jobs import steering as job_steering
 from gateway.jobs.ending import Endings
 from gateway.jobs.feed import Feed
 from gateway.jobs.submit import Submitter
@@ -37,6 +39,7 @@ from infra.kafka.broker import kafka_broker
 from infra.patience import patiently
 from infra.postgres.aliases import PostgresAliases
 from infra.postgres.database import Database
+from infra.postgres.queries.submit import STRAIGHT
 from infra.prompts.reader import read_prompts
 from infra.registering import Registrar
 from infra.settings import (
@@ -148,6 +151,7 @@ def create_app(
             models,
             read_prompts(prompts or PromptSettings()),
             ragas=gateway.ragas == "on" or (gateway.ragas == "auto" and find_spec("ragas") is not None),
+            straight=0 if relay.tenant_at_once or relay.model_at_once else STRAIGHT,  # limits hold for all
         ),
         receivers=receivers,
         endings=endings,
@@ -161,9 +165,11 @@ def create_app(
     )
     for module in (
         jobs,
+        job_steering,
         files,
         uploads,
         batches,
+        batch_steering,
         collections,
         alias_routes,
         model_routes,

@@ -17,6 +17,7 @@ ALIASED: Final = Counter(
     "welip_aliased_jobs_total", "Jobs that named an alias, by the model that it gave them.", ["model"]
 )
 QUEUED: Final = Gauge("welip_queue_jobs", "Jobs queued now.", ["topic", "lane"])
+HELD: Final = Gauge("welip_held_jobs", "Queued jobs that were not summoned yet.", ["topic", "lane"])
 QUEUE_AGE: Final = Gauge(
     "welip_queue_age_seconds", "Since when the oldest job of a topic is queued.", ["topic", "lane"]
 )
@@ -29,6 +30,7 @@ DEAD_LETTERS: Final = Gauge("welip_dead_letters", "Dead letters that nobody has 
 
 # agents
 RELAYED: Final = Counter("welip_relay_messages_total", "Messages that Kafka acknowledged.")
+RELEASED: Final = Counter("welip_released_jobs_total", "Held jobs that were summoned.")
 RESCUED: Final = Counter("welip_rescued_jobs_total", "Jobs put back on their way.", ["reason"])
 WORKER_DEATHS: Final = Counter("welip_worker_deaths_total", "Workers that died or fell silent while they ran jobs.")
 CANARIES: Final = Counter(

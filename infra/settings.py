@@ -218,6 +218,12 @@ class RelaySettings(BaseSettings):
     model_config = _prefix("RELAY_")
     poll: Duration = timedelta(milliseconds=50)
     batch: int = Field(500, ge=1, le=10_000)
+    window: int = Field(64, ge=1, le=10_000, description="Bulk jobs of a topic that are summoned ahead, at least.")
+    tenant_at_once: int | None = Field(None, ge=1, description="Bulk jobs of a tenant that are under way.")
+    model_at_once: int | None = Field(None, ge=1, description="Bulk jobs of a model that are under way.")
+    key_at_once: int = Field(
+        1, ge=1, description="Jobs of a tenant with the same `concurrency_key` that are under way."
+    )
 
 
 class RescueSettings(BaseSettings):

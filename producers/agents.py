@@ -15,8 +15,10 @@ from infra.kafka.topics import ensure_topics_patiently
 from infra.postgres.database import Database
 from infra.settings import KafkaSettings, RelaySettings, RescueSettings
 from producers.aliases import AliasKeeper
+from producers.dispatcher import Dispatcher
 from producers.garbage import Garbage
 from producers.relay import Relay
+from producers.releases import Limits
 from producers.rescue import Rescuer
 from producers.retention import Retention
 from producers.tracking import TrackingSender
@@ -31,7 +33,7 @@ SILENT_S: Final = 120.0
 
 
 class Agents:
-    """Relay, rescuer (which also queues due retries), aliases, retention, garbage, and the sender of figures.
+    """Relay, dispatcher, rescuer (which also queues due retries), aliases, retention, garbage, the sender of figures.
 
     `async with` starts and stops them. They wait for Kafka in the background; meanwhile work can be accepted, because
     the outbox keeps it. `connected`: the broker is started already.
@@ -55,7 +57,9 @@ class Agents:
         self._kafka = kafka
         self._connected = connected
         self._models = models
-        self.relay = Relay(database, broker, relay, kafka, models)
+        self.relay = Relay(database, broker, relay, kafka, models, wake_dispatcher=self._wake_dispatcher)
+        limits = Limits(relay.tenant_at_once, relay.model_at_once, relay.key_at_once)
+        self._dispatcher = Dispatcher(database, self.relay.wake, window=relay.window, limits=limits)
         groups = {route.group for route in routes(models)}
         dismissing = None if kafka.embedded else partial(dismiss, kafka, groups)
         self.rescuer = Rescuer(database, rescue, self.relay.wake, dismissing) if rescue is not None else None
@@ -65,7 +69,10 @@ class Agents:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._relay(), name="relay")]
+        self._tasks = [
+            asyncio.create_task(self._relay(), name="relay"),
+            asyncio.create_task(self._dispatch(), name="dispatcher"),
+        ]
         if self.rescuer is not None:
             self._tasks.append(asyncio.create_task(self._rescue(self.rescuer), name="rescuer"))
         if self.aliases is not None:
@@ -104,7 +111,8 @@ class Agents:
     @property
     def silent(self) -> bool:
         """Whether one of them hangs in a round. One that still waits for Kafka or Postgres has not begun any."""
-        rounds = (self.relay.turned_at, self.rescuer.turned_at if self.rescuer is not None else None)
+        agents = (self.relay, self._dispatcher, self.rescuer)
+        rounds = [agent.turned_at for agent in agents if agent is not None]
         return any(at is not None and time.monotonic() - at > SILENT_S for at in rounds)
 
     async def _relay(self) -> None:
@@ -114,6 +122,13 @@ class Agents:
         if self.rescuer is not None and self._kafka.embedded:
             await self._summon_all()
         await self.relay.run()
+
+    async def _dispatch(self) -> None:
+        await self._database.opened.wait()
+        await self._dispatcher.run()
+
+    def _wake_dispatcher(self) -> None:
+        self._dispatcher.wake()
 
     async def _rescue(self, rescuer: Rescuer) -> None:
         await self._database.opened.wait()

@@ -3,15 +3,16 @@
 from datetime import datetime
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
 
 from schemas.kinds.consistency import MOST_ATTEMPTS
 from schemas.kinds.kind import Kind
 from schemas.kinds.registry import KINDS, submittable
 from schemas.lifecycle import JobState
 from schemas.names import Composed, printable
+from schemas.steering import SteeringView
 from schemas.topics import Lane
 from schemas.webhooks import JobWebhook, JobWebhookView
 
@@ -22,6 +23,7 @@ MetadataKey = Annotated[str, Composed, StringConstraints(min_length=1, max_lengt
 MetadataValue = Annotated[str, Composed, StringConstraints(max_length=512), AfterValidator(printable)]
 
 
+ConcurrencyKey = Annotated[str, Composed, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
 MaxAttempts = Annotated[int, Field(ge=1, le=MOST_ATTEMPTS, description="Tries of each stage.")]
 Timeout = Annotated[float, Field(gt=0, le=7 * DAY, description="Seconds that one try of a stage may take.")]
 
@@ -39,6 +41,15 @@ class Submission(BaseModel):
     expires_in_s: float | None = Field(None, gt=0, le=30 * DAY, description="Fails when no worker took it by then.")
     metadata: dict[MetadataKey, MetadataValue] = Field(default_factory=dict, max_length=16)
     webhook: JobWebhook | None = None
+    concurrency_key: ConcurrencyKey | None = Field(
+        None, description="Of your jobs with the same key one runs at a time. For the lane `bulk`."
+    )
+
+    @model_validator(mode="after")
+    def _keys_are_for_bulk(self) -> Self:
+        if self.concurrency_key is not None and self.lane is not Lane.BULK:
+            raise ValueError("concurrency_key needs the lane bulk: interactive work does not wait")
+        return self
 
 
 def _submission_of(kind: Kind) -> type[Submission]:
@@ -136,8 +147,10 @@ class JobView(BaseModel):
     error: ErrorView | None = None
     metadata: dict[str, str]
     webhook: JobWebhookView | None
+    concurrency_key: str | None
     parent: str | None
     children: ChildCounts | None
+    steering: SteeringView | None = Field(description="Null for a kind that never has children.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

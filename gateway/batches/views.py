@@ -42,6 +42,10 @@ def batch_view(job: Row, batch: Row, lines: Mapping[str, int] | None) -> dict[st
         "request_counts": result.get("request_counts") or _counts(batch, lines or {}),
         "metadata": orjson.loads(job["metadata"]) or None,
         "retry_of": given.get("retry_of"),
+        "paused_at": _unix(job["paused_at"]),
+        "weight": job["weight"],
+        "at_once": job["at_once"],
+        "deadline": _unix(job["deadline"]),
         "job": shown("job", job["id"]),
     }
 

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from gateway.http.answers import json
 from gateway.http.rows import Row
 from gateway.services import Services, ServicesDep
-from infra.metrics import DEAD_LETTERS, OUTBOX, OUTBOX_AGE, QUEUE_AGE, QUEUED, RUNNING, TRACKING
+from infra.metrics import DEAD_LETTERS, HELD, OUTBOX, OUTBOX_AGE, QUEUE_AGE, QUEUED, RUNNING, TRACKING
 from infra.postgres.queries import dead_letters, doubts, outbox, reading, tracking
 from schemas.dead_letters import Source
 from schemas.errors import DependencyUnavailable
@@ -119,6 +119,7 @@ class _Queues:
         for topic, route in topics.items():
             labels = (topic, route.lane.value)
             QUEUED.labels(*labels).set(sum(row["jobs"] for row in waiting[topic]))
+            HELD.labels(*labels).set(sum(row["held"] for row in waiting[topic]))
             QUEUE_AGE.labels(*labels).set(max((row["age_s"] for row in waiting[topic]), default=0))
             RUNNING.labels(*labels).set(sum(row["jobs"] for row in held[topic]))
         OUTBOX.set(backlog["messages"])

@@ -60,7 +60,10 @@ class Submitter:
         prompts: Prompts,
         *,
         ragas: bool = True,
+        straight: int = submit.STRAIGHT,
     ) -> None:
+        """`straight`: how many bulk jobs may be queued when others are held."""
+        self._straight = straight
         self._database = database
         self._wake_relay = wake_relay
         self._receivers = receivers
@@ -116,6 +119,7 @@ class Submitter:
             idempotency_key=idempotency_key,
             fingerprint=fingerprint(sent) if idempotency_key is not None else None,
             traceparent=current_traceparent(traceparent),
+            concurrency_key=submission.concurrency_key,
             webhook=await self._receivers.of_job(tenant, submission.kind, hook) if hook else None,
         )
         made = await self._jobs.call(job)
@@ -147,7 +151,7 @@ class Submitter:
 
     async def _flush(self, group: Sequence[NewJob]) -> Sequence[Made | None]:
         async with self._database.connection() as connection:
-            made = await submit.submit(connection, group)
+            made = await submit.submit(connection, group, straight=self._straight)
         self._wake_relay()
         return made
 

@@ -10,7 +10,9 @@ import orjson
 from gateway.http.rows import Row
 from infra.postgres.queries.submit import Made, NewJob
 from schemas.ids import shown
+from schemas.kinds.registry import KINDS
 from schemas.lifecycle import JobState
+from schemas.steering import SteeringView
 
 
 def job_view(row: Row, children: Mapping[str, int] | None) -> dict[str, Any]:
@@ -37,8 +39,10 @@ def job_view(row: Row, children: Mapping[str, int] | None) -> dict[str, Any]:
         "error": _loads(row["error"]),
         "metadata": _loads(row["metadata"]),
         "webhook": _receiver(row["webhook"]),
+        "concurrency_key": row["concurrency_key"],
         "parent": None if row["parent"] is None else shown("job", row["parent"]),
         "children": counts,
+        "steering": _steering(row),
         "created_at": row["created_at"],
         "started_at": row["started_at"],
         "finished_at": row["finished_at"],
@@ -64,7 +68,9 @@ class _Fresh:
         "waiting": False,
         "progress_done": 0,
         "progress_total": 0,
+        "weight": 1,
         **dict.fromkeys(("progress_message", "result", "error", "started_at", "finished_at")),
+        **dict.fromkeys(("paused_at", "at_once", "deadline")),
     }
 
     def __init__(self, job: NewJob, made: Made) -> None:
@@ -80,6 +86,13 @@ class _Fresh:
 def event_view(job_id: UUID, id: int, type: str, at: datetime, data: Any) -> dict[str, Any]:
     """An event of a job's history."""
     return {"id": id, "job": shown("job", job_id), "type": type, "at": at, "data": data}
+
+
+def _steering(row: Row) -> dict[str, Any] | None:
+    kind = KINDS.get(row["kind"])
+    if kind is None or not kind.children:
+        return None
+    return {name: row[name] for name in SteeringView.model_fields}
 
 
 def _links(job_id: UUID) -> dict[str, str]:

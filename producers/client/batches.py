@@ -84,6 +84,27 @@ class BatchCalls:
         return Request("POST", path("batches", id, "cancel"), one(Batch))
 
     @call
+    def pause(self, id: str, *, reason: str | None = None) -> Request[Batch]:
+        """Begin no more lines; what runs ends, and the window goes on. `reason`: for the events of the batch's job.
+
+        Raises `ApiError` with status 409 when the batch has ended.
+        """
+        return requests.pause("batches", Batch, id, reason)
+
+    @call
+    def resume(self, id: str, *, reason: str | None = None) -> Request[Batch]:
+        """Go on with the lines of a paused batch. Raises as `pause` does."""
+        return requests.resume("batches", Batch, id, reason)
+
+    @call
+    def steer(self, id: str, settings: Mapping[str, Any], *, reason: str | None = None) -> Request[Batch]:
+        """Change how the lines are taken up: `weight` (1 to 100), `at_once`, `deadline`.
+
+        What `settings` leave out stays; None takes a limit or a deadline away. Raises as `pause` does.
+        """
+        return requests.steer("batches", Batch, id, settings, reason)
+
+    @call
     def retry_failed(self, id: str) -> Request[Batch]:
         """A new batch of the lines that failed or were cut off.
 

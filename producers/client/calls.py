@@ -50,6 +50,27 @@ class ClientCalls:
         return requests.cancel(id)
 
     @call
+    def pause(self, id: str, *, reason: str | None = None) -> Request[Job]:
+        """Begin no more of the job's children in the lane `bulk`; what runs ends. `reason`: for the job's events.
+
+        Raises `ApiError` with status 409 when it has ended, or never has children.
+        """
+        return requests.pause("jobs", Job, id, reason)
+
+    @call
+    def resume(self, id: str, *, reason: str | None = None) -> Request[Job]:
+        """Go on with the children of a paused job. Raises as `pause` does."""
+        return requests.resume("jobs", Job, id, reason)
+
+    @call
+    def steer(self, id: str, settings: Mapping[str, Any], *, reason: str | None = None) -> Request[Job]:
+        """Change how the job's children in the lane `bulk` are taken up: `weight` (1 to 100), `at_once`, `deadline`.
+
+        What `settings` leave out stays; None takes a limit or a deadline away. Raises as `pause` does.
+        """
+        return requests.steer("jobs", Job, id, settings, reason)
+
+    @call
     def wait(self, id: str, timeout: float | None = None, *, on_change: JobWatcher | None = None) -> Flow[Job]:
         """The job once it has ended, however it ended. Raises `WaitTimeout` after `timeout` seconds.
 

@@ -63,6 +63,15 @@ class JobAlias(Answered):
     model: str
 
 
+class Steering(Answered):
+    """How a job's children in the lane `bulk` are taken up. `paused_at`: since when no more of them are."""
+
+    paused_at: datetime | None = None
+    weight: int = 1
+    at_once: int | None = None
+    deadline: datetime | None = None
+
+
 class Job(Answered):
     """A job as the server sees it at this moment."""
 
@@ -79,8 +88,10 @@ class Job(Answered):
     result: dict[str, Any] | None = None
     error: JobFault | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
+    concurrency_key: str | None = None
     parent: str | None = None
     children: ChildCounts | None = None
+    steering: Steering | None = None
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

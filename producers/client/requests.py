@@ -45,7 +45,8 @@ class SubmitOptions(TypedDict, total=False):
     `lane`: `interactive` (default) or `bulk`. `idempotency_key`: generated when absent, so that a retry is safe.
     `metadata`: at most 16 string pairs. `wait_s`: 0 to 60, answer as soon as the job ends. `max_attempts`: tries of a
     stage. `timeout_s`: the longest a stage may run. `expires_in_s`: the job fails when it has not ended by then.
-    `webhook`: `{"url", "events"}`, who is notified of the job's end.
+    `webhook`: `{"url", "events"}`, who is notified of the job's end. `concurrency_key`: of your jobs in the lane `bulk`
+    with the same key, one runs at a time.
     """
 
     lane: str
@@ -56,6 +57,7 @@ class SubmitOptions(TypedDict, total=False):
     timeout_s: float
     expires_in_s: float
     webhook: Mapping[str, Any]
+    concurrency_key: str
 
 
 def one(model: type[M]) -> Callable[[httpx.Response], M]:
@@ -120,6 +122,21 @@ def jobs(
 def cancel(id: str) -> Request[Job]:
     """`POST /v1/jobs/{id}/cancel`. Not repeatable: it conflicts with a job that has ended."""
     return Request("POST", path("jobs", id, "cancel"), one(Job), repeatable=False)
+
+
+def pause(kept: str, model: type[M], id: str, reason: str | None) -> Request[M]:
+    """`POST /v1/{kept}/{id}/pause`."""
+    return Request("POST", path(kept, id, "pause"), one(model), json=given(reason=reason))
+
+
+def resume(kept: str, model: type[M], id: str, reason: str | None) -> Request[M]:
+    """`POST /v1/{kept}/{id}/resume`."""
+    return Request("POST", path(kept, id, "resume"), one(model), json=given(reason=reason))
+
+
+def steer(kept: str, model: type[M], id: str, settings: Mapping[str, Any], reason: str | None) -> Request[M]:
+    """`PATCH /v1/{kept}/{id}`."""
+    return Request("PATCH", path(kept, id), one(model), json={**settings, **given(reason=reason)})
 
 
 def events(id: str, after: int | None, on_disconnect: OnDisconnect) -> Request[None]:

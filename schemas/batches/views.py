@@ -8,6 +8,7 @@ from schemas.files import ExpiresAfter
 from schemas.jobs import MetadataKey, MetadataValue
 from schemas.kinds.batch import CompletionWindow, Endpoint, LineCounts
 from schemas.names import FileId
+from schemas.steering import AtOnce, Weight
 from schemas.webhooks import JobWebhook
 
 BatchStatus = Literal[
@@ -71,6 +72,10 @@ class BatchView(BaseModel):
     request_counts: LineCounts
     metadata: dict[str, str] | None
     retry_of: str | None
+    paused_at: int | None = Field(description="Since when no more lines are begun.")
+    weight: Weight
+    at_once: AtOnce | None
+    deadline: int | None
     job: str
 
 

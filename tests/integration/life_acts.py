@@ -6,14 +6,15 @@ from typing import Any, ClassVar, Final, Protocol
 from uuid import UUID
 
 from consumers.retry import retry_delay
-from infra.postgres.queries import claim, deaths, moves, rescue, submit
+from infra.postgres.queries import claim, deaths, moves, rescue, steering, submit
 from infra.postgres.queries.moves import Move
 from infra.postgres.queries.submit import NewJob
+from producers.dispatcher import Dispatcher
 from schemas.errors import DependencyUnavailable
 from schemas.lifecycle import JobState
 from tests.integration.house import RESCUE
 from tests.integration.jobs import Jobs, new_child
-from tests.integration.life_model import IDS, NOBODY, Summons, Try, World
+from tests.integration.life_model import IDS, NOBODY, Summons, Try, World, in_bulk
 
 S = JobState
 Answer = tuple[Any, IDS]
@@ -135,7 +136,8 @@ class FanOut:
     async def do(self, jobs: Jobs) -> Answer:
         parent = await jobs.row(self.one.job)
         limits = {"tenant": parent["tenant"], "max_attempts": parent["max_attempts"]}
-        children = [new_child(id=id, key=id.hex, **limits) for id in self.children]
+        lanes = {id: "bulk" if in_bulk(id) else "interactive" for id in self.children}
+        children = [new_child(id=id, key=id.hex, lane=lanes[id], **limits) for id in self.children]
         held = await jobs.wait_for(*self.one[:2], children, then="sum", carry=self._carry(), worker=self.one.worker)
         return self._answer(held)
 
@@ -173,6 +175,38 @@ class Resume:
 
     def predict(self, world: World, skip: IDS = NOBODY) -> Answer:
         return world.resume_parents(self.parents), NOBODY
+
+
+@dataclass(frozen=True)
+class Release:
+    """A round of a dispatcher, with room for all."""
+
+    skips: ClassVar[bool] = True
+
+    async def do(self, jobs: Jobs) -> Answer:
+        return await Dispatcher(jobs.database, lambda: None, window=PAGE).round() or 0, NOBODY
+
+    def predict(self, world: World, skip: IDS = NOBODY) -> Answer:
+        return world.release(skip), NOBODY
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Pause a job, or let it go on."""
+
+    id: UUID
+    tenant: str
+    go_on: bool
+    skips: ClassVar[bool] = False
+
+    async def do(self, jobs: Jobs) -> Answer:
+        async with jobs.database.unit_of_work() as connection:
+            await (steering.resume if self.go_on else steering.pause)(connection, self.id, self.tenant, {})
+        return None, NOBODY
+
+    def predict(self, world: World, skip: IDS = NOBODY) -> Answer:
+        (world.unpause if self.go_on else world.pause)(self.id, self.tenant)
+        return None, NOBODY
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,11 @@ IDS = frozenset[UUID]
 NOBODY: Final[IDS] = frozenset()
 
 
+def in_bulk(child: UUID) -> bool:
+    """Every other child is in the lane bulk, all else in the other one."""
+    return bool(child.int % 2)
+
+
 class Summons(NamedTuple):
     """The part of a message that a claim reads."""
 
@@ -57,7 +62,10 @@ class Life:
     carry: str | None = None
     result: str | None = None
     error: str | None = None
+    paused: bool = False
+    held: bool = False
     expires: bool = False
+    bulk: bool = False
     hooked: bool = False
     lease_over: bool = False
     due: bool = False
@@ -96,14 +104,14 @@ class Life:
     def go(self, state: JobState) -> None:
         self.state = state
         self.told.append(state.value)
-        self.silent = self.queued_long = self.lease_over = self.due = False
+        self.silent = self.queued_long = self.lease_over = self.due = self.held = False
         if state is not S.RUNNING:
             self.worker = None
             self.waiting = False
 
     def row(self) -> dict[str, Any]:
         names = "id tenant max_attempts parent key stage epoch attempt worker waiting marked done carry result error"
-        names += " deaths suspicion expires leased"
+        names += " deaths suspicion expires leased paused held"
         shown = {name: getattr(self, name) for name in names.split()}
         return {**shown, "state": self.state.value, "finished": self.state in TERMINAL, "told": self.told}
 
@@ -164,7 +172,7 @@ class World:
         claimed = set()
         for job in self._of(message.job for message in summons):
             fresh = Summons(job.id, job.epoch, job.stage) in summons
-            if fresh and job.state is S.QUEUED and not job.expired and job.id not in skip:
+            if fresh and job.state is S.QUEUED and not job.held and not job.expired and job.id not in skip:
                 job.go(S.RUNNING)
                 job.epoch += 1
                 job.attempt += 1
@@ -217,7 +225,8 @@ class World:
         job.attempt, job.epoch = 0, job.epoch + 1
         job.told.append("stage")
         for child in children:
-            self._add(Life(child, job.tenant, job.max_attempts, parent=job.id))
+            bulk = in_bulk(child)
+            self._add(Life(child, job.tenant, job.max_attempts, parent=job.id, bulk=bulk, held=bulk))
         return True
 
     def resume_parents(self, parents: Iterable[UUID]) -> int:
@@ -247,7 +256,38 @@ class World:
         away = any(job.leased or (job.state is S.QUEUED and not job.queued_long) for job in suspects)
         line = sorted((job for job in suspects if job.due), key=lambda job: job.id)[: 0 if away else 1]
         due = [job for job in self.live() if job.due and (not job.suspect or job in line) and job.id not in skip]
-        return len([self._queue(job) for job in due])
+        for job in due:
+            if job.bulk:
+                job.go(S.QUEUED)
+                job.held = True
+            else:
+                self._queue(job)
+        return len(due)
+
+    def release(self, skip: IDS = NOBODY) -> int:
+        """Release every held job whose parent is not paused: there is room for all."""
+        turn = [job for job in self.live() if job.held and job.id not in skip]
+        turn = [job for job in turn if job.parent is None or not self.jobs[job.parent].paused]
+        for job in turn:
+            job.held = job.queued_long = False
+            self._summon(job)
+        return len(turn)
+
+    def pause(self, id: UUID, tenant: str) -> None:
+        job = self.jobs[id]
+        if not job.live or job.paused or job.tenant != tenant:
+            return
+        job.paused = True
+        job.told.append("paused")
+        for child in self.children(id):
+            if child.state is S.QUEUED and child.bulk and "running" not in child.told:
+                child.held, child.silent = True, False
+
+    def unpause(self, id: UUID, tenant: str) -> None:
+        job = self.jobs[id]
+        if job.live and job.paused and job.tenant == tenant:
+            job.paused = False
+            job.told.append("resumed")
 
     def end_leases(self, skip: IDS = NOBODY) -> tuple[int, IDS]:
         lost = [job for job in self.live() if job.lease_over and job.id not in skip]
@@ -283,7 +323,7 @@ class World:
 
     def summon_all(self) -> None:
         for job in self.live():
-            if job.state is S.QUEUED:
+            if job.state is S.QUEUED and not job.held:
                 self._summon(job)
 
     def sweep(self, *, thorough: bool) -> None:
@@ -301,7 +341,7 @@ class World:
         for job in self.live():
             found += [(job.id, "lease_over")] if job.leased else []
             found += [(job.id, "due")] if job.state is S.RETRY_WAIT else []
-            found += [(job.id, "silent")] if job.state is S.QUEUED else []
+            found += [(job.id, "silent")] if job.state is S.QUEUED and not job.held else []
             found += [(job.id, "expired")] if job.expires and not job.expired else []
         return found
 
@@ -310,7 +350,8 @@ class World:
 
     def _add(self, job: Life) -> None:
         self.jobs[job.id] = job
-        self._summon(job)
+        if not job.held:
+            self._summon(job)
 
     def _queue(self, job: Life) -> None:
         job.go(S.QUEUED)

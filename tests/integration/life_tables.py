@@ -15,6 +15,7 @@ from tests.integration.life_model import Life, Summons
 JOBS: Final = """
 SELECT id, tenant, parent, idempotency_key AS key, state, stage, epoch, attempt, max_attempts, worker, waiting,
        deaths, suspicion, cancel_requested AS marked, progress_done AS done, carry, result, error->>'code' AS error,
+       paused_at IS NOT NULL AS paused, state = 'queued' AND summoned_at IS NULL AS held,
        expires_at IS NOT NULL AS expires, lease_until IS NOT NULL AS leased, finished_at IS NOT NULL AS finished
 FROM job
 """

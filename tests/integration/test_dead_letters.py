@@ -13,6 +13,7 @@ import uuid_utils.compat as uuids
 
 from infra.postgres.queries import dead_letters
 from infra.postgres.queries.dead_letters import Unreadable, Wanted
+from producers.dispatcher import Dispatcher
 from schemas.kinds.registry import KINDS
 from schemas.lifecycle import JobState
 from tests.integration.jobs import Jobs, new_job
@@ -90,6 +91,8 @@ async def test_a_requeued_job_is_a_new_one_that_does_the_same(jobs: Jobs) -> Non
     assert (new["state"], new["stage"], new["attempt"], new["epoch"]) == ("queued", "retrieve", 0, 0)
     assert (new["idempotency_key"], new["expires_at"], new["parent"], new["error"]) == (None, None, None, None)
     assert old["state"] == "failed"
+    assert await jobs.messages(made["id"]) == []  # bulk work, which is held until its turn
+    assert await Dispatcher(jobs.database, lambda: None, window=1).round() == 1
     assert await jobs.messages(made["id"]) == [("retrieve", 0)]
     assert await marks(jobs) == {letter: made["id"]}
     assert made["letters"] == 1

@@ -48,7 +48,7 @@ HOOK: Final = (
 )
 RACERS: Final = (
     *["claim", "finish", "finish", "finish", "fan_out", "fan_out", "cancel", "cancel"],
-    *["rescue", "heartbeat", "progress", "resume", "submit"],
+    *["rescue", "heartbeat", "progress", "resume", "submit", "release", "pause"],
 )
 
 # Two concurrent statements may come out either way, so nothing is drawn from the state: a drawn number picks from it.
@@ -69,7 +69,7 @@ def subsets(ids: Sequence[UUID]) -> Iterable[IDS]:
 
 def states(told: list[str]) -> list[S]:
     """A history without events that change no state."""
-    return [S.QUEUED, *(S(one) for one in told if one not in ("stage", "progress"))]
+    return [S.QUEUED, *(S(one) for one in told if one not in ("stage", "progress", "paused", "resumed"))]
 
 
 def ends(ended: Iterable[tuple[Try, str]]) -> acts.Finish:
@@ -223,6 +223,14 @@ class Lives(RuleBasedStateMachine):
         if (tries := self.some_tries()) and len(self.world.live()) < 16:
             self.step(acts.FanOut(pick(tries, number), self._new_ids(count)), wake=wake)
 
+    @rule()
+    def release(self) -> None:
+        self.step(acts.Release())
+
+    @rule(number=PICK, tenant=TENANT, go_on=st.booleans())
+    def pause(self, number: int, tenant: str, go_on: bool) -> None:
+        self.step(acts.Pause(pick(self.jobs(), number), tenant, go_on))
+
     @rule(number=PICK, tenant=TENANT, wake=st.booleans())
     def cancel(self, number: int, tenant: str, wake: bool) -> None:
         self.step(acts.Cancel(pick(self.jobs(), number), tenant), wake=wake)
@@ -306,6 +314,10 @@ class Lives(RuleBasedStateMachine):
                 return acts.Progress(pick(tries, number), number % 10)
             case "rescue":
                 return acts.Rescue(pick(STEPS, number))
+            case "release":
+                return acts.Release()
+            case "pause":
+                return acts.Pause(family[0].id, family[0].tenant, go_on=number % 3 == 0)
             case "resume":
                 return acts.Resume((family[0].id,))
             case "cancel":
@@ -346,7 +358,7 @@ class Lives(RuleBasedStateMachine):
             assert history[-1] == row["state"]
             assert all(may_move(old, new) for old, new in pairwise(history))
             summons = Summons(id, row["epoch"], row["stage"])
-            assert row["state"] != "queued" or summons in found["outbox"] or summons in self.kafka
+            assert row["state"] != "queued" or row["held"] or summons in found["outbox"] or summons in self.kafka
             children = any(one["parent"] == id and one["state"] in LIVE for one in rows.values())
             assert not row["waiting"] or children or id in self.unwoken
             assert not children or row["waiting"] or row["state"] == "cancelled"
@@ -362,6 +374,9 @@ class Lives(RuleBasedStateMachine):
                 break
             self._pass_time([one for one in self.world.timers() if one[1] != "expired"])
             self.sweep(another=True)
+            for paused in [job for job in self.world.live() if job.paused]:
+                self.step(acts.Pause(paused.id, paused.tenant, go_on=True))
+            self.step(acts.Release())
             self.relay(limit=1000, dies=False)
             self.step(acts.Claim(tuple(self.kafka), WORKERS[0]))
             if held := [one for one in self.holding() if one.worker == WORKERS[0]]:

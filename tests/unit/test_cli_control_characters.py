@@ -83,7 +83,7 @@ BATCHED |= dict.fromkeys(("created_at", "expires_at", "failed_at"), 1_800_000_00
 BATCHED |= dict.fromkeys(("output_file_id", "error_file_id", "in_progress_at", "finalizing_at", "completed_at"))
 BATCHED |= dict.fromkeys(("expired_at", "cancelling_at", "cancelled_at"))
 BATCHED |= {"request_counts": {"total": 0, "completed": 0, "failed": 0}, "metadata": {"k": "v"}, "retry_of": None}
-BATCHED |= {"job": JOB}
+BATCHED |= {"job": JOB, "paused_at": None, "weight": 1, "at_once": None, "deadline": None}
 FIGURES = {"mean": 0.5, "ci95": [0.4, 0.6], "strict": 0.4, "n": 4, "missing": 1}
 COMPARED = {"gain": 0.1, "ci95": [0.0, 0.2], "p": 0.1, "p_adjusted": 0.2, "significant": False, "test": "mcnemar"}
 COMPARED |= {"n": 4, "detectable": 0.3}
@@ -137,6 +137,10 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ("GET", f"/v1/batches/{BATCH}"): BATCHED,
     ("POST", f"/v1/batches/{BATCH}/cancel"): BATCHED,
     ("POST", f"/v1/batches/{BATCH}/retry_failed"): BATCHED,
+    **{("POST", f"/v1/jobs/{JOB}/{what}"): FAILED for what in ("pause", "resume")},
+    ("PATCH", f"/v1/jobs/{JOB}"): FAILED,
+    **{("POST", f"/v1/batches/{BATCH}/{what}"): BATCHED for what in ("pause", "resume")},
+    ("PATCH", f"/v1/batches/{BATCH}"): BATCHED,
     ("POST", "/v1/collections/ko/search"): {"data": [HIT]},
     ("GET", "/v1/collections"): {"data": [COLLECTION]},
     ("GET", "/v1/collections/ko"): COLLECTION,
@@ -176,6 +180,9 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("job", [JOB]),
     ("job", [JOB, "--follow"]),
     ("cancel", [JOB]),
+    ("pause", [JOB]),
+    ("resume", [BATCH]),
+    ("steer", [JOB, "--weight", "2", "--at-once", "3", "--deadline", "12h"]),
     ("batch", [BATCH]),
     ("batches list", []),
     ("batches show", [BATCH]),
@@ -228,6 +235,9 @@ SILENT = {
     "cancel",
     "collections drop",
     "dead drop",
+    "pause",
+    "resume",
+    "steer",
     "webhooks remove",
     "webhooks test",
     "webhooks replay",

@@ -38,6 +38,7 @@ ROW: dict[str, Any] = {
     "error": None,
     "metadata": '{"k": "v"}',
     "webhook": None,
+    "concurrency_key": None,
     "parent": None,
     "waiting": False,
     "created_at": AT,

@@ -14,10 +14,12 @@ WARNED_WITH: Final = 0.1
 """The share of its window that is left when a batch's owner is warned."""
 
 # Every line is a request: from now on the window is kept here, and what is not done by its end is cut off. Until now
-# the job's own expiry, which would end the batch without its files, kept it. A repeated try changes nothing.
+# the job's own expiry, which would end the batch without its files, kept it. Its end is also the deadline before which
+# the lines are preferred, unless the owner set another. A repeated try changes nothing.
 BEGIN: Final = """
 WITH begun AS (
-    UPDATE job SET expires_at = NULL WHERE id = $1 AND state = 'running' RETURNING id, created_at
+    UPDATE job SET expires_at = NULL, deadline = coalesce(deadline, created_at + make_interval(secs => $3))
+    WHERE id = $1 AND state = 'running' RETURNING id, created_at
 ), made AS (
     INSERT INTO batch (job_id, lines, expires_at, due_at)
     SELECT id, $2, created_at + make_interval(secs => $3), created_at + make_interval(secs => $3 * (1 - $4::float8))

@@ -44,7 +44,8 @@ class Claimed(NamedTuple):
 CLAIMED: Final = ", ".join(f"job.{name}" for name in Claimed._fields)
 
 # `queued` -> `running`, epoch + 1, lease by the database's clock. A summons whose epoch is not the row's is stale (the
-# job was claimed, moved on, or ended) and finds no row. SKIP LOCKED: whoever holds the row is claiming or ending it.
+# job was claimed, moved on, or ended) and finds no row; so is one of a job that was taken back since, and is held now.
+# SKIP LOCKED: whoever holds the row is claiming or ending it.
 # The coalesce hides the condition from the index of queued jobs: the planner, whose statistics of a table full of
 # finished jobs know no queued ones, would read that whole index for each claim instead of looking the few ids up.
 CLAIM: Final = f"""
@@ -52,7 +53,8 @@ WITH summoned AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[]) AS s(id, epoch, stage)
 ), held AS (
     SELECT job.id FROM job JOIN summoned s ON s.id = job.id AND s.epoch = job.epoch AND s.stage = job.stage
-    WHERE coalesce(job.state, '') = 'queued' AND (job.expires_at IS NULL OR job.expires_at > now())
+    WHERE coalesce(job.state, '') = 'queued' AND job.summoned_at IS NOT NULL
+        AND (job.expires_at IS NULL OR job.expires_at > now())
     ORDER BY job.id FOR UPDATE OF job SKIP LOCKED
 ), claimed AS (
     UPDATE job SET state = 'running', epoch = epoch + 1, attempt = attempt + 1, worker = $4,

@@ -69,14 +69,15 @@ WITH RECURSIVE {UP}, root AS (
     SELECT l.id FROM dead_letter l JOIN tree ON tree.id = l.job_id
     WHERE l.requeued_at IS NULL ORDER BY l.id FOR UPDATE OF l
 ), made AS (
-    INSERT INTO job (id, stage, traceparent, {", ".join(COPIED)})
-    SELECT $3, first.stage, $6, {", ".join(f"root.{name}" for name in COPIED)}
+    INSERT INTO job (id, stage, traceparent, summoned_at, {", ".join(COPIED)})
+    SELECT $3, first.stage, $6, CASE WHEN root.lane = 'bulk' THEN NULL ELSE now() END,
+        {", ".join(f"root.{name}" for name in COPIED)}
     FROM root JOIN unnest($4::text[], $5::text[]) AS first(kind, stage) ON first.kind = root.kind
     WHERE EXISTS (SELECT FROM covered WHERE covered.id = $1)
-    RETURNING {JOB_COLUMNS}, epoch, traceparent
+    RETURNING {JOB_COLUMNS}, epoch, traceparent, summoned_at
 ), sent AS (
     INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
-    SELECT id, kind, stage, lane, model, epoch, traceparent FROM made
+    SELECT id, kind, stage, lane, model, epoch, traceparent FROM made WHERE summoned_at IS NOT NULL
 ), marked AS (
     UPDATE dead_letter l SET requeued_at = now(), requeued_as = made.id FROM made, covered WHERE l.id = covered.id
     RETURNING l.id
@@ -85,15 +86,16 @@ SELECT made.*, (SELECT count(*) FROM marked) AS letters FROM made
 """
 
 # A message that turned out to be readable: its job is summoned again, as the row has it now. A job that is not queued
-# needs no summons.
+# needs no summons; one that is held gets its own in its turn.
 REQUEUE_MESSAGE: Final = """
 WITH letter AS (
     SELECT id FROM dead_letter WHERE id = $1 AND source = 'message' AND requeued_at IS NULL FOR UPDATE
 ), summoned AS (
-    SELECT job.id, kind, stage, lane, model, epoch, traceparent FROM job, letter WHERE job.id = $2 AND state = 'queued'
+    SELECT job.id, kind, stage, lane, model, epoch, traceparent, summoned_at FROM job, letter
+    WHERE job.id = $2 AND state = 'queued'
 ), sent AS (
     INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
-    SELECT id, kind, stage, lane, model, epoch, traceparent FROM summoned
+    SELECT id, kind, stage, lane, model, epoch, traceparent FROM summoned WHERE summoned_at IS NOT NULL
 )
 UPDATE dead_letter l SET requeued_at = now(), requeued_as = summoned.id FROM letter, summoned WHERE l.id = letter.id
 RETURNING l.id

@@ -22,8 +22,12 @@ DELETE FROM outbox USING taken WHERE outbox.id = taken.id
 RETURNING job_id, kind, stage, lane, model, epoch, traceparent
 """
 
-# Whether anything waits. An idle relay asks this, at a third of the cost of taking nothing in a transaction.
-ANYTHING: Final = "SELECT EXISTS (SELECT 1 FROM outbox)"
+# Whether messages wait, and whether jobs are held that may get theirs. An idle relay asks this, at a third of the cost
+# of taking nothing in a transaction.
+ANYTHING: Final = """
+SELECT EXISTS (SELECT FROM outbox) AS messages,
+    EXISTS (SELECT FROM job WHERE state = 'queued' AND summoned_at IS NULL) AS held
+"""
 
 # How many messages wait in the outbox, and for how many seconds the oldest has.
 BACKLOG: Final = """
@@ -36,9 +40,11 @@ async def take(connection: "Connection", limit: int) -> list[asyncpg.Record]:
     return await connection.fetch(TAKE, limit)
 
 
-async def anything(connection: "Connection") -> bool:
-    """Whether a message waits."""
-    return bool(await connection.fetchval(ANYTHING))
+async def anything(connection: "Connection") -> tuple[bool, bool]:
+    """Whether a message waits, and whether a job is held."""
+    row = await connection.fetchrow(ANYTHING)
+    assert row is not None
+    return row["messages"], row["held"]
 
 
 async def backlog(connection: "Connection") -> asyncpg.Record:

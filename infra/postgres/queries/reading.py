@@ -17,6 +17,7 @@ COLUMNS: Final = ", ".join(
         *names(NewJob, but=("input", "fingerprint", "traceparent", "expires_in_s")),
         *("state", "attempt", "progress_done", "progress_total", "progress_message", "result", "error", "waiting"),
         *("cancel_requested", "created_at", "started_at", "finished_at", "expires_at"),
+        *("paused_at", "weight", "at_once", "deadline"),
     ]
 )
 """The columns with which jobs are read: what they were made with, and their results."""
@@ -63,9 +64,10 @@ LEFT JOIN LATERAL (
 ORDER BY at.n, e.id
 """
 
-# Queue depth and age in seconds, per topic; index-only.
+# Queue depth, of it the jobs that are held, and age in seconds, per topic; index-only.
 QUEUES: Final = """
-SELECT kind, stage, lane, model, count(*) AS jobs, extract(epoch FROM now() - min(due_at))::float8 AS age_s
+SELECT kind, stage, lane, model, count(*) AS jobs, count(*) FILTER (WHERE summoned_at IS NULL) AS held,
+    extract(epoch FROM now() - min(due_at))::float8 AS age_s
 FROM job WHERE state = 'queued' GROUP BY kind, stage, lane, model
 """
 
@@ -122,7 +124,7 @@ async def followed(
 
 
 async def queues(connection: "Connection") -> list[asyncpg.Record]:
-    """`jobs` queued and `age_s` of the oldest one, for each kind, stage, lane and model that has any."""
+    """`jobs` queued, of them `held`, and `age_s` of the oldest, for each kind, stage, lane and model that has any."""
     return await connection.fetch(QUEUES)
 
 

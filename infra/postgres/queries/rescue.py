@@ -26,7 +26,8 @@ LEAD: Final = "SELECT pg_try_advisory_xact_lock($1)"
 # them, and at least one. The quickest killers go first: they are found soonest, and cost the others least. A suspect
 # on its way holds the others back until it has ended its stage, has run longer than it did when its worker died, or has
 # run for $3 seconds; and for a minute at most while no worker takes it. Those that start later and outrun their last
-# death are cleared all the same, and what kills late is left over.
+# death are cleared all the same, and what kills late is left over. Bulk work is held until its turn again, for its
+# parent may be paused or limited.
 QUEUE_DUE: Final = f"""
 WITH workers AS (
     SELECT count(DISTINCT objid) AS living FROM pg_locks
@@ -51,18 +52,22 @@ WITH workers AS (
 ), due AS (
     SELECT id FROM suspect UNION ALL SELECT id FROM other
 ), moved AS (
-    UPDATE job SET state = 'queued', due_at = now(), summoned_at = now() FROM due WHERE job.id = due.id
-    RETURNING job.id, kind, stage, lane, model, epoch, traceparent
+    UPDATE job SET state = 'queued', due_at = now(),
+        summoned_at = CASE WHEN lane = 'bulk' THEN NULL ELSE now() END
+    FROM due WHERE job.id = due.id
+    RETURNING job.id, kind, stage, lane, model, epoch, traceparent, summoned_at
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
     SELECT id, 'state', json_build_object('state', 'queued', 'stage', stage) FROM moved
+), sent AS (
+    INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
+    SELECT id, kind, stage, lane, model, epoch, traceparent FROM moved WHERE summoned_at IS NOT NULL
 )
-INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
-SELECT id, kind, stage, lane, model, epoch, traceparent FROM moved RETURNING 1
+SELECT id FROM moved
 """
 
 # A queued job whose message seems lost (a topic deleted, a broker that keeps nothing). The pause between two messages
-# doubles, so a long healthy backlog costs a few repeated messages a job, not a flood.
+# doubles, so a long healthy backlog costs a few repeated messages a job, not a flood. A held job has had none to lose.
 SUMMON_AGAIN: Final = """
 WITH silent AS (
     SELECT id FROM job
@@ -78,7 +83,7 @@ SELECT id, kind, stage, lane, model, epoch, traceparent FROM moved RETURNING 1
 """
 
 # The broker lost everything (it lives in memory and was started anew): every queued job that was summoned before then
-# gets its message again, a page at a time.
+# gets its message again, a page at a time. Held jobs were not.
 SUMMON_ALL: Final = """
 WITH silent AS (
     SELECT id FROM job WHERE state = 'queued' AND summoned_at < $2 ORDER BY summoned_at LIMIT $1 FOR UPDATE SKIP LOCKED

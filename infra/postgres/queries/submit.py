@@ -1,4 +1,4 @@
-"""A job comes in: its row and its message in one statement."""
+"""A job comes in: its row and its message in one statement. Bulk work may have to wait for its message."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +38,7 @@ class NewJob:
     fingerprint: bytes | None = None
     traceparent: str | None = None
     webhook: Jsonb | None = None
+    concurrency_key: str | None = None
     parent: UUID | None = None
     round: int | None = None
     key: str | None = None
@@ -59,32 +60,48 @@ COPIED: Final = names(
 """Columns that a job has in common with one that does its work once more."""
 
 
-def _made(columns: tuple[str, ...], order: str) -> str:
-    """The common table expressions `made` and `sent`: rows with these columns, and their messages."""
+STRAIGHT: Final = 64
+"""While fewer jobs are queued in the lane bulk, a submitted one is summoned at once. Others are held."""
+
+
+def _made(columns: tuple[str, ...], order: str, held: str) -> str:
+    """The common table expressions `made` and `sent`: rows with these columns, and their messages.
+
+    `held`: the condition under which a job of the lane bulk gets none yet; `queries/dispatch.py` releases it.
+    """
     into = ", ".join("expires_at" if name == "expires_in_s" else name for name in columns)
     values = ", ".join("now() + make_interval(secs => expires_in_s)" if n == "expires_in_s" else n for n in columns)
     return f"""made AS (
-    INSERT INTO job ({into})
-    SELECT {values} FROM {given(NewJob, columns)} ORDER BY {order}
+    INSERT INTO job ({into}, summoned_at)
+    SELECT {values}, CASE WHEN lane = 'bulk' AND {held} THEN NULL ELSE now() END
+    FROM {given(NewJob, columns)} ORDER BY {order}
     ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING id, kind, stage, lane, model, epoch, traceparent, created_at, expires_at
+    RETURNING id, kind, stage, lane, model, epoch, traceparent, created_at, expires_at, summoned_at
 ), sent AS (
     INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
-    SELECT id, kind, stage, lane, model, epoch, traceparent FROM made
+    SELECT id, kind, stage, lane, model, epoch, traceparent FROM made WHERE summoned_at IS NOT NULL
 )"""
 
+
+# A job with a key may have to wait for others with it. Jobs are counted in the index `job_bulk`, once a statement and
+# only if it has bulk work.
+_MANY_QUEUED: Final = f"""(concurrency_key IS NOT NULL OR (
+    SELECT count(*) FROM (
+        SELECT FROM job WHERE coalesce(state, '') = 'queued' AND lane = 'bulk' LIMIT ${len(SUBMITTED) + 1}::int
+    ) few) = ${len(SUBMITTED) + 1}::int)"""
 
 # Many submissions, one statement. A second job under the same (tenant, idempotency key) inserts nothing, neither row
 # nor message, also within one group: the caller sees its id missing from the answer and looks the first job up. In key
 # order, so that two groups that share keys cannot deadlock.
 SUBMIT: Final = f"""
-WITH {_made(SUBMITTED, "tenant, idempotency_key, id")}
+WITH {_made(SUBMITTED, "tenant, idempotency_key, id", _MANY_QUEUED)}
 SELECT id, created_at, expires_at FROM made
 """
 
-# The children of a fan-out, a page at a time, in the transaction in which their parent begins to wait.
+# The children of a fan-out, a page at a time, in the transaction in which their parent begins to wait. In bulk they are
+# all held, since their parent may be paused or limited.
 MAKE_CHILDREN: Final = f"""
-WITH {_made(BORN, "id")}
+WITH {_made(BORN, "id", "true")}
 SELECT count(*) FROM made
 """
 
@@ -102,15 +119,21 @@ class Made:
     expires_at: datetime | None
 
 
-async def submit(connection: "Connection", jobs: Sequence[NewJob]) -> list[Made | None]:
-    """Make jobs and their messages; None for one whose idempotency key is taken."""
-    rows = await connection.fetch(SUBMIT, *arguments(jobs, SUBMITTED))
+async def submit(connection: "Connection", jobs: Sequence[NewJob], *, straight: int = STRAIGHT) -> list[Made | None]:
+    """Make jobs, and the messages of those that are not held; None for one whose idempotency key is taken.
+
+    `straight`: how many bulk jobs are queued when others are held; 0: all are.
+    """
+    rows = await connection.fetch(SUBMIT, *arguments(jobs, SUBMITTED), straight)
     made = {row["id"]: Made(row["created_at"], row["expires_at"]) for row in rows}
     return [made.get(job.id) for job in jobs]
 
 
 async def make_children(connection: "Connection", children: Sequence[NewJob]) -> None:
-    """Make children and their messages. A key that is taken in their round raises `asyncpg.UniqueViolationError`."""
+    """Make children, and the messages of those that are not held.
+
+    A key that is taken in their round raises `asyncpg.UniqueViolationError`.
+    """
     await connection.execute(MAKE_CHILDREN, *arguments(children, BORN))
 
 

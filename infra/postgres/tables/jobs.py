@@ -28,13 +28,16 @@ class Job(SQLModel, table=True):
 
     `epoch` grows with every claim and fences off stale workers. `attempt` counts the tries of the present stage.
     `due_at` is since when the job is queued, or until when it waits. `summoned_at` is when its last message entered the
-    outbox, `claimed_at` when its last try began. `rounds` counts a parent's fan-outs; a child's `round` is the one that
-    made it, and `key` its name in that round. `deaths` counts the workers that died while they ran its present stage,
-    `suspicion` is the evidence that the job is the cause, and `died_after` is how long it had run at the last death
-    that counts; the next stage starts without them. `waiting` marks a running job without a worker, whose children are
-    at work. `model` is the one that its stages run on, by its name in the deployment; NULL if none does. `alias` is
-    the alias that its owner named, and `alias_model` the full name of the model that it means for this job. `webhook`
-    is the job's own receiver, as `{"url", "origin", "events"}`.
+    outbox; NULL for a queued job that is held until its turn. `claimed_at` is when its last try began. `rounds` counts
+    a parent's fan-outs; a child's `round` is the one that made it, and `key` its name in that round. `deaths` counts
+    the workers that died while they ran its present stage, `suspicion` is the evidence that the job is the cause, and
+    `died_after` is how long it had run at the last death that counts; the next stage starts without them. `waiting`
+    marks a running job without a worker, whose children are at work. `model` is the one that its stages run on, by its
+    name in the deployment; NULL if none does. `alias` is the alias that its owner named, and `alias_model` the full
+    name of the model that it means for this job. `webhook` is the job's own receiver, as `{"url", "origin", "events"}`.
+    What steers its children: `paused_at`, since when no more of them are summoned; `weight`, its share beside the
+    tenant's other parents; `at_once`, how many may be on their way; `deadline`, before which they are preferred. Few
+    jobs of a tenant with the same `concurrency_key` are on their way at once.
     """
 
     __tablename__ = "job"
@@ -63,6 +66,18 @@ class Job(SQLModel, table=True):
             "summoned_at",
             postgresql_include=["kind", "stage", "lane", "model", "due_at"],
             postgresql_where=text("state = 'queued'"),
+        ),
+        Index(
+            "job_bulk",
+            "kind",
+            "stage",
+            text("coalesce(model, '')"),
+            "tenant",
+            text("coalesce(parent, '00000000-0000-0000-0000-000000000000')"),
+            text("coalesce(concurrency_key, '')"),
+            "summoned_at",
+            "id",
+            postgresql_where=text("coalesce(state, '') = 'queued' AND lane = 'bulk'"),
         ),
         Index("job_retry_wait", "due_at", postgresql_where=text("state = 'retry_wait'")),
         Index("job_leased", "lease_until", postgresql_where=text("state = 'running' AND lease_until IS NOT NULL")),
@@ -124,12 +139,17 @@ class Job(SQLModel, table=True):
     worker: str | None = Field(sa_type=Text)
     created_at: datetime = time(now=True)
     due_at: datetime = time(now=True)
-    summoned_at: datetime = time(now=True)
+    summoned_at: datetime | None = time(null=True, now=True)
     lease_until: datetime | None = time(null=True)
     started_at: datetime | None = time(null=True)
     claimed_at: datetime | None = time(null=True)
     finished_at: datetime | None = time(null=True)
     expires_at: datetime | None = time(null=True)
+    paused_at: datetime | None = time(null=True)
+    weight: int = Field(sa_column_kwargs={"server_default": text("1")})
+    at_once: int | None
+    deadline: datetime | None = time(null=True)
+    concurrency_key: str | None = Field(sa_type=Text)
 
 
 class JobEvent(SQLModel, table=True):

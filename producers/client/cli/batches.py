@@ -170,6 +170,7 @@ def _print(batch: "Batch") -> None:
             "done": _counts(batch),
             "created": moment(datetime.fromtimestamp(batch.created_at, UTC)),
             "expires": moment(datetime.fromtimestamp(batch.expires_at, UTC)),
+            "paused": moment(datetime.fromtimestamp(batch.paused_at, UTC)) if batch.paused_at else None,
             "retries": batch.retry_of,
         }
     )

@@ -103,7 +103,7 @@ def _told(event: "Event") -> str:
         case "token":
             text = str(data.get("text"))
         case _:
-            text = " ".join(str(value) for value in data.values())
+            text = " ".join(str(value) for value in data.values() if value is not None)
     return f"{event.at.astimezone():%H:%M:%S}  {event.type:<8}  {one_line(text)}"
 
 
@@ -122,6 +122,7 @@ def _print_job(job: "Job") -> None:
             "attempt": f"{job.attempt} of {job.max_attempts}",
             "progress": done,
             "children": f"{children.ended} of {children.total} ended, {children.failed} failed" if children else None,
+            "paused": moment(job.steering.paused_at) if job.steering else None,
             "parent": job.parent,
             "created": moment(job.created_at),
             "started": moment(job.started_at),

@@ -1,0 +1,48 @@
+"""How owners steer a parent while its children are done."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from schemas.names import Composed, printable
+
+Reason = Annotated[str, Composed, StringConstraints(max_length=512), AfterValidator(printable)]
+Weight = Annotated[int, Field(ge=1, le=100, description="The share of the tenant's turns, beside its other parents.")]
+Deadline = Annotated[
+    AwareDatetime,
+    Field(
+        strict=False,
+        ge=datetime(2000, 1, 1, tzinfo=UTC),
+        lt=datetime(2100, 1, 1, tzinfo=UTC),
+        description="From ten minutes before, its children go before those of the tenant's others.",
+    ),
+]
+AtOnce = Annotated[
+    int, Field(ge=1, le=100_000, description="Children that are summoned or run at the same time, at most; null: any.")
+]
+
+
+class Why(BaseModel):
+    """Why it is done; the job's event says so."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    reason: Reason | None = None
+
+
+class Steering(Why):
+    """What to change; what is left out stays."""
+
+    weight: Weight = 1
+    at_once: AtOnce | None = None
+    deadline: Deadline | None = None
+
+
+class SteeringView(BaseModel):
+    """How a job's children in the lane `bulk` are taken up. `paused_at`: since when no more of them are."""
+
+    paused_at: datetime | None
+    weight: Weight
+    at_once: AtOnce | None
+    deadline: datetime | None
