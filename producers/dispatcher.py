@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 EVERY_S: Final = 0.1
 """Between two rounds while they release much."""
-STANDBY_S: Final = 0.25
+STANDBY_S: Final = 0.5
 """Between two rounds of a dispatcher that finds little to release, at most: jobs are long, or another one leads."""
 IDLE_S: Final = 1.0
 """How long a dispatcher sleeps while nothing is held and nobody wakes it, at most."""
