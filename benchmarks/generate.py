@@ -137,12 +137,12 @@ class Measurement:
             took["straight"].append(self._worker_s() - before)
             rates["straight"].append(found["tokens"] / found["seconds"])
             steps["straight"].append(found["steps"])
-            console.print(f"round {number + 1}: straight {rates['straight'][-1]:,.0f} tokens/s")
+            self._tell(number, "straight", rates, took)
             before, first = self._worker_s(), (await self._probe("load"))["steps"]
             rates["through"].append(await self._drained(await self._bulk()))
             took["through"].append(self._worker_s() - before)
             steps["through"].append((await self._probe("load"))["steps"] - first)
-            console.print(f"round {number + 1}: through WeLIP {rates['through'][-1]:,.0f} tokens/s")
+            self._tell(number, "through", rates, took)
             idle += await self._first_tokens(12)
             console.print(f"round {number + 1}: first token, idle: {shown(idle)}")
             bulk = await self._bulk()
@@ -182,6 +182,10 @@ class Measurement:
             "asked_under_bulk": len(busy),
             "left": left,
         }
+
+    def _tell(self, number: int, way: str, rates: dict[str, list[float]], took: dict[str, list[float]]) -> None:
+        cost_ms = took[way][-1] * 1000 / len(self._prompts)
+        console.print(f"round {number + 1}: {way} {rates[way][-1]:,.0f} tokens/s, {cost_ms:.1f} ms of the worker a job")
 
     async def _warm(self) -> None:
         async with asyncio.timeout(ENDS_WITHIN_S), self._client() as client:

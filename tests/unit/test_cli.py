@@ -576,6 +576,18 @@ def test_ctrl_c_cancels_the_job_whose_answer_is_being_printed(peer: Peer) -> Non
     assert f"job {job_id(1)} continues" in welip("ask", "수도는?", "--stream", code=130).stderr
 
 
+def test_what_is_said_of_an_answer_that_was_left_begins_on_a_line_of_its_own(peer: Peer) -> None:
+    def left() -> Iterator[bytes]:
+        yield told(BEGINS, token("서울")).content
+        raise KeyboardInterrupt
+
+    headers = {"content-type": "text/event-stream"}
+    peer.answers["GET", f"/v1/jobs/{job_id(0)}/events"] = httpx.Response(200, content=left(), headers=headers)
+    cancelled = {"id": job_id(0), "kind": "inference", "state": "running", "created_at": NOW}
+    peer.answers["POST", f"/v1/jobs/{job_id(0)}/cancel"] = httpx.Response(202, json=cancelled)
+    assert welip("ask", "수도는?", "--stream", code=130).stdout == "서울\n"
+
+
 def test_a_streamed_answer_whose_job_fails_is_a_failure(peer: Peer) -> None:
     peer.fault = {"code": "engine_error", "message": "out of memory"}
     failed = ("state", {"state": "failed"})

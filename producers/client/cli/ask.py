@@ -9,6 +9,7 @@ from producers.client.cli.failures import WrongUse
 from producers.client.cli.filters import FilterOption, parse_filter
 from producers.client.cli.output import JsonFlag, console, one_line, plain, print_json
 from producers.client.cli.terminal import note, say, say_on, visible
+from producers.client.errors import WelipError
 
 if TYPE_CHECKING:
     from producers.client.cli.session import Session
@@ -82,8 +83,13 @@ def _read_along(session: "Session", client: "Client", asked: dict[str, Any], tim
         note("welip: the answer begins again")
 
     with session.owning(client, job), client.stream(job.id, timeout=timeout, on_restart=restarted) as pieces:
-        for piece in pieces:
-            say_on(piece)
+        try:
+            for piece in pieces:
+                say_on(piece)
+        except (WelipError, KeyboardInterrupt):
+            if pieces.text:
+                say()  # what is said of it begins on a line of its own
+            raise
     ended = pieces.job or job
     if pieces.text or ended.state == "succeeded":
         say("" if pieces.text else NO_ANSWER)
