@@ -146,7 +146,7 @@ def disturbed(
         until(lambda aim=aim: stepping(client, job.id) >= aim)  # type: ignore[misc]
         worker(up).kill()
         killed = time.monotonic()
-        until(lambda: stepping(client, job.id) == 0)
+        until(lambda: loading(client, job.id))  # until then the job tells what it told before
         until(lambda: stepping(client, job.id) > 0)
         took = time.monotonic() - killed
     return client.training(job.id, timeout=WITHIN_S), took
@@ -159,6 +159,12 @@ def stepping(client: Client, job: str) -> int:
         return sys.maxsize
     told = seen.state == "running" and seen.progress.message is not None and "loss" in seen.progress.message
     return seen.progress.done if told else 0
+
+
+def loading(client: Client, job: str) -> bool:
+    """Whether a job, begun again, loads its model."""
+    seen = client.job(job)
+    return seen.ended or (seen.state == "running" and seen.progress.message == "loading the model")
 
 
 def worker(up: "subprocess.Popen[bytes]") -> psutil.Process:
