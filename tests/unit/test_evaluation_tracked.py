@@ -4,8 +4,10 @@ import hashlib
 
 import pytest
 
-from consumers.stages.evaluation.tracked import experiment_of
+from consumers.stages.evaluation.tracked import experiment_of, track
 from schemas.kinds.evaluation import EvaluationInput
+from schemas.kinds.evaluation.carries import Planned, Scored
+from schemas.kinds.evaluation.result import Judged
 from tests.unit.ports_in_memory import World
 from tests.unit.test_stages_evaluation import content, evaluated, given
 
@@ -40,6 +42,17 @@ async def test_the_report_is_attached_and_the_items_are_named() -> None:
     lines = (await content(world, result.items_file)).splitlines()
     assert len(lines) == 6
     assert len(main.tags["welip.dataset.sha256"]) == len(hashlib.sha256().hexdigest())
+
+
+async def test_a_judge_is_named_on_every_run() -> None:
+    world = World()
+    result = await evaluated(world, given())
+    assert "welip.judge" not in world.tracker.runs[""].tags
+    judged = result.model_copy(update={"judged": Judged(judge="qwen@2")})
+    again = World()
+    job = again.job("evaluation", "report", given(), Scored(sources=[]))
+    await track(job, again.tracker, Planned(items="", count=3, unanswerable=1, metrics={}), judged)
+    assert {run.tags["welip.judge"] for run in again.tracker.runs.values()} == {"qwen@2"}
 
 
 async def test_the_same_items_have_the_same_hash_and_others_another() -> None:

@@ -24,6 +24,8 @@ async def track(
     tags = {"welip.kind": job.kind, "welip.dataset.sha256": planned.sha256}
     if result.items_file is not None:
         tags["welip.items_file"] = result.items_file
+    if result.judged is not None and result.judged.judge is not None:
+        tags["welip.judge"] = result.judged.judge
     asked = {"items": planned.count, "seed": request.seed, "breakdown": request.breakdown, "language": request.language}
     main = NewRun(MAIN, experiment, request.title or shown("job", job.id), tags=tags, params=_texts(asked))
     run = await tracker.begin(main)
