@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from infra.cache_settings import LoraSettings as LoraSettings
+from infra.cache_settings import WeightsSettings as WeightsSettings
 from infra.setting_types import Duration, Fields, Headers
 from infra.setting_types import prefixed as _prefix
 from infra.training.settings import TrainingSettings
@@ -66,23 +68,6 @@ class PromptSettings(BaseSettings):
     prompts: Path | None = Field(
         None, validation_alias="WELIP_PROMPTS", description="A folder of files like `rag-ko@2.toml`."
     )
-
-
-class LoraSettings(BaseSettings):
-    """Where workers keep the LoRA adapters that they fetched; those of one machine may share the folder."""
-
-    model_config = _prefix("LORA_")
-    cache: Path = Path(".welip/adapters")
-    cache_bytes: int = Field(
-        20 * 1024**3, ge=0, description="Beyond it, adapters that nobody uses are removed, the oldest use first."
-    )
-
-
-class WeightsSettings(BaseSettings):
-    """Where workers keep weights that they fetched from object storage; those of one machine may share the folder."""
-
-    model_config = _prefix("WEIGHTS_")
-    cache: Path = Field(Path(".welip/weights"), description="Nothing is removed from it.")
 
 
 class GeneratorSettings(BaseSettings):
