@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from consumers.stages.ports import TextModel
-from infra.engines import limited
+from infra.engines import admission
 from infra.engines.dialect import Dialect
 from infra.engines.open import open_text_model
 from infra.engines.openai import OpenAITextModel
@@ -47,7 +47,7 @@ async def chat() -> AsyncIterator[EngineServer]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first refusal is told: `test_overloaded_server.py` tests the patience before it."""
-    monkeypatch.setattr(limited, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(admission, "PATIENCE_S", 0.0)
 
 
 @contextlib.asynccontextmanager

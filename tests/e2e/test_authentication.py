@@ -119,6 +119,8 @@ Aliases: `test_aliases.py`."""
 
 BODIES = {
     ("POST", "/v1/collections/{name}/search"): {"query": "소나무"},
+    ("PATCH", "/v1/batches/{id}"): {"weight": 2},
+    ("PATCH", "/v1/jobs/{id}"): {"weight": 2},
     ("PATCH", "/v1/collections/{name}"): {"settings": {"sparse": {"k1": 1}}},
     ("PATCH", "/v1/webhooks/{id}"): {"enabled": False},
     ("POST", "/v1/uploads/{id}/complete"): {"part_ids": ["part_" + "0" * 32]},

@@ -14,7 +14,7 @@ from consumers.held import HeldJobs
 from consumers.stages.inference.answering import ModelAnswerer
 from consumers.stages.ports import Served
 from consumers.transcripts import Transcripts
-from infra.engines import limited
+from infra.engines import admission
 from infra.engines.open import open_text_model
 from infra.models import of_settings
 from infra.postgres.database import Database
@@ -64,7 +64,7 @@ class Answering:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first refusal is told."""
-    monkeypatch.setattr(limited, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(admission, "PATIENCE_S", 0.0)
 
 
 @pytest.fixture
