@@ -13,8 +13,8 @@ from typing import Any, Final
 WALL: Final = 3
 """The wall-clock limit as a multiple of the processor-time limit, because other work shares the machine."""
 
-STANDS_BACK: Final = 5
-"""How nice processes are that read documents: beside them, interactive work gets three quarters of the processor."""
+STANDS_BACK: Final = 10
+"""How nice processes are that read documents: beside them, interactive work gets nine tenths of the processor."""
 
 _ALARM_AFTER: Final = 3
 """A multiple of a request's wall-clock limit. The worker kills the process earlier, unless the worker is gone."""
