@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -126,7 +127,9 @@ class Try:
         except LeaseLost:
             return self._after_abort(Abort.LEASE_LOST)
         except Exception as error:  # noqa: BLE001 - a stage's defect must end as a failed try, not as a lost job
-            return self._after_error(error)
+            outcome = self._after_error(error)
+            _forget_frames(error)
+            return outcome
 
     async def _stage(self) -> Outcome:
         self._step, job = opened(self._row, Reporter(self._x.database, self._row), self._transcript)
@@ -233,3 +236,12 @@ class Try:
     def _measure(self, outcome: Outcome, took_s: float) -> None:
         STAGE_SECONDS.labels(self._row.kind, self._row.stage, type(outcome).__name__.lower()).observe(took_s)
         log.info("stage.finished", stage=self._name, outcome=type(outcome).__name__, ms=round(took_s * 1000, 1))
+
+
+def _forget_frames(error: BaseException | None) -> None:
+    """Let go of what the stage's frames hold, perhaps a large document: they and the error that they raised hold each
+    other until the garbage collector looks, which is seldom.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
