@@ -40,6 +40,9 @@ from schemas.topics import PREFIX, Lane, Pool, kind_of
 
 log = structlog.get_logger(__name__)
 
+LONG_IDLE_MS: Final = 1_000
+"""How long a fetch of work that takes minutes may wait at the embedded broker: each of its lanes is a consumer."""
+
 LOOKS_BESIDE_S: Final = 0.02
 """How often other kinds are asked for while one holds all the slots that it may."""
 
@@ -204,7 +207,8 @@ class Consumers:
         slots = self._slots_of(subscription)
         progress = self.progress[subscription]
         offsets = _Offsets(consumer)
-        pace = Pace(consumer) if self._kafka.embedded else None
+        embedded = self._kafka.embedded
+        pace = Pace(consumer, idle_ms=LONG_IDLE_MS if subscription.alone else Pace.IDLE_MS) if embedded else None
         resting: set[str] = set()
         try:
             while True:

@@ -52,7 +52,9 @@ class Pace:
     IDLE_MS: Final = 200
     COOL_DOWN_S: Final = 2.0
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, *, idle_ms: int = IDLE_MS) -> None:
+        """`idle_ms`: how long a fetch may wait when no message came for a while."""
+        self._idle_ms = idle_ms
         self._fetcher = consumer._fetcher
         self._last = time.monotonic()
 
@@ -64,5 +66,5 @@ class Pace:
         if self._fetcher._records:  # fetched, not yet polled
             wait = self.BACKLOG_MS
         else:
-            wait = self.BUSY_MS if now - self._last < self.COOL_DOWN_S else self.IDLE_MS
+            wait = self.BUSY_MS if now - self._last < self.COOL_DOWN_S else self._idle_ms
         self._fetcher._fetch_max_wait_ms = wait
