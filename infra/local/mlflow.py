@@ -3,23 +3,20 @@
 MLflow's server needs 93 packages, so it lives in an environment of its own, in the cache folder.
 """
 
-import fcntl
-import hashlib
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated, Final, Self
 
 import httpx
 import typer
 
-from infra.local.child import LOOPBACK, Child, LocalServer, cache_folder, require_free, run_in_foreground
-from schemas.errors import Conflict, DependencyMissing
+from infra.local.child import LOOPBACK, Child, LocalServer, require_free, run_in_foreground
+from infra.local.locked import LockedEnvironment
+from schemas.errors import Conflict
 
 LOCK: Final = Path(__file__).resolve().parents[1] / "deploy" / "mlflow.txt"
 ROOT: Final = Path(__file__).resolve().parents[2]
-INSTALLS_WITHIN_S: Final = 1800
 READY_WITHIN_S: Final = 120
+_MLFLOW: Final = LockedEnvironment("MLflow", "mlflow", LOCK, "about a minute and 1 GB", 2 * 1024**3)
 
 PORT: Final = 5000
 """Where MLflow listens unless it is told otherwise."""
@@ -28,16 +25,9 @@ SERVER: Final = ("uvicorn", "mlflow.server.fastapi_app:app", "--log-level", "war
 """What `mlflow server` starts. Started here without it: that command would die and leave this process behind."""
 
 
-def _folder() -> Path:
-    """Named for what is in it: another Python or other versions are another environment."""
-    what = hashlib.sha256(f"{sys.version_info[:2]}\n{LOCK.read_text()}".encode()).hexdigest()[:12]
-    return cache_folder() / f"mlflow-{what}"
-
-
 def installed() -> Path | None:
     """The environment's Python, or None."""
-    folder = _folder()
-    return folder / "bin" / "python" if (folder / "ready").exists() else None
+    return _MLFLOW.installed()
 
 
 def install() -> Path:
@@ -45,18 +35,7 @@ def install() -> Path:
 
     Several processes may ask at once. Raises `DependencyMissing`, with the reason, when it cannot be made.
     """
-    folder = _folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if found := installed():
-            return found
-        python = folder / "bin" / "python"
-        _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "--no-input"]
-        _run([*pip, "install", "--no-cache-dir", "--no-deps", "--require-hashes", "--requirement", str(LOCK)])
-        (folder / "ready").touch()
-    return python
+    return _MLFLOW.install()
 
 
 class MlflowServer(LocalServer):
@@ -104,23 +83,13 @@ class MlflowServer(LocalServer):
             return False
 
 
-def _run(command: list[str]) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=INSTALLS_WITHIN_S)
-    except subprocess.TimeoutExpired as error:
-        raise DependencyMissing(f"making MLflow's environment took longer than {INSTALLS_WITHIN_S} s") from error
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
-        raise DependencyMissing(f"MLflow's environment cannot be made: {lines[-1].strip()}")
-
-
 def main(
     data: Annotated[Path, typer.Option(help="Where runs, files and the log are kept.")] = Path(".welip/mlflow"),
     port: Annotated[int, typer.Option(help="The loopback port to listen on.")] = 5000,
 ) -> None:
     """Run MLflow in the foreground until Ctrl-C."""
     if installed() is None:
-        typer.echo("making MLflow's environment once, about a minute ...")
+        typer.echo("making the environment of MLflow once, about a minute ...")
     server = MlflowServer(data.resolve(), port=port)
 
     def announce() -> None:

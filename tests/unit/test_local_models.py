@@ -1,11 +1,12 @@
 """What is said when the small models or their environment cannot be made."""
 
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from packaging.utils import canonicalize_name
 
-from infra.local import engines, models
+from infra.local import engines, locked, mlflow, models
 from schemas.errors import DependencyMissing
 from tests.unit.test_locks import wanted
 
@@ -36,10 +37,18 @@ def test_a_file_that_is_not_the_one_that_was_tested_is_fetched_again(cache: Path
         models._fetched(cache)
 
 
-def test_a_disk_without_room_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "NEEDS_BYTES", 2**60)
-    with pytest.raises(DependencyMissing, match="make room, or let WELIP_CACHE name another folder"):
-        engines.install()
+@pytest.mark.parametrize(("module", "purpose"), [(engines, "model engines"), (mlflow, "MLflow")])
+def test_a_disk_without_room_is_told(monkeypatch: pytest.MonkeyPatch, module: ModuleType, purpose: str) -> None:
+    monkeypatch.setattr(locked.shutil, "disk_usage", lambda _: SimpleNamespace(free=1024**2))
+    told = f"the environment of {purpose} needs .* make room, or let WELIP_CACHE name another folder"
+    with pytest.raises(DependencyMissing, match=told):
+        module.install()
+
+
+def test_an_environment_that_cannot_be_made_is_named_and_is_not_there() -> None:
+    with pytest.raises(DependencyMissing, match="the environment of MLflow: pip failed: "):
+        mlflow.install()
+    assert mlflow.installed() is None
 
 
 def test_every_package_of_the_environment_has_its_version_and_hashes() -> None:
