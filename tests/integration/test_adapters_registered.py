@@ -12,28 +12,22 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.app import create_app
 from infra.adapters import AdapterFolder
 from infra.blobs.folder import FolderBlobs
 from infra.engines.adapters import CONFIG, WEIGHTS, checked
 from infra.postgres.database import Database
 from infra.postgres.queries import stored
 from infra.settings import (
-    BlobsSettings,
-    GatewaySettings,
-    KafkaSettings,
     LimitSettings,
     LoraSettings,
     PostgresSettings,
-    RelaySettings,
-    RescueSettings,
     RetentionSettings,
-    WebhookSettings,
 )
 from producers.garbage import Garbage
 from schemas.adapters import AdapterNotFound
 from schemas.errors import DependencyUnavailable
 from schemas.models import WITHOUT_MODELS, Models, ModelsFile
+from tests.integration.gateways import gateway_app
 
 BASE = "tiny"
 LIMIT = 100_000
@@ -70,14 +64,9 @@ def blobs(tmp_path: Path) -> FolderBlobs:
 
 @pytest.fixture
 async def http(postgres: PostgresSettings, blobs: FolderBlobs, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(
-        gateway=GatewaySettings.model_validate({"WELIP_AUTH": "off", "agents": False}),
-        postgres=postgres,
-        kafka=KafkaSettings(),
-        blobs=BlobsSettings(url=f"file://{tmp_path}/blobs"),
-        relay=RelaySettings(),
-        rescue=RescueSettings(),
-        webhook=WebhookSettings(),
+    app = gateway_app(
+        postgres,
+        tmp_path / "blobs",
         retention=RetentionSettings(),
         limit=LimitSettings(file_bytes=LIMIT),
         models=MODELS,

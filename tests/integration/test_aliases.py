@@ -14,22 +14,16 @@ import httpx
 import pytest
 import uuid_utils.compat as uuids
 
-from gateway.app import create_app
 from infra.postgres.database import Database
 from infra.postgres.keys import digest
 from infra.postgres.queries import aliases, keys, submit
 from infra.settings import (
-    BlobsSettings,
-    GatewaySettings,
-    KafkaSettings,
     PostgresSettings,
-    RelaySettings,
-    RescueSettings,
-    WebhookSettings,
 )
 from producers.aliases import AliasKeeper
 from producers.arms import FIRST_LOOK
 from schemas.models import Models, ModelsFile
+from tests.integration.gateways import gateway_app
 from tests.integration.jobs import Jobs, new_job
 
 ROWS = [
@@ -47,16 +41,7 @@ async def tenants(
     postgres: PostgresSettings, database: Database, tmp_path: Path
 ) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
     """Two tenants of one gateway, by their clients."""
-    app = create_app(
-        gateway=GatewaySettings.model_validate({"WELIP_AUTH": "on", "agents": False}),
-        postgres=postgres,
-        kafka=KafkaSettings(),
-        blobs=BlobsSettings(url=f"file://{tmp_path}/blobs"),
-        relay=RelaySettings(),
-        rescue=RescueSettings(),
-        webhook=WebhookSettings(),
-        models=MODELS,
-    )
+    app = gateway_app(postgres, tmp_path / "blobs", auth="on", models=MODELS)
     async with AsyncExitStack() as exits:
         await exits.enter_async_context(app.router.lifespan_context(app))
         await app.state.services.database.opened.wait()

@@ -7,19 +7,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.app import create_app
 from infra.settings import (
-    BlobsSettings,
-    GatewaySettings,
-    KafkaSettings,
     LimitSettings,
     PostgresSettings,
-    RelaySettings,
-    RescueSettings,
-    WebhookSettings,
 )
 from schemas.collections import CollectionSettings, CollectionView
 from schemas.ids import parsed, shown
+from tests.integration.gateways import gateway_app
 from tests.integration.jobs import Jobs
 from tests.integration.whole_catalogue import PostgresCatalogue
 
@@ -29,16 +23,7 @@ K1 = {"sparse": {"k1": 0.9}}
 @pytest.fixture
 async def http(postgres: PostgresSettings, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """The gateway without agents; a tenant may submit three times, and after that hardly at all."""
-    app = create_app(
-        gateway=GatewaySettings.model_validate({"WELIP_AUTH": "off", "agents": False}),
-        postgres=postgres,
-        kafka=KafkaSettings(),
-        blobs=BlobsSettings.model_validate({"url": f"file://{tmp_path}"}),
-        relay=RelaySettings(),
-        rescue=RescueSettings(),
-        webhook=WebhookSettings(),
-        limit=LimitSettings(rate=0.001, burst=3, waiting=0),
-    )
+    app = gateway_app(postgres, tmp_path, limit=LimitSettings(rate=0.001, burst=3, waiting=0))
     async with app.router.lifespan_context(app):
         await app.state.services.database.opened.wait()
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:

@@ -12,21 +12,15 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from gateway.app import create_app
 from infra.postgres.keys import digest
 from infra.postgres.queries import keys
 from infra.settings import (
-    BlobsSettings,
-    GatewaySettings,
-    KafkaSettings,
     PostgresSettings,
-    RelaySettings,
-    RescueSettings,
-    WebhookSettings,
 )
 from producers.client.async_ import AsyncClient
 from producers.client.errors import ApiError
 from schemas.dead_letters import DeadLetterDetail, DeadLetterPage, ManyDropped, ManyRequeued, Requeued
+from tests.integration.gateways import gateway_app
 from tests.integration.jobs import Jobs, new_job
 from tests.integration.test_dead_letters import dead_job, die, keep, message
 
@@ -59,15 +53,7 @@ class Api:
 
 @pytest.fixture
 async def transport(jobs: Jobs, postgres: PostgresSettings, tmp_path: Path) -> AsyncIterator[httpx.ASGITransport]:
-    app = create_app(
-        gateway=GatewaySettings.model_validate({"WELIP_AUTH": "on", "agents": False}),
-        postgres=postgres,
-        kafka=KafkaSettings(),
-        blobs=BlobsSettings.model_validate({"url": f"file://{tmp_path}"}),
-        relay=RelaySettings(),
-        rescue=RescueSettings(),
-        webhook=WebhookSettings(),
-    )
+    app = gateway_app(postgres, tmp_path, auth="on")
     async with jobs.database.connection() as connection:
         for name, tenant in ((OWNER, "default"), (OTHER, "another"), (OPERATOR, "ops")):
             await keys.create(connection, uuid4(), tenant, name, name, digest(name), name == OPERATOR)

@@ -12,20 +12,14 @@ import pytest
 import uvicorn
 
 from consumers.transcripts import Transcripts
-from gateway.app import create_app
 from infra.postgres.database import Database
 from infra.settings import (
-    BlobsSettings,
-    GatewaySettings,
-    KafkaSettings,
     PostgresSettings,
-    RelaySettings,
-    RescueSettings,
-    WebhookSettings,
 )
 from producers.client.async_ import AsyncClient
 from schemas.ids import shown
 from schemas.lifecycle import JobState
+from tests.integration.gateways import gateway_app
 from tests.integration.jobs import Jobs
 
 PIECES = [f"{number} " for number in range(300)]
@@ -51,15 +45,7 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def gateway(postgres: PostgresSettings, folder: Path) -> AsyncIterator[Gateway]:
-    app = create_app(
-        gateway=GatewaySettings.model_validate({"WELIP_AUTH": "off", "agents": False}),
-        postgres=postgres,
-        kafka=KafkaSettings(),
-        blobs=BlobsSettings.model_validate({"url": f"file://{folder}"}),
-        relay=RelaySettings(),
-        rescue=RescueSettings(),
-        webhook=WebhookSettings(),
-    )
+    app = gateway_app(postgres, folder)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1))
     serving = asyncio.create_task(server.serve())
     async with asyncio.timeout(30):

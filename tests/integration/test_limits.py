@@ -10,23 +10,17 @@ import httpx
 import pytest
 
 import gateway.http.limits
-from gateway.app import create_app
 from gateway.http.limits import Limits, QueueFull, RateLimited
 from infra.postgres.database import Database
 from infra.postgres.keys import digest
 from infra.postgres.queries import keys
 from infra.settings import (
-    BlobsSettings,
-    GatewaySettings,
-    KafkaSettings,
     LimitSettings,
     PostgresSettings,
-    RelaySettings,
-    RescueSettings,
-    WebhookSettings,
 )
 from producers.client.async_ import AsyncClient
 from producers.client.errors import ApiError
+from tests.integration.gateways import gateway_app
 from tests.integration.jobs import Jobs
 
 NOOP = {"kind": "noop", "input": {}}
@@ -38,16 +32,7 @@ async def serving(
     database: Database, postgres: PostgresSettings, folder: Path, limit: LimitSettings, *, new_keys: bool = True
 ) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
     """A gateway with these limits, and a client for each tenant; the key is the tenant's name."""
-    app = create_app(
-        gateway=GatewaySettings.model_validate({"WELIP_AUTH": "on", "agents": False}),
-        postgres=postgres,
-        kafka=KafkaSettings(),
-        blobs=BlobsSettings.model_validate({"url": f"file://{folder}"}),
-        relay=RelaySettings(),
-        rescue=RescueSettings(),
-        webhook=WebhookSettings(),
-        limit=limit,
-    )
+    app = gateway_app(postgres, folder, auth="on", limit=limit)
     async with database.connection() as connection:
         for tenant in TENANTS if new_keys else ():
             await keys.create(connection, uuid4(), tenant, tenant, tenant, digest(tenant), False)

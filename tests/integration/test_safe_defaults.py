@@ -9,33 +9,21 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from gateway.app import create_app
 from infra.loopback import is_loopback
 from infra.postgres.keys import create_key
 from infra.settings import (
     CONCERNS,
-    BlobsSettings,
     GatewaySettings,
     KafkaSettings,
     PostgresSettings,
-    RelaySettings,
-    RescueSettings,
-    WebhookSettings,
 )
 from schemas.errors import InvalidInput
+from tests.integration.gateways import gateway_app
 
 
 @asynccontextmanager
 async def serving(postgres: PostgresSettings, folder: Path, auth: str) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(
-        gateway=GatewaySettings.model_validate({"WELIP_AUTH": auth, "agents": False}),
-        postgres=postgres,
-        kafka=KafkaSettings(),
-        blobs=BlobsSettings.model_validate({"url": f"file://{folder}"}),
-        relay=RelaySettings(),
-        rescue=RescueSettings(),
-        webhook=WebhookSettings(),
-    )
+    app = gateway_app(postgres, folder, auth=auth)
     async with app.router.lifespan_context(app):
         await app.state.services.database.opened.wait()
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8080") as http:

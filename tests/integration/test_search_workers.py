@@ -12,7 +12,6 @@ import pytest
 from consumers.searches import serving
 from consumers.searches.answering import TooManySearches
 from consumers.searches.serving import SearchServing
-from gateway.app import create_app
 from gateway.collections import workers as search_workers
 from gateway.collections.workers import Searches
 from infra.postgres.database import Database
@@ -20,16 +19,11 @@ from infra.postgres.queries import search_servers
 from infra.searches.server import Question
 from infra.searches.wire import PROTOCOL
 from infra.settings import (
-    BlobsSettings,
-    GatewaySettings,
-    KafkaSettings,
     PostgresSettings,
-    RelaySettings,
-    RescueSettings,
     SearchSettings,
-    WebhookSettings,
 )
 from schemas.errors import Conflict, DependencyUnavailable
+from tests.integration.gateways import gateway_app
 from tests.integration.jobs import Jobs
 
 DEADLINE_S = 60
@@ -104,15 +98,7 @@ async def announced(database: Database, names: set[str]) -> None:
 @pytest.fixture
 async def gateway(postgres: PostgresSettings, tmp_path: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Searches]]:
     """The gateway without agents, so that no job of its is ever done."""
-    app = create_app(
-        gateway=GatewaySettings.model_validate({"WELIP_AUTH": "off", "agents": False}),
-        postgres=postgres,
-        kafka=KafkaSettings(),
-        blobs=BlobsSettings.model_validate({"url": f"file://{tmp_path}"}),
-        relay=RelaySettings(),
-        rescue=RescueSettings(),
-        webhook=WebhookSettings(),
-    )
+    app = gateway_app(postgres, tmp_path)
     async with app.router.lifespan_context(app):
         await app.state.services.database.opened.wait()
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:

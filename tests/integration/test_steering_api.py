@@ -9,21 +9,15 @@ import httpx
 import orjson
 import pytest
 
-from gateway.app import create_app
 from infra.postgres.batches import PostgresBatches
 from infra.postgres.keys import digest
 from infra.postgres.queries import keys
 from infra.settings import (
-    BlobsSettings,
-    GatewaySettings,
-    KafkaSettings,
     PostgresSettings,
-    RelaySettings,
-    RescueSettings,
-    WebhookSettings,
 )
 from producers.client.async_ import AsyncClient
 from producers.client.errors import ApiError
+from tests.integration.gateways import gateway_app
 from tests.integration.jobs import Jobs
 
 OWNER, OTHER = "owner", "other"
@@ -32,15 +26,7 @@ INPUT = orjson.dumps({"input_file_id": f"file_{1:032x}", "endpoint": "/v1/jobs",
 
 @pytest.fixture
 async def transport(jobs: Jobs, postgres: PostgresSettings, tmp_path: Path) -> AsyncIterator[httpx.ASGITransport]:
-    app = create_app(
-        gateway=GatewaySettings.model_validate({"WELIP_AUTH": "on", "agents": False}),
-        postgres=postgres,
-        kafka=KafkaSettings(),
-        blobs=BlobsSettings.model_validate({"url": f"file://{tmp_path}"}),
-        relay=RelaySettings(),
-        rescue=RescueSettings(),
-        webhook=WebhookSettings(),
-    )
+    app = gateway_app(postgres, tmp_path, auth="on")
     async with jobs.database.connection() as connection:
         for name, tenant in ((OWNER, "default"), (OTHER, "another")):
             await keys.create(connection, uuid4(), tenant, name, name, digest(name))
