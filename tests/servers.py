@@ -42,7 +42,9 @@ def minio_server(data: Path) -> Iterator[minio.MinioServer]:
 
 def mlflow_server(data: Path) -> Iterator[mlflow.MlflowServer]:
     """A running MLflow; for a module's fixture: `yield from mlflow_server(tmp_path_factory.mktemp("mlflow"))`."""
-    if mlflow.installed() is None:
-        pytest.skip("MLflow is not in the cache: `make mlflow` puts it there")
+    try:
+        mlflow.install()
+    except DependencyMissing as error:
+        pytest.skip(error.message)
     with mlflow.MlflowServer(data) as server:
         yield server
