@@ -46,6 +46,10 @@ This is as fast as pinned memory, and the operating system can reclaim it.
 """
 FLUSH_AFTER: Final = 5_000
 """In points. Until a flush the log grows, by about 4 KB a point, and opening the shard replays it."""
+SEARCH_THREADS: Final = 1
+"""Segments are searched one after the other in the calling thread. The engine holds Python's global lock meanwhile, so
+a pool of its own (eight threads by default) answers no sooner, and waking it costs as much as the search.
+"""
 SEALED: Final = "id_tracker.e2i"
 """A file that exists only in a segment that takes no more points."""
 WRITTEN_ONCE: Final = ("inverted_index.dat", "page_*.dat", "matrix.dat")
@@ -122,6 +126,15 @@ class Shard:
 def make(folder: Path, described: Description) -> None:
     """Create an empty shard with its description in `folder`, which must not exist yet."""
     folder.mkdir()
+    engine = EdgeShard.create(str(folder / described.shard), _config(described))
+    for field in KEYWORDS:
+        engine.update(UpdateOperation.create_field_index(field, KeywordIndexParams(memory=IN_FILES)))
+    engine.flush()
+    engine.close()
+    describe(folder, described)
+
+
+def _config(described: Description) -> EdgeConfig:
     sparse = {SPARSE: _sparse_arm(Modifier.Idf)}
     if described.learned:
         sparse[LEARNED] = _sparse_arm()
@@ -129,18 +142,13 @@ def make(folder: Path, described: Description) -> None:
         {DENSE: EdgeVectorParams(size=described.dimension, distance=Distance.Cosine)} if described.dimension else None
     )
     point_bytes = max(SPARSE_BYTES, 4 * (described.dimension or 0))
-    config = EdgeConfig(
+    return EdgeConfig(
         vectors=dense,
         sparse_vectors=sparse,
         id_tracker_memory=IN_FILES,
+        max_search_threads=SEARCH_THREADS,
         optimizers=EdgeOptimizersConfig(max_segment_size=OPTIMISE_AT_LATEST * point_bytes // 1024),
     )
-    engine = EdgeShard.create(str(folder / described.shard), config)
-    for field in KEYWORDS:
-        engine.update(UpdateOperation.create_field_index(field, KeywordIndexParams(memory=IN_FILES)))
-    engine.flush()
-    engine.close()
-    describe(folder, described)
 
 
 def order(shard: Shard, field: str) -> None:
@@ -159,7 +167,7 @@ def opened(folder: Path) -> Shard:
     for other in folder.glob("shard*"):
         if other.name != described.shard:  # after a crash between the description's write and the removal
             shutil.rmtree(other, ignore_errors=True)
-    engine = EdgeShard.load(str(folder / described.shard))
+    engine = EdgeShard.load(str(folder / described.shard), _config(described))
     ordered = {field for field in engine.info().payload_schema if field not in KEYWORDS}
     written = engine.count(CountRequest(exact=True)) - described.optimised
     return Shard(engine, folder / described.shard, described, max(0, written), ordered)
