@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ class Try:
     """One run of one stage. Times are the machine's monotonic clock, the same in all its processes.
 
     `how`: `ended` (the stage returned), `aborted` (it was told to stop), `raised`; None: its process died first.
+    `blocks`: it keeps the event loop to itself from here to its end.
     """
 
     job: UUID
@@ -31,11 +32,12 @@ class Try:
     began: float
     over: float | None = None
     how: str | None = None
+    blocks: bool = False
 
 
 @contextmanager
-def written(job: StageJob[Any, Any]) -> Iterator[None]:
-    """A line when the stage begins, and one when it is over."""
+def written(job: StageJob[Any, Any]) -> Iterator[Callable[[str], None]]:
+    """A line when the stage begins, and one when it is over. What it yields writes one in between (`blocks`)."""
     file = os.open(os.environ[VARIABLE], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
 
     def write(what: str) -> None:
@@ -45,7 +47,7 @@ def written(job: StageJob[Any, Any]) -> Iterator[None]:
 
     try:
         write("began")
-        yield
+        yield write
         write("ended")
     except asyncio.CancelledError:
         write("aborted")
@@ -85,6 +87,8 @@ class Journal:
             one = Try(UUID(job), stage, int(epoch), int(attempt), int(pid), float(at))
             self.tries.append(one)
             self._open[key] = one
+        elif what == "blocks":
+            self._open[key].blocks = True
         else:
             one = self._open.pop(key)
             one.over, one.how = float(at), what

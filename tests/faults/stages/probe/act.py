@@ -22,7 +22,7 @@ PIECE = 8 << 20
 
 async def run(job: StageJob[ProbeInput, None], ports: Ports) -> Outcome:
     wish = job.input
-    with journal.written(job):
+    with journal.written(job) as note:
         if wish.dies is not None:
             await asyncio.sleep(wish.seconds)
             _die(wish.dies)
@@ -33,6 +33,7 @@ async def run(job: StageJob[ProbeInput, None], ports: Ports) -> Outcome:
             outcome = await leave(job, ports, wish.letters)
         if wish.block_s:
             # A stage that keeps the event loop to itself up to its end: nothing can stop it before it has its result.
+            note("blocks")
             time.sleep(wish.block_s)  # noqa: ASYNC251
         return outcome
 
