@@ -47,7 +47,9 @@ from infra.postgres.catalogue.writer import PostgresCatalogueWriter
 from infra.postgres.children import PostgresChildren
 from infra.postgres.database import Database
 from infra.postgres.embeddings import PostgresEmbeddingCache
+from infra.postgres.expiry import PostgresExpiry
 from infra.postgres.judgements import PostgresJudgements
+from infra.postgres.steering import PostgresSteering
 from infra.postgres.tracking import NotTracked, PostgresTrackers
 from infra.prompts.reader import read_prompts
 from infra.registering import CountedAtTheEnd, Registrar
@@ -173,6 +175,10 @@ async def open_ports(
         if Ports.trainer in needs:
             ports.trainer = trainer = TrainingProcess(settings.training, settings.blobs, settings.weights)
             stopping.append(trainer.stop)
+        if Ports.steering in needs:
+            ports.steering = PostgresSteering(database)
+        if Ports.expiry in needs:
+            ports.expiry = PostgresExpiry(database)
         if Ports.adapters in needs:
             ports.adapters = AdapterFolder(database, blobs, settings.models, settings.lora)
         if Ports.answers in needs:

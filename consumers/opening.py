@@ -1,9 +1,8 @@
 """Opens a claimed job for its stage: finds the stage by name, and checks input and carry once."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from consumers.stages.context import StageJob
+from consumers.stages.context import Report, StageJob
 from consumers.stages.ports import Transcript
 from infra.postgres.queries.claim import Claimed
 from schemas.errors import InvalidInput, StageUnknown
@@ -13,9 +12,7 @@ from schemas.kinds.shapes import read_carry, read_input
 from schemas.topics import Lane
 
 
-def opened(
-    row: Claimed, report: Callable[[int, int, str | None], Awaitable[None]], transcript: Transcript
-) -> tuple[Step, StageJob[Any, Any]]:
+def opened(row: Claimed, report: Report, transcript: Transcript) -> tuple[Step, StageJob[Any, Any]]:
     """The stage and what it is given.
 
     Raises `StageUnknown`, `InvalidInput` and `CarryInvalid`, the latter two with the field.

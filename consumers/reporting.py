@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from infra.postgres.database import Database
@@ -20,13 +21,15 @@ class Reporter:
         self._row = row
         self._next = 0.0
 
-    async def __call__(self, done: int, total: int, message: str | None = None) -> None:
-        """Record `done` of `total`, unless the last report was just now."""
+    async def __call__(
+        self, done: int, total: int, message: str | None, metrics: Mapping[str, float] | None = None, /
+    ) -> None:
+        """Record `done` of `total`, unless the last report was just now and this one has no metrics."""
         now = time.monotonic()
-        if now < self._next and done < total:
+        if now < self._next and done < total and metrics is None:
             return
         self._next = now + PAUSE_S
         row = self._row
         with contextlib.suppress(DependencyUnavailable):  # progress is a courtesy: the work must not fail for it
             async with self._database.connection() as connection:
-                await claim.progress(connection, row.id, row.epoch, done, total, message, worker=row.worker)
+                await claim.progress(connection, row.id, row.epoch, done, total, message, metrics, worker=row.worker)

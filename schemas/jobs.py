@@ -150,7 +150,7 @@ class JobView(BaseModel):
     concurrency_key: str | None
     parent: str | None
     children: ChildCounts | None
-    steering: SteeringView | None = Field(description="Null for a kind that never has children.")
+    steering: SteeringView | None = Field(description="Null for a kind that cannot be paused.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 
@@ -11,6 +11,9 @@ from schemas.errors import JobError
 from schemas.topics import Lane
 
 Json = dict[str, Any]
+
+UNTIL_RESUMED: Final = timedelta(days=36_525)
+"""The delay of a job that its owner paused: it ends when the owner resumes the job, at once if that has happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Snooze:
-    """Not now: run the stage again after `delay`. Costs no attempt."""
+    """Not now: run the stage again after `delay`, which may be `UNTIL_RESUMED`. Costs no attempt."""
 
     delay: timedelta
 

@@ -1,4 +1,4 @@
-"""How owners steer a parent while its children are done."""
+"""How owners steer a job while it or its children run."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -40,7 +40,9 @@ class Steering(Why):
 
 
 class SteeringView(BaseModel):
-    """How a job's children in the lane `bulk` are taken up. `paused_at`: since when no more of them are."""
+    """How a job is paused, and how its children in the lane `bulk` are taken up. `paused_at`: since when no more of
+    them are, and since when a training leaves its worker.
+    """
 
     paused_at: datetime | None
     weight: Weight

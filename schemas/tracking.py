@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 from uuid import UUID, uuid5
 
+from pydantic import BaseModel, StringConstraints
+
+ExperimentName = Annotated[str, StringConstraints(pattern=r"^[\w][\w .+=/-]{0,99}$")]
 MAIN = ""
 """The key of a job's own run, in which its other runs are nested."""
 
@@ -21,6 +25,13 @@ class NewRun:
     parent: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
+
+
+class Tracking(BaseModel):
+    """Where the tracker shows the figures: its `experiment`, and in it the run whose tag `welip.run` is `run`."""
+
+    experiment: str
+    run: str
 
 
 def experiment_name(tenant: str, experiment: str) -> str:

@@ -1,9 +1,9 @@
 """What a stage is told about its job, and how it reports back while it works."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from consumers.stages.ports import Ports, Transcript
@@ -15,7 +15,20 @@ In = TypeVar("In", covariant=True)
 Carry = TypeVar("Carry", covariant=True)
 
 
-async def _silent(done: int, total: int, message: str | None) -> None:
+class Report(Protocol):
+    """`await job.report(done, total, message, metrics)`: live progress.
+
+    It is cheap: of reports without `metrics` at most a few a second reach Postgres. `metrics`, by name, go into the
+    job's event; a stage that has them reports once a second at most.
+    """
+
+    async def __call__(
+        self, done: int, total: int, message: str | None, metrics: Mapping[str, float] | None = None, /
+    ) -> None:
+        """Report `done` of `total`."""
+
+
+async def _silent(done: int, total: int, message: str | None, metrics: Mapping[str, float] | None = None, /) -> None:
     """Discards progress."""
 
 
@@ -56,8 +69,7 @@ class StageJob(Generic[In, Carry]):
     created_at: datetime
     started_at: datetime
     model: str | None = None
-    report: Callable[[int, int, str | None], Awaitable[None]] = field(default=_silent)
-    """`await job.report(done, total, message)`: live progress; cheap, at most a few writes a second reach Postgres."""
+    report: Report = field(default=_silent)
     transcript: Transcript = field(default_factory=Unread)
     """The text while it is written, if the submission asks for it: `consumers/stages/ports/transcript.py`."""
 

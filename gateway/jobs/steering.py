@@ -1,4 +1,4 @@
-"""Owners steer running parents: pause, resume, weigh, limit and re-time them, each with one update."""
+"""Owners steer running jobs: pause and resume them, weigh, limit and re-time their children, each with one update."""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from infra.postgres.queries import steering
 from schemas.errors import Conflict
 from schemas.ids import parsed
 from schemas.jobs import JobView
+from schemas.kinds.kind import Kind
 from schemas.kinds.registry import KINDS
 from schemas.lifecycle import TERMINAL
 from schemas.steering import Steering, Why
@@ -29,23 +30,27 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=JsonRoute)
 
 @router.post(
     "/{id}/pause",
-    summary="Pause the children of a job",
+    summary="Pause a job",
     response_model=JobView,
     responses=problems(400, 404, 409, 413, 422),
 )
 async def pause(id: JobId, services: ServicesDep, asking: Asking, body: Why | None = None) -> Response:
-    """Begin no more of the job's children in the lane `bulk`. What runs ends. A paused job stays so."""
+    """Begin no more of the job's children in the lane `bulk`; those that run end. A training saves a checkpoint and
+    leaves its worker. A paused job stays so.
+    """
     return json(await paused(services, parsed("job", id), asking, body or Why()))
 
 
 @router.post(
     "/{id}/resume",
-    summary="Go on with the children of a paused job",
+    summary="Go on with a paused job",
     response_model=JobView,
     responses=problems(400, 404, 409, 413, 422),
 )
 async def resume(id: JobId, services: ServicesDep, asking: Asking, body: Why | None = None) -> Response:
-    """Take the job's children up again. A job that is not paused stays as it is."""
+    """Take the job's children up again; a training goes on from its checkpoint. A job that is not paused stays as it
+    is.
+    """
     return json(await resumed(services, parsed("job", id), asking, body or Why()))
 
 
@@ -61,19 +66,26 @@ async def steer(id: JobId, body: Steering, services: ServicesDep, asking: Asking
 
 
 async def paused(services: Services, job_id: UUID, asking: Asker, why: Why) -> dict[str, Any]:
-    """Pause a job; its view. Raises `NotFound`, and `Conflict` for one that has ended or never has children."""
+    """Pause a job; its view. Raises `NotFound`, and `Conflict` for one that has ended or cannot be paused."""
     told = _told(asking, why)
+    await _check_pauses(services, job_id, asking)
     return await _changed(services, job_id, asking, lambda c: steering.pause(c, job_id, asking.tenant, told))
 
 
 async def resumed(services: Services, job_id: UUID, asking: Asker, why: Why) -> dict[str, Any]:
     """Let a job go on; its view. Raises as `paused` does."""
     told = _told(asking, why)
+    await _check_pauses(services, job_id, asking)
     return await _changed(services, job_id, asking, lambda c: steering.resume(c, job_id, asking.tenant, told))
 
 
 async def steered(services: Services, job_id: UUID, asking: Asker, wanted: Steering) -> dict[str, Any]:
-    """Change what is given; the job's view. Raises as `paused` does."""
+    """Change what is given; the job's view. Raises `NotFound`, and `Conflict` for one that has ended or never has
+    children.
+    """
+    kind = await _kind(services, job_id, asking)
+    if kind is None or not kind.children:
+        raise Conflict("a job of this kind has no children to steer", code="job_has_no_children", field="id")
     given = wanted.model_dump(exclude_unset=True, exclude={"reason"})
     told = _told(asking, wanted) | wanted.model_dump(mode="json", exclude_unset=True, exclude={"reason"})
     return await _changed(services, job_id, asking, lambda c: steering.steer(c, job_id, asking.tenant, given, told))
@@ -82,17 +94,23 @@ async def steered(services: Services, job_id: UUID, asking: Asker, wanted: Steer
 async def _changed(
     services: Services, job_id: UUID, asking: Asker, write: "Callable[[Connection], Awaitable[None]]"
 ) -> dict[str, Any]:
-    row = await row_of(services, job_id, asking.tenant)
-    kind = KINDS.get(row["kind"])
-    if kind is None or not kind.children:
-        why = f"a job of kind {row['kind']!r} has no children to steer"
-        raise Conflict(why, code="job_has_no_children", field="id")
     async with services.database.unit_of_work() as connection:
         await write(connection)
     view = await job_of(services, job_id, asking.tenant)
     if view["state"] in TERMINAL:
         raise Conflict(f"the job has ended already: it {view['state']}", code="job_ended", field="id")
     return view
+
+
+async def _check_pauses(services: Services, job_id: UUID, asking: Asker) -> None:
+    kind = await _kind(services, job_id, asking)
+    if kind is None or not kind.pauses:
+        why = "a job of this kind cannot be paused: it has no children, and none of its stages takes long enough"
+        raise Conflict(why, code="job_has_no_children", field="id")
+
+
+async def _kind(services: Services, job_id: UUID, asking: Asker) -> Kind | None:
+    return KINDS.get((await row_of(services, job_id, asking.tenant))["kind"])
 
 
 def _told(asking: Asker, why: Why) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def event_view(job_id: UUID, id: int, type: str, at: datetime, data: Any) -> dic
 
 def _steering(row: Row) -> dict[str, Any] | None:
     kind = KINDS.get(row["kind"])
-    if kind is None or not kind.children:
+    if kind is None or not kind.pauses:
         return None
     return {name: row[name] for name in SteeringView.model_fields}
 

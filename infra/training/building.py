@@ -29,6 +29,8 @@ OFTEN_UP_TO = 1_000
 def build(plan: TrainingPlan, chosen: Chosen, tokenizer: Any, examples: Examples, follower: Follower) -> Any:
     """The trainer, with the model loaded."""
     settings, trainer = TRAINERS[plan.method]
+    if examples.tokenised_by is not None:
+        trainer = _of_tokenised(trainer)
     steps = plan.max_steps or max(1, int(plan.epochs * len(examples.train) / chosen.batch_size))
     evaluate_every = max(1, steps // EVALUATIONS) if plan.evaluate_every == "auto" else plan.evaluate_every
     cuda = chosen.device != "cpu"
@@ -74,6 +76,19 @@ def build(plan: TrainingPlan, chosen: Chosen, tokenizer: Any, examples: Examples
         peft_config=_adapter(plan),
         callbacks=[follower],
     )
+
+
+def _of_tokenised(trainer: Any) -> Any:
+    """TRL's trainer for datasets that it has prepared before: most of its trainers would tokenise them again."""
+
+    class OfTokenised(trainer):  # type: ignore[misc]
+        def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+            return dataset
+
+        def tokenize_row(self, feature: Any, model: Any = None) -> dict[str, Any]:  # as ORPO's trainer calls it
+            return {}
+
+    return OfTokenised
 
 
 def _model(plan: TrainingPlan, chosen: Chosen) -> Any:

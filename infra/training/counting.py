@@ -17,12 +17,16 @@ ANSWERS: Final = ("completion", "chosen", "rejected")
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """What is trained on and held out, and how many tokens an example may have."""
+    """What is trained on and held out, and how many tokens an example may have.
+
+    `tokenised_by`: None until TRL's trainer has tokenised them; then how many a device took at a time.
+    """
 
     train: Any
     validation: Any | None
     max_length: int
     counted: Counted
+    tokenised_by: int | None = None
 
 
 def counted(plan: TrainingPlan, tokenizer: Any, context: int) -> Examples:

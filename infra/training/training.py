@@ -17,8 +17,9 @@ from infra.training.counting import Examples, counted
 from infra.training.following import Follower
 from infra.training.memory import Estimate, estimated, free_memory, peak_memory
 from infra.training.telling import Cannot, Teller
+from infra.training.tokenised import kept, made_with, recalled
 from schemas.kinds.training import Chosen
-from schemas.kinds.training.plan import Begun, Ended, Stopped, TrainingPlan
+from schemas.kinds.training.plan import Begun, Ended, Stopped, Tokenised, TrainingPlan
 
 NO_LIMIT: Final = 1_000_000
 """What a tokenizer says that knows no limit is larger."""
@@ -48,14 +49,19 @@ def train(plan: TrainingPlan, teller: Teller) -> Ended | Stopped:
         getattr(config.get_text_config(), "max_position_embeddings", NO_LIMIT),
         tokenizer.model_max_length if tokenizer.model_max_length < NO_LIMIT else NO_LIMIT,
     )
-    examples = counted(plan, tokenizer, context)
-    teller.tell(examples.counted)
+    how = made_with(plan, tokenizer, context)
+    examples = recalled(plan, how) or counted(plan, tokenizer, context)
     chosen, estimate = _chosen(plan, config, examples, device)
+    if plan.method == "kto" and examples.tokenised_by not in (None, chosen.device_batch_size):
+        examples = counted(plan, tokenizer, context)  # it paired those that were together on a device
+    teller.tell(examples.counted)
     if estimate.of(1) > free_memory(device):
         raise Cannot("out_of_memory", _too_large(chosen, estimate, free_memory(device)))
     follower = Follower(plan, teller, device, examples.counted.tokens / examples.counted.rows)
     with _loading(plan):
         trainer = build(plan, chosen, tokenizer, examples, follower)
+    if examples.tokenised_by is None and trainer.is_world_process_zero():
+        teller.tell(Tokenised(file=str(kept(plan, trainer, examples, chosen, how))))
     trainable = sum(one.numel() for one in trainer.model.parameters() if one.requires_grad)
     total = sum(one.numel() for one in trainer.model.parameters())
     chosen = chosen.model_copy(update={"trainable_parameters": trainable, "parameters": total})

@@ -53,13 +53,14 @@ class ClientCalls:
     def pause(self, id: str, *, reason: str | None = None) -> Request[Job]:
         """Begin no more of the job's children in the lane `bulk`; what runs ends. `reason`: for the job's events.
 
-        Raises `ApiError` with status 409 when it has ended, or never has children.
+        A training saves a checkpoint and leaves its worker. Raises `ApiError` with status 409 when the job has ended,
+        or cannot be paused.
         """
         return requests.pause("jobs", Job, id, reason)
 
     @call
     def resume(self, id: str, *, reason: str | None = None) -> Request[Job]:
-        """Go on with the children of a paused job. Raises as `pause` does."""
+        """Go on with a paused job and its children. Raises as `pause` does."""
         return requests.resume("jobs", Job, id, reason)
 
     @call

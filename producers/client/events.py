@@ -63,6 +63,11 @@ class ProgressEvent(Event):
         """Units done of the stage's total."""
         return Progress.model_validate(self.data)
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Figures of the stage, as a training's `loss` and `tokens_per_s`; empty where it has none."""
+        return self.data.get("metrics") or {}
+
 
 class StreamEvent(Event):
     """A text begins: what was streamed of this job before no longer holds."""

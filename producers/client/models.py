@@ -64,7 +64,9 @@ class JobAlias(Answered):
 
 
 class Steering(Answered):
-    """How a job's children in the lane `bulk` are taken up. `paused_at`: since when no more of them are."""
+    """How a job is paused, and how its children in the lane `bulk` are taken up. `paused_at`: since when no more of
+    them are, and since when a training leaves its worker.
+    """
 
     paused_at: datetime | None = None
     weight: int = 1

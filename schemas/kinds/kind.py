@@ -33,7 +33,7 @@ class Stage:
     `input`: None means the kind's own. `carry`: what the previous stage hands on; None means nothing. `begins`: a child
     may begin here; a kind's first stage always may. `aliases`: former names that rows and messages may still use. If
     another stage of the kind has such a name now, the input decides which of the two is meant. `task`: what it has a
-    model do; its jobs travel on the topics of their model.
+    model do; its jobs travel on the topics of their model. `pauses`: it heeds its owner's pause while it runs.
     """
 
     pool: Pool
@@ -42,6 +42,7 @@ class Stage:
     begins: bool = False
     aliases: frozenset[str] = frozenset()
     task: Task | None = None
+    pauses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,11 @@ class Kind:
     def task(self) -> Task | None:
         """What its stages have a model do."""
         return next((stage.task for stage in self.stages.values() if stage.task is not None), None)
+
+    @property
+    def pauses(self) -> bool:
+        """Whether its jobs can be paused: a stage heeds it, or they have children, which are held back."""
+        return bool(self.children) or any(stage.pauses for stage in self.stages.values())
 
     def asked(self, input: Any) -> str | None:
         """The name of a model that this input has; None for a job that runs none."""

@@ -104,7 +104,7 @@ _WORK: Final = (  # what a line of a batch may ask for, if clients may
         TrainingResult,
         {
             "prepare": Stage(Pool.CPU),
-            "train": Stage(Pool.TRAIN, carry=Prepared),
+            "train": Stage(Pool.TRAIN, carry=Prepared, pauses=True),
             "register": Stage(Pool.CPU, carry=Trained),
         },
     ),

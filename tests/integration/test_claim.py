@@ -84,6 +84,14 @@ async def test_progress_is_kept_and_told(jobs: Jobs) -> None:
     assert event["data"] == '{"done" : 3, "total" : 10, "message" : "세 번째"}'
 
 
+async def test_metrics_are_told_with_the_progress(jobs: Jobs) -> None:
+    job_id, epoch = await jobs.running()
+    async with jobs.database.connection() as connection:
+        await claim.progress(connection, job_id, epoch, 3, 10, "loss", {"loss": 1.5, "left_s": 3.0}, worker="w")
+    [event] = await jobs.fetch("SELECT data->'metrics' AS metrics FROM job_event WHERE type = 'progress'")
+    assert event["metrics"] == '{"loss":1.5,"left_s":3.0}'
+
+
 async def test_a_stale_epoch_cannot_report_progress(jobs: Jobs) -> None:
     job_id, epoch = await jobs.running()
     async with jobs.database.connection() as connection:

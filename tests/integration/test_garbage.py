@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from infra.blobs.folder import FolderBlobs
 from infra.files import PublishedFiles
 from infra.postgres.catalogue.writer import PostgresCatalogueWriter
 from infra.postgres.database import Database
+from infra.postgres.expiry import PostgresExpiry
 from infra.postgres.queries import catalogue, deaths, rescue
 from infra.postgres.queries import garbage as queries
 from infra.settings import RescueSettings
@@ -44,6 +46,18 @@ class Desk:
 @pytest.fixture
 def desk(jobs: Jobs, tmp_path: Path) -> Desk:
     return Desk(jobs, FolderBlobs(tmp_path))
+
+
+async def test_a_blob_that_goes_by_itself_stays_as_long_as_it_is_used(desk: Desk) -> None:
+    key = "default/tokenised/1.zip"
+    expiry = PostgresExpiry(desk.jobs.database)
+    await expiry.expire(key, timedelta(0))
+    await expiry.expire(key, timedelta(days=1))
+    await desk.blobs.put(key, b"tokens")
+    await desk.garbage.collect()
+    assert await desk.blobs.get(key) == b"tokens"
+    await expiry.expire(key, timedelta(0))
+    assert await desk.garbage.collect() == 1
 
 
 async def fail(jobs: Jobs, job_id: UUID, epoch: int) -> None:

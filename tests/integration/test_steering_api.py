@@ -11,12 +11,13 @@ import pytest
 
 from infra.postgres.batches import PostgresBatches
 from infra.postgres.keys import digest
-from infra.postgres.queries import keys
-from infra.settings import (
-    PostgresSettings,
-)
+from infra.postgres.queries import keys, rescue
+from infra.postgres.steering import PostgresSteering
+from infra.settings import PostgresSettings
 from producers.client.async_ import AsyncClient
 from producers.client.errors import ApiError
+from schemas.lifecycle import JobState
+from schemas.outcomes import UNTIL_RESUMED
 from tests.integration.gateways import gateway_app
 from tests.integration.jobs import Jobs
 
@@ -79,6 +80,42 @@ async def test_a_job_is_paused_steered_and_resumed_and_its_events_say_by_whom(jo
         ("steered", {"by": OWNER, "reason": None, "at_once": None}),
         ("resumed", {"by": OWNER, "reason": None}),
     ]
+
+
+@pytest.mark.parametrize("resumed_first", [False, True])
+async def test_a_paused_training_waits_until_it_is_resumed_and_not_at_all_if_that_has_happened(
+    jobs: Jobs, client: AsyncClient, resumed_first: bool
+) -> None:
+    job_id, epoch = await jobs.running(kind="training", stage="train")
+    name = f"job_{job_id.hex}"
+    steering = PostgresSteering(jobs.database)
+    assert not await steering.paused(job_id)
+    await client.pause(name)
+    assert await steering.paused(job_id)
+    if resumed_first:
+        await client.resume(name)
+    assert await jobs.finish(job_id, epoch, JobState.RETRY_WAIT, delay_s=UNTIL_RESUMED.total_seconds(), attempt=0)
+    if not resumed_first:
+        assert await _queued(jobs) == 0
+        assert (await client.job(name)).state is JobState.RETRY_WAIT
+        await client.resume(name)
+    assert await _queued(jobs) == 1
+    assert (await client.job(name)).state is JobState.QUEUED
+
+
+async def test_a_training_that_waits_for_another_try_is_not_hurried_by_resuming_it(
+    jobs: Jobs, client: AsyncClient
+) -> None:
+    job_id, epoch = await jobs.running(kind="training", stage="train")
+    assert await jobs.finish(job_id, epoch, JobState.RETRY_WAIT, delay_s=300.0, attempt=0)
+    await client.pause(f"job_{job_id.hex}")
+    await client.resume(f"job_{job_id.hex}")
+    assert await _queued(jobs) == 0
+
+
+async def _queued(jobs: Jobs) -> int:
+    async with jobs.database.connection() as connection:
+        return await rescue.queue_due(connection, 10)
 
 
 async def test_a_batch_is_steered_in_its_own_shape(jobs: Jobs, client: AsyncClient) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,27 @@ pytest.importorskip("trl")
 pytest.importorskip("peft")
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from infra.engines.adapters import checked
+from infra.training import training
 from infra.training.telling import Cannot, Teller
+from infra.training.tokenised import ABOUT, About, made_with, recalled
 from infra.training.training import train
 from schemas.kinds.training import Hyperparameters
-from schemas.kinds.training.plan import FRAME, Begun, Counted, Ended, Frame, Saved, Stepped, Stopped, TrainingPlan
+from schemas.kinds.training.plan import (
+    FRAME,
+    Begun,
+    Counted,
+    Ended,
+    Frame,
+    Saved,
+    Stepped,
+    Stopped,
+    Tokenised,
+    TrainingPlan,
+)
 from tests.contract import tiny_models
 
 SAME = 1e-5
@@ -127,6 +142,52 @@ def test_each_method_and_adapter_lowers_the_loss_on_what_is_held_out(
         assert checked(Path(ended.folder), bases=[str(base)]).rank == 4
     metrics = (tmp_path / "output" / "metrics.jsonl").read_text().splitlines()
     assert len([one for one in map(json.loads, metrics) if "loss" in one]) == 4
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "kto"])
+def test_what_was_tokenised_once_is_trained_on_as_it_is(
+    base: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, heard = run(plan(base, tmp_path / "first", method, max_steps=1))
+    [made] = [one for one in heard.frames if isinstance(one, Tokenised)]
+    counts = [one for one in heard.frames if isinstance(one, Counted)]
+
+    def no_more(*_: Any) -> Any:
+        raise AssertionError("the examples are tokenised already")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "counted", no_more)
+        again, told = run(plan(base, tmp_path / "again", method, max_steps=1, tokenised=made.file))
+    assert [one for one in told.frames if isinstance(one, Counted)] == counts
+    assert not [one for one in told.frames if isinstance(one, Tokenised)]
+    assert told.losses() == pytest.approx(heard.losses(), abs=1e-7)
+    there, here = weights(first), weights(again)
+    assert max(float((there[name] - here[name]).abs().max()) for name in there) < SAME
+    how = About.model_validate_json(zipfile.ZipFile(made.file).read(ABOUT)).made_with
+    fits = plan(base, tmp_path / "fits", method, tokenised=made.file)
+    assert recalled(fits, how) is not None
+    assert recalled(fits, "made with another tokenizer") is None
+    data = bytearray(Path(made.file).read_bytes())
+    data[len(data) // 2] ^= 1
+    Path(made.file).write_bytes(data)
+    assert recalled(fits, how) is None, "it is damaged"
+
+
+def test_tokens_are_made_with_a_tokenizer_its_template_and_the_settings_that_decide(base: Path, tmp_path: Path) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+    other = transformers.AutoTokenizer.from_pretrained(base)
+    other.chat_template = tokenizer.chat_template + " "
+    given = plan(base, tmp_path)
+    hashes = [
+        made_with(given, tokenizer, 512),
+        made_with(given, other, 512),
+        made_with(given, tokenizer, 256),
+        made_with(given.model_copy(update={"max_length": 64}), tokenizer, 512),
+        made_with(given.model_copy(update={"completion_only": False}), tokenizer, 512),
+    ]
+    assert len(set(hashes)) == len(hashes)
+    rate = given.model_copy(update={"learning_rate": 0.5, "rank": 8, "output": "elsewhere"})
+    assert made_with(rate, transformers.AutoTokenizer.from_pretrained(base), 512) == hashes[0]
 
 
 def weights(ended: Ended | Stopped) -> dict[str, torch.Tensor]:

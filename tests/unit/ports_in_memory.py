@@ -21,7 +21,7 @@ from infra.documents.long_documents import LongDocumentTurns
 from schemas.adapters import ReadyAdapter
 from schemas.catalogue import StoredFile
 from schemas.collections import Chunking, FusionSettings, SparseSettings
-from schemas.errors import Conflict, DocumentRefused, EngineRefused, JobError, NotFound
+from schemas.errors import Conflict, DependencyUnavailable, DocumentRefused, EngineRefused, JobError, NotFound
 from schemas.filters import Condition
 from schemas.kinds.evaluation.items import Dataset, Item, ItemProblem
 from schemas.kinds.indexing import Corpus, DocumentError
@@ -409,13 +409,17 @@ class MemoryTracker:
 
     runs: dict[str, NewRun] = field(default_factory=dict)
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    curves: dict[tuple[str, int], dict[str, float]] = field(default_factory=dict)
+    """Of each run and step; the first values of a step hold."""
     files: dict[tuple[str, str], str] = field(default_factory=dict)
     off: bool = False
+    away: bool = False
 
     def of(self, job_id: UUID, epoch: int) -> "MemoryTracker":
         return self
 
     async def begin(self, run: NewRun) -> UUID | None:
+        self._reached()
         if self.off:
             return None
         assert run.parent is None or run.parent in self.runs
@@ -423,12 +427,40 @@ class MemoryTracker:
         return run_id(UUID(int=0), run.key)
 
     async def log(self, key: str, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        self._reached()
         assert key in self.runs
         self.metrics.setdefault(key, {}).update(metrics)
+        at = self.curves.setdefault((key, step), {})
+        at |= {name: value for name, value in metrics.items() if name not in at}
 
     async def attach(self, key: str, name: str, file: str) -> None:
+        self._reached()
         assert key in self.runs
         self.files[key, name] = file
+
+    def _reached(self) -> None:
+        if self.away:
+            raise DependencyUnavailable("away")
+
+
+@dataclass
+class MemorySteering:
+    """What the owner of every job asks."""
+
+    pause: bool = False
+
+    async def paused(self, job_id: UUID) -> bool:
+        return self.pause
+
+
+@dataclass
+class MemoryExpiry:
+    """When which blob is deleted."""
+
+    after: dict[str, timedelta] = field(default_factory=dict)
+
+    async def expire(self, key: str, after: timedelta) -> None:
+        self.after[key] = after
 
 
 class Kept:
@@ -509,10 +541,14 @@ class World:
     children: MemoryChildren = field(default_factory=MemoryChildren)
     files: MemoryFiles = field(init=False)
     reports: list[tuple[int, int, str | None]] = field(default_factory=list)
+    metrics: list[dict[str, float]] = field(default_factory=list)
+    """Of the reports that had some."""
     transcript: Kept = field(default_factory=Kept)
     adapters: MemoryAdapters = field(default_factory=MemoryAdapters)
     answers: MemoryAnswers = field(default_factory=MemoryAnswers)
     tracker: MemoryTracker = field(default_factory=MemoryTracker)
+    steering: MemorySteering = field(default_factory=MemorySteering)
+    expiry: MemoryExpiry = field(default_factory=MemoryExpiry)
     digest: str = "one"
     text_model: TextModel = field(default_factory=EchoModel)
     judgements: MemoryJudgements = field(default_factory=MemoryJudgements)
@@ -531,6 +567,8 @@ class World:
         ports.answers = self.answers
         ports.aliases = self.aliases
         ports.trackers = self.tracker
+        ports.steering = self.steering
+        ports.expiry = self.expiry
         ports.blobs = self.blobs
         ports.file_store = self.files
         ports.index = self.index
@@ -563,8 +601,12 @@ class World:
     def job(self, kind: str, stage: str, input: Given, carry: Given | None = None) -> StageJob[Any, Any]:
         """A job as the executor opens it: its input and carry pass through JSON and the stage's models."""
 
-        async def report(done: int, total: int, message: str | None) -> None:
+        async def report(
+            done: int, total: int, message: str | None, metrics: Mapping[str, float] | None = None, /
+        ) -> None:
             self.reports.append((done, total, message))
+            if metrics is not None:
+                self.metrics.append(dict(metrics))
 
         now = datetime.now(UTC)
         step = Step(KINDS[kind], stage)

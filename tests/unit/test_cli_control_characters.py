@@ -267,7 +267,7 @@ class Peer:
             return httpx.Response(202, json=poisoned(self.job))
         if where == ("GET", f"/v1/jobs/{JOB}"):
             return httpx.Response(200, json=poisoned(self.job))
-        if where == ("GET", f"/v1/jobs/{JOB}/events"):
+        if where in {("GET", f"/v1/jobs/{id}/events") for id in (JOB, TRAINING)}:
             lines = [f"id: {e['id']}\nevent: {e['type']}\ndata: {json.dumps(poisoned(e))}\n\n" for e in (EVENT, END)]
             return httpx.Response(200, content="".join(lines), headers={"content-type": "text/event-stream"})
         if where == ("GET", "/v1/models/support/card"):

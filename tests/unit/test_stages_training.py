@@ -1,9 +1,10 @@
 """The stages of `training` without torch: the data is checked, a run is followed, its end becomes the job's."""
 
+import asyncio
 import io
 import json
 import zipfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from consumers.stages.context import StageJob
 from consumers.stages.ports import Deployment, Ports
 from consumers.stages.registry import stage
-from consumers.stages.training import patience
+from consumers.stages.training import curve, patience, pausing
 from consumers.stages.training.choosing import batch_size
-from consumers.stages.training.train import line
+from consumers.stages.training.curve import line
 from schemas.adapters import NewAdapter
 from schemas.errors import (
     Conflict,
@@ -31,9 +32,20 @@ from schemas.errors import (
 )
 from schemas.kinds.training import Chosen, DataReport, TrainingInput, TrainingResult
 from schemas.kinds.training.carries import Prepared, Trained
-from schemas.kinds.training.plan import Begun, Counted, Ended, Failed, Frame, Saved, Stepped, Stopped, TrainingPlan
+from schemas.kinds.training.plan import (
+    Begun,
+    Counted,
+    Ended,
+    Failed,
+    Frame,
+    Saved,
+    Stepped,
+    Stopped,
+    Tokenised,
+    TrainingPlan,
+)
 from schemas.models import Models, OpenAIModel, TransformersModel, VllmModel
-from schemas.outcomes import Done, Fail, Next, Outcome, Snooze
+from schemas.outcomes import UNTIL_RESUMED, Done, Fail, Next, Outcome, Snooze
 from tests.unit.ports_in_memory import MemoryBlobs, World
 
 MODELS = Models(
@@ -67,7 +79,7 @@ def stepped(step: int, **changes: Any) -> Stepped:
     return Stepped.model_validate({"step": step, "steps": 20, **figures, **changes})
 
 
-Said = Sequence[Frame | Callable[[TrainingPlan], Frame]]
+Said = Sequence[Frame | Callable[[TrainingPlan], Frame | Awaitable[Frame]]]
 
 
 def begins(plan: TrainingPlan) -> dict[str, bytes]:
@@ -105,7 +117,8 @@ class Scripted:
         self.plans.append(plan)
         self.resumed.append(begins(plan))
         for frame in said:
-            yield frame(plan) if callable(frame) else frame
+            made = frame(plan) if callable(frame) else frame
+            yield made if isinstance(made, BaseModel) else await made
 
 
 def model_in(folder: Path, mark: str) -> None:
@@ -459,3 +472,139 @@ def test_a_small_dataset_gets_a_small_batch(examples: int, size: int) -> None:
 def test_the_live_line_tells_what_is_known() -> None:
     assert line(stepped(0, validation_loss=2.0)) == "validation 2.000"
     assert line(stepped(5, loss=1.5, left_s=240.0)) == "loss 1.500 · 100 tokens/s · 4 min left"
+
+
+async def stops_when_told(plan: TrainingPlan) -> Frame:
+    while not Path(plan.stop_file).exists():  # noqa: ASYNC240 - no file is read
+        await asyncio.sleep(0.01)
+    return Stopped(step=10)
+
+
+async def test_a_paused_training_saves_a_checkpoint_leaves_its_worker_and_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pausing, "EVERY_S", 0.01)
+
+    def paused(plan: TrainingPlan) -> Frame:
+        here.world.steering.pause = True
+        return stepped(9, loss=1.0)
+
+    here = place(tmp_path, [COUNTED, BEGUN, paused, saves(10), stops_when_told], [COUNTED, BEGUN, ends])
+    assert await here.train() == Snooze(UNTIL_RESUMED)
+    assert any("/checkpoints/1-10/" in key for key in here.checkpoints)
+    here.job = World.again(here.job)
+    assert await here.train() == Snooze(UNTIL_RESUMED), "a paused job that a worker takes all the same leaves it"
+    assert len(here.trainer.plans) == 1
+    here.world.steering.pause = False
+    (tmp_path / "stop").unlink()  # in its own workspace, the next try finds none
+    assert (await here.trained()).result.resumes == 1
+    assert here.trainer.resumed[1]["adapter_model.safetensors"] == b"weights 10"
+
+
+async def test_what_a_step_measured_is_in_the_jobs_events_and_in_the_tracker(tmp_path: Path) -> None:
+    figures = {"loss": 1.5, "learning_rate": 1e-4, "gradient_norm": 0.5, "left_s": 30.0}
+    here = place(
+        tmp_path,
+        [
+            COUNTED,
+            BEGUN,
+            stepped(0, validation_loss=2.0),
+            stepped(1, **figures),
+            stepped(2, loss=1.4),  # too soon after the one before
+            stepped(2, validation_loss=1.9),
+            stepped(3, loss=1.3),
+            ends,
+        ],
+        experiment="rules",
+        register_as="mine",
+        base_model="large",
+    )
+    result = (await here.trained()).result
+    first = {**figures, "epoch": 0.1, "tokens_per_s": 100.0, "memory_bytes": 1.0}
+    last = {**first, "loss": 1.3, "left_s": 2.0}
+    del last["learning_rate"], last["gradient_norm"]
+    assert here.world.metrics == [{"validation_loss": 2.0}, first, {"validation_loss": 1.9}, last]
+    tracker = here.world.tracker
+    assert tracker.curves == {
+        ("", 0): {"validation_loss": 2.0},
+        ("", 1): first,
+        ("", 2): {"validation_loss": 1.9},
+        ("", 3): last,
+    }
+    run = tracker.runs[""]
+    assert run.experiment == "rules"
+    assert {name: run.params[name] for name in ("method", "epochs", "alpha", "learning_rate", "rows", "device")} == {
+        "method": "sft",
+        "epochs": "3.0",
+        "alpha": "32",
+        "learning_rate": "0.0002",
+        "rows": "20",
+        "device": "cpu",
+    }
+    assert not [value for value in run.params.values() if str(tmp_path) in value], "no path of the machine"
+    assert tracker.files == {("", "metrics.jsonl"): result.metrics_file}
+    assert result.tracking is not None
+    assert result.tracking.experiment == "t/rules"
+
+
+async def test_figures_wait_for_a_tracker_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curve, "EVERY_S", 0.0)
+
+    def back(plan: TrainingPlan) -> Frame:
+        here.world.tracker.away = False
+        return stepped(3, loss=1.0)
+
+    here = place(tmp_path, [COUNTED, BEGUN, stepped(1, loss=2.0), stepped(2, loss=1.5), back, ends])
+    here.world.tracker.away = True
+    result = (await here.trained()).result
+    losses = {step: told["loss"] for (_, step), told in here.world.tracker.curves.items()}
+    assert losses == {1: 2.0, 2: 1.5, 3: 1.0}
+    assert result.tracking is not None
+
+
+async def test_a_deployment_without_a_tracker_trains_as_well(tmp_path: Path) -> None:
+    here = place(tmp_path, [COUNTED, BEGUN, stepped(1, loss=2.0), ends])
+    here.world.tracker.off = True
+    assert (await here.trained()).result.tracking is None
+    assert not here.world.tracker.curves
+
+
+def tokenises(plan: TrainingPlan) -> Frame:
+    file = Path(plan.output) / "made.zip"
+    file.write_bytes(b"tokens")
+    return Tokenised(file=str(file))
+
+
+async def test_another_training_of_the_same_examples_finds_them_tokenised(tmp_path: Path) -> None:
+    here = place(tmp_path, [COUNTED, tokenises, BEGUN, ends])
+    await here.trained()
+    assert here.trainer.plans[0].tokenised is None
+    [kept] = [key for key in here.world.blobs.data if "/tokenised/" in key]
+    assert kept in here.world.expiry.after, "it goes by itself"
+
+    async def tokenised(name: str, rows: bytes = b"train\n", **changes: Any) -> bytes | None:
+        folder = tmp_path / name
+        folder.mkdir()
+        other = place(folder, [COUNTED, BEGUN, ends], **changes)
+        other.world.blobs.data |= {kept: b"tokens", "t/rows": rows}
+        await other.trained()
+        found = other.trainer.plans[0].tokenised
+        return None if found is None else Path(found).read_bytes()  # noqa: ASYNC240 - small, in a test
+
+    assert await tokenised("rate", hyperparameters={"learning_rate": 0.1, "rank": 4, "batch_size": 8}) == b"tokens"
+    assert await tokenised("rows", b"others\n") is None
+    assert await tokenised("length", hyperparameters={"max_length": 64}) is None
+    assert await tokenised("method", method="dpo") is None
+    assert await tokenised("base", base_model="large") is None
+
+
+async def test_a_tenant_without_room_trains_all_the_same(tmp_path: Path) -> None:
+    class Full(MemoryBlobs):
+        async def put_stream(self, key: str, chunks: AsyncIterator[bytes], *, content_type: str = "") -> int:
+            if "/tokenised/" in key:
+                raise StorageFull("full")
+            return await super().put_stream(key, chunks)
+
+    here = place(tmp_path, [COUNTED, tokenises, BEGUN, ends])
+    here.ports.blobs = Full(here.world.blobs.data)
+    assert (await here.trained()).result.metrics.steps == 20

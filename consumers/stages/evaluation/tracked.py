@@ -8,8 +8,8 @@ from consumers.stages.ports import Tracker
 from schemas.ids import shown
 from schemas.kinds.evaluation import EvaluationInput, ModelVariant, RetrievalVariant
 from schemas.kinds.evaluation.carries import Planned
-from schemas.kinds.evaluation.result import Comparison, EvaluationResult, Tracking, VariantResult
-from schemas.tracking import MAIN, NewRun, experiment_name
+from schemas.kinds.evaluation.result import Comparison, EvaluationResult, VariantResult
+from schemas.tracking import MAIN, NewRun, Tracking, experiment_name
 
 
 async def track(

@@ -25,6 +25,7 @@ from consumers.stages.ports.deployment import Deployment as Deployment
 from consumers.stages.ports.documents import DocumentParser as DocumentParser
 from consumers.stages.ports.documents import LongDocuments as LongDocuments
 from consumers.stages.ports.doubts import IndexDoubts as IndexDoubts
+from consumers.stages.ports.expiry import Expiry as Expiry
 from consumers.stages.ports.files import Files as Files
 from consumers.stages.ports.files import FileStore as FileStore
 from consumers.stages.ports.index import VectorIndex as VectorIndex
@@ -38,6 +39,7 @@ from consumers.stages.ports.needs import PortSet
 from consumers.stages.ports.needs import needs as needs
 from consumers.stages.ports.registry import AdapterRegistry as AdapterRegistry
 from consumers.stages.ports.served import Served as Served
+from consumers.stages.ports.steering import Steering as Steering
 from consumers.stages.ports.text import Answerer as Answerer
 from consumers.stages.ports.text import MorphemeAnalyser as MorphemeAnalyser
 from consumers.stages.ports.text import TextModel as TextModel
@@ -75,6 +77,7 @@ class Ports(PortSet):
     embedder = Port[Embedder | None]()
     embedders = Port[Served[Embedder]]()
     examples = Port[ExampleReader]()
+    expiry = Port[Expiry]()
     file_store = Port[FileStore]()
     """The executor's. A stage's own `files` are made of it."""
     files = Port[Files]()
@@ -86,6 +89,7 @@ class Ports(PortSet):
     rebuilds = Port[RebuildCatalogue]()
     reranker = Port[Reranker | None]()
     sparse = Port[SparseEncoder]()
+    steering = Port[Steering]()
     text_model = Port[TextModel]()
     text_models = Port[Served[TextModel]]()
     tracker = Port[Tracker]()

@@ -30,6 +30,7 @@ def plan_of(
     folder: Path,
     validation: bool,
     resume: Path | None,
+    tokenised: Path | None,
     device_batch_size: int | None = None,
 ) -> TrainingPlan:
     """What the process is told; its files lie in `folder`. `device_batch_size` replaces the request's."""
@@ -44,6 +45,7 @@ def plan_of(
         validation=str(folder / "validation.jsonl") if validation else None,
         output=str(folder / "output"),
         resume=None if resume is None else str(resume),
+        tokenised=None if tokenised is None else str(tokenised),
         stop_file=str(folder / "stop"),
         epochs=how.epochs,
         max_steps=how.max_steps,

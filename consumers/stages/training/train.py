@@ -3,7 +3,7 @@ what it leaves.
 """
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -12,42 +12,60 @@ from consumers.stages.context import StageJob
 from consumers.stages.ports import Ports, needs
 from consumers.stages.training.checkpoints import Checkpoints, Manifest
 from consumers.stages.training.choosing import plan_of
+from consumers.stages.training.curve import Curve
 from consumers.stages.training.packing import pack
 from consumers.stages.training.patience import patient
+from consumers.stages.training.pausing import stopped_when_paused
 from consumers.stages.training.pieces import fetched, pieces
 from consumers.stages.training.saving import Saving
+from consumers.stages.training.tokenised import TokenisedExamples
 from consumers.stages.training.trainable import Base, base_of
 from schemas.errors import TrainingBroke, TrainingFailed
 from schemas.kinds.training import TrainingInput, TrainingMetrics, TrainingResult
 from schemas.kinds.training.carries import Prepared, Trained
-from schemas.kinds.training.plan import Begun, Counted, Ended, Failed, Saved, Stepped, Stopped, TrainingPlan
-from schemas.outcomes import Fail, Next, Outcome, Snooze
+from schemas.kinds.training.plan import (
+    Begun,
+    Counted,
+    Ended,
+    Failed,
+    Saved,
+    Stepped,
+    Stopped,
+    Tokenised,
+    TrainingPlan,
+)
+from schemas.outcomes import UNTIL_RESUMED, Fail, Next, Outcome, Snooze
 
-NEEDS: Final = needs(Ports.blobs, Ports.files, Ports.trainer)
+NEEDS: Final = needs(Ports.blobs, Ports.expiry, Ports.files, Ports.steering, Ports.tracker, Ports.trainer)
 
 PURPOSE: Final = "fine-tune-results"
 Job = StageJob[TrainingInput, Prepared]
 
 
 async def run(job: Job, ports: Ports) -> Outcome:
-    """Go on from the last checkpoint, or begin; a worker that stops saves one more and gives the job back.
+    """Go on from the last checkpoint, or begin; a worker that stops saves one more and gives the job back, as it does
+    when the job is paused.
 
     Where memory runs out, half of the examples are taken at a time, once. Raises `TrainingFailed` with its code,
     `TrainingBroke`, `StorageFull`, and `DependencyMissing` where this machine cannot train.
     """
     base = base_of(job.input, ports.deployment.models)
+    if await ports.steering.paused(job.id):
+        return Snooze(UNTIL_RESUMED)
     if not await ports.trainer.ready():
         await job.report(0, 0, "making the environment of training, once: it takes minutes")
         await ports.trainer.prepare()
     async with ports.trainer.workspace() as folder:
         base = await ports.trainer.here(base)
         await job.report(0, 0, "fetching the examples")
-        await fetched(ports.blobs, job.carry.train, folder / "train.jsonl")
+        train, held_out = await fetched(ports.blobs, job.carry.train, folder / "train.jsonl"), None
         if job.carry.validation is not None:
-            await fetched(ports.blobs, job.carry.validation, folder / "validation.jsonl")
+            held_out = await fetched(ports.blobs, job.carry.validation, folder / "validation.jsonl")
+        shas = train, held_out
+        tokenised = TokenisedExamples(ports.blobs, ports.expiry, job.tenant, job.input, base, shas)
         smaller: int | None = None
         while True:
-            one = _Run(job, ports, base, folder, smaller)
+            one = _Run(job, ports, base, folder, tokenised, smaller)
             last = await one.run()
             fewer = one.begun.chosen.device_batch_size // 2 if one.begun is not None else 0
             if isinstance(last, Failed) and last.code == "out_of_memory" and smaller is None and fewer:
@@ -59,12 +77,22 @@ async def run(job: Job, ports: Ports) -> Outcome:
 class _Run:
     """One run of the process."""
 
-    def __init__(self, job: Job, ports: Ports, base: Base, folder: Path, device_batch_size: int | None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        ports: Ports,
+        base: Base,
+        folder: Path,
+        tokenised: TokenisedExamples,
+        device_batch_size: int | None,
+    ) -> None:
         self._job = job
         self._ports = ports
         self._base = base
         self._folder = folder
+        self._tokenised = tokenised
         self._device_batch_size = device_batch_size
+        self._curve = Curve(job, ports.tracker)
         self._root = f"{job.tenant}/jobs/{job.id.hex}/checkpoints"
         self._checkpoints = Checkpoints(ports.blobs, self._root, job.epoch)
         self._from: Manifest | None = None
@@ -93,6 +121,7 @@ class _Run:
             folder=self._folder,
             validation=self._job.carry.validation is not None,
             resume=resume if self._from is not None else None,
+            tokenised=await self._tokenised.fetch(self._folder / "tokenised.zip"),
             device_batch_size=self._device_batch_size,
         )
         await self._job.report(0, 0, "loading the model")
@@ -102,7 +131,8 @@ class _Run:
         """What the job becomes."""
         match last:
             case Stopped():
-                return Snooze(timedelta(0))
+                paused = await patient(lambda: self._ports.steering.paused(self._job.id))
+                return Snooze(UNTIL_RESUMED if paused else timedelta(0))
             case Ended():
                 carry = self._job.carry
                 leftovers = [self._root, carry.train, *([carry.validation] if carry.validation else [])]
@@ -119,22 +149,30 @@ class _Run:
 
     async def _follow(self, plan: TrainingPlan) -> Ended | Stopped | Failed:
         last: Ended | Stopped | Failed | None = None
-        async with Saving(self._store) as saving, aclosing(self._ports.trainer.run(plan)) as frames:
+        async with AsyncExitStack() as exits:
+            saving = await exits.enter_async_context(Saving(self._store))
+            stop_file = Path(plan.stop_file)
+            await exits.enter_async_context(stopped_when_paused(self._ports.steering, self._job.id, stop_file))
+            frames = await exits.enter_async_context(aclosing(self._ports.trainer.run(plan)))
             async for frame in frames:
                 saving.check()
                 match frame:
                     case Counted():
                         self._count(frame)
+                    case Tokenised():
+                        await self._tokenised.keep(Path(frame.file))
                     case Begun():
                         self.begun = frame
+                        await self._curve.begin(plan, frame, self._data)
                     case Stepped():
                         if frame.step == 0 and frame.validation_loss is not None:
                             self._before = frame.validation_loss
-                        await self._job.report(frame.step, frame.steps, line(frame))
+                        await self._curve.add(frame)
                     case Saved():
                         await saving.offer(frame)
                     case _:
                         last = frame
+            await self._curve.end()
             self._newest = saving.newest or self._newest
             if not isinstance(last, Ended):
                 await saving.settled()
@@ -175,6 +213,7 @@ class _Run:
                 content_type="application/x-ndjson",
             )
         )
+        await self._curve.attach("metrics.jsonl", metrics_file)
         return TrainingResult(
             adapter=adapter,
             model=None,
@@ -194,6 +233,7 @@ class _Run:
             metrics_file=metrics_file,
             resumes=self._resumes,
             warnings=self._warnings,
+            tracking=self._curve.tracking,
         )
 
     async def _packed(self, folder: Path) -> str:
@@ -205,22 +245,3 @@ class _Run:
         return await patient(
             lambda: self._ports.files.publish(pieces(archive), name, PURPOSE, content_type="application/zip")
         )
-
-
-def line(frame: Stepped) -> str:
-    """`loss 1.234 · validation 1.301 · 1,204 tokens/s · 12 min left`."""
-    told = []
-    if frame.loss is not None:
-        told.append(f"loss {frame.loss:.3f}")
-    if frame.validation_loss is not None:
-        told.append(f"validation {frame.validation_loss:.3f}")
-    if frame.step:
-        told.append(f"{frame.tokens_per_s:,.0f} tokens/s")
-        told.append(f"{_duration(frame.left_s)} left")
-    return " · ".join(told)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5_400 else f"{seconds / 3_600:.1f} h"

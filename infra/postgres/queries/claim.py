@@ -1,11 +1,12 @@
 """A worker takes jobs and keeps them: claims and heartbeats, both for many jobs at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
@@ -99,14 +100,16 @@ UPDATE job SET lease_until = now() + make_interval(secs => $3) FROM held WHERE j
 RETURNING job.id, job.cancel_requested
 """
 
-# Live progress, fenced; also an event, so that streams show it.
+# Live progress, fenced; also an event, so that streams show it. Metrics are in the event alone.
 PROGRESS: Final = """
 WITH moved AS (
     UPDATE job SET progress_done = $3, progress_total = $4, progress_message = $5
     WHERE id = $1 AND epoch = $2 AND worker = $6 AND state = 'running' RETURNING id
 )
 INSERT INTO job_event (job_id, type, data)
-SELECT id, 'progress', json_build_object('done', $3::int, 'total', $4::int, 'message', $5::text) FROM moved
+SELECT id, 'progress', CASE
+    WHEN $7::json IS NULL THEN json_build_object('done', $3::int, 'total', $4::int, 'message', $5::text)
+    ELSE json_build_object('done', $3::int, 'total', $4::int, 'message', $5::text, 'metrics', $7::json) END FROM moved
 """
 
 
@@ -147,7 +150,16 @@ async def heartbeat(
 
 
 async def progress(
-    connection: "Connection", job_id: UUID, epoch: int, done: int, total: int, message: str | None, *, worker: str
+    connection: "Connection",
+    job_id: UUID,
+    epoch: int,
+    done: int,
+    total: int,
+    message: str | None,
+    metrics: Mapping[str, float] | None = None,
+    *,
+    worker: str,
 ) -> None:
     """Record progress, unless the worker no longer holds the job under `epoch`."""
-    await connection.execute(PROGRESS, job_id, epoch, done, total, message, worker)
+    told = None if metrics is None else orjson.dumps(dict(metrics)).decode()
+    await connection.execute(PROGRESS, job_id, epoch, done, total, message, worker, told)

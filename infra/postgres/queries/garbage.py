@@ -1,6 +1,7 @@
 """Blobs that are no longer reachable: recorded in the commit that releases them, and deleted later by that record."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from infra.postgres.queries import stored
@@ -23,12 +24,23 @@ LEFT: Final = """
 UPDATE blob_garbage SET due_at = again_at, again_at = NULL, job_id = NULL
 WHERE blob = ANY($1::text[]) AND again_at IS NOT NULL RETURNING blob
 """
+# A blob that no row names, and that is kept until then.
+EXPIRE: Final = """
+INSERT INTO blob_garbage (blob, due_at) VALUES ($1, now() + $2::interval)
+ON CONFLICT (blob) DO UPDATE SET due_at = excluded.due_at
+"""
+
 COLLECTED: Final = "DELETE FROM blob_garbage WHERE blob = ANY($1::text[])"
 
 
 async def due(connection: "Connection", limit: int) -> list[str]:
     """Blobs, or folders of blobs, to delete, in order; call it in the transaction that then calls `collected`."""
     return sorted(row["blob"] for row in await connection.fetch(DUE, limit))
+
+
+async def expire(connection: "Connection", blob: str, after: timedelta) -> None:
+    """Delete a blob after this time, which each call moves."""
+    await connection.execute(EXPIRE, blob, after)
 
 
 async def listed(connection: "Connection", folders: Sequence[str]) -> list[str]:

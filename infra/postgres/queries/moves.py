@@ -9,13 +9,14 @@ from infra.postgres.queries.ended import FOLLOWS
 from infra.postgres.queries.submit import NewJob, make_children
 from schemas.errors import LeaseLost
 from schemas.lifecycle import JobState
+from schemas.outcomes import UNTIL_RESUMED
 
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
 # The fence: only a row that is still running under this epoch, for this worker, moves; a stale worker's result finds
 # none. A job whose owner asked to cancel it goes no further than the stage it is in: whatever is not its end becomes
-# `cancelled`.
+# `cancelled`. A job that was to wait until its owner resumes it does not wait if that has happened meanwhile.
 FINISH: Final = f"""
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::json[], $6::json[], $7::json[],
@@ -25,7 +26,10 @@ WITH given AS (
     SELECT job.id,
            CASE WHEN job.cancel_requested AND g.state IN ('queued', 'retry_wait') THEN 'cancelled'
                 ELSE g.state END AS state,
-           g.stage, g.carry, g.result, g.error, g.delay_s, g.attempt, g.code, g.dead
+           g.stage, g.carry, g.result, g.error,
+           CASE WHEN g.delay_s >= {UNTIL_RESUMED.total_seconds()} AND job.paused_at IS NULL THEN 0
+                ELSE g.delay_s END AS delay_s,
+           g.attempt, g.code, g.dead
     FROM job JOIN given g ON g.id = job.id AND g.epoch = job.epoch
     WHERE job.state = 'running' AND job.worker = $12 AND NOT job.waiting
     ORDER BY job.id FOR UPDATE OF job

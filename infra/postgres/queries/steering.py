@@ -1,4 +1,4 @@
-"""Owners steer a parent while its children are done: pause and resume them, and say how many run, and when."""
+"""Owners steer a job while it or its children run: pause and resume it, and say how many children run, and when."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -7,6 +7,7 @@ from uuid import UUID
 import orjson
 
 from infra.postgres.queries import dispatch
+from schemas.outcomes import UNTIL_RESUMED
 
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
@@ -28,12 +29,19 @@ WITH paused AS (
 INSERT INTO job_event (job_id, type, data) SELECT id, 'paused', $3::json FROM paused
 """
 
+# A job that left its worker because it was paused is due now. One that waits for another try goes on waiting.
 RESUME: Final = f"""
 WITH resumed AS (
-    UPDATE job SET paused_at = NULL WHERE {_LIVE} AND paused_at IS NOT NULL RETURNING id
+    UPDATE job SET paused_at = NULL,
+        due_at = CASE WHEN state = 'retry_wait' AND due_at > now() + make_interval(secs => $4::float8 / 2) THEN now()
+                      ELSE due_at END
+    WHERE {_LIVE} AND paused_at IS NOT NULL RETURNING id
 )
 INSERT INTO job_event (job_id, type, data) SELECT id, 'resumed', $3::json FROM resumed
 """
+
+# Whether a job's owner has paused it.
+PAUSED: Final = "SELECT paused_at IS NOT NULL FROM job WHERE id = $1"
 
 # $4, $6, $8: whether the value after it is to be set.
 STEER: Final = f"""
@@ -48,14 +56,19 @@ INSERT INTO job_event (job_id, type, data) SELECT id, 'steered', $3::json FROM s
 
 
 async def pause(connection: "Connection", job_id: UUID, tenant: str, told: Mapping[str, Any]) -> None:
-    """Hold back the children of a live job; in the caller's transaction. `told`: the event's data."""
+    """Pause a live job and hold back its children; in the caller's transaction. `told`: the event's data."""
     await dispatch.stop(connection)
     await connection.execute(PAUSE, job_id, tenant, orjson.dumps(told).decode())
 
 
 async def resume(connection: "Connection", job_id: UUID, tenant: str, told: Mapping[str, Any]) -> None:
-    """Let the children of a paused job go on. `told`: the event's data."""
-    await connection.execute(RESUME, job_id, tenant, orjson.dumps(told).decode())
+    """Let a paused job and its children go on. `told`: the event's data."""
+    await connection.execute(RESUME, job_id, tenant, orjson.dumps(told).decode(), UNTIL_RESUMED.total_seconds())
+
+
+async def is_paused(connection: "Connection", job_id: UUID) -> bool:
+    """Whether the job's owner has paused it."""
+    return bool(await connection.fetchval(PAUSED, job_id))
 
 
 async def steer(

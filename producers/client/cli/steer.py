@@ -1,4 +1,4 @@
-"""`welip pause`, `resume` and `steer`: how the children of a job, or the lines of a batch, are taken up."""
+"""`welip pause`, `resume` and `steer`: how a training, the children of a job, or the lines of a batch go on."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from producers.client.sync import Client
 
 PANEL = "Jobs"
-ParentArgument = Annotated[str, typer.Argument(metavar="ID", help="A job with children, job_..., or batch_...")]
+ParentArgument = Annotated[str, typer.Argument(metavar="ID", help="A job, job_..., or batch_...")]
 ReasonOption = Annotated[str | None, typer.Option(help="Why; the job's events say so.")]
 
 
@@ -26,14 +26,14 @@ def register(app: typer.Typer) -> None:
 
 
 def pause(ctx: typer.Context, id: ParentArgument, reason: ReasonOption = None, json: JsonFlag = False) -> None:
-    """Begin no more of a job's children; what runs ends."""
+    """Begin no more of a job's children; what runs ends. A training saves a checkpoint and leaves its worker."""
     with ctx.obj.connect() as client:
         found = _calls(client, id).pause(id, reason=reason)
     print_json(plain(found)) if json else say(f"{found.id} is paused")
 
 
 def resume(ctx: typer.Context, id: ParentArgument, reason: ReasonOption = None, json: JsonFlag = False) -> None:
-    """Go on with a paused job's children."""
+    """Go on with a paused job: with its children, or from its checkpoint."""
     with ctx.obj.connect() as client:
         found = _calls(client, id).resume(id, reason=reason)
     print_json(plain(found)) if json else say(f"{found.id} goes on")

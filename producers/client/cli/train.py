@@ -13,7 +13,6 @@ from producers.client.cli.terminal import note, say
 
 if TYPE_CHECKING:
     from producers.client.cli.session import Session
-    from producers.client.models import Job
     from producers.client.trainings import Training
 
 PANEL = "Training"
@@ -49,6 +48,8 @@ def train(
     json: JsonFlag = False,
 ) -> None:
     """Train a model on examples: conversations, questions with answers, or preferences. Ctrl-C leaves it running."""
+    from producers.client.cli.live_training import LiveTraining
+
     session: Session = ctx.obj
     for file in (dataset, validation):
         if file is not None and not file.is_file():
@@ -73,22 +74,15 @@ def train(
             return
         session.watch(client, job)
         with progress_bars(quiet=json) as bars:
-            task = bars.add_task("checking the dataset", total=1.0)
-
-            def show(seen: "Job") -> None:
-                bars.update(task, completed=min(seen.fraction, 0.99), description=line(seen))
-
-            made = client.training(job.id, on_change=show)
+            live = LiveTraining()
+            task = bars.add_task(live.text, total=1.0)
+            for event in client.events(job.id):
+                live.add(event)
+                bars.update(task, completed=min(live.fraction, 0.99), description=live.text)
+            made = client.training(job.id)
         if output is not None:
             client.download(made.adapter, output)
     print_json(plain(made)) if json else _print(made, output)
-
-
-def line(job: "Job") -> str:
-    """`step 40 of 120 · loss 1.234 · 880 tokens/s · 3 min left`, or what the job does else."""
-    seen = job.progress
-    said = seen.message or str(job.state)
-    return f"step {seen.done:,} of {seen.total:,} · {said}" if job.stage == "train" and seen.total else said
 
 
 def parse_pair(text: str) -> tuple[str, Any]:

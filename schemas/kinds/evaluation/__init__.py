@@ -14,12 +14,12 @@ from schemas.kinds.evaluation.metrics import DEFAULT_JUDGED, MetricName, metric
 from schemas.kinds.inference import Generate, InferenceInput
 from schemas.models import DEFAULT
 from schemas.names import CollectionName, FileId
+from schemas.tracking import ExperimentName
 
 MAX_VARIANTS = 16
 PLACE = "{question}"
 
 VariantName = Annotated[str, StringConstraints(pattern=r"^[\w][\w.+=-]{0,62}$")]
-ExperimentName = Annotated[str, StringConstraints(pattern=r"^[\w][\w .+=/-]{0,99}$")]
 _STRICT = ConfigDict(extra="forbid")
 
 

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from schemas.tracking import Tracking
+
 
 class Figures(BaseModel):
     """A metric over the items it applies to: `n` have a score, `missing` have none because their answer failed.
@@ -109,13 +111,6 @@ class Judged(BaseModel):
     messages: dict[str, str] = Field(default_factory=dict)
     stopped: bool = False
     judges_itself: list[str] = Field(default_factory=list)
-
-
-class Tracking(BaseModel):
-    """Where the tracker shows the figures: its `experiment`, and in it the run whose tag `welip.run` is `run`."""
-
-    experiment: str
-    run: str
 
 
 class EvaluationResult(BaseModel):

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from schemas.adapters import AdapterName
 from schemas.models import MAX_RANK, ModelName
 from schemas.names import FileId
+from schemas.tracking import ExperimentName, Tracking
 
 Method = Literal["sft", "dpo", "orpo", "kto"]
 """Supervised fine-tuning; preferences by pairs (DPO, ORPO); preferences by single judgements (KTO)."""
@@ -57,7 +58,8 @@ class Hyperparameters(BaseModel):
 class TrainingInput(BaseModel):
     """A dataset and how to train on it. `base_model`: a model of the deployment whose weights workers have.
 
-    Without a `validation` file, `validation_share` of the dataset is held out.
+    Without a `validation` file, `validation_share` of the dataset is held out. `experiment`: of the tracker, the base
+    model's name if absent.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -71,6 +73,7 @@ class TrainingInput(BaseModel):
     adapter: AdapterKind = "lora"
     hyperparameters: Hyperparameters = Hyperparameters()
     register_as: AdapterName | None = Field(None, description="Serve it under this name: `base:name`.")
+    experiment: ExperimentName | None = None
 
     @model_validator(mode="after")
     def _can_be_served(self) -> Self:
@@ -132,7 +135,8 @@ class Chosen(BaseModel):
 class TrainingResult(BaseModel):
     """`adapter`: a zip archive as `POST /v1/models` takes it, with tokenizer and chat template; of a full training, the
     weights. `model`: what requests may name, if `register_as` was given. `metrics_file`: a JSON object for each step
-    that was logged. `resumes`: how often the training went on from a checkpoint.
+    that was logged. `resumes`: how often the training went on from a checkpoint. `tracking`: null where the deployment
+    has no tracker.
     """
 
     adapter: str
@@ -144,3 +148,4 @@ class TrainingResult(BaseModel):
     metrics_file: str
     resumes: int
     warnings: list[str]
+    tracking: Tracking | None = None

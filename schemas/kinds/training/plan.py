@@ -11,7 +11,8 @@ class TrainingPlan(BaseModel):
     """A run, complete but for what only the process with the device can choose. Paths are absolute.
 
     `weights`: a folder, or the id of a model on a hub. `output`: a folder for all that is written. `stop_file`: as
-    soon as it exists, the process saves a checkpoint and ends. `resume`: the folder of a checkpoint.
+    soon as it exists, the process saves a checkpoint and ends. `resume`: the folder of a checkpoint. `tokenised`: a
+    file that `Tokenised` told of, by an earlier process.
     """
 
     weights: str
@@ -22,6 +23,7 @@ class TrainingPlan(BaseModel):
     validation: str | None
     output: str
     resume: str | None
+    tokenised: str | None = None
     stop_file: str
 
     epochs: float
@@ -58,6 +60,13 @@ class Counted(BaseModel):
     masked_away: int
 
 
+class Tokenised(BaseModel):
+    """The examples were tokenised, and the file holds what came of it: later processes need not do it again."""
+
+    event: Literal["tokenised"] = "tokenised"
+    file: str
+
+
 class Begun(BaseModel):
     """The model is loaded, and training begins after `step`."""
 
@@ -85,6 +94,13 @@ class Stepped(BaseModel):
     memory_bytes: int
     seconds: float
     left_s: float
+
+    def metrics(self) -> dict[str, float]:
+        """The figures by name. Of an evaluation only its loss: the rest belongs to the step before it."""
+        if self.loss is None:
+            return {} if self.validation_loss is None else {"validation_loss": self.validation_loss}
+        known = self.model_dump(exclude={"event", "step", "steps", "seconds"})
+        return {name: float(value) for name, value in known.items() if value is not None}
 
 
 class Saved(BaseModel):
@@ -126,5 +142,7 @@ class Failed(BaseModel):
     retryable: bool = False
 
 
-Frame = Annotated[Counted | Begun | Stepped | Saved | Stopped | Ended | Failed, Field(discriminator="event")]
+Frame = Annotated[
+    Counted | Tokenised | Begun | Stepped | Saved | Stopped | Ended | Failed, Field(discriminator="event")
+]
 FRAME: TypeAdapter[Frame] = TypeAdapter(Frame)
