@@ -114,8 +114,8 @@ bench-retrieval: $(VENV)/.dev ## how well and how fast documents are found: DATA
 	@test "$(origin DATA)" != file || { echo "give the folder: make bench-retrieval DATA=path/to/kobest-boolq"; exit 2; }
 	@$(BIN)/python -m benchmarks.retrieval '$(DATA)' $(if $(ARMS),--arms $(ARMS)) $(if $(PARTS),--parts $(PARTS)) $(if $(MODEL),--model '$(MODEL)')
 
-bench-train: $(VENV)/.dev ## training as a job beside TRL alone, with checkpoints, killed workers and ten house rules (half an hour, 7 GB); last line JSON
-	@$(BIN)/python -m benchmarks.train $(if $(STEPS),--steps $(STEPS)) $(if $(EPOCHS),--epochs $(EPOCHS))
+bench-train: $(VENV)/.dev ## training as a job beside TRL alone, with checkpoints, killed workers and ten house rules (10 min, 7 GB); last line JSON
+	@$(BIN)/python -m benchmarks.train $(if $(STEPS),--steps $(STEPS)) $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(PARTS),--parts $(PARTS))
 
 kafka: $(VENV)/.dev ## run Apache Kafka here without containers (needs Java 17+ and Maven the first time)
 	@$(BIN)/python -m infra.local.kafka --data $(DATA)/kafka

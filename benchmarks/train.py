@@ -1,25 +1,27 @@
 """How fast a job trains beside TRL alone, what checkpoints and killed workers cost, and whether the model learns.
 
 `python -m benchmarks.train` runs the embedded stack with SmolLM2-135M-Instruct on this machine's processor. 64 rows of
-made-up house rules are trained on: for `--steps` steps by TRL alone and as jobs, one undisturbed, one that stores a
-checkpoint after every step, one whose worker is killed twice; then for `--epochs` epochs, and ten other phrasings are
-asked before and after. The last line is JSON.
+made-up house rules are trained on: for `--steps` steps by TRL alone and as a job in turn, as a job that stores a
+checkpoint after every step, and as one whose worker is killed twice; then for `--epochs` epochs, and ten other
+phrasings are asked before and after. The last line is JSON.
 """
 
 import argparse
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import psutil
 
 from benchmarks.house_rules import questions, training_rows
@@ -29,59 +31,129 @@ from producers.client.sync import Client
 from producers.client.trainings import Training
 
 WITHIN_S: Final = 3_600
+PARTS: Final = ("share", "checkpoints", "kills", "rules")
+ROUNDS: Final = 2
+"""Of TRL alone and of the job, in turn."""
 INTERVAL_S: Final = 600
 """Between two checkpoints, by default."""
-HOW: Final = {"batch_size": 8, "max_length": 128, "learning_rate": 5e-4, "rank": 16, "alpha": 32, "seed": 0}
+HOW: Final = {
+    "batch_size": 8,
+    "device_batch_size": 8,
+    "max_length": 128,
+    "learning_rate": 5e-4,
+    "rank": 16,
+    "alpha": 32,
+    "seed": 0,
+}
 CLI: Final = "from producers.client.cli import main; main()"
 
 
 def main() -> int:
     """Exit status 0; 1 when a job did not succeed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
-    parser.add_argument("--steps", type=int, default=16, help="of each run that is timed")
-    parser.add_argument("--epochs", type=float, default=10, help="of the run after which the rules are asked for")
+    parser.add_argument("--steps", type=int, default=12, help="of each run that is timed")
+    parser.add_argument("--epochs", type=float, default=6, help="of the run after which the rules are asked for")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what is measured; all of it")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="welip-bench-") as made:
-        found = measure(Path(made), given.steps, given.epochs)
+        found = measure(Path(made), given.steps, given.epochs, frozenset(given.parts))
     for name, value in found.items():
         print(f"{name:28} {value}")
     print(json.dumps(found))
     return 0
 
 
-def measure(folder: Path, steps: int, epochs: float) -> dict[str, Any]:
-    """The figures."""
+def measure(folder: Path, steps: int, epochs: float, parts: frozenset[str]) -> dict[str, Any]:
+    """The figures of these parts."""
     weights = models.make_smollm2()
     python = training.install()
     rows = folder / "rules.jsonl"
     rows.write_text("\n".join(json.dumps(row) for row in training_rows()), encoding="utf-8")
-    timed = {**HOW, "max_steps": steps, "epochs": 100}
     with stack(folder, weights) as (up, url), Client(url) as client:
+        bench = Bench(client, up, folder, rows, {**HOW, "max_steps": steps, "epochs": 100})
+        found: dict[str, Any] = {}
+        wholes: list[Training] = []
+        alone: list[float] = []
+        for _ in range(ROUNDS if "share" in parts else 1):
+            if "share" in parts:
+                alone.append(direct(python, folder, weights, steps))
+            if parts & {"share", "checkpoints", "kills"}:
+                wholes.append(bench.train(bench.timed))
+        as_a_job = [made.metrics.seconds for made in wholes]
+        if "share" in parts:
+            note(f"seconds alone {alone}, as a job {as_a_job}")
+            found["tokens_share"] = round(statistics.mean(alone) / statistics.mean(as_a_job), 3)
+        if "checkpoints" in parts:
+            often = bench.train({**bench.timed, "checkpoint_every_steps": 1})
+            a_checkpoint = max(0.0, (often.metrics.seconds - statistics.mean(as_a_job)) / steps)
+            found["checkpoint_cost"] = round(a_checkpoint / INTERVAL_S, 5)
+            found["checkpoint_s"] = round(a_checkpoint, 3)
+        if "kills" in parts:
+            found |= bench.killed(wholes[0])
+        if "rules" in parts:
+            found["rules_known_before"] = known(client, "small")
+            bench.train({**HOW, "epochs": epochs}, register_as="rules")
+            found["rules_known_after"] = known(client, "small:rules")
+            found["rules"] = len(questions())
+    return found
 
-        def train(how: dict[str, Any], **settings: Any) -> Training:
-            job = client.train(rows, "small", settings={"validation_share": 0, "hyperparameters": how, **settings})
-            return client.training(job.id, timeout=WITHIN_S)
 
-        before = direct(python, folder, weights, rows, steps)
-        whole = train(timed)
-        alone = [before, direct(python, folder, weights, rows, steps)]
-        often = train({**timed, "checkpoint_every_steps": 1})
-        killed, resume_s = disturbed(client, up, folder, rows, {**timed, "checkpoint_every_steps": 2})
-        known_before = known(client, "small")
-        train({**HOW, "epochs": epochs}, register_as="rules")
-        known_after = known(client, "small:rules")
-    a_checkpoint = max(0.0, (often.metrics.seconds - whole.metrics.seconds) / steps)
-    return {
-        "tokens_share": round(statistics.mean(alone) / whole.metrics.seconds, 3),
-        "checkpoint_cost": round(a_checkpoint / INTERVAL_S, 5),
-        "checkpoint_s": round(a_checkpoint, 3),
-        "loss_difference_after_kills": abs((killed.metrics.train_loss or 0) - (whole.metrics.train_loss or 0)),
-        "resumes": killed.resumes,
-        "resume_s": round(resume_s, 1),
-        "rules_known_before": known_before,
-        "rules_known_after": known_after,
-        "rules": len(questions()),
-    }
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Trains on the house rules. `timed`: the hyperparameters of runs that are compared."""
+
+    client: Client
+    up: "subprocess.Popen[bytes]"
+    folder: Path
+    rows: Path
+    timed: dict[str, Any]
+
+    def submit(self, how: dict[str, Any], **settings: Any) -> str:
+        """Begin a training; the id of its job."""
+        asked = {"validation_share": 0, "hyperparameters": how, **settings}
+        return self.client.train(self.rows, "small", settings=asked).id
+
+    def train(self, how: dict[str, Any], **settings: Any) -> Training:
+        """A training to its end."""
+        began = time.monotonic()
+        made = self.client.training(self.submit(how, **settings), timeout=WITHIN_S)
+        note(f"{made.metrics.steps} steps: {made.metrics.seconds:.0f} s of {time.monotonic() - began:.0f} s")
+        return made
+
+    def killed(self, whole: Training) -> dict[str, Any]:
+        """A job whose worker is killed twice, beside one that nobody disturbed."""
+        steps = self.timed["max_steps"]
+        job = self.submit({**self.timed, "checkpoint_every_steps": 2})
+        until(lambda: loading(self.client, job))
+        begun = time.monotonic()
+        took = loads = 0.0
+        for part in (3, 1.5):
+            until(lambda: stepping(self.client, job) > 0)
+            loads = loads or time.monotonic() - begun
+            until(lambda aim=int(steps / part): stepping(self.client, job) >= aim)  # type: ignore[misc]
+            worker(self.up).kill()
+            lost = time.monotonic()
+            until(lambda: loading(self.client, job))  # until then the job tells what it told before
+            until(lambda: stepping(self.client, job) > 0)
+            took = time.monotonic() - lost
+            note(f"killed at step {int(steps / part)} of {steps}: {took:.0f} s later it makes steps again")
+        made = self.client.training(job, timeout=WITHIN_S)
+        there, here = (self.adapter(one) for one in (whole, made))
+        return {
+            "loss_difference_after_kills": abs((made.metrics.train_loss or 0) - (whole.metrics.train_loss or 0)),
+            "weights_difference_after_kills": float(np.abs(there - here).max()),
+            "resumes": made.resumes,
+            "resume_s": round(took, 1),
+            "load_s": round(loads, 1),
+        }
+
+    def adapter(self, made: Training) -> "np.ndarray[Any, np.dtype[np.float32]]":
+        """All numbers of an adapter: behind its header, which says how long it is
+        (https://huggingface.co/docs/safetensors).
+        """
+        with zipfile.ZipFile(self.client.download(made.adapter, self.folder / "adapter.zip")) as archive:
+            data = archive.read("adapter_model.safetensors")
+        return np.frombuffer(data, np.float32, offset=8 + int.from_bytes(data[:8], "little"))
 
 
 @contextmanager
@@ -96,7 +168,17 @@ def stack(folder: Path, weights: Path) -> Iterator[tuple["subprocess.Popen[bytes
     env = {**plain, "PYTHONPATH": str(engines.ROOT), "WELIP_MODELS": str(file)}
     env |= {"WELIP_TRAINING_FOLDER": str(folder / "work"), "WELIP_LOG_LEVEL": "warning"}
     port = free_port()
-    command = [str(engines.install()), "-c", CLI, "up", "--data", str(folder / "data"), "--port", str(port)]
+    command = [
+        str(engines.install()),
+        "-c",
+        CLI,
+        "up",
+        "--no-mlflow",
+        "--data",
+        str(folder / "data"),
+        "--port",
+        str(port),
+    ]
     with (folder / "up.log").open("wb") as log:
         up = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     try:
@@ -108,13 +190,13 @@ def stack(folder: Path, weights: Path) -> Iterator[tuple["subprocess.Popen[bytes
             time.sleep(0.1)
         yield up, url
     finally:
-        up.send_signal(signal.SIGINT)
+        up.terminate()
         up.wait(60)
 
 
-def direct(python: Path, folder: Path, weights: Path, rows: Path, steps: int) -> float:
+def direct(python: Path, folder: Path, weights: Path, steps: int) -> float:
     """Seconds that TRL alone trains."""
-    how = {**HOW, "weights": str(weights), "max_steps": steps, "device_batch_size": HOW["batch_size"]}
+    how = {**HOW, "weights": str(weights), "max_steps": steps}
     how |= {"accumulation": 1, "warmup_steps": int(0.03 * steps), "output": str(folder / "direct")}
     (folder / "direct.json").write_text(json.dumps(how))
     turned = folder / "direct.jsonl"
@@ -133,23 +215,6 @@ def conversation(row: dict[str, str]) -> dict[str, Any]:
         "prompt": [{"role": "user", "content": row["prompt"]}],
         "completion": [{"role": "assistant", "content": row["completion"]}],
     }
-
-
-def disturbed(
-    client: Client, up: "subprocess.Popen[bytes]", folder: Path, rows: Path, how: dict[str, Any]
-) -> tuple[Training, float]:
-    """A job whose worker is killed twice; and how long after the last kill it made a step again."""
-    job = client.train(rows, "small", settings={"validation_share": 0, "hyperparameters": how})
-    took = 0.0
-    for part in (3, 1.5):
-        aim = int(how["max_steps"] / part)
-        until(lambda aim=aim: stepping(client, job.id) >= aim)  # type: ignore[misc]
-        worker(up).kill()
-        killed = time.monotonic()
-        until(lambda: loading(client, job.id))  # until then the job tells what it told before
-        until(lambda: stepping(client, job.id) > 0)
-        took = time.monotonic() - killed
-    return client.training(job.id, timeout=WITHIN_S), took
 
 
 def stepping(client: Client, job: str) -> int:
@@ -173,7 +238,12 @@ def worker(up: "subprocess.Popen[bytes]") -> psutil.Process:
     return next(child for child in children if child.cmdline()[-1:] == ["consumers"])
 
 
-def until(found: Any) -> None:
+def note(text: str) -> None:
+    """Tell how far it is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def until(found: Callable[[], bool]) -> None:
     """Wait for a condition."""
     deadline = time.monotonic() + WITHIN_S
     while not found():
