@@ -1,16 +1,15 @@
 """Creates and revokes API keys for the command line. A key is shown once; only its SHA-256 is stored."""
 
-import asyncio
 import hashlib
 import re
 import secrets
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
 import uuid_utils.compat as uuids
 
 from infra.postgres.queries import keys
+from infra.postgres.session import in_session
 from schemas.errors import InvalidInput
 
 KEY_PREFIX: Final = "welip_"
@@ -38,7 +37,7 @@ def create_key(dsn: str, tenant: str, name: str, *, operator: bool = False) -> s
     async def run(connection: Any) -> None:
         await keys.create(connection, uuids.uuid7(), tenant, name, key[:12], digest(key), operator)
 
-    _with_connection(dsn, run)
+    in_session(dsn, run)
     return key
 
 
@@ -48,8 +47,7 @@ def list_keys(dsn: str, tenant: str | None = None) -> list[dict[str, Any]]:
     async def run(connection: Any) -> list[dict[str, Any]]:
         return [dict(row) for row in await keys.every(connection, tenant)]
 
-    found: list[dict[str, Any]] = _with_connection(dsn, run)
-    return found
+    return in_session(dsn, run)
 
 
 def revoke_key(dsn: str, key_id: str) -> bool:
@@ -58,15 +56,4 @@ def revoke_key(dsn: str, key_id: str) -> bool:
     async def run(connection: Any) -> bool:
         return await keys.revoke(connection, UUID(key_id))
 
-    return bool(_with_connection(dsn, run))
-
-
-def _with_connection(dsn: str, run: Any) -> Any:
-    async def session() -> Any:
-        connection = await asyncpg.connect(dsn, timeout=5)
-        try:
-            return await run(connection)
-        finally:
-            await connection.close()
-
-    return asyncio.run(session())
+    return in_session(dsn, run)

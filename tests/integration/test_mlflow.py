@@ -14,7 +14,7 @@ from infra.blobs.folder import FolderBlobs
 from infra.files import PublishedFiles
 from infra.local.mlflow import MlflowServer
 from infra.mlflow import Mlflow
-from infra.postgres.queries import tracking
+from infra.postgres.queries import refusals, tracking
 from infra.postgres.tracking import JobTracker, PostgresTrackers
 from infra.settings import MlflowSettings
 from producers.tracking import TrackingSender
@@ -122,6 +122,12 @@ class Desk:
         made = httpx.post(f"{url}/create", json={"name": f"default/{name}"}, timeout=60).raise_for_status().json()
         httpx.post(f"{url}/delete", json=made, timeout=60).raise_for_status()
         return name
+
+    def restore_an_experiment(self, name: str) -> None:
+        """Undo its deletion."""
+        found = self.get("experiments/get-by-name", experiment_name=f"default/{name}")["experiment"]
+        url = f"{self.server.url}/api/2.0/mlflow/experiments/restore"
+        httpx.post(url, json={"experiment_id": found["experiment_id"]}, timeout=60).raise_for_status()
 
     async def depth(self) -> dict[str, int]:
         async with self.jobs.database.connection() as connection:
@@ -249,6 +255,24 @@ async def test_what_mlflow_refuses_is_kept_to_be_seen_and_holds_up_nothing_else(
         "SELECT error FROM tracked_entry UNION ALL SELECT error FROM tracked_run WHERE error > ''"
     )
     assert all(len(row["error"]) > 20 for row in reasons)
+
+
+async def test_what_was_refused_is_sent_again_once_its_cause_is_gone(desk: Desk) -> None:
+    job_id, epoch = await desk.job(steps=1)
+    deleted = desk.delete_an_experiment()
+    await desk.tracker(job_id, epoch).begin(NewRun("late", deleted, "late"))
+    await desk.tracker(job_id, epoch).log("late", {"f1": 0.5})
+    await desk.end(job_id, epoch)
+    await desk.send()
+    assert (await desk.depth())["refused"] == 2
+    desk.restore_an_experiment(deleted)
+    async with desk.jobs.database.connection() as connection:
+        assert await refusals.retry(connection, [job_id]) == {job_id}
+    await desk.send()
+    assert await desk.depth() == {"waiting": 0, "refused": 0}
+    desk.experiment = deleted
+    late = desk.runs()["late"]
+    assert (late["status"], late["metrics"]) == ("FINISHED", {"f1": [(0, 0.5)]})
 
 
 async def test_two_senders_that_begin_the_same_run_leave_one(desk: Desk) -> None:

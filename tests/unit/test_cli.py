@@ -677,6 +677,37 @@ def test_keys_are_made_listed_and_revoked_through_the_database(monkeypatch: pyte
     assert "no live key" in welip("key", "revoke", "nonsense", code=2).stderr
 
 
+def test_what_mlflow_refused_is_listed_retried_and_dropped_through_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job, other = f"job_{UUID(int=1).hex}", f"job_{UUID(int=2).hex}"
+    row: dict[str, object] = {"job": job, "tenant": "kim", "experiment": "ko", "run": "한 변형", "what": "file/a.html"}
+    row |= {"error": "no such file", "said_at": datetime(2026, 11, 20, tzinfo=UTC)}
+    asked: list[tuple[str, object]] = []
+
+    def settle(dsn: str, jobs: list[UUID] | None) -> list[str]:
+        asked.append((dsn, jobs))
+        return [job]
+
+    monkeypatch.setattr("infra.postgres.refusals.list_refused", lambda dsn, limit: [row])
+    monkeypatch.setattr("infra.postgres.refusals.retry_refused", settle)
+    monkeypatch.setattr("infra.postgres.refusals.drop_refused", settle)
+    monkeypatch.setenv("WELIP_POSTGRES_URL", "postgresql://db/welip")
+
+    shown = welip("tracking", "list").stdout
+    assert job in shown
+    assert "한 변형" in shown
+    assert json.loads(welip("tracking", "list", "--json").stdout)[0]["what"] == "file/a.html"
+    retried = welip("tracking", "retry", job, other)
+    assert retried.stdout == f"{job}\n"
+    assert f"nothing of {other} was refused" in retried.stderr
+    assert json.loads(welip("tracking", "drop", "--all", "--json").stdout) == {"jobs": [job]}
+    assert asked == [("postgresql://db/welip", [UUID(int=1), UUID(int=2)]), ("postgresql://db/welip", None)]
+    assert "or give --all" in welip("tracking", "drop", code=2).stderr
+    assert "or give --all" in welip("tracking", "retry", job, "--all", code=2).stderr
+    assert "there is no job" in welip("tracking", "retry", "nonsense", code=2).stderr
+
+
 def test_a_database_that_does_not_answer_is_exit_3() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -223,9 +224,15 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("webhooks deliveries", []),
     ("webhooks replay", [EVT]),
     ("key list", []),
+    ("tracking list", []),
 ]
-OF_A_SERVER = {"up", "gateway", "worker", "relay", "migrate", "tune", "key create", "key revoke"}
+OF_A_SERVER = {
+    *("up", "gateway", "worker", "relay", "migrate", "tune"),
+    *("key create", "key revoke", "tracking retry", "tracking drop"),
+}
 """Commands that print nothing that a tenant wrote."""
+OF_THE_DATABASE = {"key list", "tracking list"}
+"""No gateway answers them."""
 SILENT = {
     "adapters add",
     "adapters list",
@@ -281,6 +288,9 @@ def peer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Peer]:
     monkeypatch.setattr("producers.client.sync.Client", partial(Client, transport=httpx.MockTransport(found)))
     key = {"id": "key_1", "tenant": "t" + EVIL, "name": "n" + EVIL}
     monkeypatch.setattr("infra.postgres.keys.list_keys", lambda _: [key])
+    refused = {"job": "job_1", "tenant": "t", "experiment": "e" + EVIL, "run": "r" + EVIL, "what": "run", "error": EVIL}
+    said = {"said_at": datetime(2026, 11, 20, tzinfo=UTC)}
+    monkeypatch.setattr("infra.postgres.refusals.list_refused", lambda dsn, limit: [refused | said])
     monkeypatch.delenv("WELIP_URL", raising=False)
     monkeypatch.chdir(tmp_path)
     Path("a.md").write_text("글")
@@ -332,7 +342,7 @@ def every_string(value: Any) -> str:
     return str(value)
 
 
-@pytest.mark.parametrize(("command", "arguments"), [one for one in COMMANDS if one[0] != "key list"], ids=str)
+@pytest.mark.parametrize(("command", "arguments"), [one for one in COMMANDS if one[0] not in OF_THE_DATABASE], ids=str)
 def test_a_refusal_is_shown_without_control_characters(peer: Peer, command: str, arguments: list[str]) -> None:
     peer.refusing = True
     told = CliRunner().invoke(app, [*command.split(), *arguments])

@@ -30,12 +30,14 @@ SELECT EXISTS (SELECT FROM held)
 WAITS: Final = "sent_at IS NULL AND error IS NULL"
 
 # Add an entry to a run, while fewer than $7 wait in all. One of that key stays, unless it is another one and $8 says
-# that it is to be replaced.
+# that it is to be replaced. A run that MLflow refused takes none: they would wait for ever.
 ADD: Final = f"""
 WITH held AS ({HELD}), room AS (
     SELECT count(*) < $7 AS there FROM (SELECT FROM tracked_entry WHERE {WAITS} LIMIT $7) waiting
 ), made AS (
-    INSERT INTO tracked_entry (run_id, key, data) SELECT $4::uuid, $5::text, $6::json FROM held, room WHERE room.there
+    INSERT INTO tracked_entry (run_id, key, data)
+    SELECT r.id, $5::text, $6::json FROM held, room, tracked_run r
+    WHERE room.there AND r.id = $4::uuid AND r.closed_at IS NULL
     ON CONFLICT (run_id, key) DO UPDATE SET data = excluded.data, sent_at = NULL, error = NULL
         WHERE $8 AND tracked_entry.data::text <> excluded.data::text
 )

@@ -21,6 +21,7 @@ from producers.client.cli import (
     models,
     server,
     steer,
+    tracking,
     train,
     tune,
     webhooks,
@@ -85,6 +86,7 @@ for group in (
     dead,
     webhooks,
     keys,
+    tracking,
     server,
 ):
     group.register(app)

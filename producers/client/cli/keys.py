@@ -1,32 +1,15 @@
 """Commands for operators: API keys, read and written in the server's database."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from producers.client.cli.database import Postgres, database
 from producers.client.cli.failures import WrongUse
 from producers.client.cli.groups import need
 from producers.client.cli.output import JsonFlag, print_json, print_table
 from producers.client.cli.terminal import say
-from producers.client.errors import WelipError
 from schemas.errors import InvalidInput
-
-Postgres = Annotated[
-    str | None, typer.Option(help="The server's PostgreSQL, URL. Default: WELIP_POSTGRES_URL, or that of `welip up`.")
-]
-
-POSTGRES_URL_FILE = Path(".welip/postgres.url")
-"""Where a running `welip up` writes its database's URL, below the folder it was started in."""
-
-
-class NoDatabase(WelipError):
-    """The server's PostgreSQL does not answer."""
-
-    remedy = "name it with --postgres or WELIP_POSTGRES_URL; or run this in the folder where `welip up` runs"
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +40,7 @@ def create(
     from infra.postgres.keys import create_key
 
     try:
-        with _database(postgres) as dsn:
+        with database(postgres) as dsn:
             key = create_key(dsn, tenant, name, operator=operator)
     except InvalidInput as error:
         raise WrongUse(error.message) from error
@@ -68,7 +51,7 @@ def show(postgres: Postgres = None, json: JsonFlag = False) -> None:
     """List the keys; the keys themselves cannot be read back."""
     from infra.postgres.keys import list_keys
 
-    with _database(postgres) as dsn:
+    with database(postgres) as dsn:
         keys = list_keys(dsn)
     if json:
         print_json(keys)
@@ -86,23 +69,10 @@ def revoke(
     from infra.postgres.keys import revoke_key
 
     try:
-        with _database(postgres) as dsn:
+        with database(postgres) as dsn:
             revoked = revoke_key(dsn, id)
     except ValueError:
         revoked = False
     if not revoked:
         raise WrongUse(f"there is no live key {id!r}", "see `welip key list`")
     print_json({"id": id, "revoked": True}) if json else say(f"revoked {id}")
-
-
-@contextmanager
-def _database(given: str | None) -> Iterator[str]:
-    from infra.settings import PostgresSettings
-
-    dsn = given
-    if dsn is None and "WELIP_POSTGRES_URL" not in os.environ and POSTGRES_URL_FILE.exists():
-        dsn = POSTGRES_URL_FILE.read_text().strip()
-    try:
-        yield dsn or PostgresSettings().url.get_secret_value()
-    except OSError as error:
-        raise NoDatabase(f"no answer from the server's PostgreSQL: {error}") from error
