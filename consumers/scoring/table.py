@@ -10,6 +10,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.kinds.evaluation.judge import CEILING
+
 WORST: Final = 20
 """Answers that are listed, the worst first."""
 
@@ -34,6 +36,7 @@ class ScoreTable:
         self.ids: list[str] = []
         self.latencies = array("d")
         self.succeeded = 0
+        self.not_asked = 0
         self.tokens = 0
         self.by: dict[str, str] = {}
         """The models that gave scores, by metric."""
@@ -58,11 +61,14 @@ class ScoreTable:
         self._documents.append(line["document"] or "")
         self._groups.append(OTHER if self.group_by is None else _shown(line["metadata"].get(self.group_by)))
         self.succeeded += line["state"] == "succeeded"
+        asked = line["error"] is None or line["error"]["code"] != CEILING
+        self.not_asked += not asked
         self.tokens += line["tokens"]
         self.by.update(line.get("by", {}))
         if line["latency_ms"] is not None:
             self.latencies.append(line["latency_ms"])
-        self._remember(line, scores)
+        if asked:
+            self._remember(line, scores)
 
     @property
     def metrics(self) -> list[str]:

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from consumers.scoring import summary
+from consumers.scoring.doubts import doubts
 from consumers.scoring.table import ScoreTable
 from schemas.kinds.evaluation import EvaluationInput, Gate
 from schemas.kinds.evaluation.carries import Planned
+from schemas.kinds.evaluation.judge import CEILING
 from schemas.kinds.evaluation.result import ItemCounts, Judged
 
-FEW: Final = 30
-"""Below so many items a report says that they are few."""
+_OF_THE_COURSE: Final = {"calls", "cached"}
+"""Of what the judge did, what differs when a worker died in between: the figures are those of an undisturbed run."""
 
 Others = Mapping[tuple[str, str], ScoreTable]
 """The tables of earlier runs, by items file and variant; the first of each file also without a variant."""
@@ -23,7 +25,10 @@ def told_by(
     others: Others,
     judged: Judged | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the result says, and the figures with what is too long for it: breakdowns, histograms, the worst answers."""
+    """What the result says, and the figures with what is too long for it: breakdowns, histograms, the worst answers.
+
+    Warnings are English in the result, and in the language of the report in the figures.
+    """
     seed = request.seed
     known = list(dict.fromkeys(name for table in tables for name in table.metrics))
     wanted = known if request.metrics is None else [*request.metrics, *(one.name for one in request.graders)]
@@ -46,7 +51,10 @@ def told_by(
         failed=answers - succeeded,
         reused=0 if planned is None else planned.reused_count,
         asked_again=0 if planned is None else planned.asked_again,
+        not_asked=sum(table.not_asked for table in tables),
     )
+    stopped = counts.not_asked > 0 or (judged is not None and judged.stopped)
+    found = list(doubts(tables, counts, judged))
     told: dict[str, Any] = {
         "items": counts.model_dump(),
         "variants": [one.model_dump() for one in variants],
@@ -54,7 +62,8 @@ def told_by(
         "gates": [one.model_dump() for one in gates],
         "passed": all(one.passed for one in gates) if gates else None,
         "judged": None if judged is None else judged.model_dump(),
-        "warnings": [*_warnings(tables, counts), *_of_judges(tables, judged)],
+        "stopped": CEILING if stopped else None,
+        "warnings": [one.said("en") for one in found],
     }
     more: dict[str, Any] = {
         "details": [
@@ -68,6 +77,8 @@ def told_by(
             for table in tables
         ]
     }
+    more["warnings"] = [one.said(request.language) for one in found]
+    more["judged"] = None if judged is None else judged.model_dump(exclude=_OF_THE_COURSE)
     return told, {**told, **more}
 
 
@@ -85,36 +96,3 @@ def _against(gate: Gate, table: ScoreTable, tables: Sequence[ScoreTable], others
     if gate.other_run is not None:
         return others.get((gate.other_run, table.variant)) or others[gate.other_run, ""]
     return next(one for one in tables if one.variant == gate.not_worse_than)
-
-
-def _warnings(tables: Sequence[ScoreTable], counts: ItemCounts) -> list[str]:
-    found = []
-    if counts.failed:
-        found.append(f"{counts.failed:,} of {counts.answers:,} answers failed; `strict` counts them as 0")
-    if counts.total < FEW:
-        found.append(f"{counts.total} items are few: differences below the detectable one say nothing")
-    lone = [table.variant for table in tables[1:] if not set(table.places()) & set(tables[0].places())]
-    found += [f"{name!r} has no item in common with {tables[0].variant!r}" for name in lone]
-    return found
-
-
-def _of_judges(tables: Sequence[ScoreTable], judged: Judged | None) -> list[str]:
-    """What makes one doubt the scores of models."""
-    found = []
-    if judged is not None:
-        if judged.judges_itself:
-            named = ", ".join(repr(variant) for variant in judged.judges_itself)
-            found.append(f"the judge {judged.judge} also wrote the answers of {named}: models favour what they wrote")
-        if judged.stopped:
-            found.append("the ceiling was reached: the scores that the judge had not given by then are missing")
-        found += [
-            f"{count:,} scores could not be had ({code}): {judged.messages.get(code, 'see the items file')}"
-            for code, count in judged.unscored.items()
-            if code != "ceiling_reached"
-        ]
-    for table in tables[1:]:
-        pairs = ((name, tables[0].by.get(name), table.by.get(name)) for name in table.by)
-        apart = [name for name, ours, theirs in pairs if ours is not None and ours != theirs]
-        if apart:
-            found.append(f"{table.variant!r} and {tables[0].variant!r} have other judges: {', '.join(apart)}")
-    return found

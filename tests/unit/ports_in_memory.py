@@ -598,7 +598,9 @@ class World:
         self.files.named[file_id] = StoredFile(f"t/files/{file_id}", name, "documents", len(data))
         return file_id
 
-    def job(self, kind: str, stage: str, input: Given, carry: Given | None = None) -> StageJob[Any, Any]:
+    def job(
+        self, kind: str, stage: str, input: Given, carry: Given | None = None, *, id: UUID | None = None
+    ) -> StageJob[Any, Any]:
         """A job as the executor opens it: its input and carry pass through JSON and the stage's models."""
 
         async def report(
@@ -611,7 +613,7 @@ class World:
         now = datetime.now(UTC)
         step = Step(KINDS[kind], stage)
         return StageJob(
-            id=uuid4(),
+            id=id or uuid4(),
             tenant="t",
             kind=kind,
             stage=stage,

@@ -51,7 +51,8 @@ async def test_what_was_said_is_not_asked_again_by_any_run() -> None:
     assert (await first.ask(QUESTION, Verdict)).verdict == 1
     again, model = asker('{"verdict": 0}', kept=kept)
     assert (await again.ask(QUESTION, Verdict)).verdict == 1
-    assert (model.asked, again.calls, again.cached, again.tokens) == ([], 0, 1, 0)
+    assert (model.asked, again.calls, again.cached) == ([], 0, 1)
+    assert kept.costs[RUN][0] == 15, "it is paid for once"
 
 
 async def test_the_same_question_at_the_same_moment_is_asked_once() -> None:
@@ -89,7 +90,7 @@ async def test_a_reply_that_cannot_be_read_is_asked_for_again_with_what_is_wrong
     assert "no JSON object" in model.asked[1][-1].content
     assert "verdict" in model.asked[2][-1].content
     assert list(kept.replies.values()) == ['{"verdict": 1}']
-    assert one.tokens == 3 * 15, "unusable replies cost as much"
+    assert kept.costs[RUN][0] == 3 * 15, "unusable replies cost as much"
 
 
 async def test_a_judge_that_never_replies_in_the_form_gives_no_score_and_nothing_is_kept() -> None:
@@ -167,7 +168,7 @@ async def test_at_the_ceiling_nothing_more_is_asked_but_what_was_said_counts(all
         await one.ask(QUESTION, Verdict, nth=2)
     assert caught.value.code == "ceiling_reached"
     assert len(model.asked) == 2
-    assert one.cost == pytest.approx(30e-6)
+    assert kept.costs[RUN][1] == pytest.approx(30e-6)
     other, others_model = asker('{"verdict": 1}', kept=kept, allowance=allowance, price=price)
     await other.begin()
     assert (await other.ask(QUESTION, Verdict, nth=1)).verdict == 1

@@ -118,6 +118,7 @@ async def test_only_what_is_missing_is_asked() -> None:
         "failed": 0,
         "reused": 2,
         "asked_again": 0,
+        "not_asked": 0,
     }
 
 

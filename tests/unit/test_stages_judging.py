@@ -25,6 +25,7 @@ from tests.unit.ports_in_memory import LengthEmbedder, World
 from tests.unit.test_stages_evaluation import ANSWERS, content, given, inference, reported
 
 JUDGE = OpenAIModel(name="judge", engine="openai", url="http://judge/v1", price=Price(input=1, output=2))
+RUN = uuid4()
 MODELS = Models((JUDGE, OpenAIModel(name="writer", engine="openai", url="http://writer/v1")))
 GRADER = {
     "type": "score_model",
@@ -87,7 +88,9 @@ async def scored(there: World, input: dict[str, Any], answers: dict[str, Any] = 
         )
         for child in planned.children  # type: ignore[union-attr]
     ]
-    outcome = await stage("evaluation", "score")(there.job("evaluation", "score", input, planned.carry), there.ports)
+    outcome = await stage("evaluation", "score")(
+        there.job("evaluation", "score", input, planned.carry, id=RUN), there.ports
+    )
     assert isinstance(outcome, FanOut)
     return outcome
 
@@ -99,7 +102,7 @@ async def evaluated(
     slices = await scored(there, input, answers)
     there.children.summaries = [await child_ended(there, child) for child in slices.children]  # type: ignore[union-attr]
     collected = await stage("evaluation", "collect")(
-        there.job("evaluation", "collect", input, slices.carry), there.ports
+        there.job("evaluation", "collect", input, slices.carry, id=RUN), there.ports
     )
     assert isinstance(collected, Next)
     result = await reported(there, input, collected.carry)
@@ -143,6 +146,23 @@ async def test_judge_and_version_stand_on_every_figure_and_line() -> None:
     assert (result.judged.calls, result.judged.cached, result.judged.tokens) == (5, 0, 75)
     assert result.judged.cost == pytest.approx(5 * (10 + 2 * 5) / 1e6)
     assert [key for key in there.blobs.data if key.endswith(("items.jsonl", "scored.jsonl"))] == []
+
+
+async def test_what_a_killed_slice_has_paid_counts_and_the_figures_are_those_of_an_undisturbed_run() -> None:
+    undisturbed, _ = world(four)
+    before, _ = await evaluated(undisturbed, judged())
+    there, _ = world(four)
+    slices = await scored(there, judged())
+    for child in slices.children:  # type: ignore[union-attr]
+        await child_ended(there, child)  # its worker dies before the end is recorded
+    there.children.summaries = []
+    after, _ = await evaluated(there, judged())
+    assert before.judged is not None
+    assert after.judged is not None
+    assert (after.judged.calls, after.judged.cached) == (0, 5)
+    assert (after.judged.tokens, after.judged.cost) == (before.judged.tokens, before.judged.cost)
+    assert await content(there, after.figures) == await content(undisturbed, before.figures)
+    assert await content(there, after.report) == await content(undisturbed, before.report)
 
 
 async def test_without_a_version_the_models_row_is_one_but_not_its_key_or_price() -> None:
@@ -337,10 +357,12 @@ ITEMS = [
 
 
 async def calibrated(there: World, input: dict[str, Any]) -> CalibrationResult:
-    planned = await stage("calibration", "plan")(there.job("calibration", "plan", input), there.ports)
+    planned = await stage("calibration", "plan")(there.job("calibration", "plan", input, id=RUN), there.ports)
     assert isinstance(planned, FanOut)
     there.children.summaries = [await child_ended(there, child) for child in planned.children]  # type: ignore[union-attr]
-    done = await stage("calibration", "report")(there.job("calibration", "report", input, planned.carry), there.ports)
+    done = await stage("calibration", "report")(
+        there.job("calibration", "report", input, planned.carry, id=RUN), there.ports
+    )
     assert isinstance(done, Done)
     return CalibrationResult.model_validate(done.result)
 
@@ -354,7 +376,7 @@ async def test_a_calibration_tells_agreement_bias_and_what_the_judge_favours() -
     assert found.verbosity > 0
     assert found.position is None
     assert [one.id for one in found.disagreements] == ["2", "4"]
-    assert (found.items, found.missing, found.calls) == (4, 0, 4)
+    assert (found.items, found.missing, found.calls, found.tokens) == (4, 0, 4, 60)
     assert there.blobs.data == {}
 
 

@@ -11,7 +11,7 @@ from schemas.kinds.calibration import CalibrationInput, CalibrationPlanned, Cali
 from schemas.kinds.evaluation.judge import Scores, SliceResult
 from schemas.outcomes import Done, Outcome
 
-NEEDS: Final = needs(Ports.blobs, Ports.children)
+NEEDS: Final = needs(Ports.blobs, Ports.children, Ports.judgements)
 
 PARTS: Final = 5
 """Equal parts of 0..1 in which scores agree, for the weighted kappa."""
@@ -42,7 +42,7 @@ async def run(job: StageJob[CalibrationInput, CalibrationPlanned], ports: Ports)
         result = SliceResult.model_validate(child.result)
         told |= result.answers
         messages |= result.messages
-        spent.update(calls=result.calls, cached=result.cached, tokens=result.tokens)
+        spent.update(calls=result.calls, cached=result.cached)
     unscored = Counter[str]()
     pairs: list[tuple[str, float, float, int]] = []
     changed: list[bool] = []
@@ -85,7 +85,7 @@ async def run(job: StageJob[CalibrationInput, CalibrationPlanned], ports: Ports)
         ],
         calls=spent["calls"],
         cached=spent["cached"],
-        tokens=spent["tokens"],
+        tokens=(await ports.judgements.cost(job.id))[0],
     )
     await ports.blobs.delete(job.carry.lines)
     return Done(found.model_dump())

@@ -1,7 +1,9 @@
-"""Whether a ceiling of money can be kept: every model that the run pays for must have a price."""
+"""What the answers of an evaluation cost, and whether its ceiling allows more of them."""
 
+from consumers.stages.evaluation.answers import Answer
 from schemas.errors import InvalidInput
 from schemas.kinds.evaluation import EvaluationInput, ModelVariant
+from schemas.kinds.evaluation.judge import Allowance
 from schemas.models import ExtractiveModel, Models
 
 
@@ -20,3 +22,23 @@ def check_prices(request: EvaluationInput, models: Models) -> None:
         if row is not None and row.price is None and not isinstance(row, ExtractiveModel):
             why = f"the model {name!r} has no `price` in the models file: give it one, or a ceiling of tokens"
             raise InvalidInput(why, code="price_missing", field="input.ceiling.cost")
+
+
+def paid_for(answer: Answer, models: Models) -> tuple[int, float]:
+    """The tokens of an answer, and its cost at the price of its model; 0 where that has none."""
+    row = None if answer.model is None else models.find(answer.model.partition(":")[0], "answers")
+    if row is None or row.price is None:
+        return answer.tokens, 0.0
+    made = answer.tokens - answer.prompt_tokens
+    return answer.tokens, (answer.prompt_tokens * row.price.input + made * row.price.output) / 1e6
+
+
+def left_of(request: EvaluationInput, tokens: int, cost: float) -> Allowance:
+    """What is left of the ceiling after these; nothing is less than nothing."""
+    ceiling = request.ceiling
+    if ceiling is None:
+        return Allowance()
+    return Allowance(
+        tokens=None if ceiling.tokens is None else max(0, ceiling.tokens - tokens),
+        cost=None if ceiling.cost is None else max(0.0, ceiling.cost - cost),
+    )

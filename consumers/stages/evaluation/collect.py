@@ -17,14 +17,13 @@ from consumers.stages.lines import read_lines
 from consumers.stages.ports import ChildSummary, Ports, needs
 from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.evaluation.carries import Scored, Source, ToCollect
-from schemas.kinds.evaluation.judge import NOT_APPLICABLE, Scores, SliceResult
+from schemas.kinds.evaluation.judge import CEILING, NOT_APPLICABLE, Scores, SliceResult
 from schemas.kinds.evaluation.result import Judged
 from schemas.outcomes import Next, Outcome
 
-NEEDS: Final = needs(Ports.blobs, Ports.children, Ports.files)
+NEEDS: Final = needs(Ports.blobs, Ports.children, Ports.files, Ports.judgements)
 
 LINES_AT_ONCE: Final = 200
-CEILING: Final = "ceiling_reached"
 
 
 @dataclass
@@ -36,8 +35,6 @@ class _Told:
     messages: dict[str, str] = field(default_factory=dict)
     calls: int = 0
     cached: int = 0
-    tokens: int = 0
-    cost: float = 0.0
 
     def take(self, child: ChildSummary, result: SliceResult | None) -> None:
         if result is None:
@@ -50,8 +47,6 @@ class _Told:
             self.messages.setdefault(code, message)
         self.calls += result.calls
         self.cached += result.cached
-        self.tokens += result.tokens
-        self.cost += result.cost
 
     def scores(self, child: str, answer: str, name: str) -> tuple[float | None, str | None]:
         """The score of an answer, or why there is none."""
@@ -82,13 +77,15 @@ async def run(job: StageJob[EvaluationInput, ToCollect], ports: Ports) -> Outcom
         _filled(job, ports, told, by, unscored, generators), "items.jsonl", PURPOSE, content_type=ITEMS_TYPE
     )
     found = None if judge is None else models.find(judge.model.partition(":")[0], "chat")
+    # Not the sum over the slices: a slice that was killed had paid for what its next try found.
+    tokens, cost = await ports.judgements.cost(job.id)
     title = None if name is None else name.rpartition("@")[0]
     judged = Judged(
         judge=name,
         calls=told.calls,
         cached=told.cached,
-        tokens=told.tokens,
-        cost=None if found is None or found.price is None else round(told.cost, 6),
+        tokens=tokens,
+        cost=None if found is None or found.price is None else round(cost, 6),
         unscored=dict(unscored),
         messages={code: told.messages[code] for code in unscored if code in told.messages},
         stopped=CEILING in unscored,

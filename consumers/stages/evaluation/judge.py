@@ -79,7 +79,7 @@ async def run(job: StageJob[JudgeInput, None], ports: Ports) -> Outcome:
                 told.unscored[name] = NOT_APPLICABLE
             else:
                 told.scores[name] = round(found, 6)
-    result.calls, result.cached, result.tokens, result.cost = asker.calls, asker.cached, asker.tokens, asker.cost
+    result.calls, result.cached = asker.calls, asker.cached
     return Done(result.model_dump())
 
 

@@ -1,4 +1,4 @@
-"""The first stage of `evaluation`: checks the dataset and makes a child for each item and variant."""
+"""The first stage of `evaluation`: checks the dataset, and asks its questions in each way."""
 
 import asyncio
 import hashlib
@@ -10,16 +10,15 @@ from typing import Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.evaluation.affording import check_prices
+from consumers.stages.evaluation.questions import Way, first_questions
 from consumers.stages.evaluation.reuse import digests, take_known
 from consumers.stages.ports import Ports, needs
 from schemas.errors import InvalidInput, NotFound
-from schemas.kinds.evaluation import PLACE, EvaluationInput, ModelVariant, RetrievalVariant
+from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.evaluation.carries import Planned, Scored, Source
 from schemas.kinds.evaluation.items import MAX_DATASET_BYTES, MAX_ITEMS, Dataset, Item, ItemProblem
 from schemas.kinds.evaluation.metrics import Needs, metric
-from schemas.kinds.generation import ChatMessage, GenerationInput
-from schemas.kinds.inference import InferenceInput
-from schemas.outcomes import Child, FanOut, Next, Outcome
+from schemas.outcomes import FanOut, Next, Outcome
 from schemas.topics import Lane
 
 NEEDS: Final = needs(Ports.answers, Ports.blobs, Ports.catalogue, Ports.datasets, Ports.files)
@@ -31,13 +30,12 @@ MAX_ANSWERS: Final = 100_000
 SHOWN: Final = 10
 """Problems of a dataset that the error names."""
 
-Way = RetrievalVariant | ModelVariant
-
 
 async def run(job: StageJob[EvaluationInput, None], ports: Ports) -> Outcome:
     """Read the whole dataset before anything is asked; then a question per item and variant, in the bulk lane.
 
-    A question whose answer an earlier evaluation has is not asked, unless the input says `reuse: false`.
+    A question whose answer an earlier evaluation has is not asked, unless the input says `reuse: false`. With a ceiling
+    only the first questions are asked here.
 
     Raises `InvalidInput` with `dataset_invalid`, `dataset_empty`, `dataset_too_large`, `dataset_format_unknown`,
     `metric_not_possible`, `price_missing` or what the reader says, and `NotFound` (`file_not_found`).
@@ -62,12 +60,7 @@ async def run(job: StageJob[EvaluationInput, None], ports: Ports) -> Outcome:
     digest = await digests(request, ports, job.tenant)
     reused = f"{job.folder}/reused.jsonl"
     known = await take_known(job, ports, items, digest, reused)
-    children = [
-        Child(way.kind, asked(request, way, item.question), key=child)
-        for item in items
-        for way in ways
-        if (child := f"{item.row}/{way.name}") not in known
-    ]
+    children, waves = first_questions(request, items, known)
     planned = Planned(
         items=key,
         count=len(items),
@@ -77,20 +70,10 @@ async def run(job: StageJob[EvaluationInput, None], ports: Ports) -> Outcome:
         reused=reused if known else None,
         reused_count=len(known),
         sha256=hashed.hexdigest(),
+        waves=waves,
     )
     # Of whatever size: a few hundred questions must not delay people who wait for one.
     return FanOut(children, then="score", carry=planned, lane=Lane.BULK)
-
-
-def asked(request: EvaluationInput, way: Way, question: str) -> InferenceInput | GenerationInput:
-    """The input of the child that answers a question in this way."""
-    if isinstance(way, RetrievalVariant):
-        return request.question(way, question)
-    messages = [ChatMessage(role="system", content=way.system)] if way.system else []
-    messages.append(ChatMessage(role="user", content=way.prompt.replace(PLACE, question)))
-    return GenerationInput(
-        messages=messages, model=way.model, max_tokens=way.max_tokens, temperature=way.temperature, seed=way.seed
-    )
 
 
 async def _items(job: StageJob[EvaluationInput, None], ports: Ports) -> list[Item]:

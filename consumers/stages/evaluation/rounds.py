@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from consumers.stages.context import StageJob
+from consumers.stages.evaluation.questions import may_ask, unasked
 from consumers.stages.evaluation.reuse import reused
 from consumers.stages.ports import ChildSummary, Ports
 from schemas.kinds.evaluation import EvaluationInput
@@ -14,12 +15,16 @@ Place = tuple[int, int]
 """Row of an item and number of a variant, in whose order children are made."""
 
 
-async def once_more(job: StageJob[EvaluationInput, Planned], ports: Ports) -> FanOut | None:
-    """Ask what failed although trying again can help; None when nothing did, or it was asked often enough."""
-    planned = job.carry
-    if planned.rounds > job.input.again:
+async def once_more(job: StageJob[EvaluationInput, Planned], planned: Planned, ports: Ports) -> FanOut | None:
+    """Ask what failed although trying again can help; None when nothing did, it was asked often enough, or the ceiling
+    is reached. All that was asked for the first time is looked at together, however many fan-outs that took.
+    """
+    first_rounds = 1 if planned.waves is None else planned.waves.number
+    if planned.rounds - first_rounds >= job.input.again or not may_ask(job.input, planned):
         return None
-    children = [child async for child in ports.children.failed(job.id, planned.rounds)]
+    begin = 1 if planned.rounds == first_rounds else planned.rounds
+    rounds = range(begin, planned.rounds + 1)
+    children = [child for number in rounds async for child in ports.children.failed(job.id, number)]
     if not children:
         return None
     changes = {"rounds": planned.rounds + 1, "asked_again": planned.asked_again + len(children)}
@@ -38,7 +43,7 @@ async def answered(
         return int(row), variants[variant]
 
     rounds = [ports.children.results(job.id, number) for number in range(1, planned.rounds + 1)]
-    async for child in _last([reused(ports, planned), *rounds], place):
+    async for child in _last([unasked(job.input, planned, ports), reused(ports, planned), *rounds], place):
         row, _, variant = child.key.partition("/")
         yield int(row), variant, child
 

@@ -12,6 +12,7 @@ import orjson
 from consumers.scoring.given import texts
 from consumers.stages.context import StageJob
 from consumers.stages.evaluation.answers import Answer, answer_of
+from consumers.stages.evaluation.questions import counted, more_questions
 from consumers.stages.evaluation.reuse import Memory
 from consumers.stages.evaluation.rounds import answered, once_more
 from consumers.stages.evaluation.slicing import Cutting, children, lines_a_slice, needs_models
@@ -22,6 +23,7 @@ from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.evaluation.carries import Planned, Scored, Source, ToCollect
 from schemas.kinds.evaluation.graders import Grader
 from schemas.kinds.evaluation.items import Item
+from schemas.kinds.evaluation.judge import CEILING
 from schemas.kinds.evaluation.metrics import metric
 from schemas.morphemes import Morpheme
 from schemas.outcomes import FanOut, Next, Outcome
@@ -45,10 +47,12 @@ One = tuple[Item, str, Answer]
 async def run(job: StageJob[EvaluationInput, Planned], ports: Ports) -> Outcome:
     """Publish `items.jsonl`, a line for each answer in the order of items and variants; or have models score it.
 
-    Questions that failed although trying again can help are asked once more before.
+    Before, questions that failed although trying again can help are asked once more. A run with a ceiling asks its next
+    questions first.
     """
-    if (again := await once_more(job, ports)) is not None:
-        return again
+    planned = await counted(job, ports)
+    if (onward := await more_questions(job.input, planned, ports) or await once_more(job, planned, ports)) is not None:
+        return onward
     cutting = Cutting(lines_a_slice(len(job.carry.metrics)))
     scored = _scored(job, ports, cutting)
     if not needs_models(job.input, job.carry):
@@ -128,6 +132,8 @@ def _line(names: Sequence[str], graders: Sequence[Grader], one: One, cut: dict[s
     item, variant, answer = one
     given = answer.given
     values = scores(names, item, given, cut.get) | grades(graders, item, given, answer.contexts)
+    if answer.error is not None and answer.error["code"] == CEILING:
+        values = dict.fromkeys(values)  # a question that was not asked has not failed either
     line: dict[str, Any] = {
         "item": item.id,
         "row": item.row,

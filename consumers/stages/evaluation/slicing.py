@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+from consumers.stages.evaluation.affording import left_of, paid_for
 from consumers.stages.evaluation.answers import Answer
 from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.evaluation.carries import Planned
-from schemas.kinds.evaluation.judge import Allowance, JudgeInput, SimilarityInput, Slice
+from schemas.kinds.evaluation.judge import JudgeInput, SimilarityInput, Slice
 from schemas.kinds.evaluation.metrics import metric
 from schemas.models import Models
 from schemas.outcomes import Child
@@ -46,11 +47,9 @@ class Cutting:
 
     def charge(self, answer: Answer, models: Models) -> None:
         """Count what an answer has cost."""
-        self.tokens += answer.tokens
-        row = None if answer.model is None else models.find(answer.model.partition(":")[0], "answers")
-        if row is not None and row.price is not None:
-            made = answer.tokens - answer.prompt_tokens
-            self.cost += (answer.prompt_tokens * row.price.input + made * row.price.output) / 1e6
+        tokens, cost = paid_for(answer, models)
+        self.tokens += tokens
+        self.cost += cost
 
     def slices(self, blob: str, every: int = 1) -> list[Slice]:
         """The slices of the blob that the stream went to; with `every` > 1, so many in one."""
@@ -76,12 +75,7 @@ def children(run: UUID, request: EvaluationInput, planned: Planned, cutting: Cut
     made: list[Child] = []
     metrics, graders = judged_metrics(planned), request.asking_graders
     if request.judge is not None and (metrics or graders):
-        ceiling = request.ceiling
-        allowance = Allowance()
-        if ceiling is not None:
-            tokens = None if ceiling.tokens is None else max(0, ceiling.tokens - cutting.tokens)
-            cost = None if ceiling.cost is None else max(0.0, ceiling.cost - cutting.cost)
-            allowance = Allowance(tokens=tokens, cost=cost)
+        allowance = left_of(request, cutting.tokens, cutting.cost)
         made += [
             Child(
                 "evaluation",

@@ -59,10 +59,10 @@ def evaluate(
         str | None, typer.Option(metavar="MODEL", help="A chat model of the server that scores, too: RAGAS' metrics.")
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Stop judging when answers and judge have used so many tokens.")
+        int | None, typer.Option(help="Stop when answers and judge have used so many tokens.")
     ] = None,
     max_cost: Annotated[
-        float | None, typer.Option(help="Stop judging when they have cost so much, at the prices of the models file.")
+        float | None, typer.Option(help="Stop when they have cost so much, at the prices of the models file.")
     ] = None,
     breakdown: Annotated[str | None, typer.Option(help="Figures for each value of this metadata field.")] = None,
     question_column: Annotated[str | None, typer.Option(help="Default: question.")] = None,

@@ -77,7 +77,12 @@ def print_evaluation(evaluation: "Evaluation") -> None:
             ]
         )
     items = evaluation.items
-    also = {"failed": items.failed, "reused": items.reused, "asked again": items.asked_again}
+    also = {
+        "failed": items.failed - items.not_asked,
+        "not asked": items.not_asked,
+        "reused": items.reused,
+        "asked again": items.asked_again,
+    }
     told = "".join(f", {count:,} {what}" for what, count in also.items() if count)
     title = f"{items.total:,} items, {items.answers:,} answers{told}"
     print_table(["metric", *(variant.name for variant in evaluation.variants)], rows, title=title)

@@ -6,13 +6,28 @@ from schemas.kinds.evaluation.metrics import MetricName
 from schemas.kinds.evaluation.result import Judged
 
 
+class Waves(BaseModel):
+    """How far a run with a ceiling has come. `number`: of fan-outs that asked something new; `row`: of the last item
+    that was asked about; `rest`: whether there are more.
+
+    `asked`: questions up to now. `tokens`, `cost`: of the answers before the last fan-out.
+    """
+
+    number: int
+    row: int
+    rest: bool
+    asked: int
+    tokens: int = 0
+    cost: float = 0.0
+
+
 class Planned(BaseModel):
     """To `score`: where the items lie, one JSON object a line, how many, and what to compute.
 
     `sha256`: of the items as they lie there. `metrics[variant]`: the metrics that apply to each variant, in their
     order. `ways`: a digest of each variant whose answers may be reused. `reused`: where answers lie that were not asked
     for, one JSON object a line; `reused_count` of them. `rounds`: how many fan-outs asked questions. `asked_again`: how
-    often one of them was asked again.
+    often one of them was asked again. `waves`: null without a ceiling: all questions are asked at once.
     """
 
     items: str
@@ -25,6 +40,7 @@ class Planned(BaseModel):
     rounds: int = 1
     sha256: str = ""
     asked_again: int = 0
+    waves: Waves | None = None
 
 
 class ToCollect(BaseModel):

@@ -12,6 +12,9 @@ from schemas.models import DEFAULT
 NOT_APPLICABLE: Final = "not_applicable"
 """In `Scores.unscored`: the metric says nothing about this answer, so its score is not missing."""
 
+CEILING: Final = "ceiling_reached"
+"""The code of what the run's ceiling left undone: questions that were not asked, scores that were not given."""
+
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -32,7 +35,8 @@ class Judge(BaseModel):
 class Ceiling(BaseModel):
     """What a run may spend on answers and judge together: tokens, or money at the prices of the models file.
 
-    Calls that are under way when it is reached still count, so a run may end a little above it.
+    Where it is reached, the run ends with what was done. What is under way then still counts, so a run may end a little
+    above it.
     """
 
     model_config = _STRICT
@@ -95,6 +99,4 @@ class SliceResult(BaseModel):
     by: str
     calls: int = 0
     cached: int = 0
-    tokens: int = 0
-    cost: float = 0.0
     messages: dict[str, str] = Field(default_factory=dict)

@@ -83,6 +83,7 @@ class ItemCounts(BaseModel):
     """Items of the dataset; `answers` is items times variants.
 
     `reused`: answers of earlier evaluations. `asked_again`: how often a question was asked again because it failed.
+    `not_asked`: of the failed ones, those that the ceiling left no room for.
     """
 
     total: int
@@ -92,14 +93,16 @@ class ItemCounts(BaseModel):
     failed: int
     reused: int = 0
     asked_again: int = 0
+    not_asked: int = 0
 
 
 class Judged(BaseModel):
-    """What the judge did. `calls`: made by this run; `cached`: answers that it had given before; neither is repeated.
+    """What the judge did. `calls`: made by this run; `cached`: replies that were there already, those to a try of this
+    run that was killed included. `tokens` and `cost`: what the run paid for, killed tries included.
 
-    `tokens` and `cost` are of these calls; `cost` is null for a model without a price. `unscored`: how many scores
-    could not be had, by the code of the reason; `messages`: what was said with each. `stopped`: the ceiling was
-    reached. `judges_itself`: variants that the judge's own model answered.
+    `cost` is null for a model without a price. `unscored`: how many scores could not be had, by the code of the reason;
+    `messages`: what was said with each. `stopped`: the ceiling was reached. `judges_itself`: variants that the judge's
+    own model answered.
     """
 
     judge: str | None
@@ -117,7 +120,8 @@ class EvaluationResult(BaseModel):
     """The figures. Files of the purpose `evaluation`: `report` (HTML), `figures` (JSON with breakdowns and the worst
     items), `items_file` (JSON Lines, an answer a line) and `items_parquet`.
 
-    `passed`: whether all gates are; null without gates. `tracking`: null where the deployment has no tracker.
+    `passed`: whether all gates are; null without gates. `stopped`: `ceiling_reached` if the ceiling ended the run
+    before all was asked and judged, else null. `tracking`: null where the deployment has no tracker.
     """
 
     items: ItemCounts
@@ -126,6 +130,7 @@ class EvaluationResult(BaseModel):
     gates: list[GateResult]
     passed: bool | None
     judged: Judged | None = None
+    stopped: str | None = None
     warnings: list[str] = Field(default_factory=list)
     report: str
     figures: str

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from consumers.stages.evaluation.judging.replies import UnreadableReply, read, strict_schema
 from consumers.stages.ports import Judgements, TextModel
 from schemas.errors import EngineClosed, EngineFailed, EngineRefused, EngineTrouble, JobError
-from schemas.kinds.evaluation.judge import Allowance
+from schemas.kinds.evaluation.judge import CEILING, Allowance
 from schemas.models import Price
 from schemas.text import Completion, Message, TextOptions
 
@@ -46,7 +46,8 @@ class Unscored(Exception):
 class Asker:
     """One judge for the answers of one slice. `identity`: tenant, judge and version, a part of every key.
 
-    `calls`, `cached`, `tokens`, `cost`: of this slice. Many may ask at once; how many go out is up to the model's gate.
+    `calls`, `cached`: of this slice. What they cost is charged to the run. Many may ask at once; how many go out is up
+    to the model's gate.
     """
 
     model: TextModel
@@ -58,8 +59,6 @@ class Asker:
     price: Price | None = None
     calls: int = 0
     cached: int = 0
-    tokens: int = 0
-    cost: float = 0.0
     _spent: tuple[int, float] = (0, 0.0)
     _replied: bool = False
     _takes_schemas: bool = True
@@ -113,7 +112,7 @@ class Asker:
     async def _completed(self, turns: Sequence[Message], form: type[BaseModel], options: TextOptions) -> Completion:
         for pause in (*PAUSES_S, None):
             if self.allowance.is_spent(*self._spent):
-                raise Unscored("ceiling_reached", "the run's ceiling was reached before this score")
+                raise Unscored(CEILING, "the run's ceiling was reached before this score")
             asked = replace(options, schema=strict_schema(form)) if self._takes_schemas else options
             try:
                 completion = await self.model.complete(turns, asked)
@@ -144,8 +143,6 @@ class Asker:
         cost = 0.0
         if price is not None:
             cost = (usage.prompt_tokens * price.input + usage.completion_tokens * price.output) / 1e6
-        self.tokens += tokens
-        self.cost += cost
         self._spent = max(self._spent, await self.kept.keep(self.run, key, reply, tokens, cost))
 
     def _key(self, messages: Sequence[Message], form: type[BaseModel], nth: int, options: TextOptions) -> bytes:
