@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -175,6 +176,23 @@ class Up(Process):
             return next((child for child in children if _runs(child, module)), None)
 
         return until(found, f"{module} runs", within_s=120)
+
+    def kill_all(self) -> None:
+        """`kill -9` for every process: the supervisor with the broker in it, gateway, worker, and PostgreSQL."""
+        processes = self.descendants()
+        if (postgres := self.postgres()) is not None:
+            processes += [postgres, *postgres.children(recursive=True)]
+        self.popen.kill()
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.popen.wait()
+        _, alive = psutil.wait_procs(processes, 60)
+        assert alive == []
+
+    def start_again(self) -> None:
+        """Run it once more on the same folder and port; it is ready when this returns."""
+        self.__enter__()
 
     def stop(self) -> int:
         """Send Ctrl-C; returns the exit status."""

@@ -1,17 +1,19 @@
-"""An evaluation whose worker is killed in the middle finds the same as one that nobody disturbed, and pays once."""
+"""An evaluation that is killed in the middle finds the same as one that nobody disturbed, and pays once."""
 
+import asyncio
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
 from infra.local.sample import documents, questions
-from producers.client.sync import Client
 from tests.e2e.processes import Up, until
 
 WITHIN_S = 240
@@ -91,10 +93,30 @@ def without_times(value: Any) -> Any:
     return [without_times(one) for one in value] if isinstance(value, list) else value
 
 
-def figures(client: Client, http: httpx.Client, job: str) -> Any:
-    """Everything that the report tells, but for times."""
-    found = client.evaluation(job, timeout=WITHIN_S)
-    return without_times(http.get(f"/v1/files/{found.figures}/content").json())
+def report(stack: Up, job: str) -> tuple[Any, str]:
+    """The figures and the page of an evaluation, but for times: the members in their order."""
+    with stack.client() as client, httpx.Client(base_url=stack.url, timeout=60) as http:
+        found = client.evaluation(job, timeout=WITHIN_S)
+        figures, page = (http.get(f"/v1/files/{file}/content") for file in (found.figures, found.report))
+        return json.dumps(without_times(figures.json())), re.sub('<tr><td class="wrap">[^\n]*\n', "", page.text)
+
+
+def in_postgres(stack: Up, query: str) -> Any:
+    """What a query returns."""
+
+    async def asked() -> Any:
+        connection = await asyncpg.connect((stack.data / "postgres.url").read_text().strip())
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
+    return asyncio.run(asked())
+
+
+def judgements(stack: Up) -> int:
+    """Replies of judges that PostgreSQL has."""
+    return int(in_postgres(stack, "SELECT count(*) FROM judgement"))
 
 
 @pytest.fixture(scope="module")
@@ -121,21 +143,24 @@ def stack(judge: Judge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up
 
 @pytest.mark.timeout(600)
 def test_the_report_of_a_disturbed_run_is_the_same_but_for_times(stack: Up) -> None:
-    with stack.client() as client, httpx.Client(base_url=stack.url, timeout=60) as http:
-        fresh = {"reuse": False}
-        undisturbed = figures(client, http, client.evaluate(items(), "ko", settings=fresh).id)
-        job = client.evaluate(items(), "ko", settings=fresh)
+    settings = {"reuse": False, "graders": [GRADER], "judge": {"model": "judge", "version": "0"}}
+    with stack.client() as client:
+        undisturbed = report(stack, client.evaluate(items(), "ko", settings=settings).id)
+        in_postgres(stack, "DELETE FROM judgement")  # so that the judge is asked and paid again
+        job = client.evaluate(items(), "ko", settings=settings).id
 
         def in_the_middle() -> bool:
-            seen = client.job(job.id)
+            seen = client.job(job)
             return seen.ended or (seen.children is not None and seen.children.ended >= 3)
 
         until(in_the_middle, "some questions are answered", within_s=WITHIN_S)
-        stack.child("consumers").kill()
-        assert figures(client, http, job.id) == undisturbed
-        assert undisturbed["items"]["succeeded"] == len(FEW)
-        answered = [child.id for child in client.iterate_jobs(parent=job.id)]
-        assert len(answered) == len(FEW)
+    stack.kill_all()
+    stack.start_again()
+    assert report(stack, job) == undisturbed
+    assert json.loads(undisturbed[0])["items"]["succeeded"] == len(FEW)
+    with stack.client() as client:
+        children = Counter(child.kind for child in client.iterate_jobs(parent=job))
+    assert children["inference"] == len(FEW)
 
 
 @pytest.mark.timeout(600)
@@ -143,10 +168,14 @@ def test_a_judge_is_asked_once_but_for_what_was_under_way_when_its_worker_died(s
     settings = {"metrics": ["exact_match"], "graders": [GRADER], "judge": {"model": "judge", "version": "1"}}
     with stack.client() as client:
         judge.open.clear()
+        judge.asked.clear()
+        before_it = judgements(stack)
         job = client.evaluate(items(), "ko", settings=settings)
         # Half of the calls are answered at once; then as many wait as the limit lets through.
         stuck = len(FEW) // 2 + 4
         until(lambda: sum(judge.asked.values()) >= stuck, "the judge is at work", within_s=WITHIN_S)
+        half = before_it + len(FEW) // 2
+        until(lambda: judgements(stack) == half, "what it said is kept", within_s=WITHIN_S)
         stack.child("consumers").kill()
         judge.open.set()
         found = client.evaluation(job.id, timeout=WITHIN_S)
