@@ -42,7 +42,7 @@ class TextOptions:
 
     `lane`: an engine in this process serves interactive requests first. `adapter`: a LoRA adapter; for an engine in
     this process the folder of one version (`infra/engines/adapters.py` says which are served), for a server its name
-    there.
+    there. `raw`: there is one message, and the model continues its text as it is, without a chat template.
     """
 
     max_tokens: int = 256
@@ -56,6 +56,7 @@ class TextOptions:
     tool_choice: str | Mapping[str, Any] | None = None
     lane: Lane = Lane.INTERACTIVE
     adapter: str | None = None
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +79,18 @@ class Completion:
     usage: Usage = field(default_factory=Usage)
     refusal: str | None = None
     tool_calls: Sequence[ToolCall] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """How likely a model finds a text after another one.
+
+    `logprob`: the sum of its tokens' log probabilities, to the base e. `greedy`: whether each of its tokens was the
+    most likely one. `tokens`: how many there are. `cut`: the text before it was longer than the model's context, so
+    that only its end was read.
+    """
+
+    logprob: float
+    greedy: bool
+    tokens: int
+    cut: bool = False

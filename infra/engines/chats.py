@@ -21,11 +21,14 @@ def tokens(
             f"the model {model} takes no tools: run it behind a server that reads their calls, such as `vllm serve`",
             code="tools_unsupported",
         )
-    turns = [{"role": message.role, "content": message.content} for message in messages]
-    try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    except Exception as error:  # a template is a program of the model's author and raises anything
-        raise EngineRefused(f"the model's chat template refuses the conversation: {error}") from error
+    if options.raw:
+        (text,) = (message.content for message in messages)
+    else:
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # a template is a program of the model's author and raises anything
+            raise EngineRefused(f"the model's chat template refuses the conversation: {error}") from error
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     if len(ids) >= context_length:
         raise EngineRefused(

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from infra.engines.admission import Admission, Request
 from schemas.models import Limits
-from schemas.text import Completion, Message, TextDelta, TextOptions
+from schemas.text import Completion, Likelihood, Message, TextDelta, TextOptions
 
 
 class ChatEngine(Protocol):
@@ -22,6 +22,9 @@ class ChatEngine(Protocol):
 
     def stream(self, messages: Sequence[Message], options: TextOptions) -> AsyncGenerator[TextDelta | Completion]:
         """The text while it is written."""
+
+    async def likelihoods(self, context: str, continuations: Sequence[str], options: TextOptions) -> list[Likelihood]:
+        """How likely each of the continuations is after the context."""
 
     @property
     def context_length(self) -> int | None:
@@ -79,6 +82,16 @@ class LimitedTextModel:
                     request.begun = True
                     yield _taken(request, piece) if isinstance(piece, Completion) else piece
                 return
+
+    async def likelihoods(self, context: str, continuations: Sequence[str], options: TextOptions) -> list[Likelihood]:
+        """How likely each continuation is, when it is this request's turn."""
+        size = sum(len(context.encode()) + len(one.encode()) for one in continuations)
+        request = self.admission.request(options.lane, size)
+        while True:
+            async with request:
+                found = await self.model.likelihoods(context, continuations, options)
+                request.taken(0)
+                return found
 
     @property
     def context_length(self) -> int | None:

@@ -51,6 +51,7 @@ def _engine(spec: ModelSpec) -> ChatEngine:
                 headers=_headers(spec.headers),
                 dialect=dialect,
                 context_length=spec.context_length,
+                served_as=spec.on_the_server,
             )
         case TransformersModel():
             from infra.engines.transformers_chat import TransformersTextModel

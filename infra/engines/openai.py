@@ -9,16 +9,18 @@ import httpx
 
 from infra.engines.dialect import Dialect
 from infra.engines.endpoint import EVENTS, Endpoint, RefusedBodyError, address, events, whole
+from infra.engines.openai_completions import OpenAICompletions
 from infra.engines.replies import Reply
 from schemas.errors import DependencyUnavailable
-from schemas.text import Completion, Message, TextDelta, TextOptions
+from schemas.text import Completion, Likelihood, Message, TextDelta, TextOptions
 
 _LESSONS: Final = 5
 """How many parameters an engine may refuse one after the other before its refusal is final."""
 
 
 class OpenAITextModel:
-    """Chat completions over HTTP. `base_url`: see `address`; `timeout`: seconds for each silence of the engine.
+    """Chat completions over HTTP. `base_url`: see `address`; `timeout`: seconds for each silence of the engine;
+    `served_as`: the server's name for the model, if it is not `model`.
 
     What the engine says it does not take is left out from then on, as `dialect` learns it. When the last reply began
     with thoughts that nothing announced, the next stream shows nothing before such thoughts end.
@@ -34,12 +36,14 @@ class OpenAITextModel:
         headers: Mapping[str, str] | None = None,
         dialect: Dialect | None = None,
         context_length: int | None = None,
+        served_as: str | None = None,
     ) -> None:
         self._model = model
         self._context_length = context_length
         self._dialect = dialect or Dialect(model)
         self._thinks_first = False
         self._endpoint = Endpoint(address(base_url, "chat/completions"), api_key, timeout, headers=headers)
+        self._completions = OpenAICompletions(base_url, served_as or model, api_key, timeout, headers=headers)
 
     @property
     def name(self) -> str:
@@ -56,6 +60,9 @@ class OpenAITextModel:
 
     async def complete(self, messages: Sequence[Message], options: TextOptions) -> Completion:
         """The whole text at once. Raises what `Endpoint.post` raises."""
+        if options.raw:
+            (text,) = (message.content for message in messages)
+            return await self._completions.complete(text, options, name=self._model)
         async with self._asked(messages, options, stream=False) as response:
             reply = Reply()
             async with contextlib.aclosing(_pieces(response)) as pieces:
@@ -76,6 +83,10 @@ class OpenAITextModel:
                 yield TextDelta(text)
             yield self._completion(reply)
 
+    async def likelihoods(self, context: str, continuations: Sequence[str], options: TextOptions) -> list[Likelihood]:
+        """How likely each continuation is, if the server tells."""
+        return await self._completions.likelihoods(context, continuations, options)
+
     async def warm(self) -> None:
         """Nothing: the server loads its weights itself, and jobs wait where it does not answer."""
 
@@ -86,6 +97,7 @@ class OpenAITextModel:
     async def close(self) -> None:
         """Close the connections."""
         await self._endpoint.close()
+        await self._completions.close()
 
     @contextlib.asynccontextmanager
     async def _asked(

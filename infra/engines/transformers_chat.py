@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,7 @@ import structlog
 
 from infra.engines.adapters import checked
 from infra.engines.chats import tokens
+from infra.engines.likelihoods import added, scored, scorings
 from infra.engines.load import EngineLoad, measured
 from infra.engines.loading import loaded
 from infra.engines.memory import out_of_memory
@@ -29,7 +30,7 @@ from infra.engines.thoughts import Spoken
 from infra.engines.warming import warming
 from schemas.errors import DependencyUnavailable, EngineFailed, EngineRefused, JobError
 from schemas.retrieval import FinishReason, Usage
-from schemas.text import Completion, Message, TextDelta, TextOptions
+from schemas.text import Completion, Likelihood, Message, TextDelta, TextOptions
 from schemas.topics import Lane
 
 log = structlog.get_logger(__name__)
@@ -42,17 +43,21 @@ CLOSES_WITHIN_S: Final = 10.0
 _RANKS: Final[Mapping[Lane, int]] = {Lane.INTERACTIVE: 0, Lane.BULK: 1}
 
 
+Item = Completion | list[Likelihood]
+"""The last thing that a request gives."""
+
+
 @dataclass(slots=True, eq=False)
 class _Request:
-    """What one caller asked for; its items go to the event loop that it asked from."""
+    """What one caller asked for, `work` for the model's thread; its items go to the event loop that it asked from."""
 
-    messages: Sequence[Message]
+    work: "Callable[[_Writer, _Request], Item]"
     options: TextOptions
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-    items: "asyncio.Queue[TextDelta | Completion | JobError]" = field(default_factory=asyncio.Queue)
+    items: "asyncio.Queue[Item | TextDelta | JobError]" = field(default_factory=asyncio.Queue)
     left: threading.Event = field(default_factory=threading.Event)
 
-    def tell(self, item: TextDelta | Completion | JobError) -> None:
+    def tell(self, item: Item | TextDelta | JobError) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self.loop.call_soon_threadsafe(self.items.put_nowait, item)
 
@@ -136,7 +141,26 @@ class TransformersTextModel:
         Raises `EngineRefused` for a prompt that does not fit (`prompt_too_long`), for a schema that cannot be kept and
         for an invalid one; `InvalidInput` (`adapter_refused`) for an adapter; `EngineFailed` if the model fails.
         """
-        request = _Request(messages, options)
+        request = _Request(lambda writer, mine: writer.write(messages, mine), options)
+        async with contextlib.aclosing(self._items(request)) as items:
+            async for item in items:
+                assert not isinstance(item, list)
+                yield item
+
+    async def likelihoods(self, context: str, continuations: Sequence[str], options: TextOptions) -> list[Likelihood]:
+        """How likely each continuation is. What is asked of one context takes as few passes as it can.
+
+        Raises `InvalidInput` (`adapter_refused`) and `EngineFailed`.
+        """
+        request = _Request(lambda writer, mine: writer.likelihoods(context, continuations, mine), options)
+        async with contextlib.aclosing(self._items(request)) as items:
+            async for item in items:
+                if isinstance(item, list):
+                    return item
+        raise AssertionError("it ends with the likelihoods")
+
+    async def _items(self, request: _Request) -> AsyncGenerator[Item | TextDelta]:
+        """What the thread tells, until it is done. Closing it makes the thread leave the request."""
         self._ask(request)
         try:
             while True:
@@ -144,7 +168,7 @@ class TransformersTextModel:
                 if isinstance(item, JobError):
                     raise item
                 yield item
-                if isinstance(item, Completion):
+                if not isinstance(item, TextDelta):
                     return
         finally:
             request.left.set()
@@ -175,7 +199,7 @@ class TransformersTextModel:
                     self._writer = _Writer(
                         self._name, self._weights, self._revision, self._context_length, self._options
                     )
-                request.tell(self._writer.write(request))
+                request.tell(request.work(self._writer, request))
             except JobError as error:
                 request.tell(error)
             except Exception as error:  # torch, and models of others, raise anything
@@ -224,14 +248,12 @@ class _Writer:
         """The tokens of each text; for any thread."""
         return [len(self._counts.encode(text, add_special_tokens=False).ids) for text in texts]
 
-    def write(self, request: _Request) -> Completion:
+    def write(self, messages: Sequence[Message], request: _Request) -> Completion:
         """Write for one request; what may be shown is told on the way."""
         import torch
 
         options = request.options
-        prompt = tokens(
-            self._tokenizer, request.messages, options, model=self._name, context_length=self.context_length
-        )
+        prompt = tokens(self._tokenizer, messages, options, model=self._name, context_length=self.context_length)
         room = min(options.max_tokens, self.context_length - len(prompt))
         pen = _Pen(request, self._tokenizer)
         given = torch.tensor([prompt], device=self._model.device)
@@ -253,6 +275,12 @@ class _Writer:
         pen.rest()
         reason: FinishReason = "stop" if pen.stopped or pen.last in self._ends else "length"
         return Completion(pen.text, reason, self._name, Usage(len(prompt), pen.written))
+
+    def likelihoods(self, context: str, continuations: Sequence[str], request: _Request) -> list[Likelihood]:
+        """How likely each continuation is; what is left of them when the caller has left is left out."""
+        self._use(request.options.adapter)
+        asked = [scorings(self._tokenizer, context, one, length=self.context_length) for one in continuations]
+        return [added(told) for told in scored(self._model, asked, request.left.is_set)]
 
     def _guided(self, options: TextOptions) -> list[Any]:
         """What keeps the text to JSON, or to a JSON schema, token by token."""

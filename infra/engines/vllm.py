@@ -16,6 +16,7 @@ import structlog
 
 from infra.engines.adapters import checked
 from infra.engines.chats import tokens
+from infra.engines.likelihoods import Scoring, added, scorings
 from infra.engines.load import EngineLoad, measured
 from infra.engines.memory import out_of_memory
 from infra.engines.orphans import ended_with_us
@@ -32,7 +33,7 @@ from schemas.errors import (
 )
 from schemas.models import MAX_RANK
 from schemas.retrieval import FinishReason, Usage
-from schemas.text import Completion, Message, TextDelta, TextOptions
+from schemas.text import Completion, Likelihood, Message, TextDelta, TextOptions
 from schemas.topics import Lane
 
 log = structlog.get_logger(__name__)
@@ -199,6 +200,49 @@ class VllmTextModel:
         of memory, and `EngineDied` if the engine did.
         """
         return self._written(messages, options, pieces=True)
+
+    async def likelihoods(self, context: str, continuations: Sequence[str], options: TextOptions) -> list[Likelihood]:
+        """How likely each continuation is, all of them at once. Raises as `stream` does, but for prompts too long."""
+        length = self.context_length
+        parts = await asyncio.get_running_loop().run_in_executor(
+            self._thread,
+            lambda: [scorings(self._tokenizer, context, one, length=length) for one in continuations],
+        )
+        lora = await self._adapter(options.adapter)
+        asked = [[asyncio.ensure_future(self._likelihood(part, options, lora)) for part in one] for one in parts]
+        every = [task for tasks in asked for task in tasks]
+        try:
+            await asyncio.gather(*every)
+        finally:
+            for task in every:
+                task.cancel()
+        return [added([task.result() for task in tasks]) for tasks in asked]
+
+    async def _likelihood(self, part: Scoring, options: TextOptions, lora: Any) -> Likelihood:
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        # vLLM tells of what it is given only when it also writes; 0: of the given tokens alone.
+        sampling = SamplingParams(
+            max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        told: list[Any] = []
+        async with self._seats.seat(options.lane) as due:
+            with _failures(self._name):
+                outputs = self._engine.generate(
+                    {"prompt_token_ids": part.ids},
+                    sampling,
+                    f"{self._name}-{next(self._numbers)}",
+                    priority=self._ranks(options.lane, due),
+                    lora_request=lora,
+                )
+                async with contextlib.aclosing(outputs):
+                    async for output in outputs:
+                        told = output.prompt_logprobs
+        scored = zip(told[-part.scored :], part.ids[-part.scored :], strict=True)
+        chosen = [of_position[token] for of_position, token in scored]
+        return Likelihood(
+            sum(one.logprob for one in chosen), all(one.rank == 1 for one in chosen), part.scored, part.cut
+        )
 
     async def _written(
         self, messages: Sequence[Message], options: TextOptions, *, pieces: bool

@@ -14,6 +14,7 @@ from producers.client import connection, requests, uploads
 from producers.client.adapters import AsyncAdapters
 from producers.client.aliases import AsyncModels
 from producers.client.batches import AsyncBatches
+from producers.client.benchmarks import BenchmarkCalls
 from producers.client.binding import Asynchronous
 from producers.client.calls import ClientCalls
 from producers.client.dead import AsyncDeadLetters
@@ -28,7 +29,7 @@ from producers.client.webhooks import AsyncWebhooks
 T = TypeVar("T")
 
 
-class AsyncClient(ClientCalls, EvaluationCalls, TrainingCalls, Asynchronous):
+class AsyncClient(ClientCalls, BenchmarkCalls, EvaluationCalls, TrainingCalls, Asynchronous):
     """A WeLIP server over HTTP, like `Client`. Use it as an async context manager, or await `aclose()`."""
 
     def __init__(

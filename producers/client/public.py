@@ -4,6 +4,7 @@ from producers.client.adapters import Adapter
 from producers.client.aliases import Model, ModelAlias, ModelDiff, Promotion
 from producers.client.async_ import AsyncClient
 from producers.client.batches import Batch
+from producers.client.benchmarks import Benchmark
 from producers.client.dead import DeadLetter
 from producers.client.errors import (
     ApiError,
@@ -32,6 +33,7 @@ __all__ = [
     "AsyncClient",
     "AsyncTextStream",
     "Batch",
+    "Benchmark",
     "Calibration",
     "Citation",
     "Client",

@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from schemas.kinds.batch import BatchInput, BatchResult, Checked
+from schemas.kinds.benchmark import BenchmarkInput
+from schemas.kinds.benchmark.result import BenchmarkResult
+from schemas.kinds.benchmark.result import Planned as BenchmarkPlanned
 from schemas.kinds.calibration import CalibrationInput, CalibrationPlanned, CalibrationResult
 from schemas.kinds.consistency import check
 from schemas.kinds.embedding import EmbeddingInput, EmbeddingResult
@@ -90,6 +93,14 @@ _WORK: Final = (  # what a line of a batch may ask for, if clients may
         CalibrationResult,
         {"plan": Stage(Pool.CPU), "report": Stage(Pool.CPU, carry=CalibrationPlanned)},
         children=frozenset({"evaluation"}),
+    ),
+    Kind(
+        "benchmark",
+        BenchmarkInput,
+        BenchmarkResult,
+        {"plan": Stage(Pool.CPU), "run": Stage(Pool.GPU, carry=BenchmarkPlanned, task="chat")},
+        lane=Lane.BULK,
+        asks=("model",),
     ),
     Kind(
         "promotion",

@@ -31,7 +31,7 @@ from schemas.errors import (
     JobError,
 )
 from schemas.retrieval import Usage
-from schemas.text import Completion, Message, TextDelta, TextOptions, ToolCall
+from schemas.text import Completion, Likelihood, Message, TextDelta, TextOptions, ToolCall
 from tests.contract.engine_server import EngineServer, Reply, engine_server
 from tests.contract.text_model_contract import OPTIONS, TALK, TextModelContract
 
@@ -547,3 +547,62 @@ class TestTools:
         chat.reply = chat.says(None, "tool_calls", tool_calls=["height"])
         with pytest.raises(EngineReplyBroken):
             await complete(chat)
+
+
+class TestLikelihoods:
+    """Through the call `/completions`, as `vllm serve` answers: a token for each word, -1 for each letter."""
+
+    @staticmethod
+    def echoes(*, logprobs: bool = True) -> Reply:
+        async def reply(request: Request) -> Response:
+            body = await request.json()
+            words = body["prompt"].split()
+            told: list[float | None] = [-float(len(word)) for word in words]
+            best: list[dict[str, float] | None] = [
+                {"?": -2.0, word: one} for word, one in zip(words, told, strict=True) if one is not None
+            ]
+            told[0] = best[0] = None
+            written = {"token_logprobs": [*told, -0.5], "top_logprobs": [*best, {"x": -0.5}]}
+            choice = {"text": body["prompt"], "logprobs": written if logprobs and body.get("echo") else None}
+            usage = {"prompt_tokens": len(words), "completion_tokens": 1}
+            return await EngineServer.answers({"choices": [choice], "usage": usage})(request)
+
+        return reply
+
+    async def test_what_stands_after_the_context_is_scored(self, chat: EngineServer) -> None:
+        chat.reply = self.echoes()
+        async with opened(chat) as model:
+            found = await model.likelihoods("the capital is ", ["Seoul", "an old one"], OPTIONS)
+        assert found == [Likelihood(-5.0, False, 1), Likelihood(-8.0, False, 3)]
+        assert {body["prompt"] for body in chat.bodies} == {
+            "the capital is",
+            "the capital is Seoul",
+            "the capital is an old one",
+        }
+        assert set(chat.targets) == {"/v1/completions"}
+
+    async def test_of_a_text_alone_all_but_its_first_token_is_scored(self, chat: EngineServer) -> None:
+        chat.reply = self.echoes()
+        async with opened(chat) as model:
+            assert await model.likelihoods("", ["a b cd"], OPTIONS) == [Likelihood(-3.0, True, 2)]
+
+    async def test_a_server_that_does_not_tell_is_refused_with_the_remedy(self, chat: EngineServer) -> None:
+        chat.reply = self.echoes(logprobs=False)
+        async with opened(chat) as model:
+            with pytest.raises(EngineRefused, match="`echo` with `logprobs`") as refused:
+                await model.likelihoods("the capital is", [" Seoul"], OPTIONS)
+        assert refused.value.reason == "likelihoods_unsupported"
+
+    @pytest.mark.parametrize("path", ["", "/v1", "/v1/chat/completions"])
+    async def test_a_raw_text_is_continued_without_a_chat(self, chat: EngineServer, path: str) -> None:
+        written = {"text": " Seoul.", "finish_reason": "stop"}
+        chat.reply = chat.answers({"choices": [written], "usage": {"prompt_tokens": 3, "completion_tokens": 2}})
+        model = OpenAITextModel(chat.url + path, "m")
+        raw = TextOptions(max_tokens=8, temperature=0.0, stop=["\n"], raw=True)
+        found = await model.complete([Message("user", "the capital is")], raw)
+        await model.close()
+        assert found == Completion(" Seoul.", "stop", "m", Usage(3, 2))
+        assert chat.targets == ["/v1/completions"]
+        assert chat.bodies == [
+            {"model": "m", "prompt": "the capital is", "max_tokens": 8, "temperature": 0.0, "stop": ["\n"]}
+        ]

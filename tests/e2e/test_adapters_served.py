@@ -4,6 +4,7 @@ The model's weights lie in object storage.
 """
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -117,3 +118,27 @@ def test_a_registered_adapter_changes_the_answer_until_it_is_removed(up: httpx.C
         assert [(one.id, one.version) for one in ours.adapters.list()] == [("tiny:mine", 2)]
         assert ours.adapters.remove("tiny:mine").deleted
     assert submit(up, "tiny:mine").json()["code"] == "adapter_not_found"
+
+
+@pytest.mark.models
+@pytest.mark.timeout(WITHIN_S)
+def test_a_benchmark_measures_a_model_and_asks_nothing_twice(up: httpx.Client, tmp_path: Path) -> None:
+    exam, texts = tmp_path / "exam.jsonl", tmp_path / "texts.txt"
+    rows = [{"question": f"{n} + 1?", "choices": [str(n + 1), str(n)], "answer": 0} for n in range(8)]
+    exam.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    texts.write_text("한라산은 제주도에 있다.\n" * 40)
+    tasks = [
+        {"type": "multiple_choice", "name": "exam", "file": exam},
+        {"type": "perplexity", "name": "texts", "file": texts},
+    ]
+    with Client(str(up.base_url)) as client:
+        first, again = (client.benchmark(client.run_benchmark("tiny", tasks).id, timeout=WITHIN_S) for _ in range(2))
+        samples = client.download(first.samples, tmp_path / "samples.jsonl").read_text()
+    assert [(task.name, task.items, next(iter(task.metrics))) for task in first.tasks] == [
+        ("exam", 8, "acc"),
+        ("texts", 1, "perplexity"),
+    ]
+    assert (first.asked, first.reused, again.asked, again.reused) == (9, 0, 0, 9)
+    assert [task.metrics for task in again.tasks] == [task.metrics for task in first.tasks]
+    assert first.tasks[1].metrics["perplexity"].value > 1
+    assert len(samples.splitlines()) == 9

@@ -52,6 +52,20 @@ def lacks_memory() -> None:
     torch.empty(1 << 60)
 
 
+def by_a_plain_pass(weights: Path, context: str, choice: str) -> tuple[float, int]:
+    """The log probability of the choice, and its tokens, by one pass of the model without any of ours."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(weights)
+    model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32).eval()
+    before, whole = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (context, context + choice))
+    with torch.inference_mode():
+        scores = model(torch.tensor([whole])).logits[0].log_softmax(-1)
+    of_choice = range(len(before), len(whole))
+    return sum(float(scores[at - 1, whole[at]]) for at in of_choice), len(of_choice)
+
+
 class EngineContract(TextModelContract):
     async def test_many_at_once_do_not_mix(self, model: TextModel) -> None:
         """Each must write a number of its own. What is written freely depends on how much is written with it."""
@@ -106,6 +120,43 @@ class EngineContract(TextModelContract):
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         await until_free(model)
+
+    async def test_a_text_is_as_likely_as_a_plain_pass_of_the_model_says(self, model: Engine, reference: Path) -> None:
+        context, choices = "한라산의 높이는", [" 1,947미터이다.", " a mountain"]
+        found = await model.likelihoods(context, choices, OPTIONS)
+        for told, choice in zip(found, choices, strict=True):
+            logprob, tokens = by_a_plain_pass(reference, context, choice)
+            assert told.logprob == pytest.approx(logprob, rel=1e-3, abs=0.02)
+            assert (told.tokens, told.cut) == (tokens, False)
+
+    async def test_a_blank_between_a_context_and_a_choice_belongs_to_the_choice(self, model: Engine) -> None:
+        [one] = await model.likelihoods("한라산은", [" 제주도에 있다"], OPTIONS)
+        [other] = await model.likelihoods("한라산은 ", ["제주도에 있다"], OPTIONS)
+        assert other.logprob == pytest.approx(one.logprob, abs=0.02)
+
+    async def test_every_token_of_a_long_text_is_scored_once(self, model: Engine) -> None:
+        assert model.context_length is not None
+        long = "한라산은 제주도에 있다. " * (model.context_length // 4)
+        [tokens] = await model.lengths([long]) or []
+        assert tokens > 2 * model.context_length
+        [found] = await model.likelihoods("", [long], OPTIONS)
+        assert (found.tokens, found.cut, found.greedy) == (tokens, False, False)
+        assert found.logprob < 0
+
+    async def test_a_context_that_is_too_long_is_cut_at_its_beginning_and_a_choice_is_not(self, model: Engine) -> None:
+        long = "한라산 " * 20_000
+        [found] = await model.likelihoods(long, [" 1,947미터"], OPTIONS)
+        assert found.cut
+        with pytest.raises(EngineRefused) as refused:
+            await model.likelihoods("높이는", [long], OPTIONS)
+        assert refused.value.reason == "prompt_too_long"
+
+    async def test_what_it_writes_by_itself_is_what_it_finds_most_likely(self, model: Engine) -> None:
+        context = "The capital of France is the city of"
+        text = (await model.complete([Message("user", context)], replace(OPTIONS, max_tokens=1, raw=True))).text
+        [own, other] = await model.likelihoods(context, [text, " 1,947미터"], OPTIONS)
+        assert own.logprob > other.logprob
+        assert not other.greedy
 
     async def test_tools_are_refused(self, model: Engine) -> None:
         tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}

@@ -26,6 +26,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def reference(weights: Path) -> Path:
+    return weights
+
+
+@pytest.fixture(scope="module")
 def adapters(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("adapters")
     return [tiny_models.adapter(weights, folder / str(seed), seed=seed) for seed in range(ADAPTERS + 1)]

@@ -29,6 +29,11 @@ CONTEXT = 1024
 
 
 @pytest.fixture(scope="module")
+def reference(small: Path) -> Path:
+    return small
+
+
+@pytest.fixture(scope="module")
 def adapters(small: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("adapters")
     return [tiny_models.adapter(small, folder / str(seed), seed=seed) for seed in range(LOADED + 1)]

@@ -25,6 +25,7 @@ NOW = "2026-11-20T00:00:00Z"
 JOB, DEAD, WH, EVT = "job_" + "1" * 32, "dead_" + "2" * 32, "wh_" + "3" * 32, "evt_" + "4" * 32
 BATCH, EVALUATION, FILE = "batch_" + "5" * 32, "job_" + "6" * 32, "file_" + "7" * 32
 CALIBRATION = "job_" + "9" * 32
+BENCHMARK = "job_" + "b" * 32
 TRAINING = "job_" + "8" * 32
 OF_THE_SERVER = {"id", "job", "requeued_as", "state", "type", "source", "object", "events", "disabled_reason"}
 OF_THE_SERVER |= {
@@ -103,6 +104,9 @@ MADE = {"adapter": FILE, "model": "m:a@1", "registered": True, "metrics": LOSSES
 MADE |= {"data": {"rows": 1, "validation_rows": 1, "duplicates": 0, "overlapping": 0}}
 MADE |= {"metrics_file": FILE, "warnings": ["why"]}
 TRAINED = {**ASKED, "id": TRAINING, "kind": "training", "result": MADE}
+MEASURED = {"model": "m", "asked": 1, "reused": 0, "tokens": 9, "samples": FILE, "versions": {}, "tracking": None}
+MEASURED |= {"tasks": [{"name": "t", "type": "perplexity", "items": 1, "metrics": {"p": {"value": 1, "stderr": None}}}]}
+BENCHMARKED = {**ASKED, "id": BENCHMARK, "kind": "benchmark", "result": MEASURED}
 AGREED = {"judge": "m", "items": 1, "missing": 0, "disagreements": [{"id": "d", "human": 1, "judge": 0}]}
 AGREED |= dict.fromkeys(("agreement", "kappa", "weighted_kappa", "bias", "bias_ci95", "verbosity", "position"))
 AGREED |= {"confusion": dict.fromkeys(("both", "judge_only", "human_only", "neither"), 1), "calls": 1, "cached": 0}
@@ -134,6 +138,7 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ("GET", f"/v1/jobs/{EVALUATION}"): SCORED,
     ("GET", f"/v1/jobs/{TRAINING}"): TRAINED,
     ("GET", f"/v1/jobs/{CALIBRATION}"): CALIBRATED,
+    ("GET", f"/v1/jobs/{BENCHMARK}"): BENCHMARKED,
     ("GET", "/v1/batches"): {"data": [BATCHED]},
     ("GET", f"/v1/batches/{BATCH}"): BATCHED,
     ("POST", f"/v1/batches/{BATCH}/cancel"): BATCHED,
@@ -191,6 +196,7 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("batches retry", [BATCH]),
     ("evaluate", ["q.jsonl", "-c", "ko"]),
     ("train", ["q.jsonl"]),
+    ("benchmark", ["m", "--task", "perplexity=q.jsonl"]),
     ("report", [EVALUATION]),
     ("judge calibrate", ["judged.jsonl", "--metric", "faithfulness"]),
     ("compare", [EVALUATION, EVALUATION]),
@@ -269,6 +275,8 @@ class Peer:
                 self.job = CALIBRATED
             if b'"evaluation"' in request.content:
                 self.job = SCORED
+            if b'"benchmark"' in request.content:
+                self.job = BENCHMARKED
             if b'"training"' in request.content:
                 self.job = TRAINED
             return httpx.Response(202, json=poisoned(self.job))

@@ -135,6 +135,9 @@ def test_a_stage_that_runs_a_model_has_a_topic_for_each_model_and_one_without() 
         "welip.generation.run.bulk": "a.1",
         "welip.generation.run.a.1.bulk": "a.1",
         "welip.generation.run.b.bulk": "b",
+        "welip.benchmark.run.bulk": "a.1",
+        "welip.benchmark.run.a.1.bulk": "a.1",
+        "welip.benchmark.run.b.bulk": "b",
         "welip.embedding.run.bulk": "v",
         "welip.embedding.run.v.bulk": "v",
     }

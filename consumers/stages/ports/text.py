@@ -9,7 +9,7 @@ from schemas.morphemes import Morpheme
 from schemas.prompts import Wording
 from schemas.requester import Requester
 from schemas.retrieval import GeneratedAnswer, Passage, SearchQuestion
-from schemas.text import Completion, Message, TextDelta, TextOptions
+from schemas.text import Completion, Likelihood, Message, TextDelta, TextOptions
 
 
 class MorphemeAnalyser(Protocol):
@@ -38,6 +38,14 @@ class TextModel(Protocol):
 
         Closing the generator stops the model. The deltas together are the completion's text, unless the model turns out
         to have begun with thoughts that nothing announced.
+        """
+
+    async def likelihoods(self, context: str, continuations: Sequence[str], options: TextOptions) -> list[Likelihood]:
+        """How likely each of the continuations is after the context, without a chat template.
+
+        After an empty context, a continuation that is longer than the model reads at once is read in windows. Of the
+        options, `lane` and `adapter` count. Raises `EngineRefused` (`likelihoods_unsupported`) where the engine tells
+        no probabilities of what it is given.
         """
 
     @property
