@@ -203,13 +203,16 @@ class VllmTextModel:
 
     async def likelihoods(self, context: str, continuations: Sequence[str], options: TextOptions) -> list[Likelihood]:
         """How likely each continuation is, all of them at once. Raises as `stream` does, but for prompts too long."""
+        if self._arguments.get("enable_lora"):
+            # vLLM 0.32 would end: its layers for adapters take the tokens of a prompt for those that are to be sampled.
+            why = f"{self._name} tells no likelihoods, because it serves adapters: give it a row without enable_lora"
+            raise EngineRefused(why, code="likelihoods_unsupported")
         length = self.context_length
         parts = await asyncio.get_running_loop().run_in_executor(
             self._thread,
             lambda: [scorings(self._tokenizer, context, one, length=length) for one in continuations],
         )
-        lora = await self._adapter(options.adapter)
-        asked = [[asyncio.ensure_future(self._likelihood(part, options, lora)) for part in one] for one in parts]
+        asked = [[asyncio.ensure_future(self._likelihood(part, options)) for part in one] for one in parts]
         every = [task for tasks in asked for task in tasks]
         try:
             await asyncio.gather(*every)
@@ -218,7 +221,7 @@ class VllmTextModel:
                 task.cancel()
         return [added([task.result() for task in tasks]) for tasks in asked]
 
-    async def _likelihood(self, part: Scoring, options: TextOptions, lora: Any) -> Likelihood:
+    async def _likelihood(self, part: Scoring, options: TextOptions) -> Likelihood:
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
         # vLLM tells of what it is given only when it also writes; 0: of the given tokens alone.
@@ -233,7 +236,6 @@ class VllmTextModel:
                     sampling,
                     f"{self._name}-{next(self._numbers)}",
                     priority=self._ranks(options.lane, due),
-                    lora_request=lora,
                 )
                 async with contextlib.aclosing(outputs):
                     async for output in outputs:

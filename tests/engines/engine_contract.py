@@ -121,43 +121,6 @@ class EngineContract(TextModelContract):
         await asyncio.gather(writing, return_exceptions=True)
         await until_free(model)
 
-    async def test_a_text_is_as_likely_as_a_plain_pass_of_the_model_says(self, model: Engine, reference: Path) -> None:
-        context, choices = "한라산의 높이는", [" 1,947미터이다.", " a mountain"]
-        found = await model.likelihoods(context, choices, OPTIONS)
-        for told, choice in zip(found, choices, strict=True):
-            logprob, tokens = by_a_plain_pass(reference, context, choice)
-            assert told.logprob == pytest.approx(logprob, rel=1e-3, abs=0.02)
-            assert (told.tokens, told.cut) == (tokens, False)
-
-    async def test_a_blank_between_a_context_and_a_choice_belongs_to_the_choice(self, model: Engine) -> None:
-        [one] = await model.likelihoods("한라산은", [" 제주도에 있다"], OPTIONS)
-        [other] = await model.likelihoods("한라산은 ", ["제주도에 있다"], OPTIONS)
-        assert other.logprob == pytest.approx(one.logprob, abs=0.02)
-
-    async def test_every_token_of_a_long_text_is_scored_once(self, model: Engine) -> None:
-        assert model.context_length is not None
-        long = "한라산은 제주도에 있다. " * (model.context_length // 4)
-        [tokens] = await model.lengths([long]) or []
-        assert tokens > 2 * model.context_length
-        [found] = await model.likelihoods("", [long], OPTIONS)
-        assert (found.tokens, found.cut, found.greedy) == (tokens, False, False)
-        assert found.logprob < 0
-
-    async def test_a_context_that_is_too_long_is_cut_at_its_beginning_and_a_choice_is_not(self, model: Engine) -> None:
-        long = "한라산 " * 20_000
-        [found] = await model.likelihoods(long, [" 1,947미터"], OPTIONS)
-        assert found.cut
-        with pytest.raises(EngineRefused) as refused:
-            await model.likelihoods("높이는", [long], OPTIONS)
-        assert refused.value.reason == "prompt_too_long"
-
-    async def test_what_it_writes_by_itself_is_what_it_finds_most_likely(self, model: Engine) -> None:
-        context = "The capital of France is the city of"
-        text = (await model.complete([Message("user", context)], replace(OPTIONS, max_tokens=1, raw=True))).text
-        [own, other] = await model.likelihoods(context, [text, " 1,947미터"], OPTIONS)
-        assert own.logprob > other.logprob
-        assert not other.greedy
-
     async def test_tools_are_refused(self, model: Engine) -> None:
         tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
         with pytest.raises(EngineRefused) as refused:
@@ -207,3 +170,44 @@ class EngineContract(TextModelContract):
             assert refused.reason == "adapter_refused"
             assert "DoRA" in refused.message
         assert (await model.complete(TALK, OPTIONS)).text
+
+
+class LikelihoodContract:
+    """What engines keep that tell how likely texts are."""
+
+    async def test_a_text_is_as_likely_as_a_plain_pass_of_the_model_says(self, model: Engine, reference: Path) -> None:
+        context, choices = "한라산의 높이는", [" 1,947미터이다.", " a mountain"]
+        found = await model.likelihoods(context, choices, OPTIONS)
+        for told, choice in zip(found, choices, strict=True):
+            logprob, tokens = by_a_plain_pass(reference, context, choice)
+            assert told.logprob == pytest.approx(logprob, rel=1e-3, abs=0.02)
+            assert (told.tokens, told.cut) == (tokens, False)
+
+    async def test_a_blank_between_a_context_and_a_choice_belongs_to_the_choice(self, model: Engine) -> None:
+        [one] = await model.likelihoods("한라산은", [" 제주도에 있다"], OPTIONS)
+        [other] = await model.likelihoods("한라산은 ", ["제주도에 있다"], OPTIONS)
+        assert other.logprob == pytest.approx(one.logprob, abs=0.02)
+
+    async def test_every_token_of_a_long_text_is_scored_once(self, model: Engine) -> None:
+        assert model.context_length is not None
+        long = "한라산은 제주도에 있다. " * (model.context_length // 4)
+        [tokens] = await model.lengths([long]) or []
+        assert tokens > 2 * model.context_length
+        [found] = await model.likelihoods("", [long], OPTIONS)
+        assert (found.tokens, found.cut, found.greedy) == (tokens, False, False)
+        assert found.logprob < 0
+
+    async def test_a_context_that_is_too_long_is_cut_at_its_beginning_and_a_choice_is_not(self, model: Engine) -> None:
+        long = "한라산 " * 20_000
+        [found] = await model.likelihoods(long, [" 1,947미터"], OPTIONS)
+        assert found.cut
+        with pytest.raises(EngineRefused) as refused:
+            await model.likelihoods("높이는", [long], OPTIONS)
+        assert refused.value.reason == "prompt_too_long"
+
+    async def test_what_it_writes_by_itself_is_what_it_finds_most_likely(self, model: Engine) -> None:
+        context = "The capital of France is the city of"
+        text = (await model.complete([Message("user", context)], replace(OPTIONS, max_tokens=1, raw=True))).text
+        [own, other] = await model.likelihoods(context, [text, " 1,947미터"], OPTIONS)
+        assert own.logprob > other.logprob
+        assert not other.greedy

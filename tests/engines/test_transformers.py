@@ -17,7 +17,7 @@ from schemas.text import Message, TextOptions
 from schemas.topics import Lane
 from tests.contract import tiny_models
 from tests.contract.text_model_contract import OPTIONS, TALK
-from tests.engines.engine_contract import ENDLESS, EngineContract, lacks_memory, until_running
+from tests.engines.engine_contract import ENDLESS, EngineContract, LikelihoodContract, lacks_memory, until_running
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ async def model(weights: Path) -> AsyncIterator[TransformersTextModel]:
     await made.close()
 
 
-class TestTransformers(EngineContract):
+class TestTransformers(EngineContract, LikelihoodContract):
     async def test_interactive_requests_go_before_bulk_that_waits(self, model: TransformersTextModel) -> None:
         ended: list[Lane] = []
 

@@ -29,11 +29,6 @@ CONTEXT = 1024
 
 
 @pytest.fixture(scope="module")
-def reference(small: Path) -> Path:
-    return small
-
-
-@pytest.fixture(scope="module")
 def adapters(small: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("adapters")
     return [tiny_models.adapter(small, folder / str(seed), seed=seed) for seed in range(LOADED + 1)]
@@ -70,6 +65,13 @@ class TestVllm(EngineContract):
         found = await model.complete([Message("user", "What is the capital of France?")], OPTIONS)
         assert "Paris" in found.text
         assert found.finish_reason == "stop"
+
+    async def test_likelihoods_are_refused_where_adapters_are_served_and_the_engine_lives(
+        self, model: VllmTextModel
+    ) -> None:
+        with pytest.raises(EngineRefused, match="enable_lora") as refused:
+            await model.likelihoods("The capital of France is", [" Paris", " Rome"], OPTIONS)
+        assert refused.value.reason == "likelihoods_unsupported"
 
     async def test_bulk_fills_the_engine_and_an_interactive_request_begins_at_once(self, model: VllmTextModel) -> None:
         bulk = replace(ENDLESS, lane=Lane.BULK)
