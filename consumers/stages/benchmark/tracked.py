@@ -7,8 +7,7 @@ from consumers.stages.ports import Tracker
 from schemas.ids import shown
 from schemas.kinds.benchmark import BenchmarkInput
 from schemas.kinds.benchmark.result import BenchmarkResult
-from schemas.kinds.evaluation.result import Tracking
-from schemas.tracking import MAIN, NewRun, experiment_name
+from schemas.tracking import MAIN, NewRun, Tracking, experiment_name
 
 
 async def track(job: StageJob[BenchmarkInput, Any], tracker: Tracker, result: BenchmarkResult) -> Tracking | None:

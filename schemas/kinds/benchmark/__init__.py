@@ -4,9 +4,9 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from schemas.kinds.evaluation import ExperimentName
 from schemas.models import DEFAULT
 from schemas.names import FileId
+from schemas.tracking import ExperimentName
 
 MAX_TASKS: Final = 20
 MAX_ITEMS: Final = 50_000

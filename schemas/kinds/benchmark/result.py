@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from schemas.kinds.evaluation.result import Tracking
+from schemas.tracking import Tracking
 
 
 class Planned(BaseModel):
