@@ -46,6 +46,10 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         "OMP_NUM_THREADS": "1",
         "WELIP_TRAINING_FOLDER": str(folder / "work"),
         "WELIP_WORKER_WARM": "false",
+        # Here the test itself kills: the job is not to be taken for the killer, and need not wait long.
+        "WELIP_RESCUE_PROOF": "1000",
+        "WELIP_RESCUE_GONE": "3",
+        "WELIP_RESCUE_EVERY": "0.2",
     }
     with Up(folder / "data", python=python, **settings) as stack:
         yield stack

@@ -508,7 +508,7 @@ async def test_what_a_step_measured_is_in_the_jobs_events_and_in_the_tracker(tmp
         [
             COUNTED,
             BEGUN,
-            stepped(0, validation_loss=2.0),
+            stepped(0, steps=0, validation_loss=2.0),  # as the trainer says before it has begun
             stepped(1, **figures),
             stepped(2, loss=1.4),  # too soon after the one before
             stepped(2, validation_loss=1.9),
@@ -523,6 +523,7 @@ async def test_what_a_step_measured_is_in_the_jobs_events_and_in_the_tracker(tmp
     first = {**figures, "epoch": 0.1, "tokens_per_s": 100.0, "memory_bytes": 1.0}
     last = {**first, "loss": 1.3, "left_s": 2.0}
     del last["learning_rate"], last["gradient_norm"]
+    assert (0, 20, "validation 2.000") in here.world.reports
     assert here.world.metrics == [{"validation_loss": 2.0}, first, {"validation_loss": 1.9}, last]
     tracker = here.world.tracker
     assert tracker.curves == {

@@ -26,6 +26,7 @@ class Curve:
     def __init__(self, job: StageJob[TrainingInput, Any], tracker: Tracker) -> None:
         self._job = job
         self._tracker = tracker
+        self._steps = 0
         self._next = 0.0
         self._passed_over: Stepped | None = None
         self._waiting: deque[Stepped] = deque(maxlen=MOST_WAITING)
@@ -35,7 +36,7 @@ class Curve:
 
     async def begin(self, plan: TrainingPlan, begun: Begun, data: DataReport) -> None:
         """Training begins, or goes on; `begin` of a run that the tracker has changes nothing there."""
-        request = self._job.input
+        request, self._steps = self._job.input, begun.steps
         tags = {"welip.kind": self._job.kind, "welip.base_model": request.base_model}
         name = shown("job", self._job.id)
         self._new_run = NewRun(MAIN, _experiment(request), name, tags=tags, params=_params(request, plan, begun, data))
@@ -64,7 +65,8 @@ class Curve:
                 await self._tracker.attach(MAIN, name, file)
 
     async def _tell(self, frame: Stepped) -> None:
-        await self._job.report(frame.step, frame.steps, line(frame), frame.metrics())
+        # Before the first step the trainer has not counted them yet.
+        await self._job.report(frame.step, frame.steps or self._steps, line(frame), frame.metrics())
         self._waiting.append(frame)
         await self._pass_on()
 
