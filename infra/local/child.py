@@ -1,6 +1,8 @@
 """A server process of the local stack: logs to a file, is ready by a deadline, is stopped cleanly or killed."""
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -10,13 +12,16 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 import typer
 
 from schemas.errors import Conflict, DependencyUnavailable, JobError
 
 LOOPBACK = "127.0.0.1"
+PORTS: Final = range(20_000, 32_768)
+"""To choose from: below those that Linux gives to connections, which might take a port before its server does."""
+TRIES: Final = 100
 
 
 def cache_folder() -> Path:
@@ -25,11 +30,13 @@ def cache_folder() -> Path:
 
 
 def free_port() -> int:
-    """A loopback TCP port that nothing listens on now; another process may still take it first."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback TCP port that nothing uses now. Raises `Conflict` when none is found."""
+    for _ in range(TRIES):
+        port = secrets.choice(PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((LOOPBACK, port))
+            return port
+    raise Conflict(f"no port from {PORTS.start} to {PORTS.stop - 1} is free")
 
 
 def require_free(port: int) -> None:
