@@ -9,7 +9,7 @@ DATA ?= .welip
 KOBEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo models training-env worker-model up test check lock audit format docs fuzz faults bench-batches bench-generate bench-evaluate bench-jobs bench-peers bench-questions bench-retrieval bench-streams bench-train kafka minio mlflow clean
+.PHONY: help demo models training-env worker-model up test lint check lock audit format docs fuzz faults bench-batches bench-generate bench-evaluate bench-jobs bench-peers bench-questions bench-retrieval bench-streams bench-train kafka minio mlflow clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,11 +53,13 @@ worker-model: $(VENV)/.run ## run a worker of models (vLLM, transformers) from a
 up: $(VENV)/.run ## run everything here until Ctrl-C; data in .welip (DATA=...)
 	@$(BIN)/welip up --data $(DATA)
 
-check: $(VENV)/.dev ## format, lint, types, import contracts, unit tests
+lint: $(VENV)/.dev ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+check: lint ## those of `lint`, and unit tests
 	@$(BIN)/python -m pytest tests/unit -q
 
 test: $(VENV)/.dev ## every test; what needs Java, Maven, Go or torch is skipped where they are missing, and says so

@@ -23,9 +23,9 @@ def test_the_workflow_follows_the_schema_and_runs_what_ci_runs() -> None:
 
 
 def test_hooks_run_commands_of_make_check() -> None:
-    recipe = re.search(r"^check:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert recipe
-    of_make = set(re.findall(r"\$\(BIN\)/(\S+)", recipe[1]))
+    recipes = re.findall(r"^(?:lint|check):.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert len(recipes) == 2
+    of_make = {command for recipe in recipes for command in re.findall(r"\$\(BIN\)/(\S+)", recipe)}
     hooks = [hook for repository in HOOKS["repos"] for hook in repository["hooks"]]
     entries = {hook["entry"].split()[0].removeprefix(".venv/bin/") for hook in hooks}
     assert entries == of_make
