@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -65,6 +66,24 @@ async def execute(url: str, statement: str) -> None:
         await connection.close()
 
 
+@asynccontextmanager
+async def clone(postgres_url: str) -> AsyncIterator[str]:
+    """The URL of a database with the newest schema, while the block runs."""
+    name = f"test_{uuid4().hex}"
+    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield database_of(postgres_url, name)
+    await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def separate_database(postgres_url: str, template: str = TEMPLATE) -> Iterator[str]:
+    """The URL of a database that lives longer than a test, such as that of a module's stack; a clone of `template`."""
+    name = f"stack_{uuid4().hex}"
+    asyncio.run(execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    yield database_of(postgres_url, name)
+    asyncio.run(execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
 @pytest.fixture
 async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
     """A database without tables."""
@@ -77,10 +96,8 @@ async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
 @pytest.fixture
 async def database_url(postgres_url: str) -> AsyncIterator[str]:
     """A database with the newest schema, a clone of the migrated template that only this test sees."""
-    name = f"test_{uuid4().hex}"
-    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield database_of(postgres_url, name)
-    await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+    async with clone(postgres_url) as url:
+        yield url
 
 
 @pytest.fixture

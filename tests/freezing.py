@@ -9,7 +9,7 @@ from pathlib import Path
 def freeze(pid: int) -> None:
     """Stop a process with all its threads. They have stopped on return, although the signal may take a moment."""
     os.kill(pid, signal.SIGSTOP)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while running := [state for state in _states(pid) if state not in "Tt"]:
         if time.monotonic() > deadline:
             raise AssertionError(f"process {pid} does not stop: its threads are {running}")

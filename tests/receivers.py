@@ -121,7 +121,7 @@ class Receiver:
             handler.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
 
-    async def until(self, count: int, *, within_s: float = 10) -> list[Request]:
+    async def until(self, count: int, *, within_s: float = 60) -> list[Request]:
         """The requests, as soon as `count` of them have come."""
         try:
             async with asyncio.timeout(within_s):

@@ -32,7 +32,7 @@ class NotInTime(AssertionError):
     """Something that must happen did not."""
 
 
-async def eventually(found: Callable[[], T], what: str, *, within_s: float = 30) -> T:
+async def eventually(found: Callable[[], T], what: str, *, within_s: float = 120) -> T:
     """The first truthy answer of `found`. Raises `NotInTime`."""
     deadline = time.monotonic() + within_s
     while not (answer := found()):
@@ -146,7 +146,7 @@ class Site:
 
     async def until_answered(self) -> None:
         async with httpx.AsyncClient() as http:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while True:
                     with contextlib.suppress(httpx.TransportError):
                         if (await http.get(f"{self.url}/readyz", timeout=10)).status_code == 200:
@@ -164,7 +164,7 @@ class Site:
     async def hire(self, number: int, *, pools: Sequence[str] = (POOL,), **settings: str) -> list[Worker]:
         """Start workers under supervision; returns when they consume."""
         made = self.staff(number, pools=pools, **settings)
-        await eventually(lambda: all(worker.ready for worker in made), "the workers started", within_s=120)
+        await eventually(lambda: all(worker.ready for worker in made), "the workers started")
         return made
 
     def busy(self, staff: list[Worker]) -> list[Worker]:

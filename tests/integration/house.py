@@ -30,7 +30,7 @@ from schemas.topics import Lane
 from tests.integration.jobs import Jobs
 from tests.unit.ports_in_memory import World
 
-LEASE_S: Final = 2.5
+LEASE_S: Final = 4.0
 HEARTBEAT_S: Final = 0.3
 RELAY = RelaySettings(poll=timedelta(milliseconds=20), batch=500)
 RESCUE = RescueSettings(every=timedelta(milliseconds=100), unclaimed=timedelta(seconds=1), gone=timedelta(seconds=60))
@@ -45,7 +45,8 @@ class Worker:
     """What `consumers/app.py` wires up, with access to the parts that tests need."""
 
     def __init__(self, database: Database, postgres: PostgresSettings, kafka: KafkaSettings, name: str, **given: Any):
-        settings = WorkerSettings(**given, lease=timedelta(seconds=LEASE_S), heartbeat=timedelta(seconds=HEARTBEAT_S))
+        short = {"lease": timedelta(seconds=LEASE_S), "heartbeat": timedelta(seconds=HEARTBEAT_S)}
+        settings = WorkerSettings.model_validate({**short, **given})
         self.name = name
         self.world = World()
         self.held = HeldJobs()
@@ -142,7 +143,7 @@ class House:
         return ids
 
     async def until(
-        self, ids: Sequence[UUID], states: frozenset[str] | set[str] = TERMINAL, *, within_s: float = 30
+        self, ids: Sequence[UUID], states: frozenset[str] | set[str] = TERMINAL, *, within_s: float = 120
     ) -> list[asyncpg.Record]:
         """The rows of the jobs as soon as all are in one of `states`; fails with their states at the deadline."""
         rows: list[asyncpg.Record] = []

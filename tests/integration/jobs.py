@@ -167,7 +167,7 @@ class Jobs:
             "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
             " AND strpos(query, $1) > 0"
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await self.fetch(waiting, statement))[0]["n"] < sessions:
                 await asyncio.sleep(0.01)
 

@@ -95,7 +95,7 @@ class Tables:
         """The answers of acts that run side by side; with `behind` they start while someone else holds every row."""
         if not behind:
             return await asyncio.gather(*(act.do(self.jobs) for act in acts))
-        async with self.jobs.database.unit_of_work() as connection, asyncio.timeout(20):
+        async with self.jobs.database.unit_of_work() as connection, asyncio.timeout(60):
             await connection.execute("SELECT 1 FROM job FOR UPDATE")
             tasks = [asyncio.create_task(act.do(self.jobs)) for act in acts]
             while (await self.jobs.fetch(BLOCKED))[0]["n"] < sum(not task.done() for task in tasks):

@@ -98,7 +98,7 @@ class Outgoing:
             f"UPDATE webhook_delivery SET due_at = now() WHERE state = 'pending' AND {where}", *arguments
         )
 
-    async def until(self, met: Callable[[], Awaitable[bool]], *, within_s: float = 10) -> None:
+    async def until(self, met: Callable[[], Awaitable[bool]], *, within_s: float = 60) -> None:
         """Wait until the condition is met."""
         try:
             async with asyncio.timeout(within_s):
@@ -108,7 +108,7 @@ class Outgoing:
             states = [(row["destination"], row["state"], row["attempts"]) for row in await self.rows()]
             raise AssertionError(f"not met after {within_s:g} s: {states[:20]}") from None
 
-    async def until_state(self, state: str, count: int, *, within_s: float = 10) -> list[asyncpg.Record]:
+    async def until_state(self, state: str, count: int, *, within_s: float = 60) -> list[asyncpg.Record]:
         """Wait until this many deliveries are in the state; returns them."""
 
         async def met() -> bool:

@@ -225,7 +225,7 @@ class Conductor:
 
     async def _until_waiting(self, one: Try) -> None:
         waits = asyncio.create_task(one.gate.waiting.wait())
-        done, _ = await asyncio.wait({waits, one.task}, return_when=asyncio.FIRST_COMPLETED, timeout=30)
+        done, _ = await asyncio.wait({waits, one.task}, return_when=asyncio.FIRST_COMPLETED, timeout=60)
         assert done, f"{one.job.stage} is stuck after {one.gate.step}"
         waits.cancel()
         if one.task.done():

@@ -13,7 +13,7 @@ from gateway.http.connections import LimitedConnection
 from schemas.answers import Problem
 
 HEAD = b"POST /count HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
-DEADLINE_S = 20
+DEADLINE_S = 60
 
 
 @pytest.fixture

@@ -349,6 +349,6 @@ async def test_a_large_fan_out_is_done_through_the_window(house: House) -> None:
     await house.worker(shared_slots=True)
     root, children = await parent(house.jobs, 500)
     house.agents.relay.wake()
-    rows = await house.until(children, within_s=120)
+    rows = await house.until(children)
     assert {(row["state"], row["epoch"]) for row in rows} == {("succeeded", 1)}
-    await house.until([root], within_s=120)
+    await house.until([root])

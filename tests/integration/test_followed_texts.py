@@ -48,7 +48,7 @@ async def gateway(postgres: PostgresSettings, folder: Path) -> AsyncIterator[Gat
     app = gateway_app(postgres, folder)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=1))
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not server.started:
             await asyncio.sleep(0.01)
         await app.state.services.database.opened.wait()

@@ -1,17 +1,26 @@
 """Jobs that write into one collection at once, in every order of their steps, killed and lost at any of them."""
 
+import asyncio
 import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from infra.postgres.database import Database
+from infra.settings import PostgresSettings
+from tests.conftest import clone
 from tests.integration.stepping import Conductor
 
+pytestmark = pytest.mark.timeout(600)  # hundreds of orders, on a busy machine
+T = TypeVar("T")
 OLD, FIRST, SECOND = "옛 글이다. 둘째 문장.", "처음 글이다. 둘째 문장.", "나중 글이다. 셋째 문장."
 SEEDS = 40
 """How many orders are tried; 500 were when this test was written."""
+AT_ONCE = 4
+"""So many orders run side by side, each on a database of its own: one computes while the others wait for Postgres."""
 CHUNKS = {"chunking": {"max_chars": 50, "overlap_sentences": 0}}
 
 
@@ -31,6 +40,38 @@ async def step(conductor: Conductor, job: Any) -> None:
         await conductor.check()
         if name in SEEN_FROM_OUTSIDE and name != "outcome":
             return
+
+
+@pytest.fixture
+async def databases(postgres_url: str) -> AsyncIterator[list[Database]]:
+    async with AsyncExitStack() as exits:
+        made = []
+        for _ in range(AT_ONCE):
+            url = await exits.enter_async_context(clone(postgres_url))
+            settings = PostgresSettings.model_validate({"url": url, "pool_size": 4})
+            made.append(Database(settings, application="test"))
+            await made[-1].open()
+            exits.push_async_callback(made[-1].close)
+        yield made
+
+
+async def side_by_side(
+    databases: list[Database], todo: Iterable[T], do: Callable[[Database, T], Awaitable[None]]
+) -> None:
+    """Do everything, each thing on the next database that is free."""
+    left = iter(todo)
+
+    async def some(database: Database) -> None:
+        for one in left:
+            try:
+                await do(database, one)
+            except BaseException as error:
+                error.add_note(f"it was {one}")
+                raise
+
+    async with asyncio.TaskGroup() as group:
+        for database in databases:
+            group.create_task(some(database))
 
 
 async def steps_of(database: Database, before: dict[str, Any] | None, request: dict[str, Any]) -> int:
@@ -62,11 +103,12 @@ async def steps_of(database: Database, before: dict[str, Any] | None, request: d
     ],
 )
 async def test_of_two_jobs_the_one_planned_later_wins_in_every_order(
-    database: Database, before: Any, first: Any, second: Any, after: dict[str, str] | None
+    databases: list[Database], before: Any, first: Any, second: Any, after: dict[str, str] | None
 ) -> None:
     # One too many: a job that must start again takes more steps than alone; leftover steps run after the others.
-    lengths = [await steps_of(database, before, request) for request in (first, second)]
-    for turns in combinations(range(sum(lengths)), lengths[0]):
+    lengths = [await steps_of(databases[0], before, request) for request in (first, second)]
+
+    async def in_order(database: Database, turns: tuple[int, ...]) -> None:
         conductor = Conductor(database)
         if before:
             await conductor.run(**before)
@@ -83,6 +125,8 @@ async def test_of_two_jobs_the_one_planned_later_wins_in_every_order(
         assert found == after if after is not None else set(found) <= {"x"}, f"one at {turns}"
         await conductor.run(drop=True)
         assert await conductor.texts() == {}
+
+    await side_by_side(databases, combinations(range(sum(lengths)), lengths[0]), in_order)
 
 
 def some_request(rng: random.Random, number: int) -> dict[str, Any]:
@@ -129,10 +173,15 @@ async def wanted(conductor: Conductor) -> dict[str, str]:
     return texts
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
 async def test_nothing_is_missing_doubled_or_left_over_whatever_is_killed_or_lost(
-    database: Database, seed: int
+    databases: list[Database], first: int
 ) -> None:
+    await side_by_side(databases, range(first, first + AT_ONCE), in_some_order)
+
+
+async def in_some_order(database: Database, seed: int) -> None:
+    """On an empty database."""
     rng = random.Random(seed)
     conductor = Conductor(database)
     await conductor.run(documents=[{"id": name, "text": f"{name} 글이다."} for name in "abcd"], **CHUNKS)

@@ -60,11 +60,13 @@ def refusal(answer: httpx.Response) -> tuple[int, str, str]:
 async def test_submissions_beyond_the_rate_are_refused_and_others_are_not(
     jobs: Jobs, postgres: PostgresSettings, tmp_path: Path
 ) -> None:
-    limit = LimitSettings(rate=0.5, burst=3)
+    limit = LimitSettings(rate=0.01, burst=3)  # however slow the machine, no fourth becomes due
     async with serving(jobs.database, postgres, tmp_path, limit) as clients:
         answers = [await clients["ours"].post("/v1/jobs", json=NOOP) for _ in range(4)]
         assert [answer.status_code for answer in answers] == [202, 202, 202, 429]
-        assert refusal(answers[3]) == (429, "rate_limited", "2")
+        status, code, retry_after = refusal(answers[3])
+        assert (status, code) == (429, "rate_limited")
+        assert 0 < int(retry_after) <= 100
         assert (await clients["theirs"].post("/v1/jobs", json=NOOP)).status_code == 202
         search = await clients["ours"].post("/v1/collections/c/search", json={"query": "x"})
         assert refusal(search)[1] == "rate_limited"
@@ -95,7 +97,7 @@ async def test_a_full_queue_takes_nothing_until_there_is_room(
     async with serving(jobs.database, postgres, tmp_path, LimitSettings(waiting=3)) as clients:
 
         async def until(status: int) -> httpx.Response:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while (answer := await clients["ours"].post("/v1/jobs", json=NOOP)).status_code != status:
                     await asyncio.sleep(0.02)
                     await jobs.fetch("DELETE FROM job WHERE id <> ALL($1::uuid[])", [*waiting, retried])
@@ -199,7 +201,7 @@ async def test_zero_is_no_limit(database: Database) -> None:
         await limits.submission("t")
     async with limits.room("t") as room:
         room.take(2**60)
-    await asyncio.wait_for(limits.run(), 5)
+    await asyncio.wait_for(limits.run(), 60)
 
 
 async def test_the_rate_comes_back_with_time(database: Database) -> None:
@@ -207,7 +209,7 @@ async def test_the_rate_comes_back_with_time(database: Database) -> None:
     await limits.submission("t")
     with pytest.raises(RateLimited):
         await limits.submission("t")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await limits.submission("t")
@@ -228,7 +230,7 @@ async def test_a_full_queue_is_said_with_its_length(database: Database, jobs: Jo
 
     try:
         with pytest.raises(QueueFull, match="2 jobs of yours wait"):
-            await asyncio.wait_for(until_refused(), 10)
+            await asyncio.wait_for(until_refused(), 60)
     finally:
         counting.cancel()
         await asyncio.gather(counting, return_exceptions=True)

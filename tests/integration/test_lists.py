@@ -121,7 +121,7 @@ class TestTurns:
                 await release.wait()
 
         held = [asyncio.create_task(hold()) for _ in range(50)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while reading < AT_ONCE:
                 await asyncio.sleep(0)
             async with reads.connection("other") as connection:
@@ -147,7 +147,7 @@ class TestTurns:
                 await connection.execute("SELECT pg_sleep(60)")
         async with database.connection() as connection:
             running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'"
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await connection.fetchval(running):
                     await asyncio.sleep(0.02)
 

@@ -20,6 +20,7 @@ from producers import agents as agents_module
 from schemas.messages import Summons
 from schemas.topics import Lane
 from tests.integration.house import House, Worker
+from tests.waiting import PATIENCE_S, until
 
 STUCK_S = 1.2
 TOPIC = "welip.noop.run.interactive"
@@ -49,21 +50,12 @@ async def looked(watch: ConsumerWatch, task: "asyncio.Task[None]", more: int = 2
 
 async def noticed(house: House, task: "asyncio.Task[None]") -> None:
     """Wait until the watch reports it. Jobs keep coming, because a fetch under way may still bring the first ones."""
-    async with asyncio.timeout(20 * STUCK_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not task.done():
             await house.submit()
             await asyncio.wait({task}, timeout=STUCK_S / TIMES)
     with pytest.raises(ConsumerStuck, match=TOPIC):
         task.result()
-
-
-async def until(found: Callable[[], object], what: str, *, within_s: float = 30) -> None:
-    try:
-        async with asyncio.timeout(within_s):
-            while not found():
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not within {within_s:g} s: {what}") from None
 
 
 def stale() -> Summons:
@@ -173,7 +165,7 @@ async def test_a_worker_survives_a_restart_of_kafka(
         ids = await house.submit(5)
         await until(lambda: watch._backlog._admin is None, "the watch let its connections go")
         await asyncio.to_thread(kafka_broker.start)
-        await house.until(ids, within_s=60)
+        await house.until(ids)
         await looked(watch, watching, TIMES + 1)
 
 
@@ -183,9 +175,10 @@ async def test_a_gateway_whose_relay_hangs_in_a_round_says_so(house: House, monk
     services = cast(Services, SimpleNamespace(agents=house.agents))
 
     async def says(status: int) -> None:
-        async with asyncio.timeout(20):
-            while (await health.alive(services)).status_code != status:
-                await asyncio.sleep(0.02)
+        async def said() -> bool:
+            return (await health.alive(services)).status_code == status
+
+        await until(said, f"it says {status}")
 
     await until(lambda: house.agents.relay.turned_at is not None, "the relay does its rounds")
     await says(200)

@@ -51,7 +51,7 @@ async def receive(server: KafkaServer, topic: str, count: int, group: str | None
         auto_offset_reset="earliest",
         enable_auto_commit=False,
     )
-    async with consumer, asyncio.timeout(30):
+    async with consumer, asyncio.timeout(60):
         values = []
         while len(values) < count:
             message = await consumer.getone()
@@ -146,7 +146,7 @@ async def run_until_interrupted(module: str, data: Path, port: int, last_line: b
     )
     assert process.stdout is not None
     lines = []
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(120):
         while not lines or not lines[-1].startswith(last_line):
             line = await process.stdout.readline()
             assert line, f"it ended early: {lines}"
@@ -204,6 +204,6 @@ def test_a_child_that_never_gets_ready_is_ended(tmp_path: Path) -> None:
 def test_a_child_that_ignores_the_request_to_stop_is_killed(tmp_path: Path) -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
     child = Child("stubborn", [sys.executable, "-c", code], log=tmp_path / "log")
-    child.start(lambda: "up" in child.log_tail(), deadline_s=20)
+    child.start(lambda: "up" in child.log_tail(), deadline_s=120)
     child.stop(grace_s=0.2)
     assert not child.running

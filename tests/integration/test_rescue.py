@@ -120,7 +120,7 @@ async def test_a_rescuer_that_was_cut_off_forgets_who_was_absent(jobs: Jobs, pos
     await cut_off.close()
     sweeping = asyncio.create_task(rescuer.run())
     with capture_logs() as logs:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while "rescue.away" not in [log["event"] for log in logs]:
                 await asyncio.sleep(0.01)
     sweeping.cancel()

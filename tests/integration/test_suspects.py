@@ -314,7 +314,7 @@ async def test_what_a_silent_worker_ran_is_judged_together(life: Deaths) -> None
     await life.claim(early, late)
     lease = "UPDATE job SET lease_until = now() + make_interval(secs => $2) WHERE id = $1"
     await life.jobs.fetch(lease, early, -0.1)
-    await life.jobs.fetch(lease, late, 1)
+    await life.jobs.fetch(lease, late, 1.9)
     assert await life.rescuer.sweep() == 0
     await life.jobs.fetch(lease, late, -0.1)
     assert await life.rescuer.sweep() == 2

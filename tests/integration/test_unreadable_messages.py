@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -19,6 +19,7 @@ from infra.postgres.migrate import migrate
 from infra.settings import KafkaSettings, PostgresSettings
 from tests.integration.house import House
 from tests.integration.jobs import new_job
+from tests.waiting import until
 
 TOPIC = "welip.noop.run.interactive"
 GROUP = "welip.cpu.interactive"
@@ -27,15 +28,6 @@ STRANGE = {"job_id": str(new_job().id), "kind": "noop", "stage": "run", "epoch":
 
 def summons(**changes: object) -> bytes:
     return json.dumps(STRANGE | changes).encode()
-
-
-async def until(found: Callable[[], Awaitable[object]], what: str, *, within_s: float = 60) -> None:
-    try:
-        async with asyncio.timeout(within_s):
-            while not await found():
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise AssertionError(f"not within {within_s:g} s: {what}") from None
 
 
 async def letters(house: House, *payloads: bytes) -> list[asyncpg.Record]:
@@ -120,7 +112,7 @@ async def test_a_flood_of_garbage_holds_nobody_up_for_long(house: House) -> None
     await house.worker()
     flood = [f"{uuid4().hex} {n}".encode() for n in range(2_000)]
     await house.broker.publish_batch(*flood, topic=TOPIC)
-    rows = await house.until(await house.submit(20), within_s=20)
+    rows = await house.until(await house.submit(20))
     assert {(row["state"], row["epoch"]) for row in rows} == {("succeeded", 1)}
     assert len(await kept(house, *flood)) == len(flood)
 
@@ -180,7 +172,7 @@ async def test_while_postgres_is_away_the_offset_is_not_committed(
     await asyncio.to_thread(own_server.start)
     if replaced:
         await house.worker()
-    rows = await house.until(await house.submit(10), within_s=60)
+    rows = await house.until(await house.submit(10))
     assert {row["state"] for row in rows} == {"succeeded"}
     [letter] = await kept(house, garbage)
     assert (letter["topic"], letter["partition"], letter["offset"]) == (TOPIC, sent.partition, sent.offset)

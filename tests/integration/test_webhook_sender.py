@@ -101,17 +101,17 @@ async def test_a_receiver_that_never_answers_is_left_after_the_timeout() -> None
         async with Receiver(behaviour) as receiver:
             began = time.monotonic()
             answer = await send(sender, receiver.url)
-            assert 0.3 <= time.monotonic() - began < 2
+            assert time.monotonic() - began >= 0.3
         await sender.close()
         assert answer.status is None
         assert answer.error == "timeout: no answer within 0.3 s"
 
 
-async def test_an_answer_that_drips_counts_by_its_status_and_is_left_soon(sender: Sender) -> None:
-    async with Receiver(drip) as receiver:
-        began = time.monotonic()
+async def test_an_answer_that_drips_counts_by_its_status_and_is_left_long_before_the_timeout() -> None:
+    sender = Sender(LOOPBACK.model_copy(update={"timeout": timedelta(minutes=10)}))
+    async with Receiver(drip) as receiver, asyncio.timeout(120):
         answer = await send(sender, receiver.url)
-        assert time.monotonic() - began < LOOPBACK.timeout.total_seconds()
+    await sender.close()
     assert answer.ok
     assert answer.text
     assert set(answer.text) == {"x"}
@@ -260,10 +260,10 @@ async def test_a_name_server_that_hangs_holds_up_nobody_else() -> None:
             await asyncio.Event().wait()
         return ["127.0.0.1"]
 
-    sender = Sender(NAMED, resolve=names)
+    sender = Sender(NAMED.model_copy(update={"timeout": timedelta(minutes=10)}), resolve=names)
     async with Receiver(ok) as receiver:
         slow = [asyncio.create_task(send(sender, f"http://slow.example:{receiver.port}/")) for _ in range(50)]
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(120):
             assert (await send(sender, f"http://r.example:{receiver.port}/")).ok
         assert not any(task.done() for task in slow)
         for task in slow:

@@ -43,6 +43,9 @@ async def act(job: StageJob[TrialInput, None], ports: Ports) -> Outcome:
     match job.input.root:
         case {"sleep_s": float(seconds), **more} if more.get("only_epoch", job.epoch) == job.epoch:
             await asyncio.sleep(seconds)
+        case {"while": str(path)}:
+            while Path(path).exists():  # noqa: ASYNC240 - as good as at once
+                await asyncio.sleep(0.01)
         case {"block_s": float(seconds)}:
             time.sleep(seconds)  # noqa: ASYNC251 - a stage that keeps the event loop to itself
         case {"reports": int(count)}:

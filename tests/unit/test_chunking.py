@@ -183,7 +183,7 @@ def test_ten_million_characters_take_seconds() -> None:
     text = "가나다라 마바사아 자차카타파하 아야어여 오요우유으이. " * 330_000
     sentences = [Sentence(at, at + 30, (at,), 9) for at in range(0, len(text) - 30, 31)]
     headings = [Heading(at, 2, "가나다라") for at in range(0, len(text) - 30, 310)]
-    began = time.monotonic()
+    began = time.process_time()
     chunks = chunk(text, sentences, Chunking(), headings, range(0, len(text), 1_000))
     assert len(chunks) > 20_000
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20

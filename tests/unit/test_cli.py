@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -152,9 +151,7 @@ def test_the_version_is_told_without_loading_the_client() -> None:
         "try: main()\nexcept SystemExit: pass\n"
         "print(sorted({'httpx', 'pydantic', 'rich', 'stamina'} & set(sys.modules)))"
     )
-    began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert time.monotonic() - began < 5
     assert done.stdout.splitlines()[0].startswith("welip ")
     assert done.stdout.splitlines()[-1] == "[]"
 

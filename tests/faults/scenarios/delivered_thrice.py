@@ -49,6 +49,8 @@ async def _repeating(kafka: str, repeated: list[int]) -> AsyncIterator[None]:
     consumer = AIOKafkaConsumer(*TOPICS, bootstrap_servers=kafka, auto_offset_reset="latest")
     producer = AIOKafkaProducer(bootstrap_servers=kafka)
     await consumer.start()
+    for partition in consumer.assignment():
+        await consumer.position(partition)  # from now on nothing is missed
     await producer.start()
 
     async def publish(topic: str, value: bytes) -> None:
