@@ -13,6 +13,7 @@ from typing import Any, Final
 from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
 
+from infra.kafka.embedded import PARTITIONS
 from infra.settings import KafkaSettings
 from schemas.errors import DependencyUnavailable
 from schemas.messages import Summons
@@ -38,13 +39,15 @@ class Rotation:
     A partitioner for aiokafka. Messages have no keys, because their order does not matter.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, used: int | None = None) -> None:
+        """`used`: only so many partitions of each topic get batches, the first ones; None: all."""
+        self._used = used
         self._next = random.randrange(1 << 16)  # so that processes do not move in step
 
     def __call__(self, key: bytes | None, partitions: Sequence[int], available: Sequence[int]) -> int:
         """The partition for the current batch."""
         self._next += 1
-        choice = sorted(available or partitions)
+        choice = sorted(available or partitions)[: self._used]
         return choice[self._next % len(choice)]
 
 
@@ -57,7 +60,7 @@ def kafka_broker(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
         enable_idempotence=True,
         max_batch_size=MAX_BATCH_BYTES,
         linger_ms=0,
-        partitioner=Rotation(),
+        partitioner=Rotation(PARTITIONS if settings.embedded else None),
         request_timeout_ms=10_000,
         retry_backoff_ms=100,
         metadata_max_age_ms=METADATA_MAX_AGE_MS,

@@ -13,8 +13,11 @@ from aiokafka import AIOKafkaConsumer
 
 from schemas.errors import DependencyMissing
 
-PARTITIONS: Final = 4
-"""How many partitions librdkafka gives each topic."""
+PARTITIONS: Final = 2
+"""How many of the four partitions that librdkafka gives each topic are used.
+
+Every fetch asks about all of them, idle or not, and there is one worker process to share them. One keeps 20,000 messages.
+"""
 
 
 class EmbeddedBroker:

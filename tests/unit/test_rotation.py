@@ -14,3 +14,8 @@ def test_a_partition_without_a_leader_is_left_out_while_another_has_one() -> Non
     choose = Rotation()
     assert {choose(None, [0, 1, 2], [0, 2]) for _ in range(6)} == {0, 2}
     assert {choose(None, [0, 1, 2], []) for _ in range(6)} == {0, 1, 2}
+
+
+def test_partitions_that_nobody_reads_get_nothing() -> None:
+    choose = Rotation(2)
+    assert {choose(None, [3, 1, 0, 2], [3, 1, 0, 2]) for _ in range(6)} == {0, 1}
