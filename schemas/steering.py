@@ -1,9 +1,9 @@
 """How owners steer a job while it or its children run."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.names import Composed, printable
 
@@ -32,11 +32,17 @@ class Why(BaseModel):
 
 
 class Steering(Why):
-    """What to change; what is left out stays."""
+    """What to change, at least one thing; what is left out stays."""
 
     weight: Weight = 1
     at_once: AtOnce | None = None
     deadline: Deadline | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if self.model_fields_set <= {"reason"}:
+            raise ValueError("nothing to change: give weight, at_once or deadline")
+        return self
 
 
 class SteeringView(BaseModel):

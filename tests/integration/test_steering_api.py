@@ -143,7 +143,15 @@ async def test_what_cannot_be_steered_is_refused_with_a_reason(
 
     assert await refused("pause", f"job_{childless.hex}") == (409, "job_has_no_children")
     assert await refused("pause", f"job_{uuid4().hex}") == (404, "job_not_found")
-    for wrong in ({"weight": 0}, {"weight": None}, {"at_once": 0}, {"deadline": "2030-01-02T00:00:00"}, {"wait": 1}):
+    for wrong in (
+        {},
+        {"reason": "why"},
+        {"weight": 0},
+        {"weight": None},
+        {"at_once": 0},
+        {"deadline": "2030-01-02T00:00:00"},
+        {"wait": 1},
+    ):
         status, _ = await refused("steer", name, wrong)
         assert status == 422
     async with AsyncClient("http://gateway", OTHER, transport=transport, retry_for_s=0) as stranger:
