@@ -57,6 +57,9 @@ class Garbage:
 
     async def collect(self) -> int:
         """Delete all that is due; returns how many blobs there were."""
+        async with self._database.connection() as connection:
+            if not await garbage.anything(connection):
+                return 0
         total = 0
         while True:
             async with self._database.unit_of_work() as connection:

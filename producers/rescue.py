@@ -84,14 +84,16 @@ class Rescuer:
         """One round of every rescue; returns how many jobs moved, 0 when another rescuer leads."""
         total = 0
         parents: set[UUID] = set()
-        steps: list[tuple[str, Callable[[Connection], Awaitable[int]]]] = [
-            ("due", lambda c: rescue.queue_due(c, PAGE)),
-            ("lease", lambda c: self._end_leases(c, parents)),
-        ]
+        steps: list[tuple[str, Callable[[Connection], Awaitable[int]]]] = []
         self.turned_at = time.monotonic()
         async with self._database.connection() as connection:
-            if await batches.anything_to_close(connection):
-                steps.append(("batch", lambda c: _close_batches(c, parents)))
+            found = await rescue.look(connection)
+        if found.due:
+            steps.append(("due", lambda c: rescue.queue_due(c, PAGE)))
+        if found.leased or self._absent:
+            steps.append(("lease", lambda c: self._end_leases(c, parents)))
+        if found.closing:
+            steps.append(("batch", lambda c: _close_batches(c, parents)))
         if self._sweeps % SELDOM == 0:  # needed only after a crash
             steps += [
                 ("expired", lambda c: _ended(rescue.end_expired(c, PAGE), parents)),

@@ -80,12 +80,6 @@ SELECT b.job_id FROM batch b JOIN job ON job.id = b.job_id AND job.waiting
 WHERE b.closing IS NOT NULL AND b.finalizing_at IS NULL ORDER BY b.closing_at LIMIT $1
 """
 
-# Whether the two above may find something: most of the time nothing is to be closed, and this is all that is asked.
-ANYTHING: Final = """
-SELECT EXISTS (SELECT FROM batch WHERE due_at <= now() AND closing IS NULL AND finalizing_at IS NULL)
-    OR EXISTS (SELECT FROM batch WHERE closing IS NOT NULL AND finalizing_at IS NULL)
-"""
-
 # What a batch has beside its job's row.
 BATCHES: Final = """
 SELECT job.id, job.input, b.lines, b.expires_at AS window_ends_at, b.in_progress_at, b.closing, b.closing_at,
@@ -123,11 +117,6 @@ async def finalize(connection: "Connection", job_id: UUID) -> str | None:
 async def close(connection: "Connection", job_id: UUID, tenant: str) -> bool:
     """Cancel a batch whose lines are being done; False for one in another phase."""
     return bool(await connection.fetchval(CLOSE, job_id, tenant))
-
-
-async def anything_to_close(connection: "Connection") -> bool:
-    """Whether a batch may be due, or is being closed."""
-    return bool(await connection.fetchval(ANYTHING))
 
 
 async def close_due(connection: "Connection", limit: int) -> int:

@@ -10,6 +10,9 @@ from infra.postgres.queries.retention import IN_FOLDER
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
+# Most of the time nothing is due, and this is all that is asked.
+ANYTHING: Final = "SELECT EXISTS (SELECT FROM blob_garbage WHERE due_at <= now())"
+
 # The locks are held while the blobs are deleted. An upload that took until its blob became due finds its row gone here,
 # and fails instead of naming a blob that is being deleted.
 DUE: Final = """
@@ -31,6 +34,11 @@ ON CONFLICT (blob) DO UPDATE SET due_at = excluded.due_at
 """
 
 COLLECTED: Final = "DELETE FROM blob_garbage WHERE blob = ANY($1::text[])"
+
+
+async def anything(connection: "Connection") -> bool:
+    """Whether something is due."""
+    return bool(await connection.fetchval(ANYTHING))
 
 
 async def due(connection: "Connection", limit: int) -> list[str]:

@@ -1,6 +1,6 @@
 """Moves on jobs that would otherwise wait forever: due retries, lost messages, expired waits."""
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -20,6 +20,16 @@ HOLDS_BACK_S: Final = 30.0
 
 # One leader at a time; held to the end of the caller's transaction.
 LEAD: Final = "SELECT pg_try_advisory_xact_lock($1)"
+
+# What a sweep may find. Most of the time there is nothing, and this is all that is asked. The orders keep the planner
+# to the partial indexes, which are all but empty then.
+LOOK: Final = """
+SELECT coalesce((SELECT due_at <= now() FROM job WHERE state = 'retry_wait' ORDER BY due_at LIMIT 1), false) AS due,
+    (SELECT lease_until FROM job WHERE state = 'running' AND lease_until IS NOT NULL ORDER BY lease_until LIMIT 1)
+        IS NOT NULL AS leased,
+    EXISTS (SELECT FROM batch WHERE due_at <= now() AND closing IS NULL AND finalizing_at IS NULL)
+        OR EXISTS (SELECT FROM batch WHERE closing IS NOT NULL AND finalizing_at IS NULL) AS closing
+"""
 
 # `retry_wait` -> `queued` when its time has come. Suspects (`queries/deaths.py` says what they are) go a few at a time,
 # so that each is likely to be the only one where it runs: half as many as workers live, fewer the more there is against
@@ -120,9 +130,24 @@ ORDER BY p.id LIMIT $1
 """
 
 
+class Found(NamedTuple):
+    """Whether jobs wait for a retry that is due, workers hold leases, and batches are to be closed."""
+
+    due: bool
+    leased: bool
+    closing: bool
+
+
 async def lead(connection: "Connection") -> bool:
     """Whether the caller's transaction is the leading rescuer's."""
     return bool(await connection.fetchval(LEAD, RESCUER_LOCK))
+
+
+async def look(connection: "Connection") -> Found:
+    """What there may be to do."""
+    row = await connection.fetchrow(LOOK)
+    assert row is not None
+    return Found(**row)
 
 
 async def queue_due(connection: "Connection", limit: int) -> int:
