@@ -103,7 +103,7 @@ async def work(
         # gateway find within their poll, so this one need not look often; rescue is theirs too.
         seldom = relay.model_copy(update={"poll": timedelta(seconds=1)})
         agents = Agents(database, broker, kafka=kafka, relay=seldom, rescue=None, connected=True, models=known)
-        completions = Completions(database, agents.relay.wake, worker=name)
+        completions = Completions(database, agents.wake, worker=name)
         transcripts = Transcripts(database)
         executor = Executor(database, completions, held, opened.ports, transcripts, worker.outage, models=known)
         rooms = rooms_of(consumed, known, worker.concurrency, opened.rooms)

@@ -1,7 +1,7 @@
 """Records how tries ended: one statement for all that end at about the same time, repeated until Postgres has it."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from consumers.fan_out import Wait
@@ -10,17 +10,18 @@ from infra.patience import patiently
 from infra.postgres.database import Database
 from infra.postgres.queries import moves
 from infra.postgres.queries.moves import Move, Moved
+from producers.agents import Wake
 from schemas.errors import DependencyUnavailable, LeaseLost
 from schemas.lifecycle import JobState
 
 
 class Completions:
-    """Groups the ends of a worker's tries, wakes parents whose last child ended, and the relay when work continues."""
+    """Groups the ends of a worker's tries, wakes parents whose last child ended, and agents when work continues."""
 
-    def __init__(self, database: Database, wake_relay: Callable[[], None], *, worker: str) -> None:
+    def __init__(self, database: Database, wake: Wake, *, worker: str) -> None:
         self._database = database
         self._worker = worker
-        self._wake_relay = wake_relay
+        self._wake = wake
         self._moves: Grouper[Move, Moved | None] = Grouper(
             self._flush, limit=500, lanes=2, fatal=(DependencyUnavailable,)
         )
@@ -59,7 +60,7 @@ class Completions:
         held = await patiently(once, event="completion.away", first_s=0.1, longest_s=2)
         if held and not wait.count:
             await self._resume({wait.id})
-        self._wake_relay()
+        self._wake(bulk=True)
         return held
 
     async def close(self) -> None:
@@ -70,7 +71,7 @@ class Completions:
         async with self._database.connection() as connection:
             moved = await moves.finish(connection, group, worker=self._worker)
         if any(m is not None and m.state is JobState.QUEUED for m in moved):
-            self._wake_relay()
+            self._wake()
         await self._resume({m.parent for m in moved if m is not None and m.parent is not None})
         return moved
 
@@ -80,4 +81,4 @@ class Completions:
             with contextlib.suppress(DependencyUnavailable):
                 async with self._database.connection() as connection:
                     if await moves.resume_parents(connection, sorted(parents)):
-                        self._wake_relay()
+                        self._wake()

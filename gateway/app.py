@@ -101,7 +101,7 @@ def create_app(
     receivers = Receivers(database, webhook)
     registrar = Registrar(database, storage, limits, models)
     searches = Searches(database)
-    wake = agents.relay.wake if gateway.agents else _nobody
+    wake = agents.wake if gateway.agents else _nobody
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -192,5 +192,5 @@ def create_app(
     return app
 
 
-def _nobody() -> None:
+def _nobody(*, bulk: bool = False) -> None:
     """Another process relays; its poll finds the outbox's rows."""

@@ -28,7 +28,7 @@ class KafkaSettings(BaseSettings):
 
     model_config = _prefix("KAFKA_")
     url: str = "127.0.0.1:9092"
-    partitions: int = Field(4, ge=1, le=1000, description="Of each topic when it is made; at most 4 when embedded.")
+    partitions: int = Field(4, ge=1, le=1000, description="Of each topic when it is made; the embedded broker uses 2.")
     replication: int = Field(1, ge=1, le=7)
     embedded: bool = False
 
@@ -203,7 +203,12 @@ class RelaySettings(BaseSettings):
     model_config = _prefix("RELAY_")
     poll: Duration = timedelta(milliseconds=50)
     batch: int = Field(500, ge=1, le=10_000)
-    window: int = Field(64, ge=1, le=10_000, description="Bulk jobs of a topic that are summoned ahead, at least.")
+    window: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Bulk jobs of a topic that are summoned ahead, at least; none: 8 for each of its partitions.",
+    )
     tenant_at_once: int | None = Field(None, ge=1, description="Bulk jobs of a tenant that are under way.")
     model_at_once: int | None = Field(None, ge=1, description="Bulk jobs of a model that are under way.")
     key_at_once: int = Field(

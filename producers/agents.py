@@ -5,7 +5,7 @@ import contextlib
 import time
 from functools import partial
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import structlog
 from faststream.kafka import KafkaBroker
@@ -28,8 +28,18 @@ from schemas.models import WITHOUT_MODELS, Models
 
 log = structlog.get_logger(__name__)
 
+AHEAD: Final = 8
+"""Bulk jobs that are summoned ahead for each partition of a topic, at least, unless the settings say how many."""
+
 SILENT_S: Final = 120.0
 """No round takes this long: publishing, statements and waits for a connection are limited to 30 s each."""
+
+
+class Wake(Protocol):
+    """How writers announce what they wrote: `Agents.wake`."""
+
+    def __call__(self, *, bulk: bool = False) -> None:
+        """Messages are in the outbox. `bulk`: jobs may have come that are held, too."""
 
 
 class Agents:
@@ -59,7 +69,8 @@ class Agents:
         self._models = models
         self.relay = Relay(database, broker, relay, kafka, models, wake_dispatcher=self._wake_dispatcher)
         limits = Limits(relay.tenant_at_once, relay.model_at_once, relay.key_at_once)
-        self._dispatcher = Dispatcher(database, self.relay.wake, window=relay.window, limits=limits)
+        window = relay.window or AHEAD * kafka.partitions
+        self._dispatcher = Dispatcher(database, self.relay.wake, window=window, limits=limits)
         groups = {route.group for route in routes(models)}
         dismissing = None if kafka.embedded else partial(dismiss, kafka, groups)
         self.rescuer = Rescuer(database, rescue, self.relay.wake, dismissing) if rescue is not None else None
@@ -96,6 +107,12 @@ class Agents:
             await self._sender.close()
         with contextlib.suppress(Exception):  # aiokafka's stop may fail while the broker is down; nothing is buffered
             await asyncio.wait_for(self._broker.stop(), 5)
+
+    def wake(self, *, bulk: bool = False) -> None:
+        """Announce that the outbox has messages. `bulk`: that jobs may have come that are held, too."""
+        self.relay.wake()
+        if bulk:
+            self._dispatcher.hurry()
 
     async def join(self) -> None:
         """Wait until an agent ends, which only a defect causes; raises what ended it."""

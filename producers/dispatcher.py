@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, assert_never
 
 import structlog
 
@@ -13,20 +13,23 @@ from infra.metrics import RELEASED
 from infra.postgres.database import Database
 from infra.postgres.queries import dispatch
 from producers.releases import NO_LIMITS, Limits, Releases
+from producers.windows import Haste
 from schemas.errors import DependencyUnavailable
 
 log = structlog.get_logger(__name__)
 
+QUICK_S: Final = 0.025
+"""To the next round when workers may be out of work before a usual one."""
+HURRIED_S: Final = 0.05
+"""Between two rounds, at least, when jobs may have come that are held."""
 EVERY_S: Final = 0.1
-"""Between two rounds while they release much."""
+"""Between two rounds while workers use up half of a window, or more, in between."""
 STANDBY_S: Final = 0.5
-"""Between two rounds of a dispatcher that finds little to release, at most: jobs are long, or another one leads."""
-IDLE_S: Final = 1.0
-"""How long a dispatcher sleeps while nothing is held and nobody wakes it, at most."""
+"""Between two rounds while they use up less, at most: jobs are long, or another dispatcher leads."""
+IDLE_S: Final = 30.0
+"""Between two rounds while nothing is held, unless the relay finds something that is."""
 SHARE_OF_TIME: Final = 0.25
 """Rounds that take long, because very many parents have work, are made less often, to take no more of the time."""
-COUNTED: Final = 1024
-"""Held jobs of a parent that are counted, and so released in one round, at most."""
 
 
 class Dispatcher:
@@ -41,23 +44,29 @@ class Dispatcher:
     ) -> None:
         self._database = database
         self._wake_relay = wake_relay
-        self._window = window
         self._releases = Releases(window, limits)
         self._limited = limits.tenant is not None or limits.model is not None
-        self._woken = asyncio.Event()
+        self._haste = Haste.LATER
+        self._found = asyncio.Event()
+        self._new = asyncio.Event()
         self.turned_at: float | None = None
-        """When the present round began, on the monotonic clock; None before the first."""
+        """When the present round began, on the monotonic clock; None before the first, and while nothing is held."""
 
     def wake(self) -> None:
-        """Announce that jobs are held."""
-        self._woken.set()
+        """Announce that jobs are held; whoever makes rounds already knows."""
+        self._found.set()
+
+    def hurry(self) -> None:
+        """Announce that jobs may have come that will be held: they need not wait for the end of a pause."""
+        self._new.set()
 
     async def run(self) -> None:
         """Dispatch until cancelled. While Postgres is away, everything stays held."""
         pause = EVERY_S
         while True:
             began = self.turned_at = time.monotonic()
-            self._woken.clear()
+            self._found.clear()
+            self._new.clear()
             try:
                 released = await self.round()
             except DependencyUnavailable as error:
@@ -65,24 +74,46 @@ class Dispatcher:
                 await asyncio.sleep(1)
                 continue
             if released is None:
-                pause = EVERY_S
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), IDLE_S)
-            else:
-                pause = EVERY_S if released > self._window // 4 else min(pause * 2, STANDBY_S)
-                await asyncio.sleep(max(pause, (time.monotonic() - began) / SHARE_OF_TIME))
+                pause, self.turned_at = EVERY_S, None
+                await _set(self._found, IDLE_S)
+                continue
+            pause = self._pause(pause)
+            least = max(min(pause, HURRIED_S), (time.monotonic() - began) / SHARE_OF_TIME)
+            await asyncio.sleep(least)
+            await _set(self._new, pause - least)
+
+    def _pause(self, before: float) -> float:
+        """Seconds to the next round, by what the present one found."""
+        match self._haste:
+            case Haste.AT_ONCE:
+                return QUICK_S
+            case Haste.SOON:
+                return EVERY_S
+            case Haste.LATER:
+                return min(max(before, EVERY_S) * 2, STANDBY_S)
+            case never:
+                assert_never(never)
 
     async def round(self) -> int | None:
         """Release what is next; how many jobs, None when nothing is held at all."""
+        self._haste = Haste.LATER
         async with self._database.unit_of_work() as connection:
             if not await dispatch.lead(connection):
                 return 0
-            shares = await dispatch.shares(connection, COUNTED)
+            shares = await dispatch.shares(connection, self._releases.reach)
             limited = (shares and self._limited) or any(share.key for share in shares)
             running = await dispatch.running(connection) if limited else []
             wanted = self._releases.next(shares, datetime.now(UTC), running)
             released = await dispatch.release(connection, wanted) if wanted else 0
+            self._haste = self._releases.haste
         if released:
             RELEASED.inc(released)
             self._wake_relay()
         return released if any(share.held for share in shares) else None
+
+
+async def _set(event: asyncio.Event, within_s: float) -> None:
+    """Until the event is set, or for so long."""
+    if within_s > 0:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), within_s)

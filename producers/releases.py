@@ -2,66 +2,19 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Final, Generic, TypeAlias, TypeVar
+from datetime import datetime
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from infra.postgres.queries.dispatch import Running, Share
-
-NEAR: Final = timedelta(minutes=10)
-"""A deadline that is nearer than this puts a parent before its tenant's others."""
-
-WIDEST: Final = 4096
-"""No window grows beyond this: a newcomer waits behind what is summoned already."""
+from producers.fairness import Memory, place_of, urgency
+from producers.windows import Haste, Window
 
 Topic: TypeAlias = tuple[str, str, str]
 Key: TypeAlias = UUID | tuple[str, ...]
 """What a limit is for: a parent; `tenant` or `model` with its name; `key` with its tenant and itself."""
-T = TypeVar("T", bound=Hashable)
-
-
-class Window:
-    """How many jobs of a topic are summoned ahead of the workers, `least` or more.
-
-    It doubles when workers have left less than a quarter of it since it was full, so that they never wait for the next
-    round. It shrinks while they leave more than three quarters.
-    """
-
-    def __init__(self, least: int) -> None:
-        self.least = least
-        self.size = least
-        self._full = False
-
-    def room(self, summoned: int) -> int:
-        """How many jobs may be released while so many are summoned and not claimed."""
-        if self._full and summoned < self.size // 4:
-            self.size = min(self.size * 2, max(WIDEST, self.least))
-        elif summoned > self.size * 3 // 4:
-            self.size = max(self.size - self.size // 8, self.least)
-        return max(0, self.size - summoned)
-
-    def filled(self, room: int, released: int) -> None:
-        """So many were released into that room."""
-        self._full = released >= room
-
-
-class Line(Generic[T]):
-    """Lets its members take turns by weight: the one that has had least goes next.
-
-    This is stride scheduling (Waldspurger and Weihl, 1995). Who is new, or comes back, starts level with the one that
-    has had least: nobody saves up turns.
-    """
-
-    def __init__(self) -> None:
-        self.had: dict[T, float] = {}
-
-    def meet(self, present: Iterable[T]) -> None:
-        """These are in line now, and nobody else."""
-        known = {one: self.had.get(one) for one in present}
-        level = min((had for had in known.values() if had is not None), default=0.0)
-        self.had = {one: level if had is None else had for one, had in known.items()}
 
 
 @dataclass(slots=True)
@@ -69,8 +22,7 @@ class _Topic:
     """What is remembered of a topic from round to round."""
 
     window: Window
-    tenants: Line[str] = field(default_factory=Line)
-    parents: dict[str, Line[tuple[UUID, str]]] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +40,7 @@ NO_LIMITS: Final = Limits()
 
 
 class Releases:
-    """Decides, round after round, how many jobs of each share are released.
+    """Decides, round after round, how many jobs of each share are released, and when the next round is needed.
 
     In each topic tenants take turns, a job each. Of a tenant, parents with a near deadline go first, the nearest before
     the others; the rest take turns by weight.
@@ -99,6 +51,13 @@ class Releases:
         self._least = least
         self._limits = limits
         self._topics: dict[Topic, _Topic] = {}
+        self.haste = Haste.LATER
+        """When workers need the next round."""
+
+    @property
+    def reach(self) -> int:
+        """More jobs than any share may be given at the next round."""
+        return 1 + max([topic.window.next_size for topic in self._topics.values()], default=self._least)
 
     def next(self, shares: Sequence[Share], now: datetime, running: Sequence[Running] = ()) -> list[tuple[Share, int]]:
         """How many jobs of each share to release now, of those that get any.
@@ -111,11 +70,14 @@ class Releases:
         self._topics = {name: self._topics.get(name) or _Topic(Window(self._least)) for name in by_topic}
         free = self._free(shares, running)
         found: list[tuple[Share, int]] = []
+        self.haste = Haste.LATER
         for name, its in by_topic.items():
             topic = self._topics[name]
             room = topic.window.room(sum(share.summoned for share in its))
-            dealt = _deal(room, its, topic, free, now)
-            topic.window.filled(room, sum(jobs for _, jobs in dealt))
+            dealt = _deal(room, its, topic.memory, free, now)
+            haste = topic.window.filled(room, sum(jobs for _, jobs in dealt))
+            if dealt:
+                self.haste = max(self.haste, haste)
             found += dealt
         return found
 
@@ -153,17 +115,18 @@ def _may(share: Share, free: Mapping[Key, int]) -> bool:
 
 
 def _deal(
-    room: int, shares: Sequence[Share], topic: _Topic, free: dict[Key, int], now: datetime
+    room: int, shares: Sequence[Share], memory: Memory, free: dict[Key, int], now: datetime
 ) -> list[tuple[Share, int]]:
     """Deal `room` releases out to the shares of a topic; takes what they get from `free`."""
+    memory.meet(shares, now)
     waiting = [share for share in shares if share.held and not share.paused and _may(share, free)]
-    own = _lined_up(waiting, topic, now)
-    tenants = [(topic.tenants.had[tenant], tenant) for tenant in own]
+    own = _lined_up(waiting, memory, now)
+    tenants = [(memory.tenants.had[tenant], tenant) for tenant in own]
     heapq.heapify(tenants)
     dealt = [0] * len(waiting)
     while room and tenants:
         had, tenant = heapq.heappop(tenants)
-        urgency, its_had, n = heapq.heappop(own[tenant])
+        near, its_had, n = heapq.heappop(own[tenant])
         share = waiting[n]
         if _may(share, free):
             room -= 1
@@ -171,39 +134,22 @@ def _deal(
             for key in _keys(share, free):
                 free[key] -= 1
             had += 1
-            topic.tenants.had[tenant] = had
-            if urgency == _NOT_URGENT:  # others do not get these turns back later
-                its_had += 1 / share.weight
-                topic.parents[tenant].had[share.parent, share.key] = its_had
             if dealt[n] < share.held:
-                heapq.heappush(own[tenant], (urgency, its_had, n))
+                heapq.heappush(own[tenant], (near, its_had + 1 / share.weight, n))
         if own[tenant]:
             heapq.heappush(tenants, (had, tenant))
-    return [(share, jobs) for share, jobs in zip(waiting, dealt, strict=True) if jobs]
+    released = [(share, jobs) for share, jobs in zip(waiting, dealt, strict=True) if jobs]
+    left = [waiting[n] for its in own.values() for _, _, n in its]
+    memory.dealt(shares, released, [share for share in left if _may(share, free)])
+    return released
 
 
-def _lined_up(waiting: Sequence[Share], topic: _Topic, now: datetime) -> dict[str, list[tuple[float, float, int]]]:
+def _lined_up(waiting: Sequence[Share], memory: Memory, now: datetime) -> dict[str, list[tuple[float, float, int]]]:
     """The places in `waiting` of each tenant's shares, as a heap: the next one first."""
-    by_tenant: dict[str, list[int]] = defaultdict(list)
+    own: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
     for n, share in enumerate(waiting):
-        by_tenant[share.tenant].append(n)
-    topic.tenants.meet(by_tenant)
-    topic.parents = {tenant: topic.parents.get(tenant) or Line() for tenant in by_tenant}
-    own: dict[str, list[tuple[float, float, int]]] = {}
-    for tenant, its in by_tenant.items():
-        line = topic.parents[tenant]
-        places = [(waiting[n].parent, waiting[n].key) for n in its]
-        line.meet(places)
-        own[tenant] = [(_urgency(waiting[n], now), line.had[at], n) for n, at in zip(its, places, strict=True)]
-        heapq.heapify(own[tenant])
+        had = memory.parents[share.tenant].had[place_of(share)]
+        own[share.tenant].append((urgency(share, now), had, n))
+    for its in own.values():
+        heapq.heapify(its)
     return own
-
-
-_NOT_URGENT: Final = NEAR.total_seconds()
-
-
-def _urgency(share: Share, now: datetime) -> float:
-    """The seconds to a near deadline, negative after it; the same for all shares without one."""
-    if share.deadline is None:
-        return _NOT_URGENT
-    return min((share.deadline - now).total_seconds(), _NOT_URGENT)

@@ -96,6 +96,8 @@ async def _changed(
 ) -> dict[str, Any]:
     async with services.database.unit_of_work() as connection:
         await write(connection)
+    if services.agents is not None:
+        services.agents.wake(bulk=True)
     view = await job_of(services, job_id, asking.tenant)
     if view["state"] in TERMINAL:
         raise Conflict(f"the job has ended already: it {view['state']}", code="job_ended", field="id")

@@ -1,6 +1,6 @@
 """Turns a checked request into a job's row and its message, grouped with others of the same moment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -20,6 +20,7 @@ from infra.postgres.database import Database
 from infra.postgres.queries import reading, submit
 from infra.postgres.queries.submit import Made, NewJob
 from infra.telemetry import current_traceparent
+from producers.agents import Wake
 from schemas.adapters import named_adapter
 from schemas.errors import Conflict, DependencyUnavailable, InvalidInput
 from schemas.jobs import Submission
@@ -31,6 +32,7 @@ from schemas.kinds.promotion import PromotionInput
 from schemas.kinds.registry import KINDS
 from schemas.models import Models
 from schemas.prompts import Prompts
+from schemas.topics import Lane
 
 NO_RAGAS: Final = (
     "metrics of RAGAS need the `eval` group in the workers that serve the judge: pip install 'welip[eval]' there, and"
@@ -49,12 +51,12 @@ class Accepted:
 
 
 class Submitter:
-    """Writes submissions in groups and wakes the relay."""
+    """Writes submissions in groups, and wakes relay and dispatcher."""
 
     def __init__(
         self,
         database: Database,
-        wake_relay: Callable[[], None],
+        wake: Wake,
         receivers: Receivers,
         models: Models,
         prompts: Prompts,
@@ -65,7 +67,7 @@ class Submitter:
         """`straight`: how many bulk jobs may be queued when others are held."""
         self._straight = straight
         self._database = database
-        self._wake_relay = wake_relay
+        self._wake = wake
         self._receivers = receivers
         self._models = models
         self._aliases = PostgresAliases(database, models)
@@ -152,7 +154,7 @@ class Submitter:
     async def _flush(self, group: Sequence[NewJob]) -> Sequence[Made | None]:
         async with self._database.connection() as connection:
             made = await submit.submit(connection, group, straight=self._straight)
-        self._wake_relay()
+        self._wake(bulk=any(job.lane == Lane.BULK for job in group))
         return made
 
     async def _first(self, job: NewJob) -> Accepted:

@@ -54,7 +54,7 @@ class Worker:
         self._heartbeat = Heartbeat(self.held, postgres, settings, worker_name=name)
         self._broker = kafka_broker(kafka, client_id=name)
         self._agents = Agents(database, self._broker, kafka=kafka, relay=RELAY, rescue=None, connected=True)
-        self._completions = Completions(database, self._agents.relay.wake, worker=name)
+        self._completions = Completions(database, self._agents.wake, worker=name)
         lanes = Lane if settings.shared_slots else [Lane.INTERACTIVE]
         ports = self.world.ports
         ports.children = PostgresChildren(database, ChildSummary)

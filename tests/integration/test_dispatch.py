@@ -91,7 +91,7 @@ async def test_submitted_bulk_work_is_summoned_at_once_until_much_of_it_is_queue
 
 
 async def test_a_flood_does_not_delay_another_tenants_work(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producers.releases.WIDEST", WINDOW)
+    monkeypatch.setattr("producers.windows.WIDEST", WINDOW)
     flood, _ = await parent(jobs, 0, tenant="a")
     await jobs.fetch(FLOOD, "a", flood, 50_000)
     making = dispatcher(jobs)
@@ -323,6 +323,28 @@ async def test_who_waits_is_found_in_the_index_however_full_the_table_is(databas
             reads = [line.strip() for line in plan.splitlines() if " on job" in line and "Scan" in line]
             assert reads
             assert all("job_bulk" in one or "job_pkey" in one or "job_children" in one for one in reads), plan
+
+
+async def test_a_dispatcher_that_rests_is_woken_by_what_is_held_and_hurried_by_what_comes(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pause in ("QUICK_S", "EVERY_S", "STANDBY_S", "IDLE_S"):
+        monkeypatch.setattr(f"producers.dispatcher.{pause}", 3600.0)
+    resting = dispatcher(jobs, 10)
+    running = asyncio.create_task(resting.run())
+    try:
+        async with asyncio.timeout(120):
+            await parent(jobs, 15)
+            resting.wake()
+            while len(first := await summoned(jobs)) < 10:
+                await asyncio.sleep(0.01)
+            await jobs.claim(*first)
+            resting.hurry()
+            while len(await summoned(jobs)) < 5:
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_relay_that_goes_to_sleep_wakes_the_dispatcher(jobs: Jobs, embedded_broker: EmbeddedBroker) -> None:

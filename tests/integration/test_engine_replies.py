@@ -40,7 +40,7 @@ class Answering:
         self.model = open_text_model(of_settings(GeneratorSettings(url=engine.url, model="m")))
         ports = World().ports
         ports.answerers = Served({"default": ModelAnswerer(self.model, read_prompts(PromptSettings()))}, "default")
-        completions = Completions(database, lambda: None, worker="w")
+        completions = Completions(database, lambda **_: None, worker="w")
         self.executor = Executor(database, completions, HeldJobs(), ports, Transcripts(database))
 
     async def ask(self) -> asyncpg.Record:

@@ -36,7 +36,7 @@ class Bench:
         self.jobs = Jobs(database)
         self.world = World()
         self.held = HeldJobs()
-        self.completions = Completions(database, lambda: None, worker="w")
+        self.completions = Completions(database, lambda **_: None, worker="w")
         ports = self.world.ports
         ports.file_store = PublishedFiles(database, ports.blobs, "w")
         self.executor = Executor(database, self.completions, self.held, ports, Transcripts(database))

@@ -73,7 +73,7 @@ async def test_a_child_on_its_way_holds_the_parent(jobs: Jobs, state: JobState) 
 
 async def test_children_that_end_at_the_same_time_resume_the_parent_once(jobs: Jobs) -> None:
     woken: list[None] = []
-    workers = [Completions(jobs.database, lambda: woken.append(None), worker="w") for _ in range(2)]
+    workers = [Completions(jobs.database, lambda **_: woken.append(None), worker="w") for _ in range(2)]
     for _ in range(20):
         root, children = await jobs.parent(2)
         rows = await jobs.claim(*children)
@@ -141,7 +141,7 @@ async def test_children_of_before_rounds_and_keys_are_found(jobs: Jobs) -> None:
 
 async def test_a_fan_out_of_nothing_goes_straight_on(jobs: Jobs) -> None:
     root, epoch = await jobs.running()
-    completions = Completions(jobs.database, lambda: None, worker="w")
+    completions = Completions(jobs.database, lambda **_: None, worker="w")
     assert await completions.fan_out(Wait(root, epoch, "run", None, 0, in_pages([], root)))
     assert (await jobs.row(root))["state"] == "queued"
 
@@ -151,7 +151,7 @@ async def test_a_fan_out_that_fails_half_way_makes_nothing(jobs: Jobs, same: str
     root, epoch = await jobs.running()
     first = new_child(key="a")
     second = new_child(**{"key": "b", same: getattr(first, same)})
-    completions = Completions(jobs.database, lambda: None, worker="w")
+    completions = Completions(jobs.database, lambda **_: None, worker="w")
     with pytest.raises(Exception, match="duplicate key"):
         await completions.fan_out(Wait(root, epoch, "run", None, 2, in_pages([first, second], root)))
     row = await jobs.row(root)
@@ -188,7 +188,7 @@ async def test_making_children_holds_up_no_heartbeat(jobs: Jobs) -> None:
         made.set()
         await go_on.wait()
 
-    completions = Completions(jobs.database, lambda: None, worker="w")
+    completions = Completions(jobs.database, lambda **_: None, worker="w")
     making = asyncio.create_task(completions.fan_out(Wait(root, epoch, "run", None, 1, pages)))
     await made.wait()
     async with asyncio.timeout(60):
@@ -206,6 +206,6 @@ async def test_a_fan_out_whose_job_was_lost_meanwhile_makes_nothing(jobs: Jobs) 
             yield page
         await jobs.fetch("UPDATE job SET epoch = epoch + 1 WHERE id = $1", root)
 
-    completions = Completions(jobs.database, lambda: None, worker="w")
+    completions = Completions(jobs.database, lambda **_: None, worker="w")
     assert not await completions.fan_out(Wait(root, epoch, "run", None, 1, pages))
     assert len(await jobs.fetch("SELECT id FROM job")) == 1

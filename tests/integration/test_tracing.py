@@ -35,7 +35,7 @@ async def test_a_job_is_one_trace_with_the_request_that_submitted_it(house: Hous
     await house.worker()
     submitter = Submitter(
         house.database,
-        house.agents.relay.wake,
+        house.agents.wake,
         Receivers(house.database, WebhookSettings()),
         WITHOUT_MODELS,
         Prompts([]),

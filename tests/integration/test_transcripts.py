@@ -47,7 +47,7 @@ class Generating:
         self.model = open_text_model(of_settings(GeneratorSettings(url=engine.url, model="m")))
         ports = World().ports
         ports.answerers = Served({"default": ModelAnswerer(self.model, read_prompts(PromptSettings()))}, "default")
-        completions = Completions(database, lambda: None, worker="w")
+        completions = Completions(database, lambda **_: None, worker="w")
         self.executor = Executor(database, completions, self.held, ports, Transcripts(database))
 
     async def submit(self, *, stream: bool = True, timeout_s: float | None = None) -> UUID:

@@ -23,7 +23,7 @@ async def submit(kind: str, input: dict[str, Any], *, ragas: bool) -> None:
     """Submit to a gateway whose database is never reached: what is not refused ends as `DependencyUnavailable`."""
     database = Database(PostgresSettings(), application="test")
     submitter = Submitter(
-        database, lambda: None, Receivers(database, WebhookSettings()), MODELS, Prompts([]), ragas=ragas
+        database, lambda **_: None, Receivers(database, WebhookSettings()), MODELS, Prompts([]), ragas=ragas
     )
     await submitter.submit("t", Submission(kind=kind, input=KINDS[kind].input.model_validate(input)))
 

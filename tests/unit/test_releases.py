@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 
 from infra.postgres.queries.dispatch import NO_PARENT, Running, Share
-from producers.releases import WIDEST, Limits, Releases, Window
+from producers.releases import Limits, Releases
+from producers.windows import WIDEST, Haste, Window
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 A, B, C = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -37,6 +38,19 @@ def test_tenants_take_turns_however_many_parents_one_has() -> None:
     of_b = found["b", B]
     assert abs(sum(found.values()) - 2 * of_b) <= 1
     assert max(found[one.tenant, one.parent] for one in many) - min(found[one.tenant, one.parent] for one in many) <= 1
+
+
+def test_a_tenant_gains_nothing_by_many_small_parents_that_end_between_two_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("producers.windows.WIDEST", WINDOW)
+    releases = Releases(WINDOW)
+    found = Counter[str]()
+    for n in range(0, 300, 10):
+        small = [share("a", UUID(int=n + m), held=3) for m in range(1, 11)]
+        for one, jobs in releases.next([*small, share("b", B)], NOW):
+            found[one.tenant] += jobs
+    assert abs(found["a"] - found["b"]) <= WINDOW
 
 
 def test_parents_of_a_tenant_take_turns_by_weight() -> None:
@@ -152,6 +166,21 @@ def test_a_window_grows_while_workers_empty_it_between_rounds_and_shrinks_while_
         room = window.room(window.size)
         window.filled(room, 0)
     assert window.size == 10
+
+
+def test_workers_that_used_up_what_was_summoned_get_the_next_round_at_once() -> None:
+    window = Window(16)
+    assert window.filled(window.room(0), 16) is Haste.AT_ONCE
+    assert window.filled(window.room(5), 11) is Haste.SOON
+    assert window.filled(window.room(9), 7) is Haste.LATER
+
+
+def test_a_limit_that_holds_work_back_makes_no_rounds_come_at_once() -> None:
+    releases = Releases(WINDOW)
+    assert releases.next([share("t", A, at_once=2)], NOW)
+    assert releases.haste is Haste.SOON
+    assert not releases.next([share("t", A, at_once=2, running=2)], NOW)
+    assert releases.haste is Haste.LATER
 
 
 def test_a_window_that_was_not_filled_for_lack_of_work_does_not_grow() -> None:

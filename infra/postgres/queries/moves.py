@@ -90,10 +90,11 @@ SELECT rounds FROM parent
 """
 
 # Of a parent `p`. One entry of the index `job_children` answers this, and the order keeps the planner to that index:
-# without it, it would walk through the live children of all other parents, or through the table.
+# without it, it would walk through the live children of all other parents, or through the table. It begins with the
+# running children that began last: those that began first have ended, and may not be vacuumed yet.
 NO_CHILD_LIVES: Final = """(
     SELECT true FROM job c WHERE c.parent = p.id AND c.state IN ('queued', 'running', 'retry_wait')
-    ORDER BY c.state LIMIT 1) IS NULL"""
+    ORDER BY c.state DESC, c.id DESC LIMIT 1) IS NULL"""
 
 # Fan-in without a counter, so without a hot row: after a child's end is committed, its parent goes on unless a live
 # child is left. Run after the commit, the last of two children that end together always sees the other one's end.

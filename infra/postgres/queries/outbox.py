@@ -23,10 +23,12 @@ RETURNING job_id, kind, stage, lane, model, epoch, traceparent
 """
 
 # Whether messages wait, and whether jobs are held that may get theirs. An idle relay asks this, at a third of the cost
-# of taking nothing in a transaction.
+# of taking nothing in a transaction. The order keeps the planner to the index of queued jobs, and begins at its end,
+# with the youngest held job: at its beginning are those that were released, and are not vacuumed yet.
 ANYTHING: Final = """
 SELECT EXISTS (SELECT FROM outbox) AS messages,
-    EXISTS (SELECT FROM job WHERE state = 'queued' AND summoned_at IS NULL) AS held
+    coalesce((SELECT summoned_at IS NULL FROM job WHERE state = 'queued' ORDER BY summoned_at DESC LIMIT 1), false)
+        AS held
 """
 
 # How many messages wait in the outbox, and for how many seconds the oldest has.
