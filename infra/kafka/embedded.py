@@ -16,7 +16,7 @@ from schemas.errors import DependencyMissing
 PARTITIONS: Final = 2
 """How many of the four partitions that librdkafka gives each topic are used.
 
-Every fetch asks about all of them, idle or not, and there is one worker process to share them. One keeps 20,000 messages.
+Every fetch asks about all of them, and one worker process reads them. One keeps some 20,000 messages.
 """
 
 
