@@ -27,15 +27,23 @@ class Answer:
 
 async def answer_of(ports: Ports, child: ChildSummary) -> Answer:
     """The answer of a child that has ended, however it ended."""
-    if child.result is None or child.state is not JobState.SUCCEEDED:
+    told = await result_of(ports, child)
+    if told is None:
         error = child.error or {"code": "cancelled", "message": "the question was cancelled"}
         return Answer(Given(succeeded=False), {"code": error["code"], "message": error["message"]})
-    told = child.result
-    if set(told) == {"file"}:
-        told = orjson.loads(await ports.blobs.get((await ports.files.find(told["file"])).blob))
     if child.kind == "generation":
         return _of_model(GenerationResult.model_validate(told))
     return _of_retrieval(InferenceResult.model_validate(told))
+
+
+async def result_of(ports: Ports, child: ChildSummary) -> dict[str, Any] | None:
+    """The result of a child, also a large one, which is a file; None of one that did not succeed."""
+    if child.result is None or child.state is not JobState.SUCCEEDED:
+        return None
+    if set(child.result) != {"file"}:
+        return child.result
+    found: dict[str, Any] = orjson.loads(await ports.blobs.get((await ports.files.find(child.result["file"])).blob))
+    return found
 
 
 def _of_model(result: GenerationResult) -> Answer:

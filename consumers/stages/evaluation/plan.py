@@ -1,11 +1,8 @@
 """The first stage of `evaluation`: checks the dataset, and asks its questions in each way."""
 
-import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from pathlib import Path, PurePosixPath
-from tempfile import NamedTemporaryFile
 from typing import Final
 
 from consumers.stages.context import StageJob
@@ -13,7 +10,8 @@ from consumers.stages.evaluation.affording import check_prices
 from consumers.stages.evaluation.questions import Way, first_questions
 from consumers.stages.evaluation.reuse import digests, take_known
 from consumers.stages.ports import Ports, needs
-from schemas.errors import InvalidInput, NotFound
+from consumers.stages.tables import opened, unusable
+from schemas.errors import InvalidInput
 from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.evaluation.carries import Planned, Scored, Source
 from schemas.kinds.evaluation.items import MAX_DATASET_BYTES, MAX_ITEMS, Dataset, Item, ItemProblem
@@ -23,12 +21,8 @@ from schemas.topics import Lane
 
 NEEDS: Final = needs(Ports.answers, Ports.blobs, Ports.catalogue, Ports.datasets, Ports.files)
 
-FORMATS: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 MAX_ANSWERS: Final = 100_000
 """Items times variants: as many children as one fan-out may have."""
-
-SHOWN: Final = 10
-"""Problems of a dataset that the error names."""
 
 
 async def run(job: StageJob[EvaluationInput, None], ports: Ports) -> Outcome:
@@ -91,10 +85,8 @@ async def _items(job: StageJob[EvaluationInput, None], ports: Ports) -> list[Ite
         items, problems = await _read(job, ports, request.dataset)
     problems += _without_reference(items)
     if problems:
-        shown = "; ".join(problem.message for problem in sorted(problems, key=lambda one: one.row)[:SHOWN])
-        count = f"{len(problems)} rows are" if len(problems) > 1 else "one row is"
-        more = "; ..." if len(problems) > SHOWN else ""
-        raise InvalidInput(f"{count} not usable: {shown}{more}", code="dataset_invalid", field="input.dataset")
+        messages = [problem.message for problem in sorted(problems, key=lambda one: one.row)]
+        raise unusable(messages, len(problems), field="input.dataset")
     if not items:
         raise InvalidInput("the dataset holds no item", code="dataset_empty", field="input.dataset")
     return items
@@ -103,27 +95,18 @@ async def _items(job: StageJob[EvaluationInput, None], ports: Ports) -> list[Ite
 async def _read(
     job: StageJob[EvaluationInput, None], ports: Ports, dataset: Dataset
 ) -> tuple[list[Item], list[ItemProblem]]:
-    try:
-        stored = await ports.files.find(dataset.file)
-    except NotFound as error:
-        why = f"there is no file {dataset.file!r}; upload the dataset with POST /v1/files and name the id it gives"
-        raise NotFound(why, code="file_not_found", field="input.dataset.file") from error
-    if stored.size > MAX_DATASET_BYTES:
-        why = f"the dataset has {stored.size:,} bytes, {MAX_DATASET_BYTES:,} are allowed: split it"
-        raise InvalidInput(why, code="dataset_too_large", field="input.dataset.file")
-    table = dataset.format or FORMATS.get(PurePosixPath(stored.filename).suffix.lower())
-    if table is None:
-        why = f"the name {stored.filename!r} does not tell the format: give `format`, one of jsonl, csv, tsv, parquet"
-        raise InvalidInput(why, code="dataset_format_unknown", field="input.dataset.format")
     items: list[Item] = []
     problems: list[ItemProblem] = []
-    # On disk, because readers of tables are synchronous and the file may be larger than memory.
-    with NamedTemporaryFile() as file:
-        async for piece in ports.blobs.stream(stored.blob):
-            await asyncio.to_thread(file.write, piece)
-        file.flush()
+    async with opened(
+        ports,
+        dataset.file,
+        dataset.format,
+        most=MAX_DATASET_BYTES,
+        field="input.dataset.file",
+        format_field="input.dataset.format",
+    ) as table:
         rows: AsyncGenerator[list[Item | ItemProblem]] = ports.datasets.items(
-            Path(file.name), dataset, table, by=job.requester
+            table.path, dataset, table.format, by=job.requester
         )
         async with aclosing(rows) as batches:
             async for batch in batches:

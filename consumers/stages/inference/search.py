@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from consumers.stages.collections import named_collection
 from consumers.stages.inference.visible import visible
 from consumers.stages.ports import Deployment, Ports
 from schemas.catalogue import MAX_FIELDS, CollectionRecord
@@ -95,11 +96,7 @@ async def _passages(asked: Search, ports: Ports, record: CollectionRecord, wante
 
 async def _collection(asked: Search, ports: Ports) -> CollectionRecord:
     name = asked.request.collection
-    try:
-        record = await ports.catalogue.collection(asked.tenant, name)
-    except NotFound as error:
-        why = f"there is no collection {name!r}; make it with a job of kind `indexing`, or list the existing ones"
-        raise NotFound(why, code="collection_not_found", field="input.collection") from error
+    record = await named_collection(ports, asked.tenant, name)
     if not record.documents:
         why = f"the collection {name!r} holds no document; add some with a job of kind `indexing`"
         raise Conflict(why, code="collection_empty", field="input.collection")

@@ -3,26 +3,23 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Final
 
 from consumers.stages.context import StageJob
 from consumers.stages.ports import Ports, needs
+from consumers.stages.tables import SHOWN, opened, unusable
 from consumers.stages.training.pieces import pieces
 from consumers.stages.training.splitting import Splitter
 from consumers.stages.training.trainable import base_of
-from schemas.errors import InvalidInput, NotFound
+from schemas.errors import InvalidInput
 from schemas.kinds.training import DataReport, TrainingInput
 from schemas.kinds.training.carries import Prepared
 from schemas.kinds.training.examples import MAX_DATASET_BYTES, Example, ExampleProblem
 from schemas.outcomes import Next, Outcome
 
 NEEDS: Final = needs(Ports.blobs, Ports.examples, Ports.files)
-
-FORMATS: Final = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
-SHOWN: Final = 10
-"""Problems of a dataset that the error names."""
 
 Job = StageJob[TrainingInput, None]
 
@@ -70,40 +67,23 @@ async def run(job: Job, ports: Ports) -> Outcome:
 async def _examples(job: Job, ports: Ports, file_id: str, field: str) -> AsyncIterator[list[Example]]:
     """The examples of a file, some at a time. Raises `InvalidInput` at its end if a row is none."""
     where = f"input.{field}"
-    try:
-        stored = await ports.files.find(file_id)
-    except NotFound as error:
-        why = f"there is no file {file_id!r}; upload the dataset with POST /v1/files and name the id it gives"
-        raise NotFound(why, code="file_not_found", field=where) from error
-    if stored.size > MAX_DATASET_BYTES:
-        why = f"the file has {stored.size:,} bytes, {MAX_DATASET_BYTES:,} are allowed: leave some of it out"
-        raise InvalidInput(why, code="dataset_too_large", field=where)
-    table = job.input.format or FORMATS.get(PurePosixPath(stored.filename).suffix.lower())
-    if table is None:
-        why = f"the name {stored.filename!r} does not tell the format: give `format`, one of jsonl, csv, tsv, parquet"
-        raise InvalidInput(why, code="dataset_format_unknown", field="input.format")
     problems: list[ExampleProblem] = []
     wrong = 0
-    # On disk, because readers of tables are synchronous and the file may be larger than memory.
-    with NamedTemporaryFile() as file:
-        async for piece in ports.blobs.stream(stored.blob):
-            await asyncio.to_thread(file.write, piece)
-        file.flush()
+    async with opened(
+        ports, file_id, job.input.format, most=MAX_DATASET_BYTES, field=where, format_field="input.format"
+    ) as table:
         rows: AsyncGenerator[tuple[list[Example | ExampleProblem], int]] = ports.examples.examples(
-            Path(file.name), job.input.method, table, by=job.requester
+            table.path, job.input.method, table.format, by=job.requester
         )
         async with aclosing(rows) as batches:
             async for batch, read in batches:
                 found = [row for row in batch if isinstance(row, ExampleProblem)]
                 wrong += len(found)
                 problems += found[: SHOWN - len(problems)]
-                await job.report(read, stored.size, f"checking the {field}")
+                await job.report(read, table.size, f"checking the {field}")
                 yield [row for row in batch if isinstance(row, Example)]
     if wrong:
-        shown = "; ".join(problem.message for problem in problems)
-        count = f"{wrong:,} rows are" if wrong > 1 else "one row is"
-        more = "; ..." if wrong > SHOWN else ""
-        raise InvalidInput(f"{count} not usable: {shown}{more}", code="dataset_invalid", field=where)
+        raise unusable([problem.message for problem in problems], wrong, field=where)
 
 
 def _write(examples: list[Example], file: IO[bytes]) -> int:

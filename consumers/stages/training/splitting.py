@@ -1,8 +1,8 @@
 """Which examples are trained on and which are held out: without duplicates, and no question on both sides."""
 
-import hashlib
 from collections.abc import Iterable
 
+from consumers.stages.tables import fingerprint
 from schemas.kinds.training.examples import Example
 
 
@@ -29,22 +29,18 @@ class Splitter:
         """Those of the dataset that are neither duplicates nor in the validation file; whether each is held out."""
         found = []
         for one in examples:
-            if _hash(one.line()) in self._validation:
+            if fingerprint(one.line()) in self._validation:
                 self.overlapping += 1
             elif self._new(one, self._seen):
                 opening = one.prompt[: 1 + next(at for at, turn in enumerate(one.prompt) if turn.role == "user")]
                 said = f"{self._seed}\n" + "\n".join(turn.content for turn in opening)
-                found.append((one, _hash(said.encode()) < self._held_out_below))
+                found.append((one, fingerprint(said.encode()) < self._held_out_below))
         return found
 
     def _new(self, example: Example, seen: set[int]) -> bool:
-        known = _hash(example.line())
+        known = fingerprint(example.line())
         if known in seen:
             self.duplicates += 1
             return False
         seen.add(known)
         return True
-
-
-def _hash(data: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest())
