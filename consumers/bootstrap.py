@@ -194,6 +194,8 @@ async def open_ports(
         if Ports.trackers in needs:
             tracked = settings.mlflow.uri is not None
             ports.trackers = PostgresTrackers(database, worker, settings.mlflow.spool) if tracked else NotTracked()
+        if Ports.prompts in needs:
+            ports.prompts = read_prompts(settings.prompts)
         if Ports.rebuilds in needs:
             ports.rebuilds = PostgresRebuildCatalogue(database)
         if Ports.children in needs:

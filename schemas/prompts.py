@@ -15,19 +15,25 @@ from schemas.errors import InvalidInput
 from schemas.text import Message
 
 Language = Literal["ko", "en"]
-Purpose = Literal["answer", "condense"]
-"""`answer`: from passages. `condense`: a conversation into the question that is searched for."""
+Purpose = Literal["answer", "condense", "question"]
+"""`answer`: from passages. `condense`: a conversation into the question that is searched for. `question`: one that a
+passage answers."""
 
 GIVEN: Final[Mapping[Purpose, frozenset[str]]] = {
     "answer": frozenset({"passages", "question", "not_found"}),
     "condense": frozenset({"history", "question"}),
+    "question": frozenset({"passage", "title"}),
 }
 """Variables that WeLIP fills in; the others come with the request."""
 NEEDED: Final[Mapping[Purpose, frozenset[str]]] = {
     "answer": frozenset({"passages", "question"}),
     "condense": frozenset({"history", "question"}),
+    "question": frozenset({"passage"}),
 }
 """What a model must be told in any case."""
+
+DEFAULTS: Final[Mapping[Purpose, str]] = {"answer": "rag", "condense": "condense", "question": "question"}
+"""What the defaults of a purpose are called, before their language."""
 
 MAX_TEMPLATE_CHARS: Final = 50_000
 MAX_VALUE_CHARS: Final = 20_000
@@ -143,8 +149,7 @@ class Prompts:
 
     def default(self, purpose: Purpose, question: str, language: Language | None = None) -> Prompt:
         """The newest version of `rag-ko`, or of its like for the purpose and the language; None: the question's."""
-        base = "rag" if purpose == "answer" else "condense"
-        return self.wanted(f"{base}-{language or language_of(question)}", purpose, field="prompt")
+        return self.wanted(f"{DEFAULTS[purpose]}-{language or language_of(question)}", purpose, field="prompt")
 
     def wanted(self, name: str, purpose: Purpose, *, field: str) -> Prompt:
         """A version of a prompt; the newest where the name has none. Raises `PromptNotFound`."""

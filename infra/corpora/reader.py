@@ -6,12 +6,15 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import TypeAdapter, ValidationError
+
 from infra.isolation.forks import ForkServer
 from infra.isolation.frames import Frame
 from infra.isolation.limits import STANDS_BACK, WALL, Limits
 from infra.isolation.pool import Broke, IsolatedPool, IsolationError, TookTooLong, TookTooMuch
 from infra.settings import ParserSettings
 from schemas.errors import InvalidInput
+from schemas.kinds.dataset import Form
 from schemas.kinds.evaluation.items import Dataset, Item, ItemProblem
 from schemas.kinds.indexing import MAX_DOCUMENT_CHARS, Corpus, DocumentError
 from schemas.kinds.indexing.parts import PartDocument
@@ -21,6 +24,7 @@ from schemas.requester import Requester
 from schemas.topics import Lane
 
 MODULE: Final = "infra.corpora.service"
+_FORM: Final[TypeAdapter[Form]] = TypeAdapter(Form)
 
 
 class IsolatedTableReader:
@@ -71,6 +75,21 @@ class IsolatedTableReader:
             async with aclosing(self._frames("open_dataset", opening, by)) as frames:
                 async for frame in frames:
                     yield await asyncio.to_thread(_items, frame)
+        except IsolationError as error:
+            raise self._refused(error, "dataset") from error
+
+    async def form(self, path: Path, dataset: Dataset, format: str, *, by: Requester) -> Form:
+        """What the rows of the dataset at an absolute path are, by the names of its columns.
+
+        Raises `InvalidInput` for a table that takes too much time or memory.
+        """
+        opening = {"path": str(path), "dataset": dataset.model_dump(), "format": format}
+        try:
+            async with self._pools[by.lane].session(owner=by.tenant, rank=by.rank) as session:
+                answer, _ = await session.ask("form", opening)
+            return _FORM.validate_python(answer.get("form"))
+        except ValidationError as error:
+            raise self._refused(Broke("its form makes no sense"), "dataset") from error
         except IsolationError as error:
             raise self._refused(error, "dataset") from error
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra.corpora.examples import read_examples
+from infra.corpora.forms import form_of
 from infra.corpora.items import read_items
 from infra.corpora.rows import Row, read_rows
 from infra.isolation.child import Task
@@ -20,14 +21,20 @@ CHARS_AT_ONCE: Final = 1_000_000
 
 
 def tasks() -> Mapping[str, Task]:
-    """The tasks by name: `open` a table of one purpose, then `next` batch of rows until there are no more."""
+    """The tasks by name: `open` a table of one purpose, then `next` batch of rows until none is left; or its `form`."""
     reader = _Reader()
     return {
         "open": reader.open,
         "open_dataset": reader.open_dataset,
         "open_examples": reader.open_examples,
+        "form": _form,
         "next": reader.next,
     }
+
+
+def _form(request: dict[str, Any], _: bytes) -> Frame:
+    with Path(request["path"]).open("rb") as file:
+        return {"form": form_of(file, Dataset(**request["dataset"]), request["format"])}, b""
 
 
 class _Reader:

@@ -17,6 +17,7 @@ from producers.client.batches import AsyncBatches
 from producers.client.benchmarks import BenchmarkCalls
 from producers.client.binding import Asynchronous
 from producers.client.calls import ClientCalls
+from producers.client.datasets import DatasetCalls
 from producers.client.dead import AsyncDeadLetters
 from producers.client.errors import StreamBroken, WaitTimeout
 from producers.client.evaluations import EvaluationCalls
@@ -29,7 +30,7 @@ from producers.client.webhooks import AsyncWebhooks
 T = TypeVar("T")
 
 
-class AsyncClient(ClientCalls, BenchmarkCalls, EvaluationCalls, TrainingCalls, Asynchronous):
+class AsyncClient(ClientCalls, BenchmarkCalls, DatasetCalls, EvaluationCalls, TrainingCalls, Asynchronous):
     """A WeLIP server over HTTP, like `Client`. Use it as an async context manager, or await `aclose()`."""
 
     def __init__(

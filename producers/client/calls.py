@@ -99,9 +99,11 @@ class ClientCalls:
         return sent
 
     @call
-    def files(self, *, after: str | None = None, limit: int | None = None) -> Request[Page[File]]:
-        """A page of files, newest first."""
-        return requests.files(after=after, limit=limit)
+    def files(
+        self, *, after: str | None = None, limit: int | None = None, purpose: str | None = None
+    ) -> Request[Page[File]]:
+        """A page of files, or of those of one purpose, newest first."""
+        return requests.files(after=after, limit=limit, purpose=purpose)
 
     @call
     def file(self, id: str) -> Request[File]:

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 from producers.client import flows, requests, uploads
 from producers.client.binding import call
 from producers.client.flows import Flow, JobWatcher
-from producers.client.models import TOLERANT, Job
+from producers.client.models import TOLERANT, File, Job
 from producers.client.requests import SubmitOptions
 from producers.client.uploads import SentWatcher, Source
 from schemas.kinds.calibration import CalibrationResult
@@ -35,7 +35,7 @@ class EvaluationCalls:
     @call
     def evaluate(
         self,
-        dataset: Source | Sequence[Mapping[str, Any]],
+        dataset: Source | File | Sequence[Mapping[str, Any]],
         collection: str | None = None,
         variants: Sequence[Mapping[str, Any]] = (),
         *,
@@ -45,7 +45,7 @@ class EvaluationCalls:
         settings: Mapping[str, Any] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> Flow[Job]:
-        """Submit an evaluation of a table of questions, or of up to 1,000 items. `evaluation` waits for its figures.
+        """Submit an evaluation of a table of questions, here or uploaded, or of up to 1,000 items. `evaluation` waits.
 
         `columns` name those of the table that have other names than the usual ones. `settings`: the other fields of
         the kind's input, such as `metrics`, `gates`, `breakdown` and `language`.
@@ -55,6 +55,8 @@ class EvaluationCalls:
             asked["variants"] = [dict(one) for one in variants]
         if isinstance(dataset, Sequence) and not isinstance(dataset, str | bytes):
             asked["items"] = [dict(item) for item in dataset]
+        elif isinstance(dataset, File):
+            asked["dataset"] = {"file": dataset.id, **(columns or {})}
         else:
             with uploads.opened(dataset, filename, progress) as (name, file):
                 uploaded = yield requests.upload(name, file, "evals")

@@ -5,6 +5,7 @@ from producers.client.aliases import Model, ModelAlias, ModelDiff, Promotion
 from producers.client.async_ import AsyncClient
 from producers.client.batches import Batch
 from producers.client.benchmarks import Benchmark
+from producers.client.datasets import DatasetNotFound, DatasetQuality, Synthesis
 from producers.client.dead import DeadLetter
 from producers.client.errors import (
     ApiError,
@@ -39,6 +40,8 @@ __all__ = [
     "Client",
     "Collection",
     "ConnectionFailed",
+    "DatasetNotFound",
+    "DatasetQuality",
     "DeadLetter",
     "Delivery",
     "Endpoint",
@@ -63,6 +66,7 @@ __all__ = [
     "StreamBroken",
     "StreamEvent",
     "StreamRestarted",
+    "Synthesis",
     "TextStream",
     "TokenEvent",
     "Training",

@@ -170,9 +170,9 @@ def upload(filename: str, file: BinaryIO, purpose: str, *, patience_s: float = 3
     )
 
 
-def files(*, after: str | None, limit: int | None) -> Request[Page[File]]:
+def files(*, after: str | None, limit: int | None, purpose: str | None = None) -> Request[Page[File]]:
     """`GET /v1/files`."""
-    return Request("GET", "/v1/files", one(Page[File]), params=given(after=after, limit=limit))
+    return Request("GET", "/v1/files", one(Page[File]), params=given(after=after, limit=limit, purpose=purpose))
 
 
 def file(id: str) -> Request[File]:

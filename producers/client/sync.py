@@ -17,6 +17,7 @@ from producers.client.batches import Batches
 from producers.client.benchmarks import BenchmarkCalls
 from producers.client.binding import Blocking
 from producers.client.calls import ClientCalls
+from producers.client.datasets import DatasetCalls
 from producers.client.dead import DeadLetters
 from producers.client.errors import StreamBroken, WaitTimeout
 from producers.client.evaluations import EvaluationCalls
@@ -29,7 +30,7 @@ from producers.client.webhooks import Webhooks
 T = TypeVar("T")
 
 
-class Client(ClientCalls, BenchmarkCalls, EvaluationCalls, TrainingCalls, Blocking):
+class Client(ClientCalls, BenchmarkCalls, DatasetCalls, EvaluationCalls, TrainingCalls, Blocking):
     """A WeLIP server, over HTTP. Use it as a context manager, or call `close()`; it may be shared between threads.
 
     Without `base_url` and `api_key` WELIP_URL and WELIP_API_KEY count, then http://127.0.0.1:8080 and no key.

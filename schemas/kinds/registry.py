@@ -10,6 +10,7 @@ from schemas.kinds.benchmark.result import BenchmarkResult
 from schemas.kinds.benchmark.result import Planned as BenchmarkPlanned
 from schemas.kinds.calibration import CalibrationInput, CalibrationPlanned, CalibrationResult
 from schemas.kinds.consistency import check
+from schemas.kinds.dataset import DatasetInput, DatasetResult, Profiled
 from schemas.kinds.embedding import EmbeddingInput, EmbeddingResult
 from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.evaluation.carries import Planned as EvaluationPlanned
@@ -24,6 +25,7 @@ from schemas.kinds.inference import Found, InferenceInput, InferenceResult, Resu
 from schemas.kinds.kind import DEFAULT_BACKOFF, Backoff, Kind, Stage, Step
 from schemas.kinds.noop import NoopInput
 from schemas.kinds.promotion import Gated, PromotionInput, PromotionResult
+from schemas.kinds.synthesis import Sampled, SynthesisInput, SynthesisResult, Written
 from schemas.kinds.training import TrainingInput, TrainingResult
 from schemas.kinds.training.carries import Prepared, Trained
 from schemas.models import WITHOUT_MODELS, Models, Task
@@ -101,6 +103,24 @@ _WORK: Final = (  # what a line of a batch may ask for, if clients may
         {"plan": Stage(Pool.CPU), "run": Stage(Pool.GPU, carry=BenchmarkPlanned, task="chat")},
         lane=Lane.BULK,
         asks=("model",),
+    ),
+    Kind(
+        "dataset",
+        DatasetInput,
+        DatasetResult,
+        {"profile": Stage(Pool.CPU), "report": Stage(Pool.CPU, carry=Profiled)},
+        children=frozenset({"inference"}),
+    ),
+    Kind(
+        "synthesis",
+        SynthesisInput,
+        SynthesisResult,
+        {
+            "sample": Stage(Pool.CPU),
+            "verify": Stage(Pool.CPU, carry=Sampled),
+            "report": Stage(Pool.CPU, carry=Written),
+        },
+        children=frozenset({"generation", "inference"}),
     ),
     Kind(
         "promotion",

@@ -148,6 +148,20 @@ async def test_a_cancelled_job_leaves_no_process(reader: IsolatedTableReader, tm
     assert forked(MODULE) == []
 
 
+async def test_the_form_of_a_dataset_is_told_by_its_columns(reader: IsolatedTableReader, tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text("물음,completion\n?,a\n")
+    pq.write_table(pa.table({"prompt": ["?"], "chosen": ["a"], "rejected": ["b"]}), tmp_path / "d.parquet")
+    (tmp_path / "no.parquet").write_bytes(b"no table")
+    for name, column, format, form in [
+        ("q.csv", "물음", "csv", "questions"),
+        ("q.csv", "question", "csv", "sft"),
+        ("d.parquet", "question", "parquet", "dpo"),
+        ("no.parquet", "question", "parquet", "questions"),
+    ]:
+        dataset = Dataset(file=FILE, question=column)
+        assert await reader.form(tmp_path / name, dataset, format, by=BY) == form
+
+
 async def test_whoever_stops_reading_leaves_no_process(reader: IsolatedTableReader, tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text("text\n" + "글\n" * 2_000)
     async with aclosing(reader.rows(tmp_path / "a.tsv", Corpus(file=FILE, format="tsv"), by=BY)) as batches:

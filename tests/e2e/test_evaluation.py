@@ -124,3 +124,27 @@ def test_a_wrong_dataset_fails_before_anything_is_asked(client: Client) -> None:
         client.evaluation(job.id, timeout=WITHIN_S)
     assert failed.value.code == "dataset_invalid"
     assert client.job(job.id).children is None
+
+
+def test_a_dataset_is_checked_against_a_collection_and_its_findings_are_saved(
+    up: Up, dataset: Path, tmp_path: Path
+) -> None:
+    rows = dataset.read_text().splitlines()
+    faulty = tmp_path / "faulty.jsonl"
+    faulty.write_text("\n".join([*rows, rows[0].replace('"id": "', '"id": "again-'), '{"question": "?", "id": 1.5}']))
+    saved = tmp_path / "findings.jsonl"
+    ended = cli(
+        *("dataset", "check", str(faulty), "-c", COLLECTION, "--output", str(saved), "--json"),
+        within_s=WITHIN_S,
+        WELIP_URL=up.url,
+    )
+    assert ended.returncode == 4, ended.stderr
+    found = json.loads(ended.stdout)
+    last = len(rows) + 1
+    assert found["rows"] == last + 1
+    assert found["counts"]["duplicate"] == found["counts"]["invalid"] == 1
+    assert found["retrieval"]["asked"] == 1 + sum(bool(question["document_id"]) for question in questions())
+    assert found["retrieval"]["failed"] == 0
+    assert found["retrieval"]["found"] >= 0.95 * found["retrieval"]["asked"], "the sample's questions have answers"
+    told = [json.loads(line) for line in saved.read_text().splitlines()]
+    assert {(one["row"], one["code"]) for one in told} >= {(last, "duplicate"), (last + 1, "invalid")}

@@ -19,7 +19,7 @@ from openai.types.chat import ChatCompletion
 from infra.postgres.queries import submit
 from infra.postgres.queries.submit import NewJob
 from producers.client.sync import Client
-from tests.e2e.processes import Up, until
+from tests.e2e.processes import Up, cli, until
 
 WITHIN_S = 120
 TALK = [{"role": "system", "content": "짧게"}, {"role": "user", "content": "안녕"}]
@@ -487,3 +487,32 @@ def test_a_batch_asks_a_model_on_each_of_openais_endpoints(
             assert first.embedding != second.embedding
             return
     assert told == ["quick: 네"] * 3
+
+
+def test_a_model_writes_questions_that_our_own_search_answers(
+    stack: Up, client: Client, engine: Engine, tmp_path: Path
+) -> None:
+    text = "한라산은 제주도에 있는 산이다. 높이는 1,947미터로 남한에서 가장 높고, "
+    text += "꼭대기에는 백록담이라는 호수가 있다."
+    [job] = client.index_documents("written", [{"id": "halla", "title": "한라산", "text": text}])
+    assert client.wait(job.id, WITHIN_S).state == "succeeded"
+    reply = {"question": "한라산 꼭대기에 있는 호수의 이름은 무엇인가요?", "answer": "백록담"}
+    engine.extra = {"content": f"```json\n{json.dumps(reply, ensure_ascii=False)}\n```"}
+    questions, review = tmp_path / "questions.jsonl", tmp_path / "review.csv"
+    ended = cli(
+        *("dataset", "generate", "-c", "written", "--model", "quick", "--count", "1", "--json"),
+        *("--output", str(questions), "--review", str(review)),
+        within_s=WITHIN_S,
+        WELIP_URL=stack.url,
+    )
+    engine.extra = {}
+    assert ended.returncode == 0, ended.stderr
+    made = json.loads(ended.stdout)
+    assert (made["passages"], made["accepted"], made["flags"]) == (1, 1, {})
+    assert made["usage"] == {"prompt_tokens": 7, "completion_tokens": 3}
+    [asked] = [body["messages"] for body in engine.bodies if "백록담" in str(body.get("messages"))]
+    assert text in asked[-1]["content"]
+    [row] = map(json.loads, questions.read_text().splitlines())
+    assert (row["question"], row["reference"], row["relevant"]) == (reply["question"], reply["answer"], ["halla"])
+    assert row["metadata"]["rank"] == 1
+    assert "yes" in review.read_text("utf-8-sig").splitlines()[1]

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
+from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -107,6 +108,10 @@ class MemoryCatalogue:
         if self.versions.get(job, 0) < record.born:
             self.versions[job] = next(self.numbers)
         return record, self.versions[job]
+
+    async def sample(self, tenant: str, name: str, *, seed: int, limit: int) -> list[StoredDocument]:
+        known = [row.stored for row in self._shelf(tenant, name).documents.values() if row.stored is not None]
+        return Random(seed).sample(known, min(limit, len(known)))
 
     async def documents(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, StoredDocument]:
         shelf = self.shelves.get((tenant, name))

@@ -15,14 +15,18 @@ from zlib import crc32
 from consumers.stages.context import StageJob
 from consumers.stages.ports import ChildSummary, Deployment, KnownAnswer, Ports, Served, TextModel, Transcript
 from infra.corpora.examples import read_examples
+from infra.corpora.forms import form_of
 from infra.corpora.items import read_items
 from infra.corpora.rows import read_rows
 from infra.documents.long_documents import LongDocumentTurns
+from infra.prompts.reader import read_prompts
+from infra.settings import PromptSettings
 from schemas.adapters import ReadyAdapter
 from schemas.catalogue import StoredFile
 from schemas.collections import Chunking, FusionSettings, SparseSettings
 from schemas.errors import Conflict, DependencyUnavailable, DocumentRefused, EngineRefused, JobError, NotFound
 from schemas.filters import Condition
+from schemas.kinds.dataset import Form
 from schemas.kinds.evaluation.items import Dataset, Item, ItemProblem
 from schemas.kinds.indexing import Corpus, DocumentError
 from schemas.kinds.indexing.parts import PartDocument
@@ -301,6 +305,10 @@ class RowsHere:
             found = read_items(file, dataset, format)
             while batch := list(islice(found, 2)):
                 yield batch
+
+    async def form(self, path: Path, dataset: Dataset, format: str, *, by: Requester) -> Form:
+        with path.open("rb") as file:
+            return form_of(file, dataset, format)
 
     async def examples(
         self, path: Path, method: Method, format: str, *, by: Requester
@@ -590,6 +598,7 @@ class World:
         ports.catalogue = ports.catalogue_writer = ports.rebuilds = self.catalogue
         ports.doubts = self.catalogue
         ports.children = self.children
+        ports.prompts = read_prompts(PromptSettings())
         return ports
 
     def upload(self, data: bytes, name: str = "a.txt") -> str:

@@ -27,8 +27,10 @@ BATCH, EVALUATION, FILE = "batch_" + "5" * 32, "job_" + "6" * 32, "file_" + "7" 
 CALIBRATION = "job_" + "9" * 32
 BENCHMARK = "job_" + "b" * 32
 TRAINING = "job_" + "8" * 32
+DATASET, SYNTHESIS = "job_" + "a" * 32, "job_" + "c" * 32
 OF_THE_SERVER = {"id", "job", "requeued_as", "state", "type", "source", "object", "events", "disabled_reason"}
 OF_THE_SERVER |= {
+    "form",
     "created_at",
     "at",
     "ended_at",
@@ -112,6 +114,14 @@ AGREED |= dict.fromkeys(("agreement", "kappa", "weighted_kappa", "bias", "bias_c
 AGREED |= {"confusion": dict.fromkeys(("both", "judge_only", "human_only", "neither"), 1), "calls": 1, "cached": 0}
 AGREED |= {"tokens": 9, "messages": {"code": "why"}, "unscored": {"code": 1}}
 CALIBRATED = {**ASKED, "id": CALIBRATION, "kind": "calibration", "result": AGREED}
+LENGTHS = dict.fromkeys(("rows", "mean", "min", "p05", "p25", "p50", "p75", "p95", "max"), 1)
+CHECKED = {"form": "questions", "rows": 1, "sha256": "ab", "score": 0.5, "parts": {"valid": 0.5}, "passed": True}
+CHECKED |= {"counts": {"empty": 1}, "findings": [{"row": 1, "code": "empty", "message": "why", "id": "q"}]}
+CHECKED |= {"lengths": {"question" + EVIL: LENGTHS}, "languages": {"ko": 1}, "warnings": ["why"], "findings_file": FILE}
+QUALITY = {**ASKED, "id": DATASET, "kind": "dataset", "result": CHECKED}
+WRITTEN = {"passages": 1, "accepted": 1, "flags": {"copied": 1}, "model": "m", "usage": {}, "questions_file": FILE}
+WRITTEN |= {"review_file": FILE}
+SYNTHESISED = {**ASKED, "id": SYNTHESIS, "kind": "synthesis", "result": WRITTEN}
 UPLOADED = {"id": FILE, "object": "file", "bytes": 3, "created_at": 1_800_000_000, "filename": "q.jsonl"}
 UPLOADED |= {"purpose": "evals", "status": "processed"}
 ADAPTER = {"id": "m:a", "parent": "m", "created": 1_800_000_000, "served": True, "version": 2, "rank": 8}
@@ -135,6 +145,9 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ("GET", "/v1/jobs"): {"data": [FAILED]},
     ("POST", f"/v1/jobs/{JOB}/cancel"): FAILED,
     ("POST", "/v1/files"): UPLOADED,
+    ("GET", "/v1/files"): {"data": [UPLOADED]},
+    ("GET", f"/v1/jobs/{DATASET}"): QUALITY,
+    ("GET", f"/v1/jobs/{SYNTHESIS}"): SYNTHESISED,
     ("GET", f"/v1/jobs/{EVALUATION}"): SCORED,
     ("GET", f"/v1/jobs/{TRAINING}"): TRAINED,
     ("GET", f"/v1/jobs/{CALIBRATION}"): CALIBRATED,
@@ -197,6 +210,10 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("evaluate", ["q.jsonl", "-c", "ko"]),
     ("train", ["q.jsonl"]),
     ("benchmark", ["m", "--task", "perplexity=q.jsonl"]),
+    ("dataset check", ["q.jsonl"]),
+    ("dataset add", ["q.jsonl"]),
+    ("dataset list", []),
+    ("dataset generate", ["-c", "ko"]),
     ("report", [EVALUATION]),
     ("judge calibrate", ["judged.jsonl", "--metric", "faithfulness"]),
     ("compare", [EVALUATION, EVALUATION]),
@@ -236,6 +253,7 @@ OF_A_SERVER = {
     *("up", "gateway", "worker", "relay", "migrate", "tune"),
     *("key create", "key revoke", "tracking retry", "tracking drop"),
 }
+OF_A_SERVER |= {"dataset import promptfoo"}
 """Commands that print nothing that a tenant wrote."""
 OF_THE_DATABASE = {"key list", "tracking list"}
 """No gateway answers them."""
@@ -279,6 +297,10 @@ class Peer:
                 self.job = BENCHMARKED
             if b'"training"' in request.content:
                 self.job = TRAINED
+            if b'"kind":"dataset"' in request.content:
+                self.job = QUALITY
+            if b'"synthesis"' in request.content:
+                self.job = SYNTHESISED
             return httpx.Response(202, json=poisoned(self.job))
         if where == ("GET", f"/v1/jobs/{JOB}"):
             return httpx.Response(200, json=poisoned(self.job))

@@ -1,7 +1,7 @@
 """Prompts are checked when a process starts and when a job is submitted, so that no model is told half a sentence."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -11,7 +11,7 @@ from infra.settings import PromptSettings
 from schemas.errors import InvalidInput
 from schemas.kinds.inference import InferenceInput
 from schemas.models import WITHOUT_MODELS, ModelsFile
-from schemas.prompts import PromptNotFound, Prompts, PromptVariables, filled
+from schemas.prompts import PromptNotFound, Prompts, PromptVariables, Purpose, filled
 
 [QUOTES] = WITHOUT_MODELS.rows
 [CHATS] = ModelsFile.model_validate({"models": [{"name": "m", "engine": "openai", "url": "http://x"}]}).models
@@ -34,13 +34,14 @@ def asked(**generate: Any) -> InferenceInput:
     return InferenceInput.model_validate({"collection": "c", "question": "질문은?", "generate": generate})
 
 
-def test_welips_own_prompts_answer_and_condense_in_both_languages() -> None:
+def test_welips_own_prompts_are_there_for_every_purpose_in_both_languages() -> None:
     prompts = read_prompts(PromptSettings.model_validate({}))
-    assert len(list(OURS.glob("*.toml"))) == len(prompts.names("answer") + prompts.names("condense")) == 4
-    for purpose in ("answer", "condense"):
-        assert prompts.default(purpose, "높이는?").file.language == "ko"  # type: ignore[arg-type]
-        assert prompts.default(purpose, "How high?").file.language == "en"  # type: ignore[arg-type]
-        assert prompts.default(purpose, "How high?", "ko").file.language == "ko"  # type: ignore[arg-type]
+    assert len(list(OURS.glob("*.toml"))) == 2 * len(get_args(Purpose))
+    for purpose in get_args(Purpose):
+        assert len(prompts.names(purpose)) == 2
+        assert prompts.default(purpose, "높이는?").file.language == "ko"
+        assert prompts.default(purpose, "How high?").file.language == "en"
+        assert prompts.default(purpose, "How high?", "ko").file.language == "ko"
 
 
 def test_a_deployments_next_version_is_the_default_and_the_first_stays(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ from consumers.stages.ports.trainer import Trainer as Trainer
 from consumers.stages.ports.transcript import Transcript as Transcript
 from schemas.catalogue import CollectionRecord as CollectionRecord
 from schemas.catalogue import StoredDocument as StoredDocument
+from schemas.prompts import Prompts
 
 
 class Ports(PortSet):
@@ -86,6 +87,8 @@ class Ports(PortSet):
     long_documents = Port[LongDocuments]()
     morphemes = Port[MorphemeAnalyser]()
     parser = Port[DocumentParser]()
+    prompts = Port[Prompts]()
+    """The deployment's."""
     rebuilds = Port[RebuildCatalogue]()
     reranker = Port[Reranker | None]()
     sparse = Port[SparseEncoder]()

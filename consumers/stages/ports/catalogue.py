@@ -28,6 +28,9 @@ class CatalogueReader(Protocol):
     async def documents(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, StoredDocument]:
         """The known ones among `ids` that are not deleted."""
 
+    async def sample(self, tenant: str, name: str, *, seed: int, limit: int) -> list[StoredDocument]:
+        """As many documents at most, drawn at random; the same for the same seed, as long as none comes or goes."""
+
 
 class CatalogueWriter(Protocol):
     """What an indexing job reads and records about the collection it writes to."""

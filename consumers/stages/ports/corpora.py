@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Protocol
 
+from schemas.kinds.dataset import Form
 from schemas.kinds.evaluation.items import Dataset, Item, ItemProblem
 from schemas.kinds.indexing import Corpus, DocumentError
 from schemas.kinds.indexing.parts import PartDocument
@@ -33,6 +34,12 @@ class DatasetReader(Protocol):
         """The rows, some at a time, each as an item or as what is wrong with it.
 
         Raises `InvalidInput` for a table that cannot be read, lacks a column, or is not within the limits.
+        """
+
+    async def form(self, path: Path, dataset: Dataset, format: str, *, by: Requester) -> Form:
+        """What the rows are, by the names of the columns; `questions` where nothing tells.
+
+        Raises `InvalidInput` for a table that is not within the limits.
         """
 
 

@@ -38,3 +38,9 @@ class PostgresCatalogueReader:
         async with self._database.connection() as connection:
             rows = await catalogue.documents(connection, tenant, name, ids)
         return {row["id"]: document_record(row) for row in rows}
+
+    async def sample(self, tenant: str, name: str, *, seed: int, limit: int) -> list[StoredDocument]:
+        """Documents drawn at random, the same for the same seed."""
+        async with self._database.connection() as connection:
+            rows = await catalogue.sample(connection, tenant, name, seed, limit)
+        return [document_record(row) for row in rows]

@@ -101,6 +101,12 @@ SELECT id, written, content_hash, chunks, bytes, source_blob, source_offset, sou
 WHERE tenant = $1 AND collection = $2 AND id = ANY($3::text[]) AND NOT deleted
 """
 
+# Documents in an order that the seed shuffles, always the same. Reads all of the collection's.
+SAMPLE: Final = """
+SELECT id, written, content_hash, chunks, bytes, source_blob, source_offset, source_bytes FROM document
+WHERE tenant = $1 AND collection = $2 AND NOT deleted ORDER BY md5($3::text || '/' || id), id LIMIT $4
+"""
+
 CURRENT: Final = """
 SELECT id, written, content_hash FROM document
 WHERE tenant = $1 AND collection = $2 AND id = ANY($3::text[]) AND NOT deleted
@@ -264,6 +270,11 @@ async def version(connection: "Connection", job: UUID, born: int) -> int | None:
 async def documents(connection: "Connection", tenant: str, name: str, ids: Sequence[str]) -> list[asyncpg.Record]:
     """The documents that exist and are not deleted."""
     return await connection.fetch(DOCUMENTS, tenant, name, ids)
+
+
+async def sample(connection: "Connection", tenant: str, name: str, seed: int, limit: int) -> list[asyncpg.Record]:
+    """Documents drawn at random."""
+    return await connection.fetch(SAMPLE, tenant, name, str(seed), limit)
 
 
 async def current(connection: "Connection", tenant: str, name: str, ids: Sequence[str]) -> list[asyncpg.Record]:

@@ -9,8 +9,9 @@ import typer
 
 from producers.client.cli import evaluated
 from producers.client.cli.choices import given, read_settings
+from producers.client.cli.datasets import on_the_server
 from producers.client.cli.failures import WrongUse
-from producers.client.cli.output import JsonFlag, plain, print_json, progress_bars
+from producers.client.cli.output import JsonFlag, plain, print_json
 from producers.client.cli.terminal import note, say
 
 if TYPE_CHECKING:
@@ -42,7 +43,13 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     ctx: typer.Context,
-    dataset: Annotated[Path, typer.Argument(metavar="FILE", help="Questions: .jsonl, .csv, .tsv or .parquet.")],
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE|NAME",
+            help="Questions: .jsonl, .csv, .tsv or .parquet; a dataset of the server; or .json: the job's input.",
+        ),
+    ],
     collection: Annotated[str | None, typer.Option("--collection", "-c", help="Where to look.")] = None,
     variant: Annotated[
         list[str] | None,
@@ -82,9 +89,13 @@ def evaluate(
 ) -> None:
     """Ask every question of a dataset, score the answers and report. Exit code 4: a gate was not passed."""
     session: Session = ctx.obj
-    if not dataset.is_file():
-        raise WrongUse(f"there is no file {dataset}")
     asked = read_settings(settings) if settings else {}
+    items: list[dict[str, Any]] | None = None
+    if dataset.suffix.lower() == ".json" and dataset.is_file():
+        asked = read_settings(dataset) | asked
+        items = asked.pop("items", None)
+        if not items:
+            raise WrongUse(f"{dataset} holds no `items`", "give a table, or what `welip dataset import` made")
     asked |= given(metrics=metric, breakdown=breakdown, language=language, experiment=experiment)
     asked |= {"reuse": False} if fresh else {}
     if judge is not None:
@@ -96,16 +107,13 @@ def evaluate(
     with session.connect() as client:
         if gate:
             asked["gates"] = [*asked.get("gates", []), *(parse_gate(client, one) for one in gate)]
-        with progress_bars(quiet=json, bytes=True) as bars:
-            task = bars.add_task(f"uploading {dataset.name}", total=dataset.stat().st_size)
-            job = client.evaluate(
-                dataset,
-                collection,
-                variants,
-                columns=columns,
-                settings=asked,
-                progress=lambda sent: bars.update(task, completed=sent),
-            )
+        job = client.evaluate(
+            items if items is not None else on_the_server(client, str(dataset), "evals", quiet=json),
+            collection,
+            variants,
+            columns=columns,
+            settings=asked,
+        )
         if no_wait:
             print_json(plain(job)) if json else say(job.id)
             return
