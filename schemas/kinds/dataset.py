@@ -5,10 +5,9 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.kinds.evaluation import ExperimentName
 from schemas.kinds.evaluation.items import Dataset
-from schemas.kinds.evaluation.result import Tracking
 from schemas.names import CollectionName
+from schemas.tracking import ExperimentName, Tracking
 
 MAX_ROWS: Final = 200_000
 """Sketches of so many rows take 100 MB of memory."""

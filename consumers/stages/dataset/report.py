@@ -21,9 +21,8 @@ from schemas.kinds.dataset import (
     Profiled,
     Retrieval,
 )
-from schemas.kinds.evaluation.result import Tracking
 from schemas.outcomes import Done, Outcome
-from schemas.tracking import MAIN, NewRun, experiment_name
+from schemas.tracking import MAIN, NewRun, Tracking, experiment_name
 
 NEEDS: Final = needs(Ports.blobs, Ports.children, Ports.files, Ports.tracker)
 
