@@ -89,9 +89,9 @@ docs: $(VENV)/.dev ## renew the generated parts of docs/
 fuzz: $(VENV)/.dev ## send many random requests, made from the OpenAPI document, to a separate stack
 	@FUZZ_EXAMPLES=200 $(BIN)/python -m pytest tests/e2e/test_openapi_fuzz.py
 
-bench-evaluate: $(VENV)/.dev ## an evaluation of 2,223 questions beside a sequential script: KOBEST=folder with train.tsv; last line JSON
+bench-evaluate: $(VENV)/.dev ## evaluations and batches: speed, a judge, kill -9 of everything, fairness (12 minutes; LINES=... for fewer): KOBEST=folder with train.tsv; last line JSON
 	@test -n "$(KOBEST)" || { echo "give the folder: make bench-evaluate KOBEST=path/to/kobest-boolq"; exit 2; }
-	@$(BIN)/python -m benchmarks.evaluate '$(KOBEST)'
+	@$(BIN)/python -m benchmarks.evaluate '$(KOBEST)' $(if $(LINES),--lines $(LINES)) $(if $(JUDGED),--judged $(JUDGED)) $(if $(KILLED),--killed $(KILLED))
 
 bench-jobs: $(VENV)/.dev ## measure WeLIP itself with no-op jobs; last line JSON
 	@$(BIN)/python -m benchmarks.jobs

@@ -27,21 +27,27 @@ def main() -> int:
     parser.add_argument("--drained", type=int, default=10_000, help="plain jobs of the drain")
     parser.add_argument("--flood", type=int, default=50_000, help="items of one tenant beside which another works")
     given = parser.parse_args()
+    found = whole(given.lines, given.drained, given.flood)
+    print(json.dumps(found))
+    return 0 if found["missing"] == 0 else 1
+
+
+def whole(lines: int, drained: int, flood: int) -> dict[str, Any]:
+    """The drain of plain jobs, a batch, and what a flood costs others, on the embedded broker."""
     with (
         tempfile.TemporaryDirectory(prefix="welip-bench-", ignore_cleanup_errors=True) as folder,
         Brokers(Path(folder)) as brokers,
     ):
         _, bench = brokers.every()[-1]
-        drained = drain(bench, given.drained)
-        found = measure(bench, given.lines)
-        found |= fairness.measure(bench, given.flood)
-    found |= {"drain_per_s": round(drained), "share_of_drain": round(found["batch_lines_per_s"] / drained, 2)}
-    say(f"drain of {given.drained:,} plain jobs: {drained:,.0f}/s")
-    say(f"batch of {given.lines:,} lines: {found['batch_lines_per_s']:,}/s, in all {found['seconds']} s")
-    say(f"100 items beside {given.flood:,} of another: {found['few_beside_s']} s, alone {found['few_alone_s']} s")
+        per_s = drain(bench, drained)
+        found = measure(bench, lines)
+        found |= fairness.measure(bench, flood)
+    found |= {"drain_per_s": round(per_s), "share_of_drain": round(found["batch_lines_per_s"] / per_s, 2)}
+    say(f"drain of {drained:,} plain jobs: {per_s:,.0f}/s")
+    say(f"batch of {lines:,} lines: {found['batch_lines_per_s']:,}/s, in all {found['seconds']} s")
+    say(f"100 items beside {flood:,} of another: {found['few_beside_s']} s, alone {found['few_alone_s']} s")
     say(f"an interactive job's p95 before and beside them: {found['interactive_p95_ms']} ms")
-    print(json.dumps(found))
-    return 0 if found["missing"] == 0 else 1
+    return found
 
 
 def measure(bench: Bench, lines: int) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""How long an evaluation takes, beside the same work in a sequential script: all questions, all metrics, one machine.
+"""How fast, how safe and how fair evaluations and batches are: all the figures in one run, the last line being JSON.
 
 `python -m benchmarks.evaluate FOLDER` takes the first 2,223 questions of `FOLDER/train.tsv` (KoBEST BoolQ: columns ID,
 Text, Question), indexes all its passages, and evaluates extractive answers on the embedded default. A question's own
 passage is its relevant document and its reference. The script asks one question after the other over HTTP and computes
-the same metrics in its own process. Then a judge scores answers (`benchmarks.judged`). The last line is JSON; keys that
-are not measured yet are null.
+the same metrics in its own process. Then a judge scores answers (`benchmarks.judged`), every process is killed
+(`benchmarks.killed`), and a batch runs, by itself and beside others (`benchmarks.batches`). A part whose size is 0 is
+left out, and its keys are null.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import judged
+from benchmarks import batches, judged, killed
 from consumers.ranking.bootstrap import mean_intervals
 from consumers.scoring.given import Given
 from consumers.scoring.items import scores
@@ -37,33 +38,47 @@ from schemas.normalisation import nfc
 
 COLLECTION: Final = "benchmark"
 QUESTIONS: Final = 2_223
-LATER: Final = (
-    *("resume_s", "answered_twice", "report_equal", "batch_lines_per_s", "drain_per_s"),
-    *("interactive_p95_ratio", "fair_ratio"),
+LINES: Final = 50_000
+DRAINED: Final = 10_000
+JUDGED_KEYS: Final = ("judge_share", "call_ms", "judged_twice")
+KILLED_KEYS: Final = ("resume_s", "answered_twice", "judged_twice", "report_equal")
+BATCH_KEYS: Final = (
+    *("lines", "batch_lines_per_s", "drain_per_s", "memory_mb"),
+    *("flood", "interactive_p95_ratio", "fair_ratio"),
 )
-"""Measured by nothing yet; null."""
 
 
 def main() -> int:
-    """Exit status 0 when every item is terminal and both ways found the same figures, else 1; 2: nothing measured."""
+    """Exit status 0 when every item is terminal, nothing was done twice, and figures and reports are the same, else 1;
+    2: nothing measured.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluate", description=__doc__)
     parser.add_argument("data", type=Path, help="the folder with train.tsv")
     parser.add_argument("--count", type=int, default=QUESTIONS, help="how many questions are evaluated")
     parser.add_argument(
         "--script-count", type=int, help="how many of them the script asks, its time being projected; default: all"
     )
-    parser.add_argument("--judged", type=int, default=600, help="how many answers a judge scores; 0: none")
+    parser.add_argument("--judged", type=int, default=judged.ANSWERS, help="how many answers a judge scores; 0: none")
+    parser.add_argument("--killed", type=int, default=killed.ANSWERS, help="questions of the killed run; 0: none")
+    parser.add_argument("--lines", type=int, default=LINES, help="lines of the batch, and of the flood; 0: none")
     given = parser.parse_args()
     for name in ("POSTGRES_URL", "KAFKA_URL", "BLOBS_URL", "INDEX_URL", "AUTH", "URL", "API_KEY"):
         os.environ.pop(f"WELIP_{name}", None)
     try:
         found = measure(given.data / "train.tsv", given.count, given.script_count or given.count)
-        found |= judged.measure(given.judged) if given.judged else dict.fromkeys(("judge_share", "judged_twice"))
-    except (JobError, WelipError, OSError) as error:
+        scored = judged.measure(given.judged) if given.judged else dict.fromkeys(JUDGED_KEYS)
+        dead = killed.measure(given.killed) if given.killed else dict.fromkeys(KILLED_KEYS)
+        bulk = batches.whole(given.lines, DRAINED, given.lines) if given.lines else {}
+    except (JobError, WelipError, OSError, RuntimeError) as error:
         print(f"benchmarks.evaluate: {error}", file=sys.stderr)
         return 2
+    twice = [one["judged_twice"] for one in (scored, dead) if one["judged_twice"] is not None]
+    found |= {**scored, **dead, "judged_twice": sum(twice) if twice else None}
+    found |= {name: bulk.get(name) for name in BATCH_KEYS}
     print(json.dumps(found))
-    return 0 if found["terminal"] == found["questions"] and found["same_figures"] is not False else 1
+    same = found["same_figures"] is not False and found["report_equal"] is not False
+    whole = found["terminal"] == found["questions"] and same
+    return 0 if whole and not found["judged_twice"] and not found["answered_twice"] else 1
 
 
 def measure(corpus: Path, count: int, asked: int) -> dict[str, Any]:
@@ -112,7 +127,6 @@ def measure(corpus: Path, count: int, asked: int) -> dict[str, Any]:
         "same_figures": all(abs(told.mean - figures[name]) < 1e-3 for name, told in variant.metrics.items())
         if len(items[:asked]) == len(items)
         else None,
-        **dict.fromkeys(LATER),
     }
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,6 +13,11 @@ from infra.engines.complaints import Complaint, as_error, complaint
 from schemas.errors import DependencyUnavailable, EngineReplyBroken, JobError
 
 EVENTS = "text/event-stream"
+
+UNLIMITED: Final = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+"""How many requests go out at once is up to the model's limits: one that waited for a connection here would seem to
+meet an engine that is silent, and a connection that is closed after each request costs another handshake.
+"""
 
 
 class RefusedBodyError(Exception):
@@ -32,7 +37,7 @@ class Endpoint:
     ) -> None:
         self._url = url
         bearer = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx.AsyncClient(headers={**bearer, **(headers or {})}, timeout=timeout)
+        self._client = httpx.AsyncClient(headers={**bearer, **(headers or {})}, timeout=timeout, limits=UNLIMITED)
 
     async def post(self, body: dict[str, Any]) -> Any:
         """What the engine answers.

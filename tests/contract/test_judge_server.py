@@ -48,6 +48,24 @@ async def ask(judge: Asker, question: str = "?") -> int:
     return (await judge.ask([Message("user", question)], Verdict)).verdict
 
 
+async def test_only_the_models_limits_say_how_many_calls_are_with_the_server_at_once(server: EngineServer) -> None:
+    """120 are more connections than an HTTP client opens by itself."""
+    there, all_there = 0, asyncio.Event()
+
+    async def together(request: Request) -> Response:
+        nonlocal there
+        there += 1
+        if there == 120:
+            all_there.set()
+        await asyncio.wait_for(all_there.wait(), 60)
+        return await EngineServer.says("{}")(request)
+
+    server.reply = together
+    model = open_text_model(OpenAIModel(name="judge", engine="openai", url=server.url))
+    await asyncio.gather(*(model.complete([Message("user", "?")], TextOptions()) for _ in range(120)))
+    await model.close()
+
+
 async def test_faults_now_and_then_cost_no_score(server: EngineServer, judge: Asker) -> None:
     good = server.says('{"verdict": 1}', usage={"prompt_tokens": 3, "completion_tokens": 2})
     faults = [
