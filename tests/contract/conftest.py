@@ -14,7 +14,31 @@ from infra.blobs.s3 import MinioBlobs
 from infra.local.minio import MinioServer
 from infra.vectors.edge import EdgeIndex
 from infra.vectors.server import QdrantIndex
+from tests.contract.apart import Beside, Suite
 from tests.servers import minio_server
+
+HERE = Path(__file__).parent
+
+
+def suite_of(item: pytest.Item) -> Suite | None:
+    """The suite that a test asks for its end."""
+    return getattr(item.module, "SUITE", None) if isinstance(item, pytest.Function) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever waits for another pytest comes last in this folder, so that it waits little."""
+    places = [at for at, item in enumerate(items) if HERE in item.path.parents]
+    ours = sorted((items[at] for at in places), key=lambda item: suite_of(item) is not None)
+    for at, item in zip(places, ours, strict=True):
+        items[at] = item
+
+
+@pytest.fixture(scope="session", autouse=True)
+def beside(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beside]:
+    """Those suites begin with the first test of this folder, if a test of theirs is to run."""
+    suites = {suite.tests: suite for item in request.session.items if (suite := suite_of(item)) is not None}
+    with Beside.running({tmp_path_factory.mktemp("apart"): suite for suite in suites.values()}) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -114,7 +114,7 @@ async def engine_server() -> AsyncIterator[EngineServer]:
     app = Starlette(routes=[Route("/{path:path}", peer.handle, methods=["POST"])])
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
     serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not server.started:
             await asyncio.sleep(0.005)
     peer.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

@@ -14,6 +14,9 @@ from infra.isolation.child import Task
 from infra.isolation.frames import Frame
 from schemas.errors import InvalidInput
 
+OTHERS: set[int] = set()
+"""Processes that this one started for something else."""
+
 
 def tasks() -> Mapping[str, Task]:
     return {
@@ -68,7 +71,7 @@ def servers(module: str) -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process().children()
-        if child.status() == psutil.STATUS_ZOMBIE or module in child.cmdline()
+        if child.pid not in OTHERS and (child.status() == psutil.STATUS_ZOMBIE or module in child.cmdline())
     ]
 
 

@@ -165,7 +165,7 @@ class TestEveryStore:
             await never.wait()
 
         upload = asyncio.create_task(blobs.put_stream("t/cancelled", stalled()))
-        await asyncio.wait_for(halfway.wait(), 30)
+        await asyncio.wait_for(halfway.wait(), 60)
         upload.cancel()
         with pytest.raises(asyncio.CancelledError):
             await upload
@@ -347,7 +347,7 @@ class TestMinio:
                     await attempt
             with pytest.raises(DependencyUnavailable):
                 await store.put_stream("t/c", pieces(*[b"x" * MIB] * 30))
-            assert time.monotonic() - begun < 10
+            assert time.monotonic() - begun < 60
             server.start()
             assert await store.get("t/a") == b"x"
             await store.check()
@@ -365,7 +365,7 @@ class TestMinio:
                 for attempt in (store.get("t/a"), store.check()):
                     with pytest.raises(DependencyUnavailable):
                         await attempt
-                assert time.monotonic() - begun < 10
+                assert time.monotonic() - begun < 60
             finally:
                 thaw(server.pid)
             await store.close()

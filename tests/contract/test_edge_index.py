@@ -106,7 +106,7 @@ class TestItsFolder:
         searches = [asyncio.create_task(search_until_gone()) for _ in range(8)]
         await find(index)
         await index.drop(KO)
-        assert sum(await asyncio.wait_for(asyncio.gather(*searches), 30)) > 0
+        assert sum(await asyncio.wait_for(asyncio.gather(*searches), 120)) > 0
         assert os.listdir(tmp_path) == [".lock"]
         await index.close()
 

@@ -3,8 +3,7 @@
 import asyncio
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +18,7 @@ from schemas.errors import DependencyUnavailable, DocumentRefused
 from schemas.requester import Requester
 from schemas.retrieval import ParsedDocument
 from schemas.topics import Lane
+from tests.contract.isolated import forked, servers, until
 
 MiB = 1024**2
 SOMEBODY = Requester("t", Lane.BULK)
@@ -26,27 +26,11 @@ SOMEBODY = Requester("t", Lane.BULK)
 
 def children() -> list[psutil.Process]:
     """The parser processes of this process, zombies included."""
-    return [child for server in servers() for child in server.children()]
-
-
-def servers() -> list[psutil.Process]:
-    """The fork servers of parsers, zombies included."""
-    return [
-        child
-        for child in psutil.Process().children()
-        if child.status() == psutil.STATUS_ZOMBIE or MODULE in child.cmdline()
-    ]
+    return forked(MODULE)
 
 
 def oom_score(child: psutil.Process) -> int:
     return int(Path(f"/proc/{child.pid}/oom_score_adj").read_text())
-
-
-async def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -54,7 +38,7 @@ async def parser() -> AsyncIterator[IsolatedDocumentParser]:
     made = IsolatedDocumentParser(ParserSettings(processes=1))
     yield made
     await made.close()
-    assert servers() == []
+    assert servers(MODULE) == []
 
 
 @pytest.fixture
@@ -134,7 +118,7 @@ async def test_no_more_processes_than_allowed(good: Path) -> None:
 
 
 async def test_a_parser_that_hangs_is_killed_and_the_next_document_goes_on(endless: Endless, good: Path) -> None:
-    parser = IsolatedDocumentParser(ParserSettings(processes=1, timeout=timedelta(seconds=0.3)))
+    parser = IsolatedDocumentParser(ParserSettings(processes=1, timeout=timedelta(seconds=0.6)))
     with capture_logs() as logs, pytest.raises(DocumentRefused) as caught:
         await parse(parser, endless.path)
     assert caught.value.reason == "document_timeout"

@@ -157,10 +157,10 @@ class TestWords:
         times = {}
         for name, settings in (("without", SparseSettings()), ("with", SparseSettings(words=words))):
             ENCODER.analyse([text], settings)
-            began = time.perf_counter()
+            began = time.process_time()
             for _ in range(3):
                 ENCODER.analyse([text], settings)
-            times[name] = time.perf_counter() - began
+            times[name] = time.process_time() - began
         assert times["with"] < 3 * times["without"]
 
 
@@ -211,9 +211,9 @@ class TestSynonyms:
     def test_thousands_of_groups_answer_at_once(self) -> None:
         settings = SparseSettings(synonyms=tuple((f"낱말{n}", f"대한{n}", f"조선{n}") for n in range(5_000)))
         ENCODER.encode_query("대한12는 어디인가?", settings)
-        began = time.perf_counter()
+        began = time.process_time()
         vector = ENCODER.encode_query("대한123은 어디인가?", settings)
-        assert time.perf_counter() - began < 5
+        assert time.process_time() - began < 5
         assert bigram_id("낱말") in vector.indices
 
     def test_a_word_is_analysed_once_however_many_questions_hold_it(self) -> None:
