@@ -9,7 +9,7 @@ DATA ?= .welip
 KOBEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo models training-env worker-model up test lint check lock audit format docs fuzz faults bench-batches bench-generate bench-evaluate bench-jobs bench-peers bench-questions bench-retrieval bench-streams bench-train kafka minio mlflow clean
+.PHONY: help demo models eval-env training-env worker-model up test lint check lock audit format docs fuzz faults bench-batches bench-generate bench-evaluate bench-jobs bench-peers bench-questions bench-retrieval bench-streams bench-train kafka minio mlflow clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ demo: $(VENV)/.run ## index Korean documents, ask questions, show the answers; M
 
 models: $(VENV)/.run ## fetch two small real models into ~/.cache/welip: SmolLM2-135M-Instruct and multilingual-e5-small (7 GB, 5 minutes)
 	@$(BIN)/python -m infra.local.models
+
+eval-env: $(VENV)/.run ## make the environment of lm-evaluation-harness, for benchmarks of models (1 GB, 1 minute)
+	@$(BIN)/python -m infra.local.harness
 
 training-env: $(VENV)/.run ## make the environment that training runs in, beside that of model engines (7 GB, 4 minutes)
 	@$(BIN)/python -m infra.local.training

@@ -12,6 +12,7 @@ from consumers.app import work
 from consumers.bootstrap import AdapterSettings
 from consumers.liveness import ConsumerStuck
 from consumers.webhooks.process import deliver
+from infra.harness.settings import HarnessSettings
 from infra.logging import configure_logging
 from infra.models import models_of_environment
 from infra.process import cores, limit_arenas, return_large_blocks
@@ -105,6 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
                 WeightsSettings(),
                 TrainingSettings(),
                 MlflowSettings(),
+                harness=HarnessSettings(),
             ),
             models=given.model,
         )

@@ -35,6 +35,8 @@ from infra.engines.names import embedder_name, reranker_name
 from infra.engines.open import open_embedder, open_reranker
 from infra.engines.rooms import Room, room_of
 from infra.files import PublishedFiles
+from infra.harness.process import HarnessProcess
+from infra.harness.settings import HarnessSettings
 from infra.isolation.forks import ForkServer
 from infra.patience import patiently
 from infra.postgres.aliases import PostgresAliases
@@ -99,6 +101,7 @@ class AdapterSettings:
     weights: WeightsSettings = field(default_factory=WeightsSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     mlflow: MlflowSettings = field(default_factory=MlflowSettings)
+    harness: HarnessSettings = field(default_factory=HarnessSettings)
 
     def digest(self) -> str:
         """Of all that shapes answers: settings of models and search, prompts, WeLIP's version. No secret is part of it.
@@ -179,6 +182,8 @@ async def open_ports(
             ports.steering = PostgresSteering(database)
         if Ports.expiry in needs:
             ports.expiry = PostgresExpiry(database)
+        if Ports.harness in needs:
+            ports.harness = HarnessProcess(settings.harness)
         if Ports.adapters in needs:
             ports.adapters = AdapterFolder(database, blobs, settings.models, settings.lora)
         if Ports.answers in needs:

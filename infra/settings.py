@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.cache_settings import LoraSettings as LoraSettings
 from infra.cache_settings import WeightsSettings as WeightsSettings
+from infra.harness.settings import HarnessSettings
 from infra.setting_types import Duration, Fields, Headers
 from infra.setting_types import prefixed as _prefix
 from infra.training.settings import TrainingSettings
@@ -365,6 +366,7 @@ CONCERNS: tuple[type[BaseSettings], ...] = (
     LoraSettings,
     WeightsSettings,
     TrainingSettings,
+    HarnessSettings,
     PromptSettings,
     GeneratorSettings,
     EmbedderSettings,

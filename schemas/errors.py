@@ -19,6 +19,8 @@ JobError
 ├── EngineRefusedToAnswer   the model, or a filter of the engine, refuses this question
 ├── TrainingFailed          training cannot go on, and another try would end the same way
 │   └── TrainingBroke       the process that trains died or lacks something of its machine; retryable
+├── BenchmarkFailed         lm-eval cannot go on with a task, and another try would end the same way
+│   └── BenchmarkBroke      its process died; retryable
 ├── StorageFull             the tenant has as many bytes in object storage as it may
 ├── LeaseLost               another worker owns the job now; the result is thrown away
 ├── StageTimeout            the stage ran longer than `timeout_s`; retryable
@@ -185,6 +187,19 @@ class TrainingBroke(TrainingFailed):
     """The process that trains died, or its machine lacks something that another may have."""
 
     code = "training_broke"
+    retryable = True
+
+
+class BenchmarkFailed(JobError):
+    """lm-eval cannot go on: a task that is not there or not whole, data that cannot be had."""
+
+    code = "benchmark_failed"
+
+
+class BenchmarkBroke(BenchmarkFailed):
+    """The process of lm-eval died."""
+
+    code = "benchmark_broke"
     retryable = True
 
 

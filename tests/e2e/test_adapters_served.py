@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import httpx
 import pytest
 
 from infra.blobs.folder import FolderBlobs
-from infra.local import engines
+from infra.local import engines, harness
 from producers.client.adapters import Adapter
 from producers.client.errors import ApiError
 from producers.client.sync import Client
@@ -142,3 +143,23 @@ def test_a_benchmark_measures_a_model_and_asks_nothing_twice(up: httpx.Client, t
     assert [task.metrics for task in again.tasks] == [task.metrics for task in first.tasks]
     assert first.tasks[1].metrics["perplexity"].value > 1
     assert len(samples.splitlines()) == 9
+
+
+@pytest.mark.models
+@pytest.mark.timeout(2 * WITHIN_S)
+def test_a_task_of_lm_eval_is_answered_by_the_worker(up: httpx.Client, tmp_path: Path) -> None:
+    if harness.installed() is None:
+        pytest.skip("the environment of lm-eval is not made: `make eval-env`")
+    rows = [{"q": f"{n} + 1 =", "a": [str(n + 1), "0"], "right": 0} for n in range(4)]
+    task = {"task": "mine", "output_type": "multiple_choice", "test_split": "test", "doc_to_text": "{{q}}"}
+    task |= {"doc_to_choice": "{{a}}", "doc_to_target": "right", "metric_list": [{"metric": "acc"}]}
+    archive = tmp_path / "mine.zip"
+    with zipfile.ZipFile(archive, "w") as to:
+        to.writestr("mine.yaml", json.dumps(task))
+        to.writestr("test.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    with Client(str(up.base_url)) as client:
+        job = client.run_benchmark("tiny", [{"type": "lm_eval", "task": "mine", "file": archive}])
+        found = client.benchmark(job.id, timeout=WITHIN_S)
+    [result] = found.tasks
+    assert (result.name, result.items, set(result.metrics)) == ("mine", 4, {"acc"})
+    assert (found.asked, found.versions["lm_eval"]) == (4, "0.4.13")

@@ -25,7 +25,14 @@ def test_a_task_is_a_type_and_a_file(tmp_path: Path) -> None:
     BenchmarkInput.model_validate({"tasks": [task | {"file": f"file_{'0' * 32}"}]})
 
 
-@pytest.mark.parametrize("text", ["perplexity", "dance=a.jsonl", "=a.jsonl", "perplexity=gone.jsonl"])
+def test_any_other_name_is_a_task_of_lm_eval(tmp_path: Path) -> None:
+    assert parse_task("kmmlu", {"shots": 5}) == {"type": "lm_eval", "task": "kmmlu", "shots": 5}
+    file = tmp_path / "data.zip"
+    file.touch()
+    assert parse_task(f"kmmlu_law={file}") == {"type": "lm_eval", "task": "kmmlu_law", "file": file}
+
+
+@pytest.mark.parametrize("text", ["perplexity", "kmmlu=", "=a.jsonl", "kmmlu=gone.zip", "perplexity=gone.jsonl"])
 def test_a_task_that_is_not_understood_is_refused(text: str) -> None:
     with pytest.raises(WrongUse, match=r"is no task|there is no file"):
         parse_task(text)

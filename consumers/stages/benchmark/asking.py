@@ -4,14 +4,14 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import orjson
 
 from consumers.stages.ports import Judgements, TextModel
-from schemas.text import Likelihood, TextOptions
+from schemas.text import Likelihood, Message, TextOptions
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ AT_ONCE: Final = 32
 class Asker:
     """One model. `identity`: tenant, model and version, a part of every key. `asked`, `reused`: requests so far.
 
-    `tokens`: those that were scored, also the reused ones.
+    `tokens`: those that were scored, read and written, also the reused ones.
     """
 
     model: TextModel
@@ -46,6 +46,31 @@ class Asker:
             await self._keep(key, found, sum(one.tokens for one in found))
         self.tokens += sum(one.tokens for one in found)
         return found
+
+    async def written(
+        self,
+        messages: Sequence[Message],
+        *,
+        raw: bool,
+        max_tokens: int,
+        temperature: float,
+        stop: Sequence[str],
+        nth: int,
+    ) -> str:
+        """What the model writes; `nth`: which of several texts. Raises what `TextModel.complete` raises."""
+        options = replace(self.options, raw=raw, max_tokens=max_tokens, temperature=temperature, stop=stop)
+        how = f"{raw}/{max_tokens}/{temperature:g}/{nth}"
+        turns = [text for one in messages for text in (one.role, one.content)]
+        key = self._key("written", [how, str(len(turns)), *turns, *stop])
+        if (kept := await self._find(key)) is not None:
+            text, tokens = kept
+        else:
+            completion = await self.model.complete(messages, options)
+            tokens = completion.usage.prompt_tokens + completion.usage.completion_tokens
+            text = completion.text.encode(errors="replace").decode()
+            await self._keep(key, [text, tokens], tokens)
+        self.tokens += tokens
+        return str(text)
 
     async def _find(self, key: bytes) -> Any:
         reply = await self.kept.find(key)

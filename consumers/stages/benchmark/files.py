@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from consumers.stages.ports import Blobs
 from schemas.catalogue import StoredFile
 from schemas.errors import InvalidInput
-from schemas.kinds.benchmark import BenchmarkTask, PerplexityTask
+from schemas.kinds.benchmark import FileTask, PerplexityTask
 from schemas.kinds.benchmark.items import MAX_LINE_BYTES, ChoiceItem, TextItem
 
 DOCUMENT_CHARS: Final = 20_000
@@ -26,7 +26,7 @@ class Unreadable(Exception):
     """A line that is no item; the message says why."""
 
 
-async def items(blobs: Blobs, file: StoredFile, task: BenchmarkTask) -> AsyncGenerator[tuple[int, Item | Unreadable]]:
+async def items(blobs: Blobs, file: StoredFile, task: FileTask) -> AsyncGenerator[tuple[int, Item | Unreadable]]:
     """The items with their places from 1: of the line, or of the document. Raises `InvalidInput`, `NotFound`."""
     if isinstance(task, PerplexityTask) and not file.filename.lower().endswith(LINES):
         place = 0

@@ -12,7 +12,7 @@ from consumers.stages.benchmark.scoring import Chosen, Predicted, asked, likelie
 from consumers.stages.ports import Blobs
 from schemas.catalogue import StoredFile
 from schemas.errors import EngineClosed, EngineRefused
-from schemas.kinds.benchmark import BenchmarkTask, ChoiceTask
+from schemas.kinds.benchmark import ChoiceTask, FileTask
 from schemas.kinds.benchmark.items import ChoiceItem, TextItem
 from schemas.kinds.benchmark.result import Measured, TaskResult
 from schemas.text import Likelihood
@@ -27,9 +27,9 @@ Told = tuple[int, Item, "list[Likelihood] | EngineRefused"]
 class Measuring:
     """One task. After `samples` have been read to their end, `result` has its figures."""
 
-    task: BenchmarkTask
+    task: FileTask
     file: StoredFile
-    sha256: str
+    sha256: str | None
     limit: int
     unscored: Counter[str] = field(default_factory=Counter)
     messages: dict[str, str] = field(default_factory=dict)

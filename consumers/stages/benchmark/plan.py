@@ -9,7 +9,7 @@ from consumers.stages.benchmark.files import Unreadable, items
 from consumers.stages.context import StageJob
 from consumers.stages.ports import Ports, needs
 from schemas.errors import InvalidInput
-from schemas.kinds.benchmark import MAX_BYTES, MAX_ITEMS, BenchmarkInput, BenchmarkTask
+from schemas.kinds.benchmark import MAX_BYTES, MAX_ITEMS, BenchmarkInput, BenchmarkTask, FileTask, LmEvalTask
 from schemas.kinds.benchmark.result import Planned
 from schemas.outcomes import Next, Outcome
 
@@ -27,19 +27,24 @@ async def run(job: Job, ports: Ports) -> Outcome:
     Raises `InvalidInput` (`dataset_invalid` with the lines at fault, `dataset_empty`, `dataset_too_large`,
     `dataset_undecodable`) and `NotFound` (`file_not_found`).
     """
-    counts, digests = [], []
+    counts: list[int] = []
+    digests: list[str | None] = []
     for task in job.input.tasks:
+        if task.file is None:
+            counts.append(0)
+            digests.append(None)
+            continue
         file = await ports.files.find(task.file)
         if file.size > MAX_BYTES:
             raise _too_large(task, f"{file.size:,} bytes, {MAX_BYTES:,} are allowed")
-        counts.append(await _count(ports, task))
+        counts.append(0 if isinstance(task, LmEvalTask) else await _count(ports, task))
         digests.append(await _digest(ports.blobs.stream(file.blob)))
     if job.input.limit is not None:
         counts = [min(count, job.input.limit) for count in counts]
     return Next("run", Planned(counts=counts, sha256=digests))
 
 
-async def _count(ports: Ports, task: BenchmarkTask) -> int:
+async def _count(ports: Ports, task: FileTask) -> int:
     count, wrong, shown = 0, 0, list[str]()
     async with aclosing(items(ports.blobs, await ports.files.find(task.file), task)) as found:
         async for place, item in found:
@@ -61,7 +66,7 @@ async def _count(ports: Ports, task: BenchmarkTask) -> int:
 
 
 def _too_large(task: BenchmarkTask, much: str) -> InvalidInput:
-    why = f"the file of the task {task.name!r} has {much}: split it"
+    why = f"the file of the task {task.title!r} has {much}: split it"
     return InvalidInput(why, code="dataset_too_large", field="input.tasks")
 
 

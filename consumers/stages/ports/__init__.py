@@ -28,6 +28,7 @@ from consumers.stages.ports.doubts import IndexDoubts as IndexDoubts
 from consumers.stages.ports.expiry import Expiry as Expiry
 from consumers.stages.ports.files import Files as Files
 from consumers.stages.ports.files import FileStore as FileStore
+from consumers.stages.ports.harness import Harness as Harness
 from consumers.stages.ports.index import VectorIndex as VectorIndex
 from consumers.stages.ports.judgements import Judgements as Judgements
 from consumers.stages.ports.models import Embedder as Embedder
@@ -82,6 +83,7 @@ class Ports(PortSet):
     file_store = Port[FileStore]()
     """The executor's. A stage's own `files` are made of it."""
     files = Port[Files]()
+    harness = Port[Harness]()
     index = Port[VectorIndex]()
     judgements = Port[Judgements]()
     long_documents = Port[LongDocuments]()

@@ -1,8 +1,9 @@
 """`welip benchmark`: measure a model alone, with a live line, and show the figures."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from schemas.kinds.benchmark.result import Measured
 
 PANEL = "Evaluation"
+OF_FILES: Final = frozenset({"perplexity", "multiple_choice"})
 
 
 def register(app: typer.Typer) -> None:
@@ -30,9 +32,15 @@ def benchmark(
     model: Annotated[str, typer.Argument(help="A chat model of the server, or an adapter: base:adapter.")],
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", metavar="TASK", help="perplexity=FILE or multiple_choice=FILE. Repeat it."),
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help="perplexity=FILE, multiple_choice=FILE, lm-eval's NAME, or NAME=ARCHIVE.zip. Repeat it.",
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first items of each task.")] = None,
+    shots: Annotated[int | None, typer.Option(help="Examples before each item of lm-eval's tasks.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="lm-eval's prompts go through the chat template.")] = False,
     settings: Annotated[
         Path | None, typer.Option(metavar="FILE", help="More of the job's input as JSON: tasks and others.")
     ] = None,
@@ -43,10 +51,11 @@ def benchmark(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and leave.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Measure how well a model does alone: perplexity of texts, accuracy of choices. Ctrl-C leaves it running."""
+    """Measure how well a model does alone: by files of yours, or by lm-evaluation-harness. Ctrl-C leaves it running."""
     session: Session = ctx.obj
     asked = (read_settings(settings) if settings else {}) | given(limit=limit, reuse=False if fresh else None)
-    tasks = [*asked.pop("tasks", []), *map(parse_task, task or [])]
+    of_lm_eval = given(shots=shots, chat=chat or None)
+    tasks = [*asked.pop("tasks", []), *(parse_task(one, of_lm_eval) for one in task or [])]
     if not tasks:
         raise WrongUse("there is nothing to measure", "give --task perplexity=FILE, or tasks in --settings")
     with session.connect() as client:
@@ -74,15 +83,20 @@ def line(job: "Job") -> str:
     return f"{seen.done:,} of {seen.total:,} · {said}" if job.stage == "run" and seen.total else said
 
 
-def parse_task(text: str) -> dict[str, Any]:
-    """`perplexity=texts.jsonl` as a task. Raises `WrongUse`."""
-    kind, _, file = text.partition("=")
-    if kind not in ("perplexity", "multiple_choice") or not file:
-        raise WrongUse(f"--task {text!r} is no task", "write perplexity=FILE or multiple_choice=FILE")
+def parse_task(text: str, of_lm_eval: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """`perplexity=texts.jsonl`, `kmmlu` or `kmmlu=data.zip` as a task; the last two with more fields.
+
+    Raises `WrongUse`.
+    """
+    kind, equals, file = text.partition("=")
     path = Path(file)
-    if not path.is_file():
+    if not kind or (equals and not file) or (kind in OF_FILES and not file):
+        raise WrongUse(f"--task {text!r} is no task", "write perplexity=FILE, multiple_choice=FILE, NAME or NAME=FILE")
+    if file and not path.is_file():
         raise WrongUse(f"there is no file {path}")
-    return {"type": kind, "name": name_of(path), "file": path}
+    if kind in OF_FILES:
+        return {"type": kind, "name": name_of(path), "file": path}
+    return {"type": "lm_eval", "task": kind, **({"file": path} if file else {}), **(of_lm_eval or {})}
 
 
 def name_of(path: Path) -> str:

@@ -28,6 +28,11 @@ class PerplexityTask(BaseModel):
     name: TaskName = "perplexity"
     file: FileId
 
+    @property
+    def title(self) -> str:
+        """What its figures are called."""
+        return self.name
+
 
 class ChoiceTask(BaseModel):
     """Which of several choices the model finds most likely. `file`: JSON Lines of question, choices and answer.
@@ -44,6 +49,11 @@ class ChoiceTask(BaseModel):
     prompt: str = Field(f"{QUESTION}\n{CHOICES}\nAnswer:", min_length=1, max_length=20_000)
     answer_as: Literal["letter", "text"] = "letter"
 
+    @property
+    def title(self) -> str:
+        """What its figures are called."""
+        return self.name
+
     @model_validator(mode="after")
     def _shows_what_is_asked(self) -> Self:
         if QUESTION not in self.prompt:
@@ -53,7 +63,32 @@ class ChoiceTask(BaseModel):
         return self
 
 
-BenchmarkTask = Annotated[PerplexityTask | ChoiceTask, Field(discriminator="type")]
+class LmEvalTask(BaseModel):
+    """A task or group of tasks of lm-evaluation-harness. `task`: its name there, or that of a task in `file`.
+
+    `file`: a zip archive with its data, and perhaps its task file; null: the data comes from a hub. `shots`: examples
+    before each item; null: as the task says. `chat`: what the model writes goes through its chat template. `name`:
+    what figures are called; null: as the task.
+    """
+
+    model_config = _STRICT
+
+    type: Literal["lm_eval"]
+    task: Annotated[str, StringConstraints(pattern=r"^[\w][\w.+=-]{0,199}$")]
+    name: TaskName | None = None
+    file: FileId | None = None
+    shots: int | None = Field(None, ge=0, le=64)
+    chat: bool = False
+
+    @property
+    def title(self) -> str:
+        """What its figures are called."""
+        return self.name or self.task[:100]
+
+
+FileTask = PerplexityTask | ChoiceTask
+"""What needs no lm-eval."""
+BenchmarkTask = Annotated[FileTask | LmEvalTask, Field(discriminator="type")]
 
 
 class BenchmarkInput(BaseModel):
@@ -74,7 +109,7 @@ class BenchmarkInput(BaseModel):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        names = [task.name for task in self.tasks]
+        names = [task.title for task in self.tasks]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two tasks have the name {twice!r}: give each a `name` of its own")
         return self

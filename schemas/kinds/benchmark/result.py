@@ -6,10 +6,10 @@ from schemas.tracking import Tracking
 
 
 class Planned(BaseModel):
-    """To `run`: how many items each task has, and the SHA-256 of each task's file."""
+    """To `run`: how many items each task has, 0 where only lm-eval can tell, and the SHA-256 of each task's file."""
 
     counts: list[int]
-    sha256: list[str]
+    sha256: list[str | None]
 
 
 class Measured(BaseModel):
@@ -23,6 +23,7 @@ class TaskResult(BaseModel):
     """What a task gave. `items`: those that are in its metrics; `unscored`: the others, by the code of the reason.
 
     `cut`: items whose context was longer than the model's, so that its beginning was left out. `sha256`: of the file.
+    `version`, `shots`: as lm-eval tells them, of its tasks.
     """
 
     name: str
@@ -33,6 +34,8 @@ class TaskResult(BaseModel):
     messages: dict[str, str] = Field(default_factory=dict)
     cut: int = 0
     sha256: str | None = None
+    version: str | None = None
+    shots: int | None = None
 
 
 class BenchmarkResult(BaseModel):
