@@ -98,7 +98,7 @@ class JobFiles:
             row = await files.file(connection, parsed("file", file_id), self.tenant)
         if row is None:
             raise NotFound(f"there is no file {file_id}: upload it first", code="file_not_found", field="file")
-        return StoredFile(row["blob"], row["filename"], row["purpose"], row["bytes"])
+        return StoredFile(row["blob"], row["filename"], row["purpose"], row["bytes"], row["sha256"])
 
     @property
     def _folder(self) -> str:

@@ -138,15 +138,20 @@ class Mlflow:
             )
         _told(answer)
 
+    async def call(self, method: str, path: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A call of the API under `/mlflow`. `given`: the body, of a GET the query."""
+        how: dict[str, Any] = {"params" if method == "GET" else "json": given}
+        with _reached():
+            answer = await self._client.request(method, f"/mlflow/{path}", **how)
+        return _told(answer)
+
     async def _experiment(self, name: str) -> str:
         with _reached():
             answer = await self._client.get("/mlflow/experiments/get-by-name", params={"experiment_name": name})
         return str(_told(answer)["experiment"]["experiment_id"])
 
     async def _post(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
-        with _reached():
-            answer = await self._client.post(f"/mlflow/{call}", json=body)
-        return _told(answer)
+        return await self.call("POST", call, body)
 
 
 @contextlib.contextmanager

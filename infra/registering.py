@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from uuid import UUID
 
 import uuid_utils.compat as uuids
 
@@ -17,6 +18,7 @@ from infra.postgres.queries.adapters import NewVersion, StoredAdapter
 from schemas.adapters import MOST, NamedAdapter, NewAdapter
 from schemas.errors import Conflict, InvalidInput, JobError, NotFound, StorageFull
 from schemas.ids import parsed
+from schemas.lineage import Lineage
 from schemas.models import Models, ModelSpec, OpenAIModel
 
 if TYPE_CHECKING:
@@ -81,9 +83,12 @@ class Registrar:
         self._models = models
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="adapters")
 
-    async def register(self, tenant: str, new: NewAdapter) -> tuple[StoredAdapter, bool]:
+    async def register(
+        self, tenant: str, new: NewAdapter, lineage: Lineage | None = None, run: UUID | None = None
+    ) -> tuple[StoredAdapter, bool]:
         """The version that the archive is, and whether it is new: the newest one again is no new version.
 
+        `lineage` and `run` (in the experiment tracker) are kept with an adapter that a training made.
         Raises `InvalidInput` (`model_not_found`, `adapter_refused`), `NotFound` (`file_not_found`), `Conflict`
         (`too_many_adapters`), `StorageFull` and `DependencyUnavailable`.
         """
@@ -102,11 +107,11 @@ class Registrar:
             return archive, archive.checked(bases=_names(base), max_rank=most)
 
         archive, packed = await self._in_thread(check)
-        return await self._stored(tenant, new, archive, packed)
+        return await self._stored(tenant, new, archive, packed, lineage, run)
 
-    async def registered(self, tenant: str, new: NewAdapter) -> str:
-        """Register, and return the name of the version, such as `qwen:mine@2`."""
-        version, _ = await self.register(tenant, new)
+    async def registered(self, tenant: str, new: NewAdapter, lineage: Lineage, run: UUID | None) -> str:
+        """Register what a training made, and return the name of the version, such as `qwen:mine@2`."""
+        version, _ = await self.register(tenant, new, lineage, run)
         return str(NamedAdapter(version.base, version.name, version.version))
 
     async def close(self) -> None:
@@ -114,7 +119,13 @@ class Registrar:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _stored(
-        self, tenant: str, new: NewAdapter, archive: AdapterArchive, packed: Packed
+        self,
+        tenant: str,
+        new: NewAdapter,
+        archive: AdapterArchive,
+        packed: Packed,
+        lineage: Lineage | None,
+        run: UUID | None,
     ) -> tuple[StoredAdapter, bool]:
         version_id = uuids.uuid7()
         blob = f"{tenant}/adapters/{version_id.hex}"
@@ -138,6 +149,8 @@ class Registrar:
                     bytes=packed.size,
                     sha256=hashlib.sha256(packed.config + bytes.fromhex(weights)).hexdigest(),
                     weights_sha256=weights,
+                    lineage=None if lineage is None else lineage.model_dump_json(),
+                    run=run,
                 )
                 found, kept = await self._recorded(version)
             finally:

@@ -15,6 +15,7 @@ from infra.postgres.database import Database
 from infra.postgres.queries import files, tracking
 from infra.postgres.queries.tracking import Entry, Run
 from infra.settings import MlflowSettings
+from producers.registry import RegistryMirror
 from schemas.errors import DependencyUnavailable, NotFound
 from schemas.ids import parsed, shown
 from schemas.lifecycle import TERMINAL, JobState
@@ -53,6 +54,7 @@ class TrackingSender:
         self._database = database
         self._blobs = blobs
         self._mlflow = mlflow
+        self._registry = RegistryMirror(database, blobs, mlflow)
 
     @classmethod
     def of(cls, database: Database, blobs: Stored, settings: MlflowSettings) -> "TrackingSender | None":
@@ -89,8 +91,9 @@ class TrackingSender:
         or object storage is away.
         """
         async with self._database.connection() as connection:
-            if not await tracking.anything(connection):
-                return 0
+            waits = await tracking.anything(connection)
+        if not waits and not await self._registry.anything():
+            return 0
         async with self._lead() as leads:
             if not leads:
                 return 0
@@ -108,7 +111,8 @@ class TrackingSender:
                         break
             if failures and not done:
                 raise failures[0]
-            return done
+            # After the runs: the registry names them.
+            return done + await self._registry.round()
 
     @asynccontextmanager
     async def _lead(self) -> AsyncIterator[bool]:

@@ -16,12 +16,13 @@ MAX_FIELDS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that its tenant can name. `blob` is the key of its bytes, `size` counts them."""
+    """A file that its tenant can name. `blob` is the key of its bytes, `size` counts them, `sha256` is their digest."""
 
     blob: str
     filename: str
     purpose: str
     size: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ from schemas.kinds.calibration import CalibrationInput
 from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.inference import InferenceInput
 from schemas.kinds.kind import Choice, Kind
-from schemas.kinds.promotion import PromotionInput
+from schemas.kinds.promotion import PromotionInput, PromotionTerms
 from schemas.kinds.registry import KINDS
+from schemas.kinds.training import TrainingInput
 from schemas.models import Models
 from schemas.prompts import Prompts
 from schemas.topics import Lane
@@ -95,9 +96,7 @@ class Submitter:
         """
         job_id, hook, kind = uuids.uuid7(), submission.webhook, KINDS[submission.kind]
         choice = await self._settled(job_id, tenant, kind, submission.input)
-        judged = isinstance(submission.input, EvaluationInput | CalibrationInput)
-        if judged and submission.input.package_groups and not self._ragas:
-            raise InvalidInput(NO_RAGAS, code="dependency_missing", field="input")
+        self._check_judged(submission.input)
         if choice is not None and isinstance(submission.input, InferenceInput):
             settle_prompt(submission.input, choice.model, self._prompts)
         if isinstance(submission.input, PromotionInput):
@@ -131,6 +130,18 @@ class Submitter:
         if job.alias_model is not None:
             ALIASED.labels(job.alias_model).inc()
         return Accepted(job.id, fresh_view(job, made), new=True)
+
+    def _check_judged(self, input: Any) -> None:
+        """Whether what this input has evaluated can be: metrics of RAGAS need it, and a gate's alias is no model."""
+        gate = input.gate if isinstance(input, TrainingInput) else None
+        field = "input" if gate is None else "input.gate"
+        judged = gate or input
+        can_be_judged = isinstance(judged, EvaluationInput | CalibrationInput | PromotionTerms)
+        if can_be_judged and judged.package_groups and not self._ragas:
+            raise InvalidInput(NO_RAGAS, code="dependency_missing", field=field)
+        if gate is not None and self._models.knows(gate.alias):
+            why = f"{gate.alias!r} is a model of this deployment: choose another name"
+            raise InvalidInput(why, code="alias_taken", field=f"{field}.alias")
 
     async def _settled(self, job: UUID, tenant: str, kind: Kind, input: Any) -> Choice | None:
         """The model that the job runs on. What its name means now is written into the input: the job keeps to it.

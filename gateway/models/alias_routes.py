@@ -1,5 +1,6 @@
 """`/v1/models/aliases`: a tenant's own names for models, moved by promotions, rollbacks and canaries."""
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Response
@@ -7,11 +8,12 @@ from fastapi import APIRouter, Path, Query, Response
 from gateway.http.answers import json, page
 from gateway.http.bodies import JsonRoute
 from gateway.http.openapi import problems
+from gateway.http.rows import Row
 from gateway.models.alias_views import alias_view, entry_view, moved_view
 from gateway.models.card import card
 from gateway.models.evidence import Diff, diff, evidence
 from gateway.services import Asking, Services, ServicesDep, Tenant
-from infra.postgres.aliases import expect
+from infra.postgres.aliases import NAME, expect
 from infra.postgres.queries import adapters, aliases
 from schemas.adapters import named_adapter
 from schemas.aliases import (
@@ -157,22 +159,26 @@ async def remove(alias: AliasPath, services: ServicesDep, asking: Asking) -> Res
 
 
 @router.get(
-    "/{alias}/card",
+    "/{id}/card",
     summary="Read the card of a model",
     response_class=Response,
     responses={200: {"description": "Markdown.", "content": {"text/markdown": {}}}, **problems(404, 422, 429)},
 )
-async def model_card(alias: AliasPath, services: ServicesDep, tenant: Tenant) -> Response:
-    """What was recorded of the model that an alias points to: base, adapter, evaluation, ledger."""
-    found = await services.aliases.known(tenant, alias)
-    named = named_adapter(found.model)
+async def model_card(id: ModelPath, services: ServicesDep, tenant: Tenant) -> Response:
+    """What was recorded of a model, or of the one that an alias points to: base, training, evaluation, ledger."""
+    may_be_alias = NAME.fullmatch(id) and not services.models.knows(id)
+    alias = await services.aliases.known(tenant, id) if may_be_alias else None
+    model = await _meant(services, tenant, id, "id") if alias is None else alias.model
+    named = named_adapter(model)
+    rows: Sequence[Row] = ()
     async with services.reads.connection(tenant) as connection:
-        rows = await aliases.ledger(connection, tenant, alias, after=None, limit=ON_THE_CARD)
+        if alias is not None:
+            rows = await aliases.ledger(connection, tenant, id, after=None, limit=ON_THE_CARD)
         adapter = (
             None if named is None else await adapters.find(connection, tenant, named.base, named.name, named.version)
         )
-    base = next((row for row in services.models if row.name == base_of(found.model)), None)
-    return Response(card(found, base, adapter, rows), media_type="text/markdown; charset=utf-8")
+    base = next((row for row in services.models if row.name == base_of(model)), None)
+    return Response(card(model, base, adapter, alias, rows), media_type="text/markdown; charset=utf-8")
 
 
 @router.get("/{id}/diff", summary="Compare two models", response_model=Diff, responses=problems(404, 422, 429))

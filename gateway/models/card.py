@@ -1,4 +1,4 @@
-"""The card of a model, from what was recorded: what an alias points to, what it was measured by, how it got there."""
+"""The card of a model, from what was recorded: what it is, how it was trained, measured and promoted."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,52 +7,99 @@ from gateway.http.rows import Row
 from gateway.models.alias_views import entry_view
 from infra.postgres.queries.adapters import StoredAdapter
 from schemas.aliases import Alias, base_of
-from schemas.models import ModelSpec
+from schemas.lineage import Lineage, SourceFile
+from schemas.models import LocalModel, ModelSpec
 
 
-def card(alias: Alias, base: ModelSpec | None, adapter: StoredAdapter | None, ledger: Sequence[Row]) -> str:
-    """Markdown. `ledger`: steps of the alias, newest first."""
-    entries = [entry_view(row) for row in ledger]
+def card(
+    model: str,
+    base: ModelSpec | None,
+    adapter: StoredAdapter | None,
+    alias: Alias | None = None,
+    ledger: Sequence[Row] = (),
+) -> str:
+    """Markdown. `model`: the full name. `alias`: the one that points to it, with its `ledger`, newest first."""
+    lineage = None if adapter is None or adapter.lineage is None else Lineage.model_validate_json(adapter.lineage)
     parts = [
-        f"# {alias.name}",
-        _table(("", ""), _facts(alias, base, adapter)),
-        *_evidence(alias, entries),
-        "## Ledger",
-        _table(
-            ("when", "what", "model", "before", "by", "reason", "evaluation"),
-            [
-                (
-                    f"{one['created_at']:%Y-%m-%d %H:%M:%S} UTC",
-                    one["action"] + (" (forced)" if one["forced"] else ""),
-                    one["canary"] if one["action"].startswith("canary") else one["model"],
-                    one["previous"],
-                    one["by"],
-                    one["reason"],
-                    one["evaluation"],
-                )
-                for one in entries
-            ],
-        ),
+        f"# {model if alias is None else alias.name}",
+        _table(("", ""), _facts(model, base, adapter, alias)),
+        *(() if lineage is None else _training(lineage)),
+        *(() if alias is None else _promotions(alias, [entry_view(row) for row in ledger])),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _facts(alias: Alias, base: ModelSpec | None, adapter: StoredAdapter | None) -> Iterable[tuple[str, Any]]:
-    yield "model", alias.model
-    yield "base", base_of(alias.model)
+def _promotions(alias: Alias, entries: Sequence[dict[str, Any]]) -> Iterable[str]:
+    yield from _evidence(alias, entries)
+    yield "## Ledger"
+    yield _table(
+        ("when", "what", "model", "before", "by", "reason", "evaluation"),
+        [
+            (
+                f"{one['created_at']:%Y-%m-%d %H:%M:%S} UTC",
+                one["action"] + (" (forced)" if one["forced"] else ""),
+                one["canary"] if one["action"].startswith("canary") else one["model"],
+                one["previous"],
+                one["by"],
+                one["reason"],
+                one["evaluation"],
+            )
+            for one in entries
+        ],
+    )
+
+
+def _facts(
+    model: str, base: ModelSpec | None, adapter: StoredAdapter | None, alias: Alias | None
+) -> Iterable[tuple[str, Any]]:
+    yield "model", model
+    yield "base", base_of(model)
     if base is None:
         yield "warning", "the base is not among the models of this deployment now"
     else:
         yield "engine", base.engine
-        yield "weights", getattr(base, "weights", None) or getattr(base, "served_as", None)
+        yield "weights", _weights(base)
         yield "revision", getattr(base, "revision", None)
         yield "context length", base.context_length
     if adapter is not None:
         yield "adapter", f"{adapter.name}, version {adapter.version}, rank {adapter.rank}"
         yield "sha256 of configuration and weights", adapter.sha256
         yield "registered", f"{adapter.created_at:%Y-%m-%d %H:%M:%S} UTC"
-    if alias.canary_model is not None:
+    if alias is not None and alias.canary_model is not None:
         yield "canary", f"{alias.canary_model}, {alias.canary_share:.0%} of the jobs"
+
+
+def _training(lineage: Lineage) -> Iterable[str]:
+    """What the adapter was made of."""
+    yield "## Training"
+    base = " at ".join(part for part in (lineage.weights, lineage.revision) if part)
+    yield _table(
+        ("", ""),
+        [
+            ("job", lineage.job),
+            ("began", lineage.trained_at),
+            ("code", f"WeLIP {lineage.code}"),
+            ("trained on", base or f"the weights of {lineage.base}, in a folder"),
+            ("method", f"{lineage.method}, {lineage.adapter}"),
+            ("dataset", _source(lineage.dataset)),
+            ("validation", _source(lineage.validation)),
+            ("split", f"{lineage.rows:,} examples, {lineage.held_out:,} held out, {lineage.tokens:,} tokens"),
+            ("files", lineage.archive),
+        ],
+    )
+    yield _table(("hyperparameter", "value"), lineage.parameters.items())
+    yield _table(("metric", "value"), [(name, f"{value:g}") for name, value in lineage.metrics.items()])
+
+
+def _source(file: SourceFile | None) -> str | None:
+    return None if file is None else f"{file.file} ({file.filename}, {file.bytes:,} bytes), sha256 {file.sha256}"
+
+
+def _weights(base: ModelSpec) -> str | None:
+    """Where they come from; the path of a folder is nothing that tenants should see."""
+    if isinstance(base, LocalModel):
+        return "a folder of the workers" if base.in_folder else base.weights
+    return getattr(base, "served_as", None)
 
 
 def _evidence(alias: Alias, entries: Sequence[dict[str, Any]]) -> Iterable[str]:

@@ -11,6 +11,7 @@ from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from infra.training.counting import Examples
 from infra.training.following import Follower
+from infra.training.reporting import reporters
 from schemas.kinds.training import Chosen
 from schemas.kinds.training.plan import TrainingPlan
 
@@ -55,7 +56,7 @@ def build(plan: TrainingPlan, chosen: Chosen, tokenizer: Any, examples: Examples
         "logging_steps": 1 if steps <= OFTEN_UP_TO else 10,
         "logging_nan_inf_filter": False,
         "save_strategy": "no",  # the follower decides
-        "report_to": "none",
+        "report_to": reporters(plan),
         "disable_tqdm": True,
         "seed": plan.seed,
         "data_seed": plan.seed,
@@ -63,8 +64,7 @@ def build(plan: TrainingPlan, chosen: Chosen, tokenizer: Any, examples: Examples
     }
     of_the_method: dict[str, Any] = {"beta": plan.beta} if plan.method != "sft" else {}
     if plan.method == "sft":
-        # Not packed: examples in one sequence see each other without flash attention, which is not everywhere.
-        of_the_method |= {"completion_only_loss": plan.completion_only, "packing": False}
+        of_the_method |= {"completion_only_loss": plan.completion_only, "packing": plan.packing}
     known = {one.name for one in fields(settings)}
     assert known >= wanted.keys() | of_the_method.keys(), (wanted.keys() | of_the_method.keys()) - known
     return trainer(
@@ -94,6 +94,9 @@ def _of_tokenised(trainer: Any) -> Any:
 def _model(plan: TrainingPlan, chosen: Chosen) -> Any:
     """The base model. All weights are trained in 32 bits; beside an adapter they are as narrow as the device allows."""
     options: dict[str, Any] = {}
+    if plan.packing:
+        # Other kernels let examples of one sequence see each other.
+        options["attn_implementation"] = "flash_attention_2"
     if plan.adapter == "qlora":
         options["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True,

@@ -25,6 +25,10 @@ class Estimate:
     fixed: int
     row: int
 
+    def divided(self, processes: int) -> "Estimate":
+        """Of one process, where the weights and what belongs to them are divided among several."""
+        return Estimate(self.fixed // processes, self.row)
+
     def of(self, rows: int) -> int:
         """With so many examples at a time."""
         return self.fixed + rows * self.row

@@ -3,11 +3,9 @@
 import asyncio
 import contextlib
 import fcntl
-import importlib.util
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +17,7 @@ from pydantic import ValidationError
 
 from infra.local import training
 from infra.settings import BlobsSettings, WeightsSettings
+from infra.training import launching
 from infra.training.settings import TrainingSettings
 from infra.weights import fetched
 from schemas.errors import TrainingBroke
@@ -65,7 +64,7 @@ class TrainingProcess:
 
     async def ready(self) -> bool:
         """Whether there is a Python with what training needs."""
-        return self._python() is not None
+        return launching.interpreter(self._settings) is not None
 
     async def prepare(self) -> None:
         """Make the environment. Raises `DependencyMissing`."""
@@ -103,19 +102,21 @@ class TrainingProcess:
             await _end(process, gently=isinstance(last, Ended | Stopped | Failed))
 
     async def _start(self, plan: TrainingPlan, log_file: Path) -> asyncio.subprocess.Process:
-        def written() -> Path:
+        def written() -> list[str]:
             output = Path(plan.output)
             output.mkdir(exist_ok=True)
             file = output / "plan.json"
             file.write_text(plan.model_dump_json(), encoding="utf-8")
             if self._stopping:
                 Path(plan.stop_file).touch()
-            return file
+            python = launching.interpreter(self._settings)
+            assert python is not None  # the stage asked whether all is ready
+            return launching.command(python, self._settings, file)
 
-        file = await asyncio.to_thread(written)
+        command = await asyncio.to_thread(written)
         with log_file.open("wb") as log_end:
             return await asyncio.create_subprocess_exec(
-                *self._command(file),
+                *command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log_end,
@@ -123,23 +124,6 @@ class TrainingProcess:
                 start_new_session=True,
                 limit=LONGEST_FRAME,
             )
-
-    def _command(self, plan: Path) -> list[str]:
-        python = self._python()
-        assert python is not None  # the stage asked whether all is ready
-        run = ["-m", "infra.training.runner", str(plan)]
-        if self._settings.processes == 1:
-            return [python, *run]
-        launched = ["--standalone", f"--nproc-per-node={self._settings.processes}"]
-        return [python, "-m", "torch.distributed.run", *launched, *run]
-
-    def _python(self) -> str | None:
-        if self._settings.python is not None:
-            return str(self._settings.python)
-        if importlib.util.find_spec("trl") is not None:
-            return sys.executable
-        made = training.installed()
-        return None if made is None else str(made)
 
 
 async def _end(process: asyncio.subprocess.Process, *, gently: bool) -> None:

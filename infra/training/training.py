@@ -11,14 +11,16 @@ from typing import Any, Final
 
 import torch
 import transformers
+from transformers.utils import is_flash_attn_2_available
 
+from infra.training import exporting
 from infra.training.building import build
 from infra.training.counting import Examples, counted
 from infra.training.following import Follower
 from infra.training.memory import Estimate, estimated, free_memory, peak_memory
 from infra.training.telling import Cannot, Teller
 from infra.training.tokenised import kept, made_with, recalled
-from schemas.kinds.training import Chosen
+from schemas.kinds.training import Chosen, Export
 from schemas.kinds.training.plan import Begun, Ended, Stopped, Tokenised, TrainingPlan
 
 NO_LIMIT: Final = 1_000_000
@@ -40,6 +42,10 @@ def train(plan: TrainingPlan, teller: Teller) -> Ended | Stopped:
     if plan.adapter == "qlora" and importlib.util.find_spec("bitsandbytes") is None:
         why = "QLoRA needs bitsandbytes, which the environment of this worker lacks: use the group or the image `train`"
         raise Cannot("bitsandbytes_missing", why)
+    if plan.packing and not is_flash_attn_2_available():
+        why = "packing needs flash attention: without it examples in one sequence see each other"
+        raise Cannot("flash_attention_missing", f"{why}. Install flash-attn where there is a GPU, or leave it out")
+    exporting.check(plan)
     with _loading(plan):
         config = transformers.AutoConfig.from_pretrained(plan.weights, revision=plan.revision)
         tokenizer = transformers.AutoTokenizer.from_pretrained(plan.weights, revision=plan.revision)
@@ -57,7 +63,8 @@ def train(plan: TrainingPlan, teller: Teller) -> Ended | Stopped:
     teller.tell(examples.counted)
     if estimate.of(1) > free_memory(device):
         raise Cannot("out_of_memory", _too_large(chosen, estimate, free_memory(device)))
-    follower = Follower(plan, teller, device, examples.counted.tokens / examples.counted.rows)
+    tokens = chosen.max_length if plan.packing else examples.counted.tokens / examples.counted.rows
+    follower = Follower(plan, teller, device, tokens)
     with _loading(plan):
         trainer = build(plan, chosen, tokenizer, examples, follower)
     if examples.tokenised_by is None and trainer.is_world_process_zero():
@@ -90,12 +97,14 @@ def _end(plan: TrainingPlan, trainer: Any, tokenizer: Any, follower: Follower, d
     if trainer.eval_dataset is not None and (not losses or losses[-1]["step"] != step):
         losses = [*losses, trainer.evaluate()]
     folder = Path(plan.output) / "final"
+    # All processes take part: of some each holds a part of the weights.
+    trainer.save_model(str(folder))
+    exports: dict[Export, str] = {}
     if trainer.is_world_process_zero():
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        model.save_pretrained(str(folder), safe_serialization=True)
         tokenizer.save_pretrained(str(folder))
         with (Path(plan.output) / "metrics.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(entry) + "\n" for entry in history)
+        exports = exporting.exported(plan, folder)
     trained = [entry["loss"] for entry in history if "loss" in entry]
     return Ended(
         step=step,
@@ -106,6 +115,7 @@ def _end(plan: TrainingPlan, trainer: Any, tokenizer: Any, follower: Follower, d
         tokens_per_s=pace,
         seconds=seconds,
         peak_memory_bytes=peak_memory(device),
+        exports=exports,
     )
 
 
@@ -129,6 +139,8 @@ def _chosen(plan: TrainingPlan, config: Any, examples: Examples, device: torch.d
         checkpointing=checkpointing,
     )
     processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if any(os.environ.get(f"ACCELERATE_USE_{name}") == "true" for name in ("FSDP", "DEEPSPEED")):
+        estimate = estimate.divided(processes)
     share = max(1, plan.batch_size // processes)
     asked = plan.device_batch_size
     at_once = min(estimate.fitting(share, free_memory(device)) if asked == "auto" else asked, share)

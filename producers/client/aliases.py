@@ -157,7 +157,7 @@ class ModelCalls:
 
     @call
     def card(self, name: str) -> Request[str]:
-        """The card of the model that an alias points to, as Markdown."""
+        """The card of a model, or of the one that an alias points to, as Markdown."""
         return Request("GET", path("models", name, "card"), _text)
 
     @call

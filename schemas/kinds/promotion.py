@@ -19,8 +19,8 @@ CHAMPION = "champion"
 CANDIDATE = "candidate"
 
 
-class PromotionInput(BaseModel):
-    """Which `model` is to take over `alias`, and the questions that decide: a `dataset` or `items`.
+class PromotionTerms(BaseModel):
+    """What it takes to take over `alias`: the questions that decide, a `dataset` or `items`, and how they are asked.
 
     `way`: how both answer, as a variant whose `model` is replaced; by default from `collection`, else the model alone.
     `metrics`: each must not be worse by more than `by`. `judge`: as of an evaluation.
@@ -29,7 +29,6 @@ class PromotionInput(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     alias: AliasName
-    model: WantedModel
     dataset: Dataset | None = None
     items: list[InlineItem] | None = Field(None, min_length=1, max_length=MAX_INLINE_ITEMS)
     collection: CollectionName | None = None
@@ -53,13 +52,23 @@ class PromotionInput(BaseModel):
             raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
         return self
 
+    @property
+    def questions(self) -> Dataset | None:
+        """The table of questions that decides; None: `items` do."""
+        return self.dataset
+
+    @property
+    def package_groups(self) -> frozenset[str]:
+        """Optional groups that the workers of its judge need."""
+        return self.evaluation(CHAMPION, CANDIDATE).package_groups
+
     def evaluation(self, champion: str | None, candidate: str) -> EvaluationInput:
         """The evaluation that decides between models of these names; of the candidate alone, without a champion."""
         models = {CHAMPION: champion, CANDIDATE: candidate}
         names = [*self.metrics, *(one.name for one in self.graders)]
         compared = [Gate(metric=name, variant=CANDIDATE, not_worse_than=CHAMPION, by=self.by) for name in names]
         return EvaluationInput(
-            dataset=self.dataset,
+            dataset=self.questions,
             items=self.items,
             collection=self.collection,
             variants=[self._way(name, model) for name, model in models.items() if model is not None],
@@ -80,6 +89,12 @@ class PromotionInput(BaseModel):
         if way.generate is None:
             raise ValueError("way: it only retrieves, and no model takes part")
         return way.model_copy(update={"name": name, "generate": _generate(way.generate, model)})
+
+
+class PromotionInput(PromotionTerms):
+    """Which `model` is to take over the alias."""
+
+    model: WantedModel
 
 
 class PromotionResult(BaseModel):

@@ -27,7 +27,7 @@ from schemas.kinds.noop import NoopInput
 from schemas.kinds.promotion import Gated, PromotionInput, PromotionResult
 from schemas.kinds.synthesis import Sampled, SynthesisInput, SynthesisResult, Written
 from schemas.kinds.training import TrainingInput, TrainingResult
-from schemas.kinds.training.carries import Prepared, Trained
+from schemas.kinds.training.carries import Prepared, Registered, Trained
 from schemas.models import WITHOUT_MODELS, Models, Task
 from schemas.topics import Lane, Pool, group_name, topic_name
 
@@ -137,7 +137,9 @@ _WORK: Final = (  # what a line of a batch may ask for, if clients may
             "prepare": Stage(Pool.CPU),
             "train": Stage(Pool.TRAIN, carry=Prepared, pauses=True),
             "register": Stage(Pool.CPU, carry=Trained),
+            "conclude": Stage(Pool.CPU, carry=Registered),
         },
+        children=frozenset({"promotion"}),
     ),
     Kind("noop", NoopInput, None, {"run": Stage(Pool.CPU)}),
 )

@@ -151,6 +151,44 @@ def test_a_training_whose_worker_is_killed_twice_ends_as_one_that_nobody_disturb
 
 
 @pytest.mark.models
+@pytest.mark.timeout(3 * WITHIN_S)
+def test_an_adapter_that_is_better_takes_over_its_alias_and_a_worse_one_is_refused(
+    client: Client, tmp_path: Path
+) -> None:
+    def trained(name: str, answer: str, gate: dict[str, Any]) -> Training:
+        file = tmp_path / f"{name}.jsonl"
+        rows = [json.dumps({"prompt": f"{QUESTION} {n}", "completion": answer}) for n in range(24)]
+        file.write_text("\n".join(rows), encoding="utf-8")
+        how = {"max_steps": 100, "epochs": 100, "batch_size": 4, "learning_rate": 0.01}
+        way = {"kind": "generation", "max_tokens": 12, "temperature": 0}
+        asked = {"register_as": name, "validation_share": 0.3, "hyperparameters": how}
+        asked["gate"] = {"alias": "support", "metrics": ["contains"], "way": way, **gate}
+        job = client.train(file, "tiny", settings=asked)
+        return client.training(job.id, timeout=WITHIN_S)
+
+    client.models.promote("support", "tiny", expected=None)
+    before = said(client, "support")
+    better = trained("better", ANSWER, {})
+    assert better.gate is not None
+    assert better.gate.promoted, better.gate.why
+    assert (better.gate.previous, better.gate.model, better.model) == ("tiny", "tiny:better@1", "tiny:better@1")
+    assert said(client, "support") == said(client, "tiny:better@1") != before
+    questions = [{"question": f"{QUESTION} {n}", "reference": ANSWER} for n in range(12)]
+    worse = trained("worse", "모름", {"items": questions})
+    assert worse.gate is not None
+    assert not worse.gate.promoted
+    assert worse.gate.why is not None
+    assert worse.gate.why.startswith("contains 0.000 beside ")
+    assert client.models.alias("support").model == "tiny:better@1"
+    card = client.models.card("support")
+    assert better.data.dataset is not None
+    for told in (better.job, better.data.dataset.sha256, better.gate.evidence.evaluation):
+        assert told in card
+    client.models.roll_back("support")
+    assert said(client, "support") == before
+
+
+@pytest.mark.models
 def test_a_dataset_with_a_bad_line_is_refused_before_anything_is_trained(client: Client, tmp_path: Path) -> None:
     file = rules(tmp_path)
     file.write_text(file.read_text(encoding="utf-8") + '\n{"prompt": "x"}\n', encoding="utf-8")

@@ -129,6 +129,10 @@ async def test_a_registered_adapter_is_listed_and_a_job_keeps_to_the_version_tha
     assert listed == {f"{BASE}:legal": 2, "server:legal": None}
     one = (await http.get(f"/v1/models/{BASE}:legal@1")).json()
     assert (one["id"], one["sha256"]) == (f"{BASE}:legal@1", first.json()["sha256"])
+    card = await http.get(f"/v1/models/{BASE}:legal@1/card")
+    assert (card.status_code, one["sha256"] in card.text) == (200, True), card.text
+    assert (await http.get(f"/v1/models/{BASE}:nothing/card")).json()["code"] == "adapter_not_found"
+    assert (await http.get("/v1/models/nothing/card")).json()["code"] == "alias_not_found"
 
 
 async def test_an_adapter_that_is_not_there_is_refused_at_submit_with_those_that_are(http: httpx.AsyncClient) -> None:

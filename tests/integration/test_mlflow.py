@@ -14,12 +14,15 @@ from infra.blobs.folder import FolderBlobs
 from infra.files import PublishedFiles
 from infra.local.mlflow import MlflowServer
 from infra.mlflow import Mlflow
-from infra.postgres.queries import refusals, tracking
+from infra.postgres.queries import adapters, aliases, files, refusals, registry, tracking
+from infra.postgres.queries.adapters import NewVersion
 from infra.postgres.tracking import JobTracker, PostgresTrackers
 from infra.settings import MlflowSettings
 from producers.tracking import TrackingSender
 from schemas.errors import DependencyUnavailable
+from schemas.ids import shown
 from schemas.lifecycle import JobState
+from schemas.lineage import Lineage, SourceFile
 from schemas.tracking import MAIN, NewRun
 from tests.integration.jobs import Jobs
 from tests.servers import mlflow_server
@@ -83,9 +86,14 @@ class Desk:
         how = {"error": "{}", "code": "x"} if state is JobState.FAILED else {}
         await self.jobs.finish(job_id, epoch, state, **how)
 
-    def get(self, path: str, **query: str) -> Any:
-        answer = httpx.get(f"{self.server.url}/api/2.0/mlflow/{path}", params=query, timeout=60)
+    def get(self, call: str, **query: str) -> Any:
+        answer = httpx.get(f"{self.server.url}/api/2.0/mlflow/{call}", params=query, timeout=60)
         return answer.raise_for_status().json()
+
+    def artifact(self, run: str, path: str) -> Any:
+        """A file of a run, read as JSON."""
+        found = httpx.get(f"{self.server.url}/get-artifact", params={"run_id": run, "path": path}, timeout=60)
+        return found.raise_for_status().json()
 
     def runs(self) -> dict[str, Any]:
         """MLflow's runs of the experiment by name, each as little as identifies what it was told."""
@@ -291,6 +299,128 @@ async def test_two_senders_that_begin_the_same_run_leave_one(desk: Desk) -> None
     await desk.send()
     assert json.dumps(sorted(desk.runs()), ensure_ascii=False) == '["main", "한 변형"]'
     assert one.parent == main.id
+
+
+def lineage(job_id: UUID) -> Lineage:
+    source = SourceFile(file=f"file_{'3' * 32}", filename="rows.jsonl", bytes=9, sha256="feed")
+    return Lineage(
+        job=shown("job", job_id), base="small", weights="org/small", revision="abc", code="0.1.0", method="sft",
+        adapter="lora", dataset=source, validation=None, rows=58, held_out=6, tokens=4_920, archive=f"file_{'4' * 32}",
+        parameters={"rank": 2, "max_steps": None}, metrics={"validation_loss": 1.4}, trained_at="2026-11-30T00:00:00",
+    )  # fmt: skip
+
+
+class Trained:
+    """Versions of an adapter that trainings made, and aliases that point to them."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.name = f"a-{uuids.uuid7().hex}"
+        self.model = f"default~small~{self.name}"
+
+    async def version(self) -> UUID:
+        """One more version, whose training has ended; its job."""
+        desk = self.desk
+        job_id, epoch = await desk.jobs.running()
+        run = await desk.tracker(job_id, epoch).begin(NewRun(MAIN, desk.experiment, f"training {job_id}"))
+        blob = f"default/adapters/{uuids.uuid7().hex}"
+        await desk.blobs.put(blob, b"weights")
+        async with desk.jobs.database.unit_of_work() as connection:
+            await files.expect(connection, blob)
+            made = await adapters.add(
+                connection,
+                NewVersion(
+                    id=uuids.uuid7(), tenant="default", base="small", name=self.name, config="{}", rank=2, blob=blob,
+                    bytes=7, sha256="cafe", weights_sha256="beef", lineage=lineage(job_id).model_dump_json(), run=run,
+                ),
+            )  # fmt: skip
+        assert made is not None
+        await desk.end(job_id, epoch)
+        return job_id
+
+    async def points(self, alias: str, version: int | None) -> None:
+        """Let an alias point to a version, or to the base."""
+        to = "small" if version is None else f"small:{self.name}@{version}"
+        async with self.desk.jobs.database.unit_of_work() as connection:
+            if await aliases.make(connection, "default", alias, to) is None:
+                await aliases.point(connection, "default", alias, to)
+
+    def shown(self) -> dict[str, str]:
+        """What aliases point to in MLflow."""
+        found = self.desk.get("registered-models/get", name=self.model)["registered_model"]
+        return {one["alias"]: one["version"] for one in found.get("aliases", [])}
+
+
+async def test_a_trained_adapter_is_a_version_of_a_model_with_its_lineage_signature_and_weights(desk: Desk) -> None:
+    trained = Trained(desk)
+    job_id = await trained.version()
+    await desk.send()
+    found = desk.get("model-versions/get", name=trained.model, version="1")["model_version"]
+    tags = {tag["key"]: tag["value"] for tag in found["tags"]}
+    for name, value in {
+        "welip.model": f"small:{trained.name}@1",
+        "welip.job": shown("job", job_id),
+        "welip.dataset.sha256": "feed",
+        "welip.base.revision": "abc",
+        "welip.code": "0.1.0",
+        "welip.param.rank": "2",
+    }.items():
+        assert tags[name] == value
+    run = desk.get("runs/get", run_id=found["run_id"])["run"]
+    assert run["info"]["run_name"] == f"training {job_id}"
+    assert found["source"] == f"{run['info']['artifact_uri']}/model"
+    listed = desk.get("artifacts/list", run_id=found["run_id"], path="model")["files"]
+    assert {file["path"].removeprefix("model/"): int(file["file_size"]) for file in listed}.items() >= {
+        "adapter_model.safetensors": 7,
+        "adapter_config.json": 2,
+    }.items()
+    about = desk.artifact(found["run_id"], "model/MLmodel")
+    assert json.loads(about["signature"]["inputs"])[0]["name"] == "messages"
+    assert about["metadata"]["dataset"]["sha256"] == "feed"
+    await trained.version()
+    await desk.send()
+    assert desk.get("model-versions/get", name=trained.model, version="2")["model_version"]["version"] == "2"
+
+
+async def test_aliases_of_trained_adapters_are_mirrored_as_they_move(desk: Desk) -> None:
+    trained = Trained(desk)
+    for _ in range(2):
+        await trained.version()
+    await trained.points("support", 1)
+    await trained.points("other.name", 1)  # MLflow takes no such alias
+    await desk.send()
+    assert trained.shown() == {"support": "1"}
+    await trained.points("support", 2)
+    await desk.send()
+    assert trained.shown() == {"support": "2"}
+    await trained.points("support", None)
+    await desk.send()
+    assert trained.shown() == {}
+    await trained.points("support", 2)
+    await desk.send()
+    async with desk.jobs.database.connection() as connection:
+        await aliases.remove(connection, "default", "support")
+    await desk.send()
+    assert trained.shown() == {}
+    async with desk.jobs.database.connection() as connection:
+        assert not await registry.anything(connection), "what was refused is not tried for ever"
+
+
+async def test_a_sender_that_dies_makes_no_version_twice(desk: Desk) -> None:
+    trained, requests = Trained(desk), 0
+    await trained.version()
+    await trained.points("support", 1)
+    while True:
+        try:
+            while await desk.sender(dying(requests)).round():
+                pass
+            break
+        except Dead:
+            requests += 1
+    assert requests > 5
+    found = desk.get("registered-models/get", name=trained.model)["registered_model"]
+    assert [one["version"] for one in found["latest_versions"]] == ["1"]
+    assert trained.shown() == {"support": "1"}
 
 
 async def test_an_answer_that_is_not_mlflows_own_is_no_refusal(desk: Desk) -> None:

@@ -268,6 +268,7 @@ def test_what_truncation_would_mask_away_is_left_out_and_counted(base: Path, tmp
     [
         ({"adapter": "qlora"}, "gpu_needed"),
         ({"method": "kto", "batch_size": 1}, "batch_too_small"),
+        ({"packing": True}, "flash_attention_missing"),
         ({"max_length": 4_096}, "max_length_too_large"),
         ({"max_length": 16}, "dataset_too_long"),
         ({"weights": "/nowhere/at-all"}, "base_model_unavailable"),

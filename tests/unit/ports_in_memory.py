@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,9 @@ class MemoryFiles:
         older = [known for known, one in self.named.items() if (one.filename, one.purpose) == (filename, purpose)]
         for known in older:
             del self.named[known]
-        self.named[file_id] = StoredFile(f"t/files/{file_id}", filename, purpose, size)
+        self.named[file_id] = StoredFile(
+            f"t/files/{file_id}", filename, purpose, size, sha256(self.blobs.data[f"t/files/{file_id}"]).hexdigest()
+        )
         return file_id
 
     async def find(self, file_id: str) -> StoredFile:
@@ -604,7 +607,9 @@ class World:
     def upload(self, data: bytes, name: str = "a.txt") -> str:
         file_id = f"file_{uuid4().hex}"
         self.blobs.data[f"t/files/{file_id}"] = data
-        self.files.named[file_id] = StoredFile(f"t/files/{file_id}", name, "documents", len(data))
+        self.files.named[file_id] = StoredFile(
+            f"t/files/{file_id}", name, "documents", len(data), sha256(data).hexdigest()
+        )
         return file_id
 
     def job(

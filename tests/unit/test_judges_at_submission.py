@@ -17,6 +17,7 @@ from schemas.prompts import Prompts
 MODELS = Models((OpenAIModel(name="judge", engine="openai", url="http://judge/v1"),))
 EVALUATION: dict[str, Any] = {"items": [{"question": "?", "reference": "!"}], "collection": "ko"}
 CALIBRATION: dict[str, Any] = {"items": [{"question": "?", "answer": "!", "human": True}]}
+PROMOTION: dict[str, Any] = EVALUATION | {"alias": "a", "judge": {"model": "judge"}, "metrics": ["faithfulness"]}
 
 
 async def submit(kind: str, input: dict[str, Any], *, ragas: bool) -> None:
@@ -34,6 +35,8 @@ async def submit(kind: str, input: dict[str, Any], *, ragas: bool) -> None:
         ("evaluation", EVALUATION | {"judge": {"model": "judge"}}),
         ("evaluation", EVALUATION | {"judge": {"model": "judge"}, "metrics": ["f1", "faithfulness"]}),
         ("calibration", CALIBRATION | {"judge": {"model": "judge"}, "metric": "faithfulness"}),
+        ("promotion", PROMOTION | {"model": "judge"}),
+        ("training", {"dataset": f"file_{'0' * 32}", "register_as": "x", "gate": PROMOTION}),
     ],
 )
 async def test_metrics_of_ragas_are_refused_where_it_is_not_with_the_remedy(kind: str, input: dict[str, Any]) -> None:
@@ -50,6 +53,13 @@ async def test_graders_and_metrics_without_a_judge_need_no_ragas() -> None:
     for input in (EVALUATION, EVALUATION | {"graders": [grader]}):
         with pytest.raises(DependencyUnavailable):
             await submit("evaluation", input, ragas=False)
+
+
+async def test_a_gate_whose_alias_has_a_models_name_is_refused() -> None:
+    gate = EVALUATION | {"alias": "judge"}
+    with pytest.raises(InvalidInput, match="is a model of this deployment") as refused:
+        await submit("training", {"dataset": f"file_{'0' * 32}", "register_as": "x", "gate": gate}, ragas=True)
+    assert (refused.value.reason, refused.value.field) == ("alias_taken", "input.gate.alias")
 
 
 async def test_a_judge_that_is_not_here_is_refused_by_name() -> None:

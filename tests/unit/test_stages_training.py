@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -44,6 +45,7 @@ from schemas.kinds.training.plan import (
     Tokenised,
     TrainingPlan,
 )
+from schemas.lineage import Lineage
 from schemas.models import Models, OpenAIModel, TransformersModel, VllmModel
 from schemas.outcomes import UNTIL_RESUMED, Done, Fail, Next, Outcome, Snooze
 from tests.unit.ports_in_memory import MemoryBlobs, World
@@ -325,9 +327,10 @@ def test_what_engines_do_not_serve_cannot_be_registered(adapter: str) -> None:
 class Registry:
     error: Exception | None = None
 
-    async def registered(self, tenant: str, new: NewAdapter) -> str:
+    async def registered(self, tenant: str, new: NewAdapter, lineage: Lineage, run: UUID | None) -> str:
         if self.error is not None:
             raise self.error
+        assert lineage.archive == new.file
         return f"{new.base}:{new.name}@1 of {tenant}"
 
 

@@ -63,12 +63,14 @@ def plan_of(
         dropout=how.dropout,
         beta=how.beta,
         completion_only=how.completion_only,
+        packing=how.packing,
         gradient_checkpointing=how.gradient_checkpointing,
         evaluate_every=how.evaluate_every,
         early_stopping=how.early_stopping,
         checkpoint_every_steps=how.checkpoint_every_steps,
         checkpoint_every_s=how.checkpoint_every_s,
         seed=how.seed,
+        export=request.export,
     )
 
 

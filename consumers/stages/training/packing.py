@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-KEPT: Final = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model"})
+KEPT: Final = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model", ".onnx", ".onnx_data"})
 LEFT_OUT: Final = frozenset({"trainer_state.json"})
 CONFIG: Final = "adapter_config.json"
 

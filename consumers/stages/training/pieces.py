@@ -18,6 +18,11 @@ async def pieces(path: Path) -> AsyncIterator[bytes]:
             yield piece
 
 
+async def whole(data: bytes) -> AsyncIterator[bytes]:
+    """Bytes that are in memory already, as a stream."""
+    yield data
+
+
 async def fetched(blobs: Blobs, key: str, path: Path) -> str:
     """Write a blob to a file; the sha256 of what was written. Raises `NotFound`."""
     digest = hashlib.sha256()

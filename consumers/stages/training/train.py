@@ -21,7 +21,8 @@ from consumers.stages.training.saving import Saving
 from consumers.stages.training.tokenised import TokenisedExamples
 from consumers.stages.training.trainable import Base, base_of
 from schemas.errors import TrainingBroke, TrainingFailed
-from schemas.kinds.training import TrainingInput, TrainingMetrics, TrainingResult
+from schemas.ids import shown
+from schemas.kinds.training import Export, TrainingInput, TrainingMetrics, TrainingResult
 from schemas.kinds.training.carries import Prepared, Trained
 from schemas.kinds.training.plan import (
     Begun,
@@ -123,7 +124,7 @@ class _Run:
             resume=resume if self._from is not None else None,
             tokenised=await self._tokenised.fetch(self._folder / "tokenised.zip"),
             device_batch_size=self._device_batch_size,
-        )
+        ).model_copy(update={"name": shown("job", self._job.id)})
         await self._job.report(0, 0, "loading the model")
         return await self._follow(plan)
 
@@ -234,14 +235,21 @@ class _Run:
             resumes=self._resumes,
             warnings=self._warnings,
             tracking=self._curve.tracking,
+            exports={kind: await self._exported(kind, Path(path)) for kind, path in ended.exports.items()},
         )
 
-    async def _packed(self, folder: Path) -> str:
+    async def _exported(self, kind: Export, made: Path) -> str:
+        """An export as a file of the tenant."""
+        if kind == "gguf":  # one file
+            return await patient(lambda: self._ports.files.publish(pieces(made), made.name, PURPOSE))
+        return await self._packed(made, f"{kind}.zip")
+
+    async def _packed(self, folder: Path, name: str | None = None) -> str:
         """The files of a model in a folder, as a file of the tenant."""
-        archive = self._folder / "adapter.zip"
+        archive = self._folder / "packed.zip"
         base = self._base.name if self._base.in_folder else self._base.weights
         await asyncio.to_thread(pack, folder, archive, base=base)
-        name = "weights.zip" if self._job.input.adapter == "full" else "adapter.zip"
+        name = name or ("weights.zip" if self._job.input.adapter == "full" else "adapter.zip")
         return await patient(
             lambda: self._ports.files.publish(pieces(archive), name, PURPOSE, content_type="application/zip")
         )

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from infra.postgres.queries.columns import names
+from infra.postgres.queries.columns import Json, names
 from schemas.adapters import MOST
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class StoredAdapter:
     bytes: int
     sha256: str
     weights_sha256: str
+    lineage: Json | None
+    run: UUID | None
     created_at: datetime
 
 
@@ -45,6 +47,8 @@ class NewVersion:
     bytes: int
     sha256: str
     weights_sha256: str
+    lineage: Json | None
+    run: UUID | None
 
 
 COLUMNS: Final = ", ".join(names(StoredAdapter))
@@ -57,6 +61,7 @@ ADD: Final = f"""
 WITH expected AS (DELETE FROM blob_garbage WHERE blob = $7 RETURNING blob)
 INSERT INTO adapter ({", ".join(names(NewVersion))}, version)
 SELECT $1::uuid, $2::text, $3::text, $4::text, $5::text, $6::int, $7::text, $8::bigint, $9::text, $10::text,
+    $11::json, $12::uuid,
     1 + coalesce((SELECT max(version) FROM adapter WHERE tenant = $2 AND base = $3 AND name = $4), 0)
 FROM expected
 WHERE (SELECT count(*) FROM adapter WHERE tenant = $2 AND deleted_at IS NULL) < {MOST}

@@ -1,10 +1,10 @@
-"""What goes to the experiment tracker: runs, and what they are still to be told."""
+"""What goes to the experiment tracker: runs, what they are still to be told, and what its model registry has."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, Identity, Index, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Column, Identity, Index, PrimaryKeyConstraint, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from infra.postgres.tables.columns import json, time
@@ -53,3 +53,25 @@ class TrackedEntry(SQLModel, table=True):
     error: str | None = Field(sa_type=Text)
     created_at: datetime = time(now=True)
     sent_at: datetime | None = time(null=True)
+
+
+class TrackedAdapter(SQLModel, table=True):
+    """An adapter as MLflow's registry has it: a `version` of a `model`; or, with an `error`, why it was refused."""
+
+    __tablename__ = "tracked_adapter"
+    adapter: UUID = Field(primary_key=True, foreign_key="adapter.id", ondelete="CASCADE")
+    model: str = Field(sa_type=Text)
+    version: str | None = Field(sa_type=Text)
+    error: str | None = Field(sa_type=Text)
+
+
+class TrackedAlias(SQLModel, table=True):
+    """What an alias points to in MLflow's registry; or, with an `error`, what it was refused to point to."""
+
+    __tablename__ = "tracked_alias"
+    __table_args__ = (PrimaryKeyConstraint("tenant", "alias"),)
+    tenant: str = Field(sa_type=Text)
+    alias: str = Field(sa_type=Text)
+    model: str = Field(sa_type=Text)
+    version: str = Field(sa_type=Text)
+    error: str | None = Field(sa_type=Text)

@@ -182,11 +182,15 @@ def diff(
     print_table(["metric", found.first, found.second, "difference", "95 %"], rows, title=title)
 
 
-def card(ctx: typer.Context, alias: Alias, json: JsonFlag = False) -> None:
-    """Print the card of the model that an alias points to, as Markdown."""
+def card(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model, an adapter, or an alias.")],
+    json: JsonFlag = False,
+) -> None:
+    """Print the card of a model, or of the one that an alias points to, as Markdown."""
     with ctx.obj.connect() as client:
-        text = client.models.card(alias)
-    print_json({"alias": alias, "card": text}) if json else say(text.rstrip())
+        text = client.models.card(model)
+    print_json({"model": model, "card": text}) if json else say(text.rstrip())
 
 
 def _champion(client: "Client", alias: str) -> str | None:

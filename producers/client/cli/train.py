@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from producers.client.cli.choices import given, read_settings
+from producers.client.cli.evaluated import GATE_FAILED
 from producers.client.cli.failures import WrongUse
 from producers.client.cli.output import JsonFlag, plain, print_fields, print_json, progress_bars
 from producers.client.cli.terminal import note, say
@@ -35,6 +36,15 @@ def train(
     register_as: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Serve what was made as BASE:NAME.")
     ] = None,
+    promote: Annotated[
+        str | None, typer.Option(metavar="ALIAS", help="With --as: let ALIAS point to it if it is not worse.")
+    ] = None,
+    questions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --promote: what decides. Default: held-out examples.")
+    ] = None,
+    export: Annotated[
+        list[str] | None, typer.Option(metavar="FORM", help="Also make: merged, gguf or onnx. Repeat it.")
+    ] = None,
     set: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter: epochs=5. Repeat it.")
     ] = None,
@@ -47,19 +57,30 @@ def train(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and leave.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Train a model on examples: conversations, questions with answers, or preferences. Ctrl-C leaves it running."""
+    """Train a model on examples: conversations, questions with answers, or preferences. Ctrl-C leaves it running.
+
+    Exit code 4: the adapter is not shown to be as good as what the alias points to.
+    """
     from producers.client.cli.live_training import LiveTraining
 
     session: Session = ctx.obj
-    for file in (dataset, validation):
+    if questions is not None and promote is None:
+        raise WrongUse("--questions belongs to --promote")
+    for file in (dataset, validation, questions):
         if file is not None and not file.is_file():
             raise WrongUse(f"there is no file {file}")
     asked = (read_settings(settings) if settings else {}) | given(
-        method=method, adapter=adapter, register_as=register_as
+        method=method, adapter=adapter, register_as=register_as, export=export
     )
+    if promote is not None:
+        if not asked.get("register_as"):
+            raise WrongUse("--promote needs --as, the name under which the adapter is promoted")
+        asked["gate"] = {**(asked.get("gate") or {}), "alias": promote}
     if set:
         asked["hyperparameters"] = {**asked.get("hyperparameters", {}), **dict(map(parse_pair, set))}
     with session.connect() as client:
+        if questions is not None:
+            asked["gate"]["dataset"] = {"file": client.upload(questions, "evals").id}
         with progress_bars(quiet=json, bytes=True) as bars:
             task = bars.add_task(f"uploading {dataset.name}", total=dataset.stat().st_size)
             job = client.train(
@@ -83,6 +104,9 @@ def train(
         if output is not None:
             client.download(made.adapter, output)
     print_json(plain(made)) if json else _print(made, output)
+    if made.gate is not None and not made.gate.promoted:
+        note(f"welip: {made.gate.alias} still points to {made.gate.previous}: {made.gate.why}")
+        raise typer.Exit(GATE_FAILED)
 
 
 def parse_pair(text: str) -> tuple[str, Any]:
@@ -111,10 +135,19 @@ def _print(made: "Training", output: Path | None) -> None:
             "speed": f"{metrics.tokens_per_s:,.0f} tokens/s, {metrics.seconds:,.0f} s",
             "resumed": made.resumes or None,
             "metrics": made.metrics_file,
+            **{f"as {form}": file for form, file in made.exports.items()},
+            "promoted": _promoted(made),
         }
     )
     for warning in made.warnings:
         note(f"welip: {warning}")
+
+
+def _promoted(made: "Training") -> str | None:
+    gate = made.gate
+    if gate is None or not gate.promoted:
+        return None
+    return f"{gate.alias} points to it now" + (f", before to {gate.previous}" if gate.previous else "")
 
 
 def _held_out(made: "Training") -> str | None:

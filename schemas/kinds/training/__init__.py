@@ -5,6 +5,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.adapters import AdapterName
+from schemas.kinds.training.gate import GateOutcome, TrainingGate
+from schemas.lineage import SourceFile
 from schemas.models import MAX_RANK, ModelName
 from schemas.names import FileId
 from schemas.tracking import ExperimentName, Tracking
@@ -17,6 +19,9 @@ AdapterKind = Literal["lora", "qlora", "dora", "full"]
 
 SERVED: Final = frozenset({"lora", "qlora"})
 """The kinds of adapters that the engines serve."""
+
+Export = Literal["merged", "gguf", "onnx"]
+"""`merged`: base and adapter as one model, safetensors. `gguf`: for llama.cpp. `onnx`: for ONNX Runtime."""
 
 Auto = Literal["auto"]
 TableFormat = Literal["jsonl", "csv", "tsv", "parquet"]
@@ -45,6 +50,7 @@ class Hyperparameters(BaseModel):
     dropout: float = Field(0, ge=0, lt=1)
     beta: float = Field(0.1, gt=0, le=10, description="Of DPO, ORPO and KTO: how closely to keep to the base.")
     completion_only: bool = Field(True, description="Of SFT: learn the answers alone, not the questions.")
+    packing: bool = Field(False, description="Of SFT: several examples in one sequence. It needs flash attention.")
     gradient_checkpointing: Auto | bool = "auto"
     evaluate_every: Auto | Annotated[int, Field(ge=1)] = Field("auto", description="Steps.")
     early_stopping: int | None = Field(
@@ -59,7 +65,8 @@ class TrainingInput(BaseModel):
     """A dataset and how to train on it. `base_model`: a model of the deployment whose weights workers have.
 
     Without a `validation` file, `validation_share` of the dataset is held out. `experiment`: of the tracker, the base
-    model's name if absent.
+    model's name if absent. `gate`: an alias that the adapter takes over if it is not worse than the model that the
+    alias points to.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -74,6 +81,8 @@ class TrainingInput(BaseModel):
     hyperparameters: Hyperparameters = Hyperparameters()
     register_as: AdapterName | None = Field(None, description="Serve it under this name: `base:name`.")
     experiment: ExperimentName | None = None
+    gate: TrainingGate | None = None
+    export: list[Export] = Field(default_factory=list, max_length=3, description="What else to make of the weights.")
 
     @model_validator(mode="after")
     def _can_be_served(self) -> Self:
@@ -84,10 +93,38 @@ class TrainingInput(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _only_answers_are_packed(self) -> Self:
+        if self.hyperparameters.packing and self.method != "sft":
+            raise ValueError("hyperparameters.packing: only `sft` packs examples; the other methods compare them")
+        return self
+
+    @model_validator(mode="after")
+    def _exports_differ(self) -> Self:
+        if len(set(self.export)) < len(self.export):
+            raise ValueError("export: name each form once")
+        if self.adapter == "full" and "merged" in self.export:
+            raise ValueError("export: a full training has no adapter to merge; its weights are the result")
+        return self
+
+    @model_validator(mode="after")
+    def _gate_is_fair(self) -> Self:
+        gate = self.gate
+        if gate is None:
+            return self
+        if self.register_as is None:
+            raise ValueError("gate: give `register_as`, the name under which the adapter is promoted")
+        if gate.dataset is not None and gate.dataset.file == self.dataset:
+            raise ValueError("gate: its questions are the examples that are trained on; name a file of held-out ones")
+        if gate.asks_held_out and self.validation is None and not self.validation_share:
+            raise ValueError("gate: nothing is held out to decide with; give a `validation_share` or gate.dataset")
+        return self
+
 
 class DataReport(BaseModel):
     """What the dataset holds. Tokens are those of the base model's tokenizer, with its chat template.
 
+    `dataset` and `validation`: the files that were read. `questions`: held-out examples as questions of the gate.
     `rows`: examples trained on. `duplicates` and `overlapping` (with the validation file) were left out.
     `too_long`: examples cut at `max_length`; of these `masked_away` had no token of an answer left and were left out.
     """
@@ -100,6 +137,9 @@ class DataReport(BaseModel):
     longest: int = 0
     too_long: int = 0
     masked_away: int = 0
+    dataset: SourceFile | None = None
+    validation: SourceFile | None = None
+    questions: str | None = None
 
 
 class TrainingMetrics(BaseModel):
@@ -136,7 +176,7 @@ class TrainingResult(BaseModel):
     """`adapter`: a zip archive as `POST /v1/models` takes it, with tokenizer and chat template; of a full training, the
     weights. `model`: what requests may name, if `register_as` was given. `metrics_file`: a JSON object for each step
     that was logged. `resumes`: how often the training went on from a checkpoint. `tracking`: null where the deployment
-    has no tracker.
+    has no tracker. `exports`: files, by what was asked for. `gate`: what became of the gate.
     """
 
     adapter: str
@@ -149,3 +189,5 @@ class TrainingResult(BaseModel):
     resumes: int
     warnings: list[str]
     tracking: Tracking | None = None
+    exports: dict[Export, str] = {}
+    gate: GateOutcome | None = None

@@ -19,3 +19,9 @@ class Trained(BaseModel):
 
     result: TrainingResult
     leftovers: list[str]
+
+
+class Registered(BaseModel):
+    """To `conclude`: the job's result but for what became of its gate."""
+
+    result: TrainingResult

@@ -4,17 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from schemas.kinds.training import AdapterKind, Auto, Chosen, Method
+from schemas.kinds.training import AdapterKind, Auto, Chosen, Export, Method
 
 
 class TrainingPlan(BaseModel):
     """A run, complete but for what only the process with the device can choose. Paths are absolute.
 
-    `weights`: a folder, or the id of a model on a hub. `output`: a folder for all that is written. `stop_file`: as
-    soon as it exists, the process saves a checkpoint and ends. `resume`: the folder of a checkpoint. `tokenised`: a
-    file that `Tokenised` told of, by an earlier process.
+    `name`: the job's. `weights`: a folder, or the id of a model on a hub. `output`: a folder for all that is written.
+    `stop_file`: as soon as it exists, the process saves a checkpoint and ends. `resume`: the folder of a checkpoint.
+    `tokenised`: a file that `Tokenised` told of, by an earlier process.
     """
 
+    name: str = "training"
     weights: str
     revision: str | None
     method: Method
@@ -40,12 +41,14 @@ class TrainingPlan(BaseModel):
     dropout: float
     beta: float
     completion_only: bool
+    packing: bool
     gradient_checkpointing: Auto | bool
     evaluate_every: Auto | int
     early_stopping: int | None
     checkpoint_every_steps: int | None
     checkpoint_every_s: float
     seed: int
+    export: list[Export] = []
 
 
 class Counted(BaseModel):
@@ -120,7 +123,10 @@ class Stopped(BaseModel):
 
 
 class Ended(BaseModel):
-    """Training is over. `folder` holds the adapter, or the weights, with tokenizer and chat template."""
+    """Training is over. `folder` holds the adapter, or the weights, with tokenizer and chat template.
+
+    `exports`: where what else was made lies, folders and files.
+    """
 
     event: Literal["ended"] = "ended"
     step: int
@@ -131,6 +137,7 @@ class Ended(BaseModel):
     tokens_per_s: float
     seconds: float
     peak_memory_bytes: int
+    exports: dict[Export, str] = {}
 
 
 class Failed(BaseModel):
