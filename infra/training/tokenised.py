@@ -46,8 +46,11 @@ def made_with(plan: TrainingPlan, tokenizer: Any, context: int) -> str:
 
 
 def recalled(plan: TrainingPlan, made_with: str) -> Examples | None:
-    """The tokenised examples of the plan's file, None if there is none, or it is damaged, or made with another hash."""
-    if plan.tokenised is None:
+    """The tokenised examples of the plan's file, None if there is none, or it is damaged, or made with another hash.
+
+    Packed ones are not kept, because the trainer would pack them again.
+    """
+    if plan.tokenised is None or plan.packing:
         return None
     # Each of several processes reads a copy of its own.
     folder = Path(plan.output) / f"tokenised-{os.environ.get('RANK', '0')}"

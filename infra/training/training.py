@@ -67,7 +67,7 @@ def train(plan: TrainingPlan, teller: Teller) -> Ended | Stopped:
     follower = Follower(plan, teller, device, tokens)
     with _loading(plan):
         trainer = build(plan, chosen, tokenizer, examples, follower)
-    if examples.tokenised_by is None and trainer.is_world_process_zero():
+    if examples.tokenised_by is None and not plan.packing and trainer.is_world_process_zero():
         teller.tell(Tokenised(file=str(kept(plan, trainer, examples, chosen, how))))
     trainable = sum(one.numel() for one in trainer.model.parameters() if one.requires_grad)
     total = sum(one.numel() for one in trainer.model.parameters())
