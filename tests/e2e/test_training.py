@@ -159,7 +159,7 @@ def test_an_adapter_that_is_better_takes_over_its_alias_and_a_worse_one_is_refus
         file = tmp_path / f"{name}.jsonl"
         rows = [json.dumps({"prompt": f"{QUESTION} {n}", "completion": answer}) for n in range(24)]
         file.write_text("\n".join(rows), encoding="utf-8")
-        how = {"max_steps": 100, "epochs": 100, "batch_size": 4, "learning_rate": 0.01}
+        how = {"max_steps": 120, "epochs": 100, "batch_size": 4, "learning_rate": 0.003}
         way = {"kind": "generation", "max_tokens": 12, "temperature": 0}
         asked = {"register_as": name, "validation_share": 0.3, "hyperparameters": how}
         asked["gate"] = {"alias": "support", "metrics": ["contains"], "way": way, **gate}
@@ -168,13 +168,13 @@ def test_an_adapter_that_is_better_takes_over_its_alias_and_a_worse_one_is_refus
 
     client.models.promote("support", "tiny", expected=None)
     before = said(client, "support")
-    better = trained("better", ANSWER, {})
+    better = trained("better", "네.", {})
     assert better.gate is not None
     assert better.gate.promoted, better.gate.why
     assert (better.gate.previous, better.gate.model, better.model) == ("tiny", "tiny:better@1", "tiny:better@1")
     assert said(client, "support") == said(client, "tiny:better@1") != before
-    questions = [{"question": f"{QUESTION} {n}", "reference": ANSWER} for n in range(12)]
-    worse = trained("worse", "모름", {"items": questions})
+    questions = [{"question": f"{QUESTION} {n}", "reference": "네."} for n in range(12)]
+    worse = trained("worse", "아니요.", {"items": questions})
     assert worse.gate is not None
     assert not worse.gate.promoted
     assert worse.gate.why is not None
