@@ -178,6 +178,8 @@ def test_an_assertion_is_graded_as_promptfoo_does(tmp_path: Path, check: str, ri
         "{type: equals, value: {a: 1}}",
         "{type: contains, value: file://x.txt}",
         "{type: something-new}",
+        "{type: contains, value: a, transform: output.text}",
+        "{type: llm-rubric, value: kind, rubricPrompt: Is it kind}",
     ],
 )
 def test_an_assertion_without_a_counterpart_is_named(tmp_path: Path, check: str) -> None:

@@ -18,6 +18,8 @@ FACTS: Final = (
     " `superset`: it has all of them, and more that agree. `same`: the same facts. `different`: they disagree."
     " `irrelevant`: they differ in what does not matter."
 )
+OTHER_TEXTS: Final = frozenset({"transform", "contextTransform", "rubricPrompt"})
+"""Members that say what text is checked, or by which words it is judged."""
 _JS_LENGTH: Final = re.compile(r"output\.length\s*(<=|>=|<|>|={2,3})\s*(\d+)")
 
 
@@ -55,7 +57,12 @@ def _check(given: Mapping[str, Any], values: Mapping[str, str], notes: Notes) ->
     named = str(given.get("type", ""))
     kind, no = named.removeprefix("not-"), named.startswith("not-")
     value = given.get("value")
-    for member in sorted(set(given) & {"weight", "transform", "rubricPrompt", "config", "contextTransform"}):
+    for member in sorted(set(given) & OTHER_TEXTS):
+        notes.lose(
+            f"assertion `{named}`", f"its `{member}` has no counterpart, and without it something else is checked"
+        )
+        return None
+    for member in sorted(set(given) & {"weight", "config"}):
         notes.lose(f"`{member}` of `{named}`", "it has no counterpart")
     if isinstance(value, str) and value.startswith("file://"):
         notes.lose(f"assertion `{named}`", "its value is a file")
