@@ -40,6 +40,8 @@ COLLECTION: Final = "benchmark"
 QUESTIONS: Final = 2_223
 LINES: Final = 50_000
 DRAINED: Final = 10_000
+LEAST_FLOOD: Final = 10_000
+"""A smaller flood would be over before its neighbours are measured."""
 JUDGED_KEYS: Final = ("judge_share", "call_ms", "judged_twice")
 KILLED_KEYS: Final = ("resume_s", "answered_twice", "judged_twice", "report_equal")
 BATCH_KEYS: Final = (
@@ -60,15 +62,21 @@ def main() -> int:
     )
     parser.add_argument("--judged", type=int, default=judged.ANSWERS, help="how many answers a judge scores; 0: none")
     parser.add_argument("--killed", type=int, default=killed.ANSWERS, help="questions of the killed run; 0: none")
-    parser.add_argument("--lines", type=int, default=LINES, help="lines of the batch, and of the flood; 0: none")
+    parser.add_argument(
+        "--lines",
+        type=int,
+        default=LINES,
+        help="lines of the batch, and of the flood beside which others work, at least 10,000; 0: none",
+    )
     given = parser.parse_args()
     for name in ("POSTGRES_URL", "KAFKA_URL", "BLOBS_URL", "INDEX_URL", "AUTH", "URL", "API_KEY"):
         os.environ.pop(f"WELIP_{name}", None)
     try:
-        found = measure(given.data / "train.tsv", given.count, given.script_count or given.count)
-        scored = judged.measure(given.judged) if given.judged else dict.fromkeys(JUDGED_KEYS)
-        dead = killed.measure(given.killed) if given.killed else dict.fromkeys(KILLED_KEYS)
-        bulk = batches.whole(given.lines, DRAINED, given.lines) if given.lines else {}
+        found = told(measure(given.data / "train.tsv", given.count, given.script_count or given.count))
+        scored = told(judged.measure(given.judged) if given.judged else dict.fromkeys(JUDGED_KEYS))
+        dead = told(killed.measure(given.killed) if given.killed else dict.fromkeys(KILLED_KEYS))
+        flood = max(given.lines, LEAST_FLOOD)
+        bulk = batches.whole(given.lines, DRAINED, flood) if given.lines else {}
     except (JobError, WelipError, OSError, RuntimeError) as error:
         print(f"benchmarks.evaluate: {error}", file=sys.stderr)
         return 2
@@ -79,6 +87,12 @@ def main() -> int:
     same = found["same_figures"] is not False and found["report_equal"] is not False
     whole = found["terminal"] == found["questions"] and same
     return 0 if whole and not found["judged_twice"] and not found["answered_twice"] else 1
+
+
+def told(part: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a part, printed: they are not lost when a later part fails."""
+    print(json.dumps(part), flush=True)
+    return part
 
 
 def measure(corpus: Path, count: int, asked: int) -> dict[str, Any]:
