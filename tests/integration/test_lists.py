@@ -79,21 +79,19 @@ async def test_a_list_holds_what_the_filter_says_page_by_page(database: Database
             ), "another tenant's"
 
 
-@pytest.mark.parametrize(("kind", "state", "children"), FILTERS)
-async def test_what_a_filter_leaves_out_is_not_read(
-    database: Database, kind: str | None, state: str | None, children: bool
-) -> None:
+async def test_what_a_filter_leaves_out_is_not_read(database: Database) -> None:
     async with database.connection() as connection:
         parent = await parent_of(connection)
         await fill(connection, 20_000)
         await fill(connection, 20_000, parent=parent)
         await connection.execute("VACUUM ANALYZE job")
-        statement = listing.page(children=children, kind=kind is not None, state=state is not None)
-        filters = [value for value in (parent if children else None, kind, state) if value is not None]
-        found = await connection.fetchval(f"{EXPLAIN} {statement}", "t", listing.LAST_ID, 21, *filters)
-    [explained] = json.loads(found)
-    touched = explained["Plan"]["Shared Hit Blocks"] + explained["Plan"]["Shared Read Blocks"]
-    assert touched <= BLOCKS, json.dumps(explained, indent=1)
+        for kind, state, children in FILTERS:
+            statement = listing.page(children=children, kind=kind is not None, state=state is not None)
+            filters = [value for value in (parent if children else None, kind, state) if value is not None]
+            found = await connection.fetchval(f"{EXPLAIN} {statement}", "t", listing.LAST_ID, 21, *filters)
+            [explained] = json.loads(found)
+            touched = explained["Plan"]["Shared Hit Blocks"] + explained["Plan"]["Shared Read Blocks"]
+            assert touched <= BLOCKS, (kind, state, children, json.dumps(explained, indent=1))
 
 
 async def test_submitted_jobs_are_found_behind_many_children(database: Database) -> None:

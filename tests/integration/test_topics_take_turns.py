@@ -4,14 +4,26 @@ import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
-from tests.integration.house import House
+from tests.integration.house import House, Worker
+from tests.waiting import until
+
+
+def has_all(worker: Worker, partitions: int) -> bool:
+    """Whether the worker reads every partition of its topics."""
+    return all(
+        len(consumer.assignment()) == partitions * len(wanted.topics)
+        for wanted, consumer in worker.consumers._joined.items()
+    )
 
 
 async def test_a_flood_on_one_topic_does_not_hold_up_the_first_message_of_another(house: House) -> None:
-    await house.worker(concurrency=1)
+    worker = await house.worker(concurrency=1)
+    if not house.kafka.embedded:  # a member that a test before this one killed may hold partitions for a while
+        await until(lambda: has_all(worker, house.kafka.partitions), "it reads all partitions")
     # Much more than the other one needs, however busy the machine is; then the rest of it is let through.
-    flood = await house.submit(60, kind="trial", stage="act", input='{"sleep_s": 0.5}')
-    await house.until(flood[:1], {"running", "succeeded"})
+    flood = await house.submit(60, kind="trial", stage="act", input='{"sleep_s": 2.0}')
+    # Whichever comes first of them: they lie in several partitions.
+    await until(lambda: house.jobs.fetch("SELECT id FROM job WHERE state = 'running'"), "the flood has begun")
     [other] = await house.submit()
     [row] = await house.until([other])
     await house.jobs.fetch("UPDATE job SET input = '{}' WHERE state = 'queued'")

@@ -56,6 +56,7 @@ async def workers(tmp_path: Path, postgres: PostgresSettings, kafka: KafkaSettin
         await process.wait()
 
 
+@pytest.mark.parametrize("kafka", ["embedded"], indirect=True)  # what follows a death is tried on both below
 async def test_the_jobs_of_a_killed_worker_are_finished_by_the_next(house: House, workers: Start) -> None:
     doomed = await workers()
     ids = await house.submit(8, input='{"sleep_s": 60}')

@@ -179,11 +179,11 @@ def test_a_sentence_larger_than_a_chunk_is_a_mistake_of_the_caller() -> None:
         chunk("가" * 51, [Sentence(0, 51, [], 1)], Chunking(max_chars=50))
 
 
-def test_ten_million_characters_take_seconds() -> None:
-    text = "가나다라 마바사아 자차카타파하 아야어여 오요우유으이. " * 330_000
+def test_millions_of_characters_take_seconds() -> None:
+    text = "가나다라 마바사아 자차카타파하 아야어여 오요우유으이. " * 100_000
     sentences = [Sentence(at, at + 30, (at,), 9) for at in range(0, len(text) - 30, 31)]
     headings = [Heading(at, 2, "가나다라") for at in range(0, len(text) - 30, 310)]
     began = time.process_time()
     chunks = chunk(text, sentences, Chunking(), headings, range(0, len(text), 1_000))
-    assert len(chunks) > 20_000
+    assert len(chunks) > 6_000
     assert time.process_time() - began < 20
