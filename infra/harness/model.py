@@ -27,6 +27,9 @@ class WorkersModel(LM):  # type: ignore[misc]
         """Of each continuation after its context. Those of one context, as an item's choices, are asked at once."""
         groups: list[tuple[str, list[str]]] = []
         for context, text in (request.args for request in requests):
+            if context.startswith(CHAT):
+                why = "the task scores texts, which are read without a chat template: leave out `chat`"
+                raise Cannot("task_unsupported", why)
             if not groups or groups[-1][0] != context or len(groups[-1][1]) == MOST:
                 groups.append((context, []))
             groups[-1][1].append(text)

@@ -1,15 +1,21 @@
 """The process that runs lm-eval: `python -m infra.harness.runner PLAN.json`. It talks in frames (`pipe`)."""
 
+import resource
 import sys
 import traceback
 from pathlib import Path
+from typing import Final
 
 from infra.harness.pipe import Cannot, Pipe
 from schemas.kinds.benchmark.harness import Failed, Frame, HarnessPlan
 
+MEMORY: Final = 8 * 1024**3
+"""Of this process: a tenant's template must not take that of the model beside it."""
+
 
 def main() -> None:
     """Run the plan. Status 0 when it was told how it ended, whatever the end."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     plan = HarnessPlan.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     pipe = Pipe(plan.folder)
     try:

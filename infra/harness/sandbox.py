@@ -22,7 +22,10 @@ TIMED_OUT: Final = "timed out"
 
 
 def judged(program: str, seconds: float = SECONDS) -> str:
-    """`passed`, `timed out`, or `failed: ` with the reason. Raises `Cannot` where programs cannot be confined."""
+    """`passed`, `timed out`, or `failed: ` with the reason. Raises `Cannot` where programs cannot be confined.
+
+    The program stays in this process's group, which it cannot leave: whoever kills the group kills it, too.
+    """
     heard, told = os.pipe()
     limits = [str(told), str(math.ceil(seconds) + 1), str(MEMORY)]
     with tempfile.TemporaryDirectory(prefix="welip-program-") as empty, os.fdopen(heard, "rb") as verdict:
@@ -35,7 +38,6 @@ def judged(program: str, seconds: float = SECONDS) -> str:
                 pass_fds=[told],
                 cwd=empty,
                 env={},
-                start_new_session=True,
             )
         finally:
             os.close(told)

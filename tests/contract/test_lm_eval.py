@@ -41,7 +41,7 @@ def lines(file: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]
 
 
-async def ran(folder: Path, **changes: Any) -> Ended:
+async def ran(folder: Path, *, chat: bool = False, **changes: Any) -> Ended:
     rows = [{"question": f" {n} + 1 ", "choices": [str(n + 1), "0"], "answer": n % 2} for n in range(4)]
     data = "".join(json.dumps(row) + "\n" for row in rows)
     with zipfile.ZipFile(folder / "mine.zip", "w") as to:
@@ -54,7 +54,7 @@ async def ran(folder: Path, **changes: Any) -> Ended:
 
     process = HarnessProcess(HarnessSettings())
     async with process.workspace() as work:
-        task = HarnessTask(name="exam", task="mine", shots=1, data=str(folder / "mine.zip"))
+        task = HarnessTask(name="exam", task="mine", shots=1, data=str(folder / "mine.zip"), chat=chat)
         ended = await process.run(HarnessPlan(tasks=[task], folder=str(work)), answer, lambda _: None)
         samples = lines(ended.samples)
     assert {line["task"] for line in samples} == {"exam"}
@@ -78,3 +78,9 @@ async def test_a_tenants_task_runs_no_code(changes: dict[str, Any], code: str, t
     with pytest.raises(BenchmarkFailed) as failed:
         await ran(tmp_path, **changes)
     assert failed.value.reason == code
+
+
+async def test_texts_are_not_scored_through_a_chat_template(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkFailed, match="leave out `chat`") as failed:
+        await ran(tmp_path, chat=True)
+    assert failed.value.reason == "task_unsupported"

@@ -1,6 +1,7 @@
 """Both ends of the pipe between a worker and lm-eval, with a script in the place of the one that knows lm-eval."""
 
 import asyncio
+import contextlib
 import os
 import sys
 import textwrap
@@ -16,7 +17,7 @@ from infra.local import harness
 from schemas.errors import BenchmarkBroke, BenchmarkFailed, EngineClosed
 from schemas.kinds.benchmark.harness import Answered, Asked, Asking, Ended, HarnessPlan, HarnessTask
 
-WITHIN_S = 60
+WITHIN_S = 120
 ENDS = 'pipe.tell(Ended(tasks=[], samples="", lm_eval=said))'
 
 
@@ -124,6 +125,31 @@ async def test_a_cancelled_run_kills_all_that_it_started(tmp_path: Path) -> None
     await gone(child)
 
 
+async def test_a_cancelled_run_kills_the_program_that_it_judges(tmp_path: Path) -> None:
+    script = """
+    import psutil, threading
+    from infra.harness.sandbox import judged
+    threading.Thread(target=judged, args=("import time; time.sleep(600)", 600.0), daemon=True).start()
+    while not (found := psutil.Process().children()):
+        time.sleep(0.01)
+    pipe.ask([Asked(id=0, task="t", context=str(found[0].pid))])
+    """
+    heard: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def answer(asked: Asked) -> Answered:
+        heard.set_result(int(asked.context))
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    running = asyncio.create_task(ran(tmp_path, script, answer))
+    async with asyncio.timeout(WITHIN_S):
+        program = await heard
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await gone(program)
+
+
 async def test_a_process_whose_worker_is_gone_ends_with_what_it_started_and_leaves_no_file(tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
@@ -150,8 +176,9 @@ async def test_a_process_whose_worker_is_gone_ends_with_what_it_started_and_leav
 
 async def gone(pid: int) -> None:
     async with asyncio.timeout(WITHIN_S):
-        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                await asyncio.sleep(0.01)
 
 
 def test_secrets_of_the_worker_do_not_reach_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
