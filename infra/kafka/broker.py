@@ -32,6 +32,9 @@ ACKNOWLEDGED_WITHIN_S: Final = 10
 METADATA_MAX_AGE_MS: Final = 10_000
 """How long, in milliseconds, a consumer may fail to notice that a topic was deleted and created again."""
 
+EMBEDDED_METADATA_MAX_AGE_MS: Final = 300_000
+"""The embedded broker's topics live as long as it does. To read about all of them takes as long as ten no-op jobs."""
+
 
 class Rotation:
     """Chooses partitions in turn, one per batch; random choice would give a burst to few workers while others idle.
@@ -51,6 +54,11 @@ class Rotation:
         return choice[self._next % len(choice)]
 
 
+def metadata_max_age_ms(settings: KafkaSettings) -> int:
+    """How old, in milliseconds, what a client knows of the topics may be."""
+    return EMBEDDED_METADATA_MAX_AGE_MS if settings.embedded else METADATA_MAX_AGE_MS
+
+
 def kafka_broker(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
     """A broker for publishing and consuming. It connects when it is started."""
     return KafkaBroker(
@@ -63,7 +71,7 @@ def kafka_broker(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
         partitioner=Rotation(PARTITIONS if settings.embedded else None),
         request_timeout_ms=10_000,
         retry_backoff_ms=100,
-        metadata_max_age_ms=METADATA_MAX_AGE_MS,
+        metadata_max_age_ms=metadata_max_age_ms(settings),
         allow_auto_create_topics=False,
         logger=logging.getLogger("faststream"),
         log_level=logging.DEBUG,

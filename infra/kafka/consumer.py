@@ -7,7 +7,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from infra.kafka.broker import MAX_BATCH_BYTES, METADATA_MAX_AGE_MS
+from infra.kafka.broker import MAX_BATCH_BYTES, metadata_max_age_ms
 from infra.kafka.embedded import PARTITIONS
 from infra.kafka.fetching import quicken_fetches
 from infra.settings import KafkaSettings
@@ -41,7 +41,7 @@ async def join(settings: KafkaSettings, topics: Sequence[str], *, group: str, cl
         fetch_max_wait_ms=20 if settings.embedded else 500,
         request_timeout_ms=10_000,
         retry_backoff_ms=100,
-        metadata_max_age_ms=METADATA_MAX_AGE_MS,
+        metadata_max_age_ms=metadata_max_age_ms(settings),
     )
     if settings.embedded:
         # Assigned by ourselves, not joined: the embedded broker takes 3 s to let a first member into a group, and a
