@@ -16,13 +16,14 @@ import psutil
 
 from infra.local.child import free_port
 from producers.client.sync import Client
+from tests.waiting import PATIENCE_S
 
 ROOT: Final = Path(__file__).parents[2]
 CLI: Final = (sys.executable, "-c", "from producers.client.cli import main; main()")
 T = TypeVar("T")
 
 
-def until(found: Callable[[], T], what: str, *, within_s: float = 20) -> T:
+def until(found: Callable[[], T], what: str, *, within_s: float = PATIENCE_S) -> T:
     """The first truthy result of `found`; at the deadline an assertion that names `what`."""
     deadline = time.monotonic() + within_s
     while not (answer := found()):
@@ -39,7 +40,7 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 def cli(
-    *arguments: str, within_s: float = 60, cwd: Path | None = None, **settings: str
+    *arguments: str, within_s: float = PATIENCE_S, cwd: Path | None = None, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `welip ARGUMENTS` to its end."""
     return subprocess.run(
@@ -79,7 +80,7 @@ class Process:
             self.descendants()
             self.signal(signal.SIGINT)
             try:
-                self.popen.wait(30)
+                self.popen.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self.popen.kill()
         self.popen.wait()
@@ -108,7 +109,7 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
 
-    def ended(self, *, within_s: float = 40) -> int:
+    def ended(self, *, within_s: float = PATIENCE_S) -> int:
         """Wait for the exit status."""
         return self.popen.wait(within_s)
 
@@ -123,12 +124,12 @@ class Gateway(Process):
         super().__init__([sys.executable, "-m", "gateway"], log, **{**common, **settings})
 
     def _started(self) -> None:
-        until(self.answers, f"the gateway answers: {self._log}", within_s=120)
+        until(self.answers, f"the gateway answers: {self._log}")
 
     def answers(self) -> httpx.Response | None:
         """The response of `/readyz`; None while nobody listens."""
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=10)
+            return httpx.get(f"{self.url}/readyz", timeout=60)
         except httpx.TransportError:
             assert self._running(), self.log
             return None
@@ -158,7 +159,7 @@ class Up(Process):
         return super().__enter__()
 
     def _started(self) -> None:
-        until(self._is_up, f"the stack is up: {self._log}", within_s=120)
+        until(self._is_up, f"the stack is up: {self._log}")
         self.descendants()
 
     def _is_up(self) -> bool:
@@ -175,7 +176,7 @@ class Up(Process):
             children = psutil.Process(self.popen.pid).children()
             return next((child for child in children if _runs(child, module)), None)
 
-        return until(found, f"{module} runs", within_s=120)
+        return until(found, f"{module} runs")
 
     def kill_all(self) -> None:
         """`kill -9` for every process: the supervisor with the broker in it, gateway, worker, and PostgreSQL."""

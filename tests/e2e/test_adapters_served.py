@@ -52,14 +52,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def up(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def up(made: Path, stack_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     models = made / "models.toml"
     models.write_text('[[models]]\nname = "tiny"\nengine = "transformers"\nweights = "blobs://models/tiny-llama"\n')
     folder = tmp_path_factory.mktemp("stack")
     settings = {"WELIP_MODELS": str(models), "OMP_NUM_THREADS": "1", "WELIP_BLOBS_URL": f"file://{folder / 'stored'}"}
     asyncio.run(store(made / "tiny-llama", folder / "stored"))
     with (
-        Up(folder / "data", python=str(engines.installed()), **settings) as stack,
+        Up(folder / "data", "--postgres", stack_database, python=str(engines.installed()), **settings) as stack,
         httpx.Client(base_url=stack.url) as client,
     ):
         until(lambda: _model(client, "tiny").get("served"), "the model is served", within_s=WITHIN_S)
@@ -88,7 +88,7 @@ def register(client: httpx.Client, archive: Path, name: str) -> Adapter:
 def submit(client: httpx.Client, model: str) -> httpx.Response:
     asked = {"messages": [{"role": "user", "content": "안녕"}], "model": model, "max_tokens": 12, "temperature": 0}
     return client.post(
-        "/v1/jobs", json={"kind": "generation", "input": asked}, headers={"prefer": "wait=60"}, timeout=90
+        "/v1/jobs", json={"kind": "generation", "input": asked}, headers={"prefer": "wait=60"}, timeout=120
     )
 
 

@@ -245,10 +245,10 @@ def test_a_wrong_search_is_refused(http: httpx.Client, body: Any, field: str) ->
 
 def test_what_is_no_http_is_answered_and_done_no_harm(up: Up, http: httpx.Client) -> None:
     address = httpx.URL(up.url)
-    script = "import socket,sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5); "
+    script = "import socket,sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60); "
     script += r"s.sendall(b'NONSENSE\x00\xff\r\n\r\n'); print(s.recv(100))"
     command = ["python3", "-c", script, address.host, str(address.port)]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert "400" in said.stdout
     assert http.get("/healthz").json() == {"status": "ok"}
 
@@ -256,7 +256,7 @@ def test_what_is_no_http_is_answered_and_done_no_harm(up: Up, http: httpx.Client
 def test_a_head_without_end_is_refused_before_it_fills_the_memory(up: Up) -> None:
     address = httpx.URL(up.url)
     assert httpx.get(f"{up.url}/healthz", headers={"X-Long": "a" * 32 * 1024}).status_code == 200
-    with socket.create_connection((address.host, address.port or 80), timeout=20) as connection:
+    with socket.create_connection((address.host, address.port or 80), timeout=60) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Endless: ")
         for _ in range(64):
             if select.select([connection], [], [], 0.02)[0]:

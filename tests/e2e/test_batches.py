@@ -43,7 +43,7 @@ def ended(official: openai.OpenAI, batch: Batch) -> Batch:
         now = official.batches.retrieve(batch.id)
         return now if now.status in ("completed", "failed", "expired", "cancelled") else None
 
-    return until(found, f"{batch.id} ends", within_s=120)
+    return until(found, f"{batch.id} ends")
 
 
 def in_progress(official: openai.OpenAI, batch: Batch, done: int = 0) -> None:
@@ -52,7 +52,7 @@ def in_progress(official: openai.OpenAI, batch: Batch, done: int = 0) -> None:
         assert now.request_counts is not None
         return now.status == "in_progress" and now.request_counts.completed >= done
 
-    until(found, f"{batch.id} is in progress", within_s=120)
+    until(found, f"{batch.id} is in progress")
 
 
 def lines_of(official: openai.OpenAI, file_id: str | None) -> list[dict[str, Any]]:
@@ -198,7 +198,7 @@ def test_only_a_file_for_batches_will_do_and_a_batch_that_is_not_there_is_404(of
 def test_the_command_sends_a_file_waits_and_fetches_what_became_of_it(up: Up, tmp_path: Path) -> None:
     source = tmp_path / "requests.jsonl"
     source.write_bytes(noop("a") + line("b", kind="inference", input={"collection": "nowhere", "question": "왜?"}))
-    done = cli("batch", str(source), "--json", WELIP_URL=up.url, within_s=120)
+    done = cli("batch", str(source), "--json", WELIP_URL=up.url)
     assert done.returncode == 0, done.stderr
     batch = json.loads(done.stdout)
     assert (batch["status"], batch["request_counts"]["failed"]) == ("completed", 1)
@@ -206,7 +206,7 @@ def test_the_command_sends_a_file_waits_and_fetches_what_became_of_it(up: Up, tm
     assert answers == tmp_path / "requests.jsonl.output.jsonl"
     assert json.loads(answers.read_text())["custom_id"] == "a"
     assert json.loads(errors.read_text())["custom_id"] == "b"
-    again = cli("batch", batch["id"], "-o", str(tmp_path / "again.jsonl"), WELIP_URL=up.url, within_s=120)
+    again = cli("batch", batch["id"], "-o", str(tmp_path / "again.jsonl"), WELIP_URL=up.url)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "again.jsonl").read_bytes() == answers.read_bytes()
     listed = cli("batches", "list", WELIP_URL=up.url)
@@ -218,7 +218,7 @@ def test_the_command_sends_a_file_waits_and_fetches_what_became_of_it(up: Up, tm
 def test_the_command_says_which_lines_are_no_requests(up: Up, tmp_path: Path) -> None:
     source = tmp_path / "requests.jsonl"
     source.write_bytes(noop("a") + noop("a"))
-    done = cli("batch", str(source), WELIP_URL=up.url, within_s=120)
+    done = cli("batch", str(source), WELIP_URL=up.url)
     assert done.returncode == 1
     assert "line 2: line 1 has the same custom_id [duplicate_custom_id] (custom_id)" in done.stdout
     assert cli("batch", str(tmp_path / "none.jsonl"), WELIP_URL=up.url).returncode == 2

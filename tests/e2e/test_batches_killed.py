@@ -13,8 +13,7 @@ pytestmark = pytest.mark.timeout(600)  # each wait has a deadline of its own
 QUICK: Final = {
     # Here the test itself kills, so no part of the work must be taken for the killer.
     "WELIP_RESCUE_PROOF": "1000",
-    "WELIP_WORKER_LEASE": "2",
-    "WELIP_WORKER_HEARTBEAT": "0.4",
+    "WELIP_RESCUE_GONE": "3",
     "WELIP_RESCUE_EVERY": "0.2",
 }
 LINES: Final = 4_000
@@ -26,14 +25,17 @@ def kill(up: Up, killed: set[int]) -> None:
     killed.add(worker.pid)
 
 
-def test_a_batch_survives_kills_in_every_phase_and_has_each_line_once(tmp_path: Path) -> None:
+def test_a_batch_survives_kills_in_every_phase_and_has_each_line_once(stack_database: str, tmp_path: Path) -> None:
     ids = [f"q{n}" for n in range(LINES)]
     body = {"kind": "noop", "input": {}}
     lines = [{"custom_id": one, "method": "POST", "url": "/v1/jobs", "body": body} for one in ids]
     content = "\n".join(map(json.dumps, lines)).encode()
     killed: set[int] = set()
     phases: list[str] = []
-    with Up(tmp_path / "data", **QUICK) as up, httpx.Client(base_url=up.url, timeout=60) as http:
+    with (
+        Up(tmp_path / "data", "--postgres", stack_database, **QUICK) as up,
+        httpx.Client(base_url=up.url, timeout=120) as http,
+    ):
         file = http.post("/v1/files", files={"file": ("a.jsonl", content)}, data={"purpose": "batch"}).json()
         asked = {"input_file_id": file["id"], "endpoint": "/v1/jobs", "completion_window": "24h"}
         batch = http.post("/v1/batches", json=asked).json()
@@ -48,7 +50,7 @@ def test_a_batch_survives_kills_in_every_phase_and_has_each_line_once(tmp_path: 
                 return "past" if found["children"] or found["finished_at"] else None
             return "now" if found["state"] == "running" else None
 
-        if until(lambda: at_work("check"), "the lines are being checked", within_s=120) == "now":
+        if until(lambda: at_work("check"), "the lines are being checked") == "now":
             kill(up, killed)
             phases.append("check")
 
@@ -56,8 +58,8 @@ def test_a_batch_survives_kills_in_every_phase_and_has_each_line_once(tmp_path: 
             counts = http.get(f"/v1/batches/{batch['id']}").json()["request_counts"]
             return int(counts["completed"])
 
-        until(lambda: up.child("consumers").pid not in killed, "the worker is started again", within_s=120)
-        until(lambda: done() > LINES // 10, "lines are being done", within_s=120)
+        until(lambda: up.child("consumers").pid not in killed, "the worker is started again")
+        until(lambda: done() > LINES // 10, "lines are being done")
         kill(up, killed)
         phases.append("lines")
 
@@ -66,7 +68,7 @@ def test_a_batch_survives_kills_in_every_phase_and_has_each_line_once(tmp_path: 
             live = found["stage"] == "assemble" and found["state"] == "running" and done() == LINES
             return found if live or found["finished_at"] else None
 
-        until(lambda: up.child("consumers").pid not in killed, "the worker is started again", within_s=120)
+        until(lambda: up.child("consumers").pid not in killed, "the worker is started again")
         if not until(writing, "the files are being written", within_s=240)["finished_at"]:
             kill(up, killed)
             phases.append("assemble")

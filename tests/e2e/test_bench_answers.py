@@ -5,14 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.test_bench_retrieval import FACTS, ROOT
 
+pytestmark = pytest.mark.timeout(450)
 QUESTIONS = {"세종대왕이 만든 것은 무엇인가?": ["세종대왕"], "김치는 배추를 무엇에 절여 만드나?": ["김치"]}
 
 
 def bench(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks.answers", str(folder)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
 
 
 def test_every_question_is_asked_with_and_without_its_document(tmp_path: Path) -> None:

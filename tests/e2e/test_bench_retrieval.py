@@ -11,6 +11,7 @@ import pytest
 
 from tests.contract.engine_server import engine_server
 
+pytestmark = pytest.mark.timeout(450)
 ROOT = Path(__file__).parents[2]
 FACTS = {
     "한라산": "한라산은 제주도에 있는 산이다. 높이는 1,947미터이다.",
@@ -34,20 +35,21 @@ def bench(folder: Path, *more: str) -> tuple[int, list[str], str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=900,
         check=False,
     )
     return done.returncode, done.stdout.splitlines(), done.stderr
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("judged")
     documents = [{"id": name, "title": name, "text": text} for name, text in FACTS.items()]
     questions = [{"question": text, "relevant": relevant} for text, relevant in QUESTIONS.items()]
     for name, rows in (("corpus", documents), ("questions", questions)):
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (tmp_path / f"{name}.jsonl").write_text(lines, "utf-8")
-    return tmp_path
+        (made / f"{name}.jsonl").write_text(lines, "utf-8")
+    return made
 
 
 def test_each_arm_has_its_line_and_the_last_line_holds_all(folder):
@@ -83,21 +85,23 @@ async def test_with_a_model_the_dense_arm_stands_alone_and_in_the_hybrid(folder,
     assert asked > QUESTIONS.keys()
 
 
-def quickly(folder: Path, part: str) -> dict[str, Any]:
-    code, lines, error = bench(folder, "--parts", part, "--quick")
+@pytest.fixture(scope="module")
+def quick(folder: Path) -> dict[str, Any]:
+    """What all parts but the first measure in a short run."""
+    code, lines, error = bench(folder, "--parts", "index,search,memory", "--quick")
     assert code == 0, (lines, error)
-    return dict(json.loads(lines[-1])[part])
+    return dict(json.loads(lines[-1]))
 
 
-def test_indexing_is_measured_beside_kiwi_alone(folder):
-    found = quickly(folder, "index")
+def test_indexing_is_measured_beside_kiwi_alone(quick):
+    found = quick["index"]
     assert found["documents"] == 50
     assert found["encoder_share"] == pytest.approx(found["encoder_docs_per_s"] / found["kiwi_docs_per_s"], rel=0.01)
     assert found["job_share"] == pytest.approx(found["job_docs_per_s"] / found["kiwi_docs_per_s"], rel=0.05)
 
 
-def test_searches_are_measured_in_the_index_and_over_http(folder):
-    found = quickly(folder, "search")
+def test_searches_are_measured_in_the_index_and_over_http(quick):
+    found = quick["search"]
     assert found["index"]["chunks"] == 100
     assert found["http"]["chunks"] >= 100
     assert found["http"]["searches_per_s"] > 0
@@ -105,8 +109,8 @@ def test_searches_are_measured_in_the_index_and_over_http(folder):
         assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
 
 
-def test_memory_is_watched_while_a_corpus_streams_through(folder):
-    peaks = quickly(folder, "memory")["peak_mib_at_percent"]
+def test_memory_is_watched_while_a_corpus_streams_through(quick):
+    peaks = quick["memory"]["peak_mib_at_percent"]
     assert 0 < peaks["10"]["worker"] <= peaks["50"]["worker"] <= peaks["100"]["worker"]
     assert peaks["100"]["gateway"] > 0
 

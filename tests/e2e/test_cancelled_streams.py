@@ -15,7 +15,7 @@ from tests.contract.engine_server import engine_server
 from tests.e2e.processes import CLI, Up, environment
 
 
-async def test_ctrl_c_at_the_command_line_stops_the_engine(tmp_path: Path) -> None:
+async def test_ctrl_c_at_the_command_line_stops_the_engine(stack_database: str, tmp_path: Path) -> None:
     left = asyncio.Event()
 
     async def endless(_: Request) -> Response:
@@ -32,7 +32,7 @@ async def test_ctrl_c_at_the_command_line_stops_the_engine(tmp_path: Path) -> No
     async with engine_server() as engine:
         engine.reply = endless
         settings = {"WELIP_GENERATOR": "openai", "WELIP_GENERATOR_URL": engine.url, "WELIP_GENERATOR_MODEL": "m"}
-        with Up(tmp_path / "data", **settings) as stack, stack.client() as client:
+        with Up(tmp_path / "data", "--postgres", stack_database, **settings) as stack, stack.client() as client:
             [job] = client.index_documents("ko", [{"id": "d", "text": "한라산은 높다."}])
             client.wait(job.id, timeout=120)
             command = [*CLI, "--url", stack.url, "ask", "한라산은?", "-c", "ko", "--stream"]

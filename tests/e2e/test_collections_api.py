@@ -117,7 +117,7 @@ def test_what_vectors_depend_on_indexes_again_while_searches_go_on(
             job_id = answer.json()["id"]
             meanwhile = looked_at(http, filled)
             added = index(client, filled, {"id": "새 글", "text": "수달은 강에 사는 족제비과 동물이다."})
-            ended = client.wait(job_id, timeout=60)
+            ended = client.wait(job_id, timeout=120)
         finally:
             done.set()
     assert ended.state == "succeeded", ended.error
@@ -275,7 +275,7 @@ def test_of_several_documents_with_one_id_the_first_is_kept_and_the_others_are_n
 def test_chunks_of_an_old_collection_are_not_changed_by_the_way(client: Client, filled: str) -> None:
     document = {"id": "e", "text": "참새는 새이다."}
     [job] = client.index_documents(filled, [document], chunking={"max_chars": 500})
-    ended = client.wait(job.id, timeout=30)
+    ended = client.wait(job.id, timeout=120)
     assert ended.error is not None
     assert ended.error.code == "settings_differ"
     assert index(client, filled, document, chunking={"max_chars": 80, "overlap_sentences": 0}) == {"added": 1}

@@ -30,7 +30,7 @@ def sample(client: Client) -> Iterator[str]:
 
 def counts(client: Client, job: Job) -> dict[str, int]:
     """What became of the documents of a job, which must succeed; only counts that are not zero."""
-    ended = client.wait(job.id, timeout=60)
+    ended = client.wait(job.id, timeout=120)
     assert ended.state == "succeeded", ended.error
     assert ended.result is not None
     return {name: count for name, count in ended.result["documents"].items() if count}
@@ -165,7 +165,7 @@ def test_a_table_is_a_corpus(client: Client, collection: str, content: str, colu
 
 
 def test_a_corpus_without_the_named_column_fails_naming_those_there_are(client: Client, collection: str) -> None:
-    job = client.wait(client.index_corpus(collection, TSV.encode(), {"format": "tsv", "text": "내용"}).id, timeout=30)
+    job = client.wait(client.index_corpus(collection, TSV.encode(), {"format": "tsv", "text": "내용"}).id, timeout=120)
     assert job.error is not None
     assert (job.state, job.error.code) == ("failed", "column_missing")
     assert "'본문'" in job.error.message
@@ -262,7 +262,7 @@ class TestCommandLine:
         long = client.submit("noop", {"sleep_s": 600})
         cancelled = self.run(up, "cancel", long.id)
         assert cancelled.returncode == 0, cancelled.stderr
-        assert client.wait(long.id, timeout=20).state == "cancelled"
+        assert client.wait(long.id, timeout=120).state == "cancelled"
         shown = self.run(up, "job", long.id, "--json")
         assert json.loads(shown.stdout)["state"] == "cancelled"
         late = self.run(up, "cancel", long.id)

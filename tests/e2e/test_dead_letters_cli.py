@@ -47,7 +47,7 @@ def test_a_dead_job_is_listed_shown_requeued_and_dropped_from_the_command_line(u
     [made] = done["jobs"]
     assert (done["requeued"], done["refused"]) == (1, [])
     assert welip(up, "requeue", letter.id)["jobs"] == [made]
-    again = client.wait(made, timeout=30)
+    again = client.wait(made, timeout=120)
     assert (again.state, again.metadata, again.attempt) == ("failed", job.metadata, 1)
     [second] = [one for one in client.dead.list(limit=100).data if one.job == made]
     assert letter.id in [one["id"] for one in welip(up, "list", "--requeued", "--limit", "100")["data"]]
@@ -61,7 +61,7 @@ def test_all_of_a_kind_are_requeued_and_dropped_in_one_command(up: Up, client: C
     jobs = [dead_job(client)[0] for _ in range(3)]
     done = welip(up, "requeue", "--all", "--kind", "noop", "--reason", "timeout")
     assert done["requeued"] == len(done["jobs"]) >= len(jobs)
-    again = [client.wait(id, timeout=60) for id in done["jobs"]]
+    again = [client.wait(id, timeout=120) for id in done["jobs"]]
     assert {job.metadata["of"] for job in jobs} <= {job.metadata.get("of") for job in again}
     dropped = welip(up, "drop", "--all", "--kind", "noop", "--reason", "timeout")["dropped"]
     assert dropped >= len(jobs)

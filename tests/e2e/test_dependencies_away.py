@@ -16,6 +16,7 @@ from infra.kafka.embedded import EmbeddedBroker
 from infra.local.child import free_port
 from tests.e2e.processes import ROOT, Gateway, Process, environment
 from tests.e2e.test_jobs_api import problem
+from tests.waiting import PATIENCE_S, until
 
 NOOP = {"kind": "noop", "input": {}}
 
@@ -57,15 +58,6 @@ def socket_of(url: str) -> tuple[str, str]:
     return f"{found[2]}/.s.PGSQL.5432", found[1]
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: str, *, within_s: float = 20) -> None:
-    try:
-        async with asyncio.timeout(within_s):
-            while not await condition():
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise AssertionError(f"not within {within_s:g} s: {what}") from None
-
-
 async def test_without_postgres_the_gateway_says_so_and_is_ready_when_it_comes(
     database_url: str, embedded_broker: EmbeddedBroker, tmp_path: Path, log: Path
 ) -> None:
@@ -78,7 +70,7 @@ async def test_without_postgres_the_gateway_says_so_and_is_ready_when_it_comes(
         "WELIP_BLOBS_URL": f"file://{tmp_path}/blobs",
     }
     with Gateway(log, **settings) as gateway:
-        async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as http:
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as http:
 
             async def answers(status: int) -> bool:
                 return (await http.get("/readyz")).status_code == status
@@ -123,7 +115,7 @@ async def test_without_kafka_jobs_are_accepted_and_run_when_it_comes(
     host, _, broker_port = embedded_broker.url.rpartition(":")
     worker = [sys.executable, "-m", "consumers"]
     with Gateway(log, **settings) as gateway, Process(worker, tmp_path / "worker.log", **settings):
-        async with httpx.AsyncClient(base_url=gateway.url, timeout=40) as http:
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE_S) as http:
             accepted = await http.post("/v1/jobs", json=NOOP)
             assert accepted.status_code == 202
             ready = await http.get("/readyz")
@@ -136,7 +128,7 @@ async def test_without_kafka_jobs_are_accepted_and_run_when_it_comes(
                     answer = await http.get(accepted.headers["location"], headers={"Prefer": "wait=10"})
                     return bool(answer.json()["state"] == "succeeded")
 
-                await until(done, "the job is done", within_s=40)
+                await until(done, "the job is done")
     assert ".defect" not in gateway.log
 
 
@@ -151,7 +143,7 @@ def test_a_worker_without_its_package_group_names_the_group(tmp_path: Path) -> N
     )
     settings = environment(PYTHONPATH=f"{tmp_path}:{ROOT}", WELIP_BLOBS_URL=f"file://{tmp_path}/blobs")
     command = [sys.executable, "-m", "consumers", "--pool", "cpu"]
-    said = run(command, env=settings, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    said = run(command, env=settings, capture_output=True, text=True, timeout=PATIENCE_S, cwd=tmp_path)
     assert said.returncode == 2
     assert "pip install 'welip[cpu]'" in said.stderr
     assert "Traceback" not in said.stderr

@@ -221,7 +221,7 @@ def mixed(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     ]
     given += [{"id": "first", "text": "같은 이름의 다른 문서이다."}, {"id": "last", "text": "미루나무는 키가 크다."}]
     [job] = client.index_documents("mixed", given, settings=SMALL)
-    ended = client.wait(job.id, timeout=60)
+    ended = client.wait(job.id, timeout=600)  # some of them are given up only when their time is over
     assert ended.state == "succeeded", ended.error
     yield "mixed", client.result(job.id)
     client.delete_collection("mixed")
@@ -264,13 +264,13 @@ def test_the_documents_around_a_refused_one_are_found(client: Client, mixed: tup
 
 
 @pytest.fixture(scope="module")
-def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def moved(stack_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A stack without an embedding model, on the data of one that embedded the collection `dense` with it."""
     data = tmp_path_factory.mktemp("moved") / "data"
 
     def embed(url: str) -> None:
         settings = {"WELIP_EMBEDDER": "openai", "WELIP_EMBEDDER_URL": f"{url}/v1", "WELIP_EMBEDDER_MODEL": "test"}
-        with Up(data, **settings, **NO_ENCODER) as running, running.client() as connected:
+        with Up(data, "--postgres", stack_database, **settings, **NO_ENCODER) as running, running.client() as connected:
             assert index(connected, "dense", {"id": "d", "text": "고래는 포유류이다."}) == {"added": 1}
             assert connected.ask("dense", "고래는 포유류인가요?").found
 
@@ -280,7 +280,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
             await asyncio.to_thread(embed, server.url)
 
     asyncio.run(embedded())
-    with Up(data, **NO_ENCODER) as running:
+    with Up(data, "--postgres", stack_database, **NO_ENCODER) as running:
         yield running
 
 

@@ -5,8 +5,7 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import asyncpg
@@ -15,6 +14,7 @@ import pytest
 
 from infra.local.sample import documents, questions
 from tests.e2e.processes import Up, until
+from tests.e2e.small_server import SmallServer
 
 WITHIN_S = 240
 FEW = questions()[:16]
@@ -38,40 +38,26 @@ GRADER = {
 }
 
 
-class Judge(ThreadingHTTPServer):
+class Judge(SmallServer):
     """Gives every answer a score that depends on the prompt alone; waits while it is not `open`."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Asked)
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-        self.open = threading.Event()
+        super().__init__()
         self.open.set()
         self.asked: Counter[str] = Counter()
+        self._one_at_a_time = threading.Lock()
 
-
-class Asked(BaseHTTPRequestHandler):
-    server: Judge
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def reply(self, path: str, headers: Mapping[str, str], body: dict[str, Any]) -> dict[str, Any]:
         prompt = body["messages"][-1]["content"]
-        self.server.asked[prompt] += 1
-        if sum(self.server.asked.values()) > len(FEW) // 2:
-            self.server.open.wait(WITHIN_S)
+        with self._one_at_a_time:
+            self.asked[prompt] += 1
+            number = self.asked.total()
+        if number > len(FEW) // 2:
+            self.open.wait(WITHIN_S)
         reply = json.dumps({"steps": "", "result": len(prompt) % 5 / 4})
         message = {"role": "assistant", "content": reply}
         usage = {"prompt_tokens": 100, "completion_tokens": 10}
-        data = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
 
 
 def items() -> list[dict[str, Any]]:
@@ -121,20 +107,16 @@ def judgements(stack: Up) -> int:
 
 @pytest.fixture(scope="module")
 def judge() -> Iterator[Judge]:
-    with Judge() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with Judge().running() as server:
         yield server
-        server.open.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
 def stack(judge: Judge, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     folder = tmp_path_factory.mktemp("judged")
     (folder / "models.toml").write_text(MODELS.format(url=judge.url))
-    with Up(folder / "data", WELIP_MODELS=str(folder / "models.toml")) as running:
+    settings = {"WELIP_MODELS": str(folder / "models.toml"), "WELIP_RESCUE_GONE": "3"}
+    with Up(folder / "data", **settings) as running:
         with running.client() as client:
             [indexed] = client.index_documents("ko", documents())
             assert client.wait(indexed.id, timeout=WITHIN_S).state == "succeeded"

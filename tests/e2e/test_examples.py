@@ -3,11 +3,11 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from infra.postgres.keys import create_key
 from tests.e2e.processes import ROOT, Up, environment
 
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
@@ -16,15 +16,14 @@ WITHIN_S = 120
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """A stack that may send webhooks to this machine."""
-    with Up(tmp_path_factory.mktemp("examples") / "data", WELIP_WEBHOOK_ALLOW="127.0.0.1") as running:
-        yield running
+def stack(guarded: Up, database_of_guarded: str) -> dict[str, str]:
+    """The settings of a client whose tenant is told of no other's jobs."""
+    return {"WELIP_URL": guarded.url, "WELIP_API_KEY": create_key(database_of_guarded, "examples", "")}
 
 
-def run(stack: Up, *command: str | Path) -> str:
+def run(stack: dict[str, str], *command: str | Path) -> str:
     """The output of `python COMMAND`."""
-    settings = {**environment(WELIP_URL=stack.url), "PYTHONPATH": ""}
+    settings = {**environment(**stack), "PYTHONPATH": ""}
     done = subprocess.run(
         [sys.executable, *command], env=settings, capture_output=True, text=True, check=False, timeout=WITHIN_S
     )
@@ -41,13 +40,13 @@ def folder(path: Path) -> Path:
     return path
 
 
-def test_ask(stack: Up) -> None:
+def test_ask(stack: dict[str, str]) -> None:
     printed = run(stack, ROOT / "examples/ask.py")
     assert "1,947" in printed
     assert "[1] 한라산 (hallasan), score " in printed
 
 
-def test_index_folder(stack: Up, tmp_path: Path) -> None:
+def test_index_folder(stack: dict[str, str], tmp_path: Path) -> None:
     printed = run(stack, ROOT / "examples/index_folder.py", folder(tmp_path))
     assert "'added': 1" in printed
     assert "'failed': 1" in printed
@@ -56,7 +55,7 @@ def test_index_folder(stack: Up, tmp_path: Path) -> None:
     assert "'unchanged': 1" in run(stack, ROOT / "examples/index_folder.py", tmp_path)
 
 
-def test_follow_events(stack: Up) -> None:
+def test_follow_events(stack: dict[str, str]) -> None:
     printed = run(stack, ROOT / "examples/follow_events.py").splitlines()
     for name in ("first", "second", "third"):
         mine = [line.removeprefix(f"{name}: ") for line in printed if line.startswith(name)]
@@ -65,7 +64,7 @@ def test_follow_events(stack: Up) -> None:
         assert "3 of 3" in mine
 
 
-def test_webhook_receiver(stack: Up) -> None:
+def test_webhook_receiver(stack: dict[str, str]) -> None:
     assert re.fullmatch(r"job\.succeeded: job_[0-9a-f]{32}\n", run(stack, ROOT / "examples/webhook_receiver.py"))
 
 
@@ -75,7 +74,7 @@ def test_every_example_is_run() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_python_of_a_page_runs(stack: Up, page: str, tmp_path: Path) -> None:
+def test_the_python_of_a_page_runs(stack: dict[str, str], page: str, tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert blocks
     program = tmp_path / "page.py"

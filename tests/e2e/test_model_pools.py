@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,53 +18,35 @@ from infra.postgres.queries import submit
 from infra.postgres.queries.submit import NewJob
 from producers.client.sync import Client
 from tests.e2e.processes import Up, cli, until
+from tests.e2e.small_server import SmallServer
 
 WITHIN_S = 120
 TALK = [{"role": "system", "content": "짧게"}, {"role": "user", "content": "안녕"}]
 
 
-class Engine(ThreadingHTTPServer):
+class Engine(SmallServer):
     """An OpenAI-compatible server: `slow` answers only while `open` is set, `quick` at once, `vec` makes embeddings."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Asked)
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-        self.open = threading.Event()
+        super().__init__()
         self.bodies: list[dict[str, Any]] = []
         self.extra: dict[str, Any] = {}
 
-
-class Asked(BaseHTTPRequestHandler):
-    server: Engine
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.bodies.append({"authorization": self.headers["Authorization"], **body})
-        if self.path.endswith("/embeddings"):
+    def reply(self, path: str, headers: Mapping[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        self.bodies.append({"authorization": headers["Authorization"], **body})
+        if path.endswith("/embeddings"):
             rows = [{"index": n, "embedding": [float(len(text)), 1.0, 0.0]} for n, text in enumerate(body["input"])]
-            answer: dict[str, Any] = {"data": rows}
-        elif self.path.endswith("/rerank"):
+            return {"data": rows}
+        if path.endswith("/rerank"):
             scores = [min(len(text) / 1000, 1.0) for text in body["documents"]]
-            answer = {"results": [{"index": n, "relevance_score": score} for n, score in enumerate(scores)]}
-        else:
-            if body["model"] == "slow":
-                self.server.open.wait(WITHIN_S)
-            message = {"role": "assistant", "content": f"{body['model']}: 네", **self.server.extra}
-            answer = {
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                "usage": {"prompt_tokens": 7, "completion_tokens": 3},
-            }
-        data = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+            return {"results": [{"index": n, "relevance_score": score} for n, score in enumerate(scores)]}
+        if body["model"] == "slow":
+            self.open.wait(WITHIN_S)
+        message = {"role": "assistant", "content": f"{body['model']}: 네", **self.extra}
+        return {
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 7, "completion_tokens": 3},
+        }
 
 
 FILE = """
@@ -111,17 +91,12 @@ user = "{{passages}} {{question}}"
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    with Engine() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with Engine().running() as server:
         yield server
-        server.open.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
-def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def stack(engine: Engine, stack_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     folder = tmp_path_factory.mktemp("models")
     (folder / "models.toml").write_text(FILE.format(url=engine.url), encoding="utf-8")
     (folder / "prompts").mkdir()
@@ -132,7 +107,7 @@ def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "QUICK_KEY": "hush",
         "WELIP_WORKER_DRAIN": "0.5",
     }
-    with Up(folder / "data", **settings) as running:
+    with Up(folder / "data", "--postgres", stack_database, **settings) as running:
         yield running
 
 

@@ -3,7 +3,6 @@
 New routes are found through the document. `make fuzz` sends many more requests, and different ones each time.
 """
 
-import asyncio
 import json
 import os
 import subprocess
@@ -12,11 +11,9 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 import pytest
 
-from tests.conftest import database_of, execute
 from tests.e2e.processes import Up, environment
 from tests.e2e.test_authentication import new_key
 
@@ -54,27 +51,19 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "3xx", "401", "403",
 
 
 @pytest.fixture(scope="module")
-def url_of_stack(postgres_url: str) -> Iterator[str]:
-    name = f"fuzz_{uuid4().hex}"
-    asyncio.run(execute(postgres_url, f"CREATE DATABASE {name}"))
-    yield database_of(postgres_url, name)
-    asyncio.run(execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-@pytest.fixture(scope="module")
-def fuzzed(url_of_stack: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def fuzzed(stack_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A stack with authentication on, whose worker has room for many jobs that sleep for an hour."""
     settings = {"WELIP_AUTH": "on", "WELIP_WORKER_CONCURRENCY": "1000", "WELIP_WORKER_DRAIN": "0.5"}
-    with Up(tmp_path_factory.mktemp("fuzzed") / "data", "--postgres", url_of_stack, **settings) as running:
+    with Up(tmp_path_factory.mktemp("fuzzed") / "data", "--postgres", stack_database, **settings) as running:
         yield running
 
 
 @pytest.mark.skipif(find_spec("schemathesis") is None, reason="schemathesis is not installed")
 @pytest.mark.timeout(7200 if LONG else 300)
 def test_generated_requests_find_no_defect_and_no_undocumented_answer(
-    fuzzed: Up, url_of_stack: str, tmp_path: Path
+    fuzzed: Up, stack_database: str, tmp_path: Path
 ) -> None:
-    keys = {tenant: new_key(url_of_stack, tenant) for tenant in TENANTS}
+    keys = {tenant: new_key(stack_database, tenant) for tenant in TENANTS}
     headers = {tenant: [{"name": "Authorization", "value": f"Bearer {key}"}] for tenant, key in keys.items()}
     entries = [{"name": tenant, "fixedHeaders": header} for tenant, header in headers.items()]
     (tmp_path / "tenants.json").write_text(json.dumps({"auth": entries}))

@@ -38,9 +38,9 @@ class Environment(NamedTuple):
         return self.run(self.folder / "bin" / "welip", *arguments)
 
 
-def pip(python: str | Path, *arguments: str | Path) -> None:
+def pip(*arguments: str | Path) -> None:
     """Run `pip ARGUMENTS`. Skips the test when the packages cannot be downloaded."""
-    command = [python, "-m", "pip", "--disable-pip-version-check", "--retries", "1", *arguments]
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--retries", "1", *arguments]
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=False, timeout=INSTALLS_WITHIN_S
     )
@@ -52,15 +52,16 @@ def pip(python: str | Path, *arguments: str | Path) -> None:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", folder, ROOT)
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT)
     (found,) = folder.glob("welip-*.whl")
     return found
 
 
 def environment(folder: Path, requirement: str) -> Environment:
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     made = Environment(folder)
-    pip(made.python, "install", "--constraint", ROOT / "constraints.txt", requirement)
+    constraints = ("--constraint", ROOT / "constraints.txt")
+    pip("--python", made.python, "install", "--no-compile", *constraints, requirement)
     return made
 
 

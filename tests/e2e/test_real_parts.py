@@ -25,23 +25,25 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
 
 
 @pytest.fixture(scope="module")
-def real(broker: KafkaServer, storage: MinioServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def real(
+    broker: KafkaServer, storage: MinioServer, stack_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Up]:
     settings = {
         "WELIP_KAFKA_URL": broker.bootstrap,
         "WELIP_BLOBS_URL": f"s3+{storage.url}/welip",
         "WELIP_BLOBS_ACCESS_KEY": storage.access_key,
         "WELIP_BLOBS_SECRET_KEY": storage.secret_key,
     }
-    with Up(tmp_path_factory.mktemp("real") / "data", **settings) as running:
+    with Up(tmp_path_factory.mktemp("real") / "data", "--postgres", stack_database, **settings) as running:
         yield running
 
 
 def test_questions_are_answered_through_kafka_and_minio(real: Up) -> None:
     with real.client(timeout=60) as client:
         [job] = client.index_documents("ko", documents())
-        assert client.wait(job.id, timeout=90).state == "succeeded"
+        assert client.wait(job.id, timeout=120).state == "succeeded"
         for question in [q for q in questions() if q["document_id"]][:10]:
-            answer = client.ask("ko", question["question"], timeout=60)
+            answer = client.ask("ko", question["question"], timeout=120)
             assert answer.citations[0].document_id == question["document_id"]
 
 
@@ -62,4 +64,4 @@ def test_jobs_accepted_while_kafka_is_away_run_when_it_is_back(real: Up, broker:
         jobs = [client.submit("noop", {}).id for _ in range(20)]
         assert all(client.job(job).state == "queued" for job in jobs)
         broker.restart()
-        until(lambda: all(client.job(job).state == "succeeded" for job in jobs), "all jobs ran", within_s=90)
+        until(lambda: all(client.job(job).state == "succeeded" for job in jobs), "all jobs ran")

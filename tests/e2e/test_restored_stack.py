@@ -22,7 +22,7 @@ def text(number: int) -> str:
 
 def index(client: Client, documents: dict[str, str]) -> None:
     given = [{"id": name, "text": words} for name, words in documents.items()]
-    job = client.wait(client.submit("indexing", {"collection": "ko", "documents": given}).id, timeout=60)
+    job = client.wait(client.submit("indexing", {"collection": "ko", "documents": given}).id, timeout=120)
     assert job.state == "succeeded", job
 
 
@@ -59,7 +59,7 @@ def test_an_older_postgres_beside_a_newer_index_loses_nothing_without_a_word(tmp
         restore(up, file)
         assert up.stop() == 0
     with Up(tmp_path / "data") as up, up.client() as client:
-        until(lambda: rebuilt(client), "the collection is rebuilt", within_s=90)
+        until(lambda: rebuilt(client), "the collection is rebuilt")
         assert first_of(client, "등대 7호의 높이는 107미터") == text(7)
         assert client.collection("ko").documents == LIGHTHOUSES
         reasons = [client.job(job.id).metadata.get("reason") for job in client.iterate_jobs(kind="indexing")]
@@ -70,7 +70,7 @@ def test_an_older_postgres_beside_a_newer_index_loses_nothing_without_a_word(tmp
         index(client, {"d8": "등대 8호는 무너졌다."})
         before = client.collection("ko").generation
         restore(up, file)
-        until(lambda: rebuilt(client) and client.collection("ko").generation > before, "rebuilt again", within_s=90)
+        until(lambda: rebuilt(client) and client.collection("ko").generation > before, "rebuilt again")
         assert first_of(client, "등대 8호의 높이는 108미터") == text(8)
 
 
@@ -85,5 +85,5 @@ def test_postgres_and_blobs_are_restored_without_the_index(tmp_path: Path) -> No
         assert up.stop() == 0
     shutil.copytree(blobs, tmp_path / "new" / "blobs", dirs_exist_ok=True)
     with Up(tmp_path / "new") as up, up.client() as client:
-        until(lambda: rebuilt(client), "the collection is rebuilt", within_s=90)
+        until(lambda: rebuilt(client), "the collection is rebuilt")
         assert first_of(client, "등대 9호의 높이") == text(9)

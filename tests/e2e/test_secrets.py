@@ -71,7 +71,7 @@ def test_no_secret_reaches_a_log_or_an_answer(
         return httpx.Client(
             base_url=gateway.url,
             headers=headers,
-            timeout=70,
+            timeout=120,
             event_hooks={"response": [lambda answer: (answer.read(), answers.append(answer))]},
         )
 

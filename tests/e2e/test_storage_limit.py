@@ -21,9 +21,10 @@ LIMIT = 5_000_000
 
 
 @pytest.fixture(scope="module")
-def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def limited(stack_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     data = tmp_path_factory.mktemp("limited") / "data"
-    with Up(data, WELIP_LIMIT_FILE_BYTES=str(LIMIT), WELIP_WORKER_DRAIN="0.5") as running:
+    settings = {"WELIP_LIMIT_FILE_BYTES": str(LIMIT), "WELIP_WORKER_DRAIN": "0.5"}
+    with Up(data, "--postgres", stack_database, **settings) as running:
         yield running
         for process in ("gateway", "worker"):
             log = (running.data / "logs" / f"{process}.log").read_text()
@@ -71,14 +72,14 @@ def test_a_job_ends_where_the_room_ends_and_leaves_nothing(limited: Up, client: 
         found = client.job(job.id)
         return found if found.state not in ("queued", "running", "retry_wait") else None
 
-    failed = until(ended, "the job has ended", within_s=90)
+    failed = until(ended, "the job has ended")
     assert failed.state == "failed"
     assert failed.error is not None
     assert (failed.error.code, failed.error.retryable) == ("storage_full", False)
     assert str(LIMIT) in failed.error.message
     assert failed.attempt == 1
     assert LIMIT // 2 < most <= LIMIT + LIMIT // STEPS
-    until(lambda: stored(limited, "/jobs/") == 0, "what the job wrote is gone", within_s=20)
+    until(lambda: stored(limited, "/jobs/") == 0, "what the job wrote is gone")
     with pytest.raises(ApiError) as caught:
         client.upload(b"x" * (LIMIT + 1), filename="large.txt")
     assert caught.value.code == "storage_full"
@@ -93,21 +94,21 @@ def test_a_job_ends_where_the_room_ends_and_leaves_nothing(limited: Up, client: 
 
 def test_a_cancelled_job_leaves_nothing(limited: Up, client: Client) -> None:
     job = index(client, corpus(60), "cancelled")
-    until(lambda: stored(limited, "/jobs/") > 0, "the job has written parts", within_s=60)
+    until(lambda: stored(limited, "/jobs/") > 0, "the job has written parts")
     client.cancel(job.id)
     until(lambda: client.job(job.id).state == "cancelled", "the job is cancelled")
-    until(lambda: stored(limited, "/jobs/") == 0, "what the job and its parts wrote is gone", within_s=20)
+    until(lambda: stored(limited, "/jobs/") == 0, "what the job and its parts wrote is gone")
 
 
 def test_a_collection_keeps_its_texts_and_gives_their_room_back(limited: Up, client: Client) -> None:
     before = stored(limited)
     texts = [{"id": f"d{number}", "text": f"{number}번 문서다. 둘째 문장이다."} for number in range(50)]
     [job] = client.index_documents("kept", texts)
-    assert client.wait(job.id, timeout=60).state == "succeeded"
+    assert client.wait(job.id, timeout=120).state == "succeeded"
     assert stored(limited, "/collections/") > 0
-    until(lambda: stored(limited, "/jobs/") == 0, "parts and points are gone", within_s=20)
+    until(lambda: stored(limited, "/jobs/") == 0, "parts and points are gone")
     client.delete_collection("kept")
-    until(lambda: stored(limited) <= before, "the texts are gone", within_s=20)
+    until(lambda: stored(limited) <= before, "the texts are gone")
 
 
 def test_parts_of_an_upload_count_and_the_file_takes_their_room(limited: Up, client: Client) -> None:
@@ -119,11 +120,11 @@ def test_parts_of_an_upload_count_and_the_file_takes_their_room(limited: Up, cli
         def add() -> httpx.Response:
             return http.post(f"/v1/uploads/{upload}/parts", files={"data": ("part", part)})
 
-        parts = [until(lambda: add().json().get("id"), "there is room", within_s=60) for _ in range(2)]
+        parts = [until(lambda: add().json().get("id"), "there is room") for _ in range(2)]
         with pytest.raises(ApiError) as caught:
             client.upload(b"y" * (LIMIT // 2), filename="y.txt")
         assert caught.value.code == "storage_full"
         done = http.post(f"/v1/uploads/{upload}/complete", json={"part_ids": parts}).json()
         assert (done["status"], done["file"]["bytes"]) == ("completed", 2 * len(part))
-    until(lambda: stored(limited, "/uploads/") == 0, "the parts are gone", within_s=60)
+    until(lambda: stored(limited, "/uploads/") == 0, "the parts are gone")
     client.delete_file(done["file"]["id"])

@@ -30,7 +30,7 @@ QUESTION, ANSWER = "규칙은 무엇인가요?", "파랑."
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+def up(stack_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     try:
         training.install()
     except DependencyMissing as error:
@@ -51,7 +51,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         "WELIP_RESCUE_GONE": "3",
         "WELIP_RESCUE_EVERY": "0.2",
     }
-    with Up(folder / "data", python=python, **settings) as stack:
+    with Up(folder / "data", "--postgres", stack_database, python=python, **settings) as stack:
         yield stack
 
 

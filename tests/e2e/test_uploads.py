@@ -48,7 +48,7 @@ def test_parts_may_come_in_any_order_and_make_one_file(up: Up, official: openai.
     assert official.files.content(file.id).read() == content
     assert official.files.retrieve(file.id).id == file.id
     assert official.uploads.complete(upload.id, part_ids=ids).file == file, "a repeated completion gives the same file"
-    until(lambda: not blobs(up, upload.id), "the parts are removed", within_s=120)
+    until(lambda: not blobs(up, upload.id), "the parts are removed")
 
 
 def test_the_client_cuts_a_file_by_itself(official: openai.OpenAI, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_an_upload_that_is_given_up_leaves_nothing(up: Up, official: openai.Open
     part = official.uploads.parts.create(upload.id, data=b"1234567890")
     assert official.uploads.cancel(upload.id).status == "cancelled"
     assert refused(official.uploads.complete, upload.id, part_ids=[part.id]) == ("upload_cancelled", "id")
-    until(lambda: not blobs(up, upload.id), "the part is removed", within_s=120)
+    until(lambda: not blobs(up, upload.id), "the part is removed")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import psutil
@@ -23,7 +22,7 @@ from schemas.errors import DependencyMissing
 from schemas.kinds.registry import routes
 from schemas.lifecycle import JobState
 from schemas.models import Models, VllmModel
-from tests.conftest import TEMPLATE, database_of, execute
+from tests.conftest import execute
 from tests.e2e.processes import Gateway, Process, until
 
 WITHIN_S = 600
@@ -71,10 +70,11 @@ class Stack:
 
     def __init__(self, folder: Path, python: Path, weights: Path, postgres: str, kafka: str) -> None:
         self.log = folder / "worker.log"
-        file = folder / "models.toml"
-        file.write_text(MODELS.format(weights=json.dumps(str(weights))), encoding="utf-8")
+        self._folder = folder
+        self._row = {"name": "small", "weights": json.dumps(str(weights))}
+        self.postgres = postgres
         self._settings = {
-            "WELIP_MODELS": str(file),
+            "WELIP_MODELS": self._models("vllm", VLLM),
             "WELIP_POSTGRES_URL": postgres,
             "WELIP_KAFKA_URL": kafka,
             "WELIP_KAFKA_EMBEDDED": "true",
@@ -87,6 +87,15 @@ class Stack:
 
     def worker(self) -> Worker:
         return Worker(self._python, self.log, **self._settings)
+
+    def another(self) -> Worker:
+        """A worker that serves the model with transformers, which starts in a third of the time."""
+        return Worker(self._python, self.log, **self._settings | {"WELIP_MODELS": self._models("transformers")})
+
+    def _models(self, engine: str, more: str = "") -> str:
+        file = self._folder / f"{engine}.toml"
+        file.write_text(MODELS.format(**self._row, engine=engine) + more, encoding="utf-8")
+        return str(file)
 
     def events(self) -> list[dict[str, Any]]:
         """What the workers logged."""
@@ -102,30 +111,31 @@ class Stack:
         return bool(row["served"])
 
 
-MODELS = f"""
+MODELS = """
 [[models]]
-name = "small"
-engine = "vllm"
-weights = {{weights}}
+name = "{name}"
+engine = "{engine}"
+weights = {weights}
+"""
+VLLM = f"""
 context_length = 2048
 reserved = {RESERVED}
-options = {{{{ enforce_eager = true, max_num_seqs = {AT_ONCE} }}}}
+options = {{ enforce_eager = true, max_num_seqs = {AT_ONCE} }}
 """
+SHORTER = """UPDATE job SET input = (input::jsonb || '{"max_tokens": 4}')::json WHERE finished_at IS NULL"""
 
 
 @pytest.fixture(scope="module")
-def stack(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(stack_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         weights, python = models.make_smollm2(), engines.install()
     except DependencyMissing as error:
         pytest.skip(error.message)
     folder = tmp_path_factory.mktemp("vllm")
-    name = f"vllm_{uuid4().hex}"
-    asyncio.run(execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
     row = VllmModel(name="small", engine="vllm", weights=str(weights))
     broker = EmbeddedBroker(route.topic for route in routes(Models((row,))))
     try:
-        made = Stack(folder, python, weights, database_of(postgres_url, name), broker.url)
+        made = Stack(folder, python, weights, stack_database, broker.url)
         with made.gateway:
             yield made
     finally:
@@ -235,7 +245,8 @@ def test_jobs_of_an_engine_that_died_go_on_in_another_worker_without_losing_an_a
     until(lambda: not stack.served(), "nobody serves the model", within_s=WITHIN_S)
     told = {job.error.code for job in map(client.job, jobs) if job.error is not None}
     assert told <= {"engine_died"}
-    with stack.worker():
+    asyncio.run(execute(stack.postgres, SHORTER))
+    with stack.another():
         for id in jobs:
             job = client.wait(id, WITHIN_S)
             assert job.state == JobState.SUCCEEDED, job.error

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -12,39 +12,16 @@ from standardwebhooks import WebhookVerificationError
 from infra.postgres.keys import create_key
 from producers.client.async_ import AsyncClient
 from producers.client.webhook_models import LoggedDelivery
-from tests.conftest import database_of, execute
 from tests.e2e.processes import Up
 from tests.receivers import Receiver, Request, ok, status
-
-PATIENCE_S = 60
-
-
-@pytest.fixture(scope="module")
-def database_of_stack(postgres_url: str) -> Iterator[str]:
-    name = f"hooked_{uuid4().hex}"
-    asyncio.run(execute(postgres_url, f"CREATE DATABASE {name}"))
-    yield database_of(postgres_url, name)
-    asyncio.run(execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-@pytest.fixture(scope="module")
-def hooked(database_of_stack: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """A stack that may send to receivers on loopback. None of its processes may log a secret."""
-    data = tmp_path_factory.mktemp("hooked") / "data"
-    settings = {"WELIP_AUTH": "on", "WELIP_WEBHOOK_ALLOW": "127.0.0.1", "WELIP_WEBHOOK_POLL": "0.1"}
-    with Up(data, "--postgres", database_of_stack, **settings) as running:
-        yield running
-        logs = "".join(log.read_text() for log in (running.data / "logs").iterdir()) + running.log
-        assert "whsec_" not in logs
-        assert "of-the-receiver" not in logs  # receivers' URLs may hold secrets
-        assert ".defect" not in logs
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
-async def client(hooked: Up, database_of_stack: str) -> AsyncIterator[AsyncClient]:
+async def client(guarded: Up, database_of_guarded: str) -> AsyncIterator[AsyncClient]:
     """A tenant for this test alone."""
-    key = await asyncio.to_thread(create_key, database_of_stack, f"tenant-{uuid4().hex}", "")
-    async with AsyncClient(hooked.url, key) as connected:
+    key = await asyncio.to_thread(create_key, database_of_guarded, f"tenant-{uuid4().hex}", "")
+    async with AsyncClient(guarded.url, key) as connected:
         yield connected
 
 

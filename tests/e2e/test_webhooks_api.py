@@ -64,7 +64,7 @@ def key(database_of_gateway: str) -> str:
 
 @pytest.fixture
 def http(gateway: Gateway, key: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=gateway.url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as raw:
+    with httpx.Client(base_url=gateway.url, headers={"Authorization": f"Bearer {key}"}, timeout=120) as raw:
         yield raw
 
 
