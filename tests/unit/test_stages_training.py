@@ -45,7 +45,7 @@ from schemas.kinds.training.plan import (
     Tokenised,
     TrainingPlan,
 )
-from schemas.lineage import Lineage
+from schemas.lineage import Lineage, SourceFile
 from schemas.models import Models, OpenAIModel, TransformersModel, VllmModel
 from schemas.outcomes import UNTIL_RESUMED, Done, Fail, Next, Outcome, Snooze
 from tests.unit.ports_in_memory import MemoryBlobs, World
@@ -522,6 +522,9 @@ async def test_what_a_step_measured_is_in_the_jobs_events_and_in_the_tracker(tmp
         register_as="mine",
         base_model="large",
     )
+    read = SourceFile(file="file_1", filename="a.jsonl", bytes=3, sha256="ab")
+    carry = here.job.carry.model_copy(update={"data": here.job.carry.data.model_copy(update={"dataset": read})})
+    here.job = World.again(here.job, carry=carry)
     result = (await here.trained()).result
     first = {**figures, "epoch": 0.1, "tokens_per_s": 100.0, "memory_bytes": 1.0}
     last = {**first, "loss": 1.3, "left_s": 2.0}
@@ -536,7 +539,7 @@ async def test_what_a_step_measured_is_in_the_jobs_events_and_in_the_tracker(tmp
         ("", 3): last,
     }
     run = tracker.runs[""]
-    assert run.experiment == "rules"
+    assert (run.experiment, run.tags["welip.dataset.sha256"]) == ("rules", "ab")
     assert {name: run.params[name] for name in ("method", "epochs", "alpha", "learning_rate", "rows", "device")} == {
         "method": "sft",
         "epochs": "3.0",

@@ -38,6 +38,8 @@ class Curve:
         """Training begins, or goes on; `begin` of a run that the tracker has changes nothing there."""
         request, self._steps = self._job.input, begun.steps
         tags = {"welip.kind": self._job.kind, "welip.base_model": request.base_model}
+        if data.dataset is not None:
+            tags["welip.dataset.sha256"] = data.dataset.sha256
         name = shown("job", self._job.id)
         self._new_run = NewRun(MAIN, _experiment(request), name, tags=tags, params=_params(request, plan, begun, data))
         await self._pass_on()
