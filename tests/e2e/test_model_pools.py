@@ -485,7 +485,7 @@ def test_a_model_writes_questions_that_our_own_search_answers(
     made = json.loads(ended.stdout)
     assert (made["passages"], made["accepted"], made["flags"]) == (1, 1, {})
     assert made["usage"] == {"prompt_tokens": 7, "completion_tokens": 3}
-    [asked] = [body["messages"] for body in engine.bodies if "백록담" in str(body.get("messages"))]
+    asked = next(body["messages"] for body in engine.bodies if "백록담" in str(body.get("messages")))
     assert text in asked[-1]["content"]
     [row] = map(json.loads, questions.read_text().splitlines())
     assert (row["question"], row["reference"], row["relevant"]) == (reply["question"], reply["answer"], ["halla"])
