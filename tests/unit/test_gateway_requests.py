@@ -195,7 +195,8 @@ def test_every_error_has_a_status_that_is_documented() -> None:
 
 
 def test_a_search_that_fails_because_of_its_caller_names_the_field() -> None:
-    stages = [*(ROOT / "consumers/stages/inference").glob("*.py"), ROOT / "consumers/stages/models.py"]
+    shared = [ROOT / "consumers/stages" / name for name in ("models.py", "collections.py")]
+    stages = [*(ROOT / "consumers/stages/inference").glob("*.py"), *shared]
     raised = {code for path in stages for code in re.findall(r'\bcode="(\w+)"', path.read_text(encoding="utf-8"))}
     assert (raised - {"model_unknown"}) | set(REMEDIES) == set(AT_FAULT), "a search generates nothing"
     for code in AT_FAULT:
