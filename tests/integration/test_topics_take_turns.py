@@ -16,10 +16,21 @@ def has_all(worker: Worker, partitions: int) -> bool:
     )
 
 
+async def has_read_all(worker: Worker) -> bool:
+    """Whether the worker has taken everything that its topics hold."""
+    for consumer in worker.consumers._joined.values():
+        ends = await consumer.end_offsets([*consumer.assignment()])
+        for partition, end in ends.items():
+            if end > await consumer.position(partition):
+                return False
+    return True
+
+
 async def test_a_flood_on_one_topic_does_not_hold_up_the_first_message_of_another(house: House) -> None:
     worker = await house.worker(concurrency=1)
     if not house.kafka.embedded:  # a member that a test before this one killed may hold partitions for a while
         await until(lambda: has_all(worker, house.kafka.partitions), "it reads all partitions")
+    await until(lambda: has_read_all(worker), "nothing that other tests left stands before ours")
     # Much more than the other one needs, however busy the machine is; then the rest of it is let through.
     flood = await house.submit(60, kind="trial", stage="act", input='{"sleep_s": 2.0}')
     # Whichever comes first of them: they lie in several partitions.
