@@ -52,7 +52,7 @@ def main() -> int:
     """Exit status 0; 1 when a job did not succeed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
     parser.add_argument("--steps", type=int, default=10, help="of each run that is timed")
-    parser.add_argument("--epochs", type=float, default=10, help="of the run after which the rules are asked for")
+    parser.add_argument("--epochs", type=float, default=6, help="of the run after which the rules are asked for")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what is measured; all of it")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="welip-bench-") as made:
