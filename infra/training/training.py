@@ -101,6 +101,8 @@ def _end(plan: TrainingPlan, trainer: Any, tokenizer: Any, follower: Follower, d
     trainer.save_model(str(folder))
     exports: dict[Export, str] = {}
     if trainer.is_world_process_zero():
+        # Transformers writes it, and reads it never. It is a pickle, which nobody should have to open.
+        (folder / "training_args.bin").unlink(missing_ok=True)
         tokenizer.save_pretrained(str(folder))
         with (Path(plan.output) / "metrics.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(entry) + "\n" for entry in history)
