@@ -64,6 +64,7 @@ def test_every_question_is_answered_in_every_way_and_scored(run: Evaluation) -> 
         "failed": 0,
         "reused": 0,
         "asked_again": 0,
+        "not_asked": 0,
     }
     five, one = run.variants
     assert five.metrics["recall@1"].mean >= 0.9
