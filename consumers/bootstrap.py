@@ -17,9 +17,11 @@ from consumers.stages.ports import (
     ChildSummary,
     Deployment,
     Embedder,
+    Evaluation,
     KnownAnswer,
     Needs,
     Ports,
+    SeenTrial,
     Served,
     TextModel,
 )
@@ -53,6 +55,7 @@ from infra.postgres.expiry import PostgresExpiry
 from infra.postgres.judgements import PostgresJudgements
 from infra.postgres.steering import PostgresSteering
 from infra.postgres.tracking import NotTracked, PostgresTrackers
+from infra.postgres.trials import PostgresTrials
 from infra.prompts.reader import read_prompts
 from infra.registering import CountedAtTheEnd, Registrar
 from infra.settings import (
@@ -69,6 +72,7 @@ from infra.settings import (
     RerankerSettings,
     WeightsSettings,
 )
+from infra.training.optimiser import OptunaHere
 from infra.training.process import TrainingProcess
 from infra.training.settings import TrainingSettings
 from infra.weights import fetched
@@ -205,6 +209,10 @@ async def open_ports(
             ports.rebuilds = PostgresRebuildCatalogue(database)
         if Ports.children in needs:
             ports.children = PostgresChildren(database, ChildSummary)
+        if Ports.trials in needs:
+            ports.trials = PostgresTrials(database, SeenTrial, Evaluation)
+        if Ports.optimiser in needs:
+            ports.optimiser = OptunaHere()
         if Ports.judgements in needs:
             ports.judgements = PostgresJudgements(database)
         if needs & {Ports.corpora, Ports.datasets, Ports.examples}:

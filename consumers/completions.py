@@ -52,6 +52,7 @@ class Completions:
                         carry=wait.carry,
                         count=wait.count,
                         pages=wait.pages(),
+                        at_once=wait.at_once,
                     )
             except LeaseLost:
                 return False

@@ -41,7 +41,7 @@ class Wait:
     """A fan-out as it is recorded: the parent waits for `count` children, and continues with `then`. `carry` is JSON.
 
     `pages` gives the children from the first one whenever it is called. It raises what is wrong with a child that comes
-    in a stream.
+    in a stream. `at_once`: how many children in the lane bulk are on their way at the same time.
     """
 
     id: UUID
@@ -50,6 +50,7 @@ class Wait:
     carry: str | None
     count: int
     pages: Pages
+    at_once: int | None = None
 
 
 def wait(row: Claimed, step: Step, outcome: FanOut, models: Models) -> Wait:
@@ -64,7 +65,7 @@ def wait(row: Claimed, step: Step, outcome: FanOut, models: Models) -> Wait:
         raise FanOutRefused(f"{count:,} children, {MAX_CHILDREN:,} are allowed", code="too_many_children")
     made = _Making(row, step.kind, outcome.lane, count, models)
     pages = partial(_streamed, made, given) if isinstance(given, ChildStream) else _listed(made.all(given))
-    return Wait(row.id, row.epoch, then, carry, count, pages)
+    return Wait(row.id, row.epoch, then, carry, count, pages, outcome.at_once)
 
 
 def lane_of(child: Lane | None, fan_out: Lane | None, parent: Lane, count: int) -> Lane:

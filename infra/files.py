@@ -92,6 +92,11 @@ class JobFiles:
             raise Conflict(f"the file {filename!r} took longer than a day to write", code="file_too_slow")
         return shown("file", file_id)
 
+    async def remove(self, file_id: str) -> None:
+        """Remove one of the tenant's files; its bytes are noted as garbage."""
+        async with self.files.database.connection() as connection:
+            await files.delete(connection, parsed("file", file_id), self.tenant)
+
     async def find(self, file_id: str) -> StoredFile:
         """One of the tenant's files. Raises `NotFound`."""
         async with self.files.database.connection() as connection:

@@ -21,6 +21,7 @@ JobError
 │   └── TrainingBroke       the process that trains died or lacks something of its machine; retryable
 ├── BenchmarkFailed         lm-eval cannot go on with a task, and another try would end the same way
 │   └── BenchmarkBroke      its process died; retryable
+├── SearchFailed            no trial of a search for hyperparameters ended well
 ├── StorageFull             the tenant has as many bytes in object storage as it may
 ├── LeaseLost               another worker owns the job now; the result is thrown away
 ├── StageTimeout            the stage ran longer than `timeout_s`; retryable
@@ -201,6 +202,12 @@ class BenchmarkBroke(BenchmarkFailed):
 
     code = "benchmark_broke"
     retryable = True
+
+
+class SearchFailed(JobError):
+    """A search for hyperparameters found none, because no trial ended well."""
+
+    code = "trials_failed"
 
 
 class StorageFull(JobError):

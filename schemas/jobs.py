@@ -149,6 +149,7 @@ class JobView(BaseModel):
     webhook: JobWebhookView | None
     concurrency_key: str | None
     parent: str | None
+    key: str | None = Field(description="A child's name in its parent, such as a line's `custom_id`.")
     children: ChildCounts | None
     steering: SteeringView | None = Field(description="Null for a kind that cannot be paused.")
     created_at: datetime

@@ -29,7 +29,7 @@ MOVES: Final[Mapping[JobState, Mapping[JobState, str]]] = {
         S.RETRY_WAIT: "a try failed or asked to be repeated later",
         S.SUCCEEDED: "its last stage is done",
         S.FAILED: "it cannot succeed, or its attempts are spent",
-        S.CANCELLED: "its owner cancels it",
+        S.CANCELLED: "its owner cancels it, or its parent needs it no longer",
     },
     S.RETRY_WAIT: {
         S.QUEUED: "its time has come",

@@ -58,13 +58,15 @@ class ChildStream:
 class FanOut:
     """Make `children`, and continue with stage `then` when the last of them has ended, however it ended.
 
-    `lane`: of children that name none; None: a few children keep their parent's lane, many are bulk.
+    `lane`: of children that name none; None: a few children keep their parent's lane, many are bulk. `at_once`: how
+    many of those in the lane bulk are on their way at the same time, unless the owner has set a limit; None: any.
     """
 
     children: Sequence[Child] | ChildStream
     then: str
     carry: BaseModel | Json | None = None
     lane: Lane | None = None
+    at_once: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,10 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The stage stopped because the job's owner cancelled it. `result`: what it leaves all the same, small."""
+    """The stage stopped because the job's owner, or what made the job, wants its work no longer.
+
+    `result`: what it leaves all the same, small.
+    """
 
     result: Json | None = None
 

@@ -41,6 +41,7 @@ def job_view(row: Row, children: Mapping[str, int] | None) -> dict[str, Any]:
         "webhook": _receiver(row["webhook"]),
         "concurrency_key": row["concurrency_key"],
         "parent": None if row["parent"] is None else shown("job", row["parent"]),
+        "key": row["key"],
         "children": counts,
         "steering": _steering(row),
         "created_at": row["created_at"],

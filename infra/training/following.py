@@ -48,6 +48,8 @@ class Follower(TrainerCallback):  # type: ignore[misc]
         """Time counts from here."""
         self._began_at = state.global_step
         self._began = self._saved = time.monotonic()
+        if self._began_at:
+            state.log_history.append({"step": self._began_at, "resumed": True})
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Decide whether to save, and whether this step is the last."""
@@ -74,6 +76,8 @@ class Follower(TrainerCallback):  # type: ignore[misc]
         if loss is None and "eval_loss" not in logs:
             return
         step, pace = state.global_step, self.pace(state.global_step)
+        if step and state.log_history:  # the entry of these logs: it is kept in checkpoints, and so is this
+            state.log_history[-1]["tokens_per_s"] = round(self.tokens_per_s(step), 2)
         self._teller.tell(
             Stepped(
                 step=step,
@@ -106,6 +110,7 @@ class Follower(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Tell of a checkpoint that is complete on this disk."""
         self._saved = time.monotonic()
+        state.log_history.append({"step": state.global_step, "saved": True})
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         self._teller.tell(Saved(step=state.global_step, folder=str(folder), seconds=self.seconds))
 

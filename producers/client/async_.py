@@ -23,6 +23,7 @@ from producers.client.errors import StreamBroken, WaitTimeout
 from producers.client.evaluations import EvaluationCalls
 from producers.client.events import Event, EventCursor
 from producers.client.requests import OnDisconnect, Request
+from producers.client.searches import HyperparameterCalls
 from producers.client.text import AsyncTextStream, StreamedText
 from producers.client.trainings import TrainingCalls
 from producers.client.webhooks import AsyncWebhooks
@@ -30,7 +31,9 @@ from producers.client.webhooks import AsyncWebhooks
 T = TypeVar("T")
 
 
-class AsyncClient(ClientCalls, BenchmarkCalls, DatasetCalls, EvaluationCalls, TrainingCalls, Asynchronous):
+class AsyncClient(
+    ClientCalls, BenchmarkCalls, DatasetCalls, EvaluationCalls, HyperparameterCalls, TrainingCalls, Asynchronous
+):
     """A WeLIP server over HTTP, like `Client`. Use it as an async context manager, or await `aclose()`."""
 
     def __init__(

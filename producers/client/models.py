@@ -92,6 +92,7 @@ class Job(Answered):
     metadata: dict[str, str] = Field(default_factory=dict)
     concurrency_key: str | None = None
     parent: str | None = None
+    key: str | None = None
     children: ChildCounts | None = None
     steering: Steering | None = None
     created_at: datetime

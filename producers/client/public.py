@@ -20,6 +20,7 @@ from producers.client.errors import (
 from producers.client.evaluations import Calibration, Evaluation
 from producers.client.events import Event, ProgressEvent, StageEvent, StateEvent, StreamEvent, TokenEvent
 from producers.client.models import Answer, Collection, File, Job, Page, SearchHit
+from producers.client.searches import HyperparameterSearch
 from producers.client.sync import Client
 from producers.client.text import AsyncTextStream, TextStream
 from producers.client.trainings import Training
@@ -48,6 +49,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "File",
+    "HyperparameterSearch",
     "Job",
     "JobFailed",
     "JobState",

@@ -23,6 +23,7 @@ from producers.client.errors import StreamBroken, WaitTimeout
 from producers.client.evaluations import EvaluationCalls
 from producers.client.events import Event, EventCursor
 from producers.client.requests import OnDisconnect, Request
+from producers.client.searches import HyperparameterCalls
 from producers.client.text import StreamedText, TextStream
 from producers.client.trainings import TrainingCalls
 from producers.client.webhooks import Webhooks
@@ -30,7 +31,7 @@ from producers.client.webhooks import Webhooks
 T = TypeVar("T")
 
 
-class Client(ClientCalls, BenchmarkCalls, DatasetCalls, EvaluationCalls, TrainingCalls, Blocking):
+class Client(ClientCalls, BenchmarkCalls, DatasetCalls, EvaluationCalls, HyperparameterCalls, TrainingCalls, Blocking):
     """A WeLIP server, over HTTP. Use it as a context manager, or call `close()`; it may be shared between threads.
 
     Without `base_url` and `api_key` WELIP_URL and WELIP_API_KEY count, then http://127.0.0.1:8080 and no key.

@@ -25,9 +25,11 @@ from schemas.kinds.inference import Found, InferenceInput, InferenceResult, Resu
 from schemas.kinds.kind import DEFAULT_BACKOFF, Backoff, Kind, Stage, Step
 from schemas.kinds.noop import NoopInput
 from schemas.kinds.promotion import Gated, PromotionInput, PromotionResult
+from schemas.kinds.search import SearchInput, SearchResult
 from schemas.kinds.synthesis import Sampled, SynthesisInput, SynthesisResult, Written
 from schemas.kinds.training import TrainingInput, TrainingResult
 from schemas.kinds.training.carries import Prepared, Registered, Trained
+from schemas.kinds.training.trial import TrialInput
 from schemas.models import WITHOUT_MODELS, Models, Task
 from schemas.topics import Lane, Pool, group_name, topic_name
 
@@ -134,12 +136,20 @@ _WORK: Final = (  # what a line of a batch may ask for, if clients may
         TrainingInput,
         TrainingResult,
         {
-            "prepare": Stage(Pool.CPU),
-            "train": Stage(Pool.TRAIN, carry=Prepared, pauses=True),
-            "register": Stage(Pool.CPU, carry=Trained),
-            "conclude": Stage(Pool.CPU, carry=Registered),
+            "prepare": Stage(Pool.CPU, TrialInput | TrainingInput),
+            "train": Stage(Pool.TRAIN, TrialInput | TrainingInput, Prepared, pauses=True),
+            "report": Stage(Pool.CPU, TrialInput | TrainingInput, Trained),
+            "register": Stage(Pool.CPU, TrialInput | TrainingInput, Trained),
+            "conclude": Stage(Pool.CPU, TrialInput | TrainingInput, Registered),
         },
         children=frozenset({"promotion"}),
+    ),
+    Kind(
+        "search",
+        SearchInput,
+        SearchResult,
+        {"ask": Stage(Pool.CPU), "report": Stage(Pool.CPU)},
+        children=frozenset({"training"}),
     ),
     Kind("noop", NoopInput, None, {"run": Stage(Pool.CPU)}),
 )

@@ -198,3 +198,25 @@ def test_a_dataset_with_a_bad_line_is_refused_before_anything_is_trained(client:
     failed = client.job(job.id)
     assert failed.error is not None
     assert (failed.error.code, failed.stage) == ("dataset_invalid", "prepare")
+
+
+@pytest.mark.models
+@pytest.mark.timeout(3 * WITHIN_S)
+def test_a_search_keeps_and_serves_the_better_of_two_trainings(up: Up, client: Client, tmp_path: Path) -> None:
+    settings = {
+        "sampler": "grid",
+        "at_once": 1,
+        "register_as": "swept",
+        "validation_share": 0.2,
+        "hyperparameters": {"max_steps": 8, "epochs": 100, "batch_size": 4},
+    }
+    job = client.sweep(rules(tmp_path), {"learning_rate": {"choices": [1e-6, 0.01]}}, "tiny", settings=settings)
+    found = client.swept(job.id, timeout=WITHIN_S)
+    assert [one.state for one in found.trials] == ["complete", "complete"]
+    assert found.best == [1]
+    assert (found.model, found.registered) == ("tiny:swept@1", True)
+    assert [one.adapter is None for one in found.trials] == [True, False]
+    keys = [child.key for child in client.iterate_jobs(parent=job.id)]
+    assert keys == ["1 · learning_rate=0.01", "0 · learning_rate=1e-06"]
+    client.download(found.report, tmp_path / "search.html")
+    assert "learning_rate" in (tmp_path / "search.html").read_text(encoding="utf-8")

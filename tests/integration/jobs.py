@@ -99,7 +99,15 @@ class Jobs:
         return [child.id for child in children] if held else []
 
     async def wait_for(
-        self, job_id: UUID, epoch: int, children: Sequence[NewJob], *, then: str, carry: str | None, worker: str = "w"
+        self,
+        job_id: UUID,
+        epoch: int,
+        children: Sequence[NewJob],
+        *,
+        then: str,
+        carry: str | None,
+        worker: str = "w",
+        at_once: int | None = None,
     ) -> bool:
         """Let a job wait for these children; false when the fence fails."""
         pages = in_pages(children, job_id, (await self.row(job_id))["rounds"] + 1)
@@ -114,6 +122,7 @@ class Jobs:
                     carry=carry,
                     count=len(children),
                     pages=pages(),
+                    at_once=at_once,
                 )
         except LeaseLost:
             return False

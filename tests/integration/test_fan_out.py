@@ -10,7 +10,7 @@ from consumers.completions import Completions
 from consumers.fan_out import Wait
 from consumers.stages.ports import ChildSummary
 from infra.postgres.children import PostgresChildren
-from infra.postgres.queries import moves
+from infra.postgres.queries import moves, steering
 from infra.postgres.queries.moves import Move
 from infra.postgres.queries.submit import NewJob
 from producers.rescue import Rescuer
@@ -31,6 +31,16 @@ async def test_a_fan_out_makes_children_and_lets_the_parent_wait(jobs: Jobs) -> 
     for number, row in enumerate(await jobs.rows(children)):
         assert (row["parent"], row["state"], row["round"], row["key"]) == (root, "queued", 1, str(number))
         assert await jobs.messages(row["id"]) == [("run", 0)]
+
+
+@pytest.mark.parametrize("owners", [None, 7])
+async def test_a_fan_out_limits_its_children_unless_the_owner_did(jobs: Jobs, owners: int | None) -> None:
+    root, epoch = await jobs.running()
+    if owners is not None:
+        async with jobs.database.connection() as connection:
+            await steering.steer(connection, root, (await jobs.row(root))["tenant"], {"at_once": owners}, {})
+    assert await jobs.wait_for(root, epoch, [new_child(key="0")], then="run", carry=None, at_once=2)
+    assert (await jobs.row(root))["at_once"] == (owners or 2)
 
 
 async def test_a_waiting_parent_is_out_of_reach_of_its_old_worker(jobs: Jobs) -> None:

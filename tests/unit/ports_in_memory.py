@@ -128,6 +128,9 @@ class MemoryFiles:
         )
         return file_id
 
+    async def remove(self, file_id: str) -> None:
+        self.named.pop(file_id, None)
+
     async def find(self, file_id: str) -> StoredFile:
         if file_id not in self.named:
             raise NotFound(file_id, code="file_not_found")

@@ -39,6 +39,7 @@ ROW: dict[str, Any] = {
     "metadata": '{"k": "v"}',
     "webhook": None,
     "concurrency_key": None,
+    "key": None,
     "parent": None,
     "waiting": False,
     "created_at": AT,

@@ -1,17 +1,14 @@
-"""The report as one HTML file: no script, no link to elsewhere, light and dark, from a phone's width up."""
+"""The report of an evaluation as a page."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from consumers.pages.templates import template
 from consumers.stages.evaluation.words import METRICS, WORDS
 from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.evaluation.metrics import at_k
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 COLOURS: Final = 8
 """Colours of variants in the template's style sheet; more variants begin again with the first."""
@@ -22,7 +19,7 @@ def page(request: EvaluationInput, figures: Mapping[str, Any]) -> str:
     words = WORDS[request.language]
     variants = figures["variants"]
     metrics = list(dict.fromkeys(name for variant in variants for name in variant["metrics"]))
-    return _template().render(
+    return template(Path(__file__).parent, "report.html.j2").render(
         language=request.language,
         title=request.title or words["title"],
         words=words,
@@ -60,12 +57,3 @@ def _reach(comparisons: list[dict[str, Any]]) -> float:
     ends = [max(map(abs, told["ci95"])) for one in comparisons for told in one["metrics"].values()]
     some = [end for end in ends if end > 0]
     return max(0.01, min(max(some), 3 * median(some))) * 1.05 if some else 0.01
-
-
-@lru_cache(maxsize=1)
-def _template() -> "Template":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    here = FileSystemLoader(Path(__file__).parent)
-    made = Environment(loader=here, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return made.get_template("report.html.j2")

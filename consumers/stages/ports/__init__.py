@@ -38,6 +38,7 @@ from consumers.stages.ports.needs import Needs as Needs
 from consumers.stages.ports.needs import Port as Port
 from consumers.stages.ports.needs import PortSet
 from consumers.stages.ports.needs import needs as needs
+from consumers.stages.ports.optimiser import Optimiser as Optimiser
 from consumers.stages.ports.registry import AdapterRegistry as AdapterRegistry
 from consumers.stages.ports.served import Served as Served
 from consumers.stages.ports.steering import Steering as Steering
@@ -48,6 +49,9 @@ from consumers.stages.ports.tracker import Tracker as Tracker
 from consumers.stages.ports.tracker import Trackers as Trackers
 from consumers.stages.ports.trainer import Trainer as Trainer
 from consumers.stages.ports.transcript import Transcript as Transcript
+from consumers.stages.ports.trials import Evaluation as Evaluation
+from consumers.stages.ports.trials import SeenTrial as SeenTrial
+from consumers.stages.ports.trials import Trials as Trials
 from schemas.catalogue import CollectionRecord as CollectionRecord
 from schemas.catalogue import StoredDocument as StoredDocument
 from schemas.prompts import Prompts
@@ -88,6 +92,7 @@ class Ports(PortSet):
     judgements = Port[Judgements]()
     long_documents = Port[LongDocuments]()
     morphemes = Port[MorphemeAnalyser]()
+    optimiser = Port[Optimiser]()
     parser = Port[DocumentParser]()
     prompts = Port[Prompts]()
     """The deployment's."""
@@ -101,6 +106,7 @@ class Ports(PortSet):
     trackers = Port[Trackers]()
     """The process's. A stage's own `tracker` is made of it."""
     trainer = Port[Trainer]()
+    trials = Port[Trials]()
     vectors = Port[Embedder]()
 
     OF_THE_JOB: ClassVar[Mapping[Port[Any], Port[Served[Any]]]] = {

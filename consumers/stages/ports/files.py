@@ -27,6 +27,9 @@ class Files(Protocol):
         no upload could have either. What `stream` raises passes through; then nothing is published.
         """
 
+    async def remove(self, file_id: str) -> None:
+        """Remove a file of the job's tenant. One that is not there is no error."""
+
     async def find(self, file_id: str) -> StoredFile:
         """A file of the job's tenant. Raises `NotFound` (`file_not_found`)."""
 

@@ -12,6 +12,7 @@ from consumers.stages.ports import Ports, needs
 from consumers.stages.tables import SHOWN, opened, unusable
 from consumers.stages.training import gating
 from consumers.stages.training.held_out import HeldOutQuestions
+from consumers.stages.training.judging import too_late
 from consumers.stages.training.pieces import pieces, whole
 from consumers.stages.training.splitting import Splitter
 from consumers.stages.training.trainable import base_of
@@ -35,6 +36,8 @@ async def run(job: Job, ports: Ports) -> Outcome:
     `dataset_format_unknown`, what `base_of`, `gating` and the reader raise, and `NotFound` (`file_not_found`).
     """
     request = job.input
+    if (late := too_late(request)) is not None:
+        return late
     base = base_of(request, ports.deployment.models)
     if request.gate is not None:
         await gating.check(request.gate, job.tenant, base, ports)

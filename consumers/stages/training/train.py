@@ -13,6 +13,7 @@ from consumers.stages.ports import Ports, needs
 from consumers.stages.training.checkpoints import Checkpoints, Manifest
 from consumers.stages.training.choosing import plan_of
 from consumers.stages.training.curve import Curve
+from consumers.stages.training.judging import Beaten, judge
 from consumers.stages.training.packing import pack
 from consumers.stages.training.patience import patient
 from consumers.stages.training.pausing import stopped_when_paused
@@ -37,7 +38,16 @@ from schemas.kinds.training.plan import (
 )
 from schemas.outcomes import UNTIL_RESUMED, Fail, Next, Outcome, Snooze
 
-NEEDS: Final = needs(Ports.blobs, Ports.expiry, Ports.files, Ports.steering, Ports.tracker, Ports.trainer)
+NEEDS: Final = needs(
+    Ports.blobs,
+    Ports.expiry,
+    Ports.files,
+    Ports.optimiser,
+    Ports.steering,
+    Ports.tracker,
+    Ports.trainer,
+    Ports.trials,
+)
 
 PURPOSE: Final = "fine-tune-results"
 Job = StageJob[TrainingInput, Prepared]
@@ -67,7 +77,10 @@ async def run(job: Job, ports: Ports) -> Outcome:
         smaller: int | None = None
         while True:
             one = _Run(job, ports, base, folder, tokenised, smaller)
-            last = await one.run()
+            try:
+                last = await one.run()
+            except Beaten as beaten:
+                return beaten.outcome
             fewer = one.begun.chosen.device_batch_size // 2 if one.begun is not None else 0
             if isinstance(last, Failed) and last.code == "out_of_memory" and smaller is None and fewer:
                 smaller = fewer
@@ -138,7 +151,7 @@ class _Run:
                 carry = self._job.carry
                 leftovers = [self._root, carry.train, *([carry.validation] if carry.validation else [])]
                 # Removed by the next stage: until this one is recorded, its checkpoints may be needed again.
-                return Next("register", Trained(result=await self._result(last), leftovers=leftovers))
+                return Next("report", Trained(result=await self._result(last), leftovers=leftovers))
             case Failed(retryable=True):
                 raise TrainingBroke(last.message, code=last.code)
             case Failed():
@@ -169,6 +182,7 @@ class _Run:
                         if frame.step == 0 and frame.validation_loss is not None:
                             self._before = frame.validation_loss
                         await self._curve.add(frame)
+                        await judge(self._job.input, self._job.id, self._ports, frame)
                     case Saved():
                         await saving.offer(frame)
                     case _:

@@ -1,13 +1,14 @@
 """The base model of a training: which rows of the deployment's models can be trained, and where their weights are."""
 
 from schemas.errors import InvalidInput
+from schemas.kinds.search import SearchInput
 from schemas.kinds.training import TrainingInput
 from schemas.models import Models, TransformersModel, VllmModel
 
 Base = VllmModel | TransformersModel
 
 
-def base_of(request: TrainingInput, models: Models) -> Base:
+def base_of(request: TrainingInput | SearchInput, models: Models) -> Base:
     """The model that is trained.
 
     Raises `InvalidInput`: `model_not_found`, `base_not_trainable`, and `adapter_not_servable` where its engine would

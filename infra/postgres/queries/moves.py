@@ -79,7 +79,8 @@ WAIT_FOR_CHILDREN: Final = f"""
 WITH parent AS (
     UPDATE job SET waiting = true, epoch = epoch + 1, attempt = 0, stage = $3, carry = $4::json, lease_until = NULL,
         worker = NULL, deaths = 0, suspicion = 0, died_after = NULL,
-        progress_done = 0, progress_total = $5, progress_message = NULL, rounds = rounds + 1
+        progress_done = 0, progress_total = $5, progress_message = NULL, rounds = rounds + 1,
+        at_once = coalesce(at_once, $7)
     WHERE {_MAY_FAN_OUT.format(worker="$6")}
     RETURNING id, rounds
 ), told AS (
@@ -177,8 +178,10 @@ async def fan_out(
     carry: str | None,
     count: int,
     pages: AsyncIterator[Sequence[NewJob]],
+    at_once: int | None = None,
 ) -> None:
-    """Make `count` children and let the parent wait; in the caller's transaction.
+    """Make `count` children and let the parent wait; in the caller's transaction. `at_once`: its limit of bulk
+    children, if its owner set none.
 
     Raises `LeaseLost` when the fence failed: then the transaction must not be committed.
     """
@@ -186,7 +189,7 @@ async def fan_out(
     if may:
         async for page in pages:
             await make_children(connection, page)
-    if not may or not await connection.fetchval(WAIT_FOR_CHILDREN, job_id, epoch, then, carry, count, worker):
+    if not may or not await connection.fetchval(WAIT_FOR_CHILDREN, job_id, epoch, then, carry, count, worker, at_once):
         raise LeaseLost("the job is no longer this worker's, or is to be cancelled")
 
 

@@ -12,6 +12,7 @@ from infra.postgres.tables.judgements import Judgement, JudgementCost
 from infra.postgres.tables.search_servers import SearchServer
 from infra.postgres.tables.tenants import ApiKey, Tenant
 from infra.postgres.tables.tracking import TrackedEntry, TrackedRun
+from infra.postgres.tables.trials import TrialEvaluation
 from infra.postgres.tables.uploads import Upload, UploadPart
 from infra.postgres.tables.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
@@ -40,6 +41,7 @@ __all__ = [
     "Tenant",
     "TrackedEntry",
     "TrackedRun",
+    "TrialEvaluation",
     "Upload",
     "UploadPart",
     "WebhookAttempt",

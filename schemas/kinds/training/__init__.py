@@ -25,6 +25,7 @@ Export = Literal["merged", "gguf", "onnx"]
 
 Auto = Literal["auto"]
 TableFormat = Literal["jsonl", "csv", "tsv", "parquet"]
+Language = Literal["ko", "en"]
 
 
 class Hyperparameters(BaseModel):
@@ -61,12 +62,10 @@ class Hyperparameters(BaseModel):
     seed: int = Field(0, ge=0, lt=2**32)
 
 
-class TrainingInput(BaseModel):
-    """A dataset and how to train on it. `base_model`: a model of the deployment whose weights workers have.
+class Recipe(BaseModel):
+    """What is trained, on what, and how. `base_model`: a model of the deployment whose weights workers have.
 
-    Without a `validation` file, `validation_share` of the dataset is held out. `experiment`: of the tracker, the base
-    model's name if absent. `gate`: an alias that the adapter takes over if it is not worse than the model that the
-    alias points to.
+    Without a `validation` file, `validation_share` of the dataset is held out. `language`: of the report.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -79,6 +78,20 @@ class TrainingInput(BaseModel):
     method: Method = "sft"
     adapter: AdapterKind = "lora"
     hyperparameters: Hyperparameters = Hyperparameters()
+    language: Language = "ko"
+
+    @model_validator(mode="after")
+    def _only_answers_are_packed(self) -> Self:
+        if self.hyperparameters.packing and self.method != "sft":
+            raise ValueError("hyperparameters.packing: only `sft` packs examples; the other methods compare them")
+        return self
+
+
+class TrainingInput(Recipe):
+    """One training of a recipe. `experiment`: of the tracker, the base model's name if absent. `gate`: an alias that
+    the adapter takes over if it is not worse than the model that the alias points to.
+    """
+
     register_as: AdapterName | None = Field(None, description="Serve it under this name: `base:name`.")
     experiment: ExperimentName | None = None
     gate: TrainingGate | None = None
@@ -86,17 +99,7 @@ class TrainingInput(BaseModel):
 
     @model_validator(mode="after")
     def _can_be_served(self) -> Self:
-        if self.register_as is not None and self.adapter not in SERVED:
-            raise ValueError(
-                f"the engines serve no adapter of the kind {self.adapter!r}: leave out `register_as`, or train"
-                f" {' or '.join(sorted(SERVED))}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _only_answers_are_packed(self) -> Self:
-        if self.hyperparameters.packing and self.method != "sft":
-            raise ValueError("hyperparameters.packing: only `sft` packs examples; the other methods compare them")
+        check_servable(self.adapter, self.register_as)
         return self
 
     @model_validator(mode="after")
@@ -119,6 +122,15 @@ class TrainingInput(BaseModel):
         if gate.asks_held_out and self.validation is None and not self.validation_share:
             raise ValueError("gate: nothing is held out to decide with; give a `validation_share` or gate.dataset")
         return self
+
+
+def check_servable(adapter: AdapterKind, register_as: str | None) -> None:
+    """Raise `ValueError` for an adapter that is to be registered and that no engine serves."""
+    if register_as is not None and adapter not in SERVED:
+        raise ValueError(
+            f"the engines serve no adapter of the kind {adapter!r}: leave out `register_as`, or train"
+            f" {' or '.join(sorted(SERVED))}"
+        )
 
 
 class DataReport(BaseModel):
@@ -175,8 +187,9 @@ class Chosen(BaseModel):
 class TrainingResult(BaseModel):
     """`adapter`: a zip archive as `POST /v1/models` takes it, with tokenizer and chat template; of a full training, the
     weights. `model`: what requests may name, if `register_as` was given. `metrics_file`: a JSON object for each step
-    that was logged. `resumes`: how often the training went on from a checkpoint. `tracking`: null where the deployment
-    has no tracker. `exports`: files, by what was asked for. `gate`: what became of the gate.
+    that was logged. `report`: the same as a page. `resumes`: how often the training went on from a checkpoint.
+    `tracking`: null where the deployment has no tracker. `exports`: files, by what was asked for. `gate`: what became
+    of the gate.
     """
 
     adapter: str
@@ -186,6 +199,7 @@ class TrainingResult(BaseModel):
     data: DataReport
     settings: Chosen
     metrics_file: str
+    report: str | None = None
     resumes: int
     warnings: list[str]
     tracking: Tracking | None = None

@@ -1,0 +1,1 @@
+"""Stages of `search`: ask for trials and compare those that ended, until there are enough; then report."""
