@@ -28,6 +28,7 @@ CALIBRATION = "job_" + "9" * 32
 BENCHMARK = "job_" + "b" * 32
 TRAINING = "job_" + "8" * 32
 DATASET, SYNTHESIS = "job_" + "a" * 32, "job_" + "c" * 32
+SWEEP = "job_" + "d" * 32
 OF_THE_SERVER = {"id", "job", "requeued_as", "state", "type", "source", "object", "events", "disabled_reason"}
 OF_THE_SERVER |= {
     "form",
@@ -106,6 +107,10 @@ MADE = {"adapter": FILE, "model": "m:a@1", "registered": True, "metrics": LOSSES
 MADE |= {"data": {"rows": 1, "validation_rows": 1, "duplicates": 0, "overlapping": 0}}
 MADE |= {"metrics_file": FILE, "warnings": ["why"]}
 TRAINED = {**ASKED, "id": TRAINING, "kind": "training", "result": MADE}
+TRIED = {"number": 0, "job": TRAINING, "state": "complete", "params": {"method" + EVIL: "cosine"}, "values": [0.5]}
+FOUND = {"trials": [TRIED | {"adapter": FILE, "seconds": 1.0}], "best": [0], "model": "m:a@1", "registered": True}
+FOUND |= {"importance": {"loss" + EVIL: {"rank" + EVIL: 1.0}}, "report": FILE, "seconds": 2.0, "warnings": ["why"]}
+SWEPT = {**ASKED, "id": SWEEP, "kind": "search", "result": FOUND}
 MEASURED = {"model": "m", "asked": 1, "reused": 0, "tokens": 9, "samples": FILE, "versions": {}, "tracking": None}
 MEASURED |= {"tasks": [{"name": "t", "type": "perplexity", "items": 1, "metrics": {"p": {"value": 1, "stderr": None}}}]}
 BENCHMARKED = {**ASKED, "id": BENCHMARK, "kind": "benchmark", "result": MEASURED}
@@ -150,6 +155,7 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ("GET", f"/v1/jobs/{SYNTHESIS}"): SYNTHESISED,
     ("GET", f"/v1/jobs/{EVALUATION}"): SCORED,
     ("GET", f"/v1/jobs/{TRAINING}"): TRAINED,
+    ("GET", f"/v1/jobs/{SWEEP}"): SWEPT,
     ("GET", f"/v1/jobs/{CALIBRATION}"): CALIBRATED,
     ("GET", f"/v1/jobs/{BENCHMARK}"): BENCHMARKED,
     ("GET", "/v1/batches"): {"data": [BATCHED]},
@@ -209,6 +215,7 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("batches retry", [BATCH]),
     ("evaluate", ["q.jsonl", "-c", "ko"]),
     ("train", ["q.jsonl"]),
+    ("sweep", ["q.jsonl", "--vary", "rank=8,16"]),
     ("benchmark", ["m", "--task", "perplexity=q.jsonl"]),
     ("dataset check", ["q.jsonl"]),
     ("dataset add", ["q.jsonl"]),
@@ -297,6 +304,8 @@ class Peer:
                 self.job = BENCHMARKED
             if b'"training"' in request.content:
                 self.job = TRAINED
+            if b'"kind":"search"' in request.content:
+                self.job = SWEPT
             if b'"kind":"dataset"' in request.content:
                 self.job = QUALITY
             if b'"synthesis"' in request.content:
@@ -304,7 +313,7 @@ class Peer:
             return httpx.Response(202, json=poisoned(self.job))
         if where == ("GET", f"/v1/jobs/{JOB}"):
             return httpx.Response(200, json=poisoned(self.job))
-        if where in {("GET", f"/v1/jobs/{id}/events") for id in (JOB, TRAINING)}:
+        if where in {("GET", f"/v1/jobs/{id}/events") for id in (JOB, TRAINING, SWEEP)}:
             lines = [f"id: {e['id']}\nevent: {e['type']}\ndata: {json.dumps(poisoned(e))}\n\n" for e in (EVENT, END)]
             return httpx.Response(200, content="".join(lines), headers={"content-type": "text/event-stream"})
         if where == ("GET", "/v1/models/support/card"):
