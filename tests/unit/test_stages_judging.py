@@ -166,7 +166,7 @@ async def test_what_a_killed_slice_has_paid_counts_and_the_figures_are_those_of_
 
 
 async def test_without_a_version_the_models_row_is_one_but_not_its_key_or_price() -> None:
-    from consumers.stages.evaluation.judging.naming import judge_name
+    from consumers.stages.naming import judge_name
 
     def name(**changes: Any) -> str:
         return judge_name("judge", None, Models((JUDGE.model_copy(update=changes),)))

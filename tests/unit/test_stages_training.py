@@ -15,10 +15,11 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from consumers.stages import patience
 from consumers.stages.context import StageJob
 from consumers.stages.ports import Deployment, Evaluation, Ports, SeenTrial
 from consumers.stages.registry import stage
-from consumers.stages.training import curve, patience, pausing
+from consumers.stages.training import curve, pausing
 from consumers.stages.training.choosing import batch_size
 from consumers.stages.training.curve import line
 from schemas.adapters import NewAdapter

@@ -10,8 +10,8 @@ from typing import Any, Final
 import orjson
 
 from consumers.stages.benchmark.asking import Asker
+from consumers.stages.pieces import fetched
 from consumers.stages.ports import Blobs, Files, Harness
-from consumers.stages.training.pieces import fetched
 from schemas.errors import EngineClosed, EngineRefused
 from schemas.kinds.benchmark import LmEvalTask
 from schemas.kinds.benchmark.harness import Answered, Asked, Asking, Ended, HarnessPlan, HarnessTask, Told

@@ -18,10 +18,10 @@ from consumers.stages.benchmark.harnessed import Harnessed
 from consumers.stages.benchmark.measuring import Measuring
 from consumers.stages.benchmark.tracked import track
 from consumers.stages.context import StageJob
-from consumers.stages.evaluation.judging.naming import judge_name
+from consumers.stages.naming import judge_name
+from consumers.stages.patience import patient
+from consumers.stages.pieces import pieces
 from consumers.stages.ports import Blobs, Ports, needs
-from consumers.stages.training.patience import patient
-from consumers.stages.training.pieces import pieces
 from schemas.adapters import ReadyAdapter
 from schemas.kinds.benchmark import BenchmarkInput, LmEvalTask
 from schemas.kinds.benchmark.result import BenchmarkResult, Planned, TaskResult

@@ -5,7 +5,7 @@ from typing import Final
 
 from consumers.stages.calibration.plan import VARIANT, reversed_name
 from consumers.stages.context import StageJob
-from consumers.stages.evaluation.judging.naming import judge_name
+from consumers.stages.naming import judge_name
 from consumers.stages.ports import Ports, needs
 from schemas.kinds.calibration import CalibrationInput, CalibrationPlanned, CalibrationResult, Confusion, Disagreement
 from schemas.kinds.evaluation.judge import Scores, SliceResult

@@ -13,9 +13,9 @@ from consumers.stages.collections import named_collection
 from consumers.stages.context import StageJob
 from consumers.stages.dataset.reading import Given, Problem, rows
 from consumers.stages.dataset.rows import Row
+from consumers.stages.pieces import pieces
 from consumers.stages.ports import Ports, needs
 from consumers.stages.tables import Table
-from consumers.stages.training.pieces import pieces
 from schemas.errors import InvalidInput
 from schemas.kinds.dataset import DatasetInput, Finding, Form, Profiled
 from schemas.kinds.evaluation.items import MAX_ITEMS

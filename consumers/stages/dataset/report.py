@@ -7,8 +7,8 @@ from typing import Any, Final
 import orjson
 
 from consumers.scoring.texts import contains
+from consumers.stages.answers import Answer, answer_of
 from consumers.stages.context import StageJob
-from consumers.stages.evaluation.answers import Answer, answer_of
 from consumers.stages.lines import read_lines
 from consumers.stages.ports import Ports, Tracker, needs
 from schemas.ids import shown

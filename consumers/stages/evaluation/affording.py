@@ -1,6 +1,6 @@
 """What the answers of an evaluation cost, and whether its ceiling allows more of them."""
 
-from consumers.stages.evaluation.answers import Answer
+from consumers.stages.answers import Answer
 from schemas.errors import InvalidInput
 from schemas.kinds.evaluation import EvaluationInput, ModelVariant
 from schemas.kinds.evaluation.judge import Allowance

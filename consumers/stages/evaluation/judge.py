@@ -12,8 +12,8 @@ from consumers.stages.context import StageJob
 from consumers.stages.evaluation.judging.asking import Asker, Unscored
 from consumers.stages.evaluation.judging.grading import grade
 from consumers.stages.evaluation.judging.lines import Line, lines_of
-from consumers.stages.evaluation.judging.naming import judge_name
 from consumers.stages.evaluation.judging.ragas_metrics import load, ragas_score
+from consumers.stages.naming import judge_name
 from consumers.stages.ports import Embedder, Ports, needs
 from schemas.errors import DependencyMissing, JobError
 from schemas.kinds.evaluation.judge import NOT_APPLICABLE, JudgeInput, Scores, SliceResult

@@ -9,9 +9,9 @@ from typing import Final
 
 import orjson
 
+from consumers.stages.answers import answer_of
 from consumers.stages.context import StageJob
 from consumers.stages.evaluation.affording import left_of, paid_for
-from consumers.stages.evaluation.answers import answer_of
 from consumers.stages.evaluation.reuse import NOBODY
 from consumers.stages.lines import read_lines
 from consumers.stages.ports import ChildSummary, Ports

@@ -10,8 +10,8 @@ from typing import Any, Final
 import orjson
 
 from consumers.scoring.given import texts
+from consumers.stages.answers import Answer, answer_of
 from consumers.stages.context import StageJob
-from consumers.stages.evaluation.answers import Answer, answer_of
 from consumers.stages.evaluation.questions import counted, more_questions
 from consumers.stages.evaluation.reuse import Memory
 from consumers.stages.evaluation.rounds import answered, once_more

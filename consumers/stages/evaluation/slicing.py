@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+from consumers.stages.answers import Answer
 from consumers.stages.evaluation.affording import left_of, paid_for
-from consumers.stages.evaluation.answers import Answer
 from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.evaluation.carries import Planned
 from schemas.kinds.evaluation.judge import JudgeInput, SimilarityInput, Slice

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import orjson
 
+from consumers.stages.answers import result_of
 from consumers.stages.context import StageJob
-from consumers.stages.evaluation.answers import result_of
 from consumers.stages.lines import read_lines
 from consumers.stages.ports import ChildSummary, Ports, needs
 from consumers.stages.synthesis.verify import FATAL

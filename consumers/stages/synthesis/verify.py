@@ -7,8 +7,8 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel
 
+from consumers.stages.answers import answer_of
 from consumers.stages.context import StageJob
-from consumers.stages.evaluation.answers import answer_of
 from consumers.stages.evaluation.judging.replies import UnreadableReply, read
 from consumers.stages.lines import read_lines
 from consumers.stages.ports import ChildSummary, Ports, needs

@@ -14,8 +14,8 @@ from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
+from consumers.stages.pieces import fetched, pieces
 from consumers.stages.ports import Blobs
-from consumers.stages.training.pieces import fetched, pieces
 from schemas.errors import NotFound
 
 PLACES: Final = ("a", "b")

@@ -5,8 +5,8 @@ import math
 from datetime import UTC, datetime
 from uuid import UUID
 
+from consumers.stages.patience import patient
 from consumers.stages.ports import Ports
-from consumers.stages.training.patience import patient
 from schemas.kinds.training import TrainingInput
 from schemas.kinds.training.plan import Stepped
 from schemas.kinds.training.trial import Pruned, Skipped, TrialInput

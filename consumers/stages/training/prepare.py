@@ -8,12 +8,12 @@ from tempfile import NamedTemporaryFile
 from typing import IO, Final
 
 from consumers.stages.context import StageJob
+from consumers.stages.pieces import pieces, whole
 from consumers.stages.ports import Ports, needs
 from consumers.stages.tables import SHOWN, opened, unusable
 from consumers.stages.training import gating
 from consumers.stages.training.held_out import HeldOutQuestions
 from consumers.stages.training.judging import too_late
-from consumers.stages.training.pieces import pieces, whole
 from consumers.stages.training.splitting import Splitter
 from consumers.stages.training.trainable import base_of
 from schemas.errors import InvalidInput

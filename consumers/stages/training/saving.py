@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from consumers.stages.training.patience import patient
+from consumers.stages.patience import patient
 from schemas.kinds.training.plan import Saved
 
 

@@ -13,8 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from consumers.stages.pieces import fetched, pieces
 from consumers.stages.ports import Blobs, Expiry
-from consumers.stages.training.pieces import fetched, pieces
 from consumers.stages.training.trainable import Base
 from schemas.errors import DependencyUnavailable, NotFound, StorageFull
 from schemas.kinds.training import TrainingInput

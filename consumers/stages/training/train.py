@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Final
 
 from consumers.stages.context import StageJob
+from consumers.stages.patience import patient
+from consumers.stages.pieces import fetched, pieces
 from consumers.stages.ports import Ports, needs
 from consumers.stages.training.checkpoints import Checkpoints, Manifest
 from consumers.stages.training.choosing import plan_of
 from consumers.stages.training.curve import Curve
 from consumers.stages.training.judging import Beaten, judge
 from consumers.stages.training.packing import pack
-from consumers.stages.training.patience import patient
 from consumers.stages.training.pausing import stopped_when_paused
-from consumers.stages.training.pieces import fetched, pieces
 from consumers.stages.training.saving import Saving
 from consumers.stages.training.tokenised import TokenisedExamples
 from consumers.stages.training.trainable import Base, base_of

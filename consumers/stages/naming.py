@@ -1,4 +1,4 @@
-"""What a judge is called wherever its scores stand: its name, and what tells one version of it from another."""
+"""What a model is called wherever its scores stand: its name, and what tells one version of it from another."""
 
 import hashlib
 from typing import Final
