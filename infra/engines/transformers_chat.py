@@ -194,21 +194,24 @@ class TransformersTextModel:
             if request.left.is_set():
                 continue
             self._running = request
-            try:
-                if self._writer is None:
-                    self._writer = _Writer(
-                        self._name, self._weights, self._revision, self._context_length, self._options
-                    )
-                request.tell(request.work(self._writer, request))
-            except JobError as error:
-                request.tell(error)
-            except Exception as error:  # torch, and models of others, raise anything
-                log.error("engine.failed", model=self._name, exc_info=error)
-                failed = EngineFailed(f"the model {self._name} failed: {type(error).__name__}: {error}")
-                request.tell(out_of_memory(self._name, error) or failed)
-            finally:
-                self._running = None
+            item = self._ended(request)
+            # Before its caller hears of the end, so that nobody takes it for one that still runs.
+            self._running = None
+            request.tell(item)
         self._writer = None
+
+    def _ended(self, request: _Request) -> Item | JobError:
+        """The last item of a request, or why there is none."""
+        try:
+            if self._writer is None:
+                self._writer = _Writer(self._name, self._weights, self._revision, self._context_length, self._options)
+            return request.work(self._writer, request)
+        except JobError as error:
+            return error
+        except Exception as error:  # torch, and models of others, raise anything
+            log.error("engine.failed", model=self._name, exc_info=error)
+            failed = EngineFailed(f"the model {self._name} failed: {type(error).__name__}: {error}")
+            return out_of_memory(self._name, error) or failed
 
 
 class _Writer:

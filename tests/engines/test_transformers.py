@@ -17,7 +17,14 @@ from schemas.text import Message, TextOptions
 from schemas.topics import Lane
 from tests.contract import tiny_models
 from tests.contract.text_model_contract import OPTIONS, TALK
-from tests.engines.engine_contract import ENDLESS, EngineContract, LikelihoodContract, lacks_memory, until_running
+from tests.engines.engine_contract import (
+    ENDLESS,
+    EngineContract,
+    LikelihoodContract,
+    lacks_memory,
+    until_free,
+    until_running,
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +65,7 @@ class TestTransformers(EngineContract, LikelihoodContract):
             await model.complete(TALK, TextOptions(max_tokens=tokens, temperature=0.0, lane=lane))
             ended.append(lane)
 
+        await until_free(model)  # a request that its caller left ends at its next token
         async with asyncio.TaskGroup() as group:
             group.create_task(ask(Lane.BULK, ENDLESS.max_tokens))
             await until_running(model)
