@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from producers.client import flows, requests, uploads
+from producers.client import flows
 from producers.client.binding import call
 from producers.client.flows import Flow, JobWatcher
 from producers.client.models import TOLERANT, Job
 from producers.client.requests import SubmitOptions
+from producers.client.trainings import submitted
 from producers.client.uploads import SentWatcher, Source
 from schemas.kinds.search import SearchResult
 
@@ -42,13 +43,7 @@ class HyperparameterCalls:
         of the kind's input, such as `trials`, `at_once` and `register_as`. `swept` waits for what it finds.
         """
         asked: dict[str, Any] = {**(settings or {}), "base_model": base_model, "space": dict(space)}
-        with uploads.opened(dataset, filename, progress) as (name, file):
-            asked["dataset"] = (yield requests.upload(name, file, "fine-tune")).id
-        if validation is not None:
-            with uploads.opened(validation, None, progress) as (name, file):
-                asked["validation"] = (yield requests.upload(name, file, "fine-tune")).id
-        submitted: Job = yield requests.submit("search", asked, options)
-        return submitted
+        return (yield from submitted("search", asked, dataset, validation, filename, progress, options))
 
     @call
     def swept(

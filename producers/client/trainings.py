@@ -20,6 +20,25 @@ class Training(TrainingResult):
     job: str
 
 
+def submitted(
+    kind: str,
+    asked: dict[str, Any],
+    dataset: Source,
+    validation: Source | None,
+    filename: str | None,
+    progress: SentWatcher | None,
+    options: SubmitOptions,
+) -> Flow[Job]:
+    """Upload the examples and submit a job of this kind, whose input names them beside what is `asked`."""
+    with uploads.opened(dataset, filename, progress) as (name, file):
+        asked["dataset"] = (yield requests.upload(name, file, "fine-tune")).id
+    if validation is not None:
+        with uploads.opened(validation, None, progress) as (name, file):
+            asked["validation"] = (yield requests.upload(name, file, "fine-tune")).id
+    job: Job = yield requests.submit(kind, asked, options)
+    return job
+
+
 class TrainingCalls:
     """The calls of `Client` and `AsyncClient` for training."""
 
@@ -41,13 +60,7 @@ class TrainingCalls:
         `register_as`. `training` waits for what it makes.
         """
         asked: dict[str, Any] = {**(settings or {}), "base_model": base_model}
-        with uploads.opened(dataset, filename, progress) as (name, file):
-            asked["dataset"] = (yield requests.upload(name, file, "fine-tune")).id
-        if validation is not None:
-            with uploads.opened(validation, None, progress) as (name, file):
-                asked["validation"] = (yield requests.upload(name, file, "fine-tune")).id
-        submitted: Job = yield requests.submit("training", asked, options)
-        return submitted
+        return (yield from submitted("training", asked, dataset, validation, filename, progress, options))
 
     @call
     def training(self, id: str, timeout: float | None = None, *, on_change: JobWatcher | None = None) -> Flow[Training]:

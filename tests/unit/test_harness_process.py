@@ -108,7 +108,8 @@ pipe.ask([Asked(id=0, task="t", context=str(child.pid))])
 """
 
 
-async def test_a_cancelled_run_kills_all_that_it_started(tmp_path: Path) -> None:
+async def cancelled(tmp_path: Path, script: str) -> int:
+    """Run the script until it tells the id of a process, and cancel it then; that id."""
     heard: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def answer(asked: Asked) -> Answered:
@@ -116,13 +117,17 @@ async def test_a_cancelled_run_kills_all_that_it_started(tmp_path: Path) -> None
         await asyncio.Event().wait()
         raise AssertionError
 
-    running = asyncio.create_task(ran(tmp_path, STARTS, answer))
+    running = asyncio.create_task(ran(tmp_path, script, answer))
     async with asyncio.timeout(WITHIN_S):
-        child = await heard
+        started = await heard
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    await gone(child)
+    return started
+
+
+async def test_a_cancelled_run_kills_all_that_it_started(tmp_path: Path) -> None:
+    await gone(await cancelled(tmp_path, STARTS))
 
 
 async def test_a_cancelled_run_kills_the_program_that_it_judges(tmp_path: Path) -> None:
@@ -134,20 +139,7 @@ async def test_a_cancelled_run_kills_the_program_that_it_judges(tmp_path: Path) 
         time.sleep(0.01)
     pipe.ask([Asked(id=0, task="t", context=str(found[0].pid))])
     """
-    heard: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    async def answer(asked: Asked) -> Answered:
-        heard.set_result(int(asked.context))
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    running = asyncio.create_task(ran(tmp_path, script, answer))
-    async with asyncio.timeout(WITHIN_S):
-        program = await heard
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    await gone(program)
+    await gone(await cancelled(tmp_path, script))
 
 
 async def test_a_process_whose_worker_is_gone_ends_with_what_it_started_and_leaves_no_file(tmp_path: Path) -> None:
