@@ -68,7 +68,7 @@ check: lint ## those of `lint`, and unit tests
 test: $(VENV)/.dev ## every test; what needs Java, Maven, Go or torch is skipped where they are missing, and says so
 	@$(BIN)/python -m pytest tests
 
-faults: $(VENV)/.dev ## kill, freeze, cut off and starve every part under load (16 minutes; Java 17+ and Maven): ONLY=1,4 for some of it
+faults: $(VENV)/.dev ## kill, freeze, cut off and starve every part under load (20 minutes; Java 17+ and Maven): ONLY=1,4 for some of it
 	@$(BIN)/python -m tests.faults $(if $(ONLY),--only $(ONLY))
 
 LOCK = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --quiet \

@@ -24,13 +24,14 @@ from typing import Any, Final
 
 import asyncpg
 import httpx
-import psutil
 import stamina.instrumentation
 import uuid_utils.compat as uuids
 from rich.console import Console
 
 from benchmarks.generation_models import MODELS, BenchModel
 from benchmarks.generation_stack import Running, stack
+from benchmarks.processor_time import medians
+from benchmarks.processor_time import spent as spent_by
 from benchmarks.reads import Read, lags_of, quantile, shown
 from benchmarks.streams import Balanced
 from infra.local import engines
@@ -45,6 +46,10 @@ REST_S: Final = 75.0
 LOG_END: Final = 10_000
 """Characters."""
 LINE: Final = 64 * 1024 * 1024
+QUESTION_TOKENS: Final = 8
+QUESTION_EVERY_S: Final = 0.5
+"""After the answer to the one before."""
+IDLE_QUESTIONS: Final = 12
 WORDS: Final = ("mountain", "river", "island", "winter", "market", "train", "school", "music", "garden", "bridge")
 console = Console(stderr=True)
 
@@ -122,39 +127,36 @@ class Measurement:
         """In an order in which none disturbs the next."""
         self._database = await asyncpg.connect(self._running.postgres)
         await self._warm()
-        rates: dict[str, list[float]] = {"straight": [], "through": [], "beside": []}
-        steps: dict[str, list[int]] = {"straight": [], "through": []}
-        took: dict[str, list[float]] = {"straight": [], "through": []}
-        idle, busy = list[float](), list[float]()
+        rates: dict[str, list[float]] = {"straight": [], "through": [], "straight_beside": [], "beside": []}
+        steps: dict[str, list[int]] = {way: [] for way in rates}
+        spent: dict[str, list[dict[str, float]]] = {way: [] for way in rates}
+        first: dict[str, list[float]] = {"straight_idle": [], "straight_under_bulk": [], "idle": [], "under_bulk": []}
         longest_s = 0.0
         for number in range(rounds):
             began = time.monotonic()
             if number and began + longest_s > until - REST_S:
                 console.print(f"no time is left for round {number + 1}: --minutes gives more")
                 break
-            before = self._worker_s()
-            found = await self._probe("direct", prompts=self._prompts, lengths=self._lengths)
-            took["straight"].append(self._worker_s() - before)
-            rates["straight"].append(found["tokens"] / found["seconds"])
-            steps["straight"].append(found["steps"])
-            self._tell(number, "straight", rates, took)
-            before, first = self._worker_s(), (await self._probe("load"))["steps"]
-            rates["through"].append(await self._drained(await self._bulk()))
-            took["through"].append(self._worker_s() - before)
-            steps["through"].append((await self._probe("load"))["steps"] - first)
-            self._tell(number, "through", rates, took)
-            idle += await self._first_tokens(12)
-            console.print(f"round {number + 1}: first token, idle: {shown(idle)}")
-            bulk = await self._bulk()
-            asking = asyncio.create_task(self._first_tokens(None))
-            rates["beside"].append(await self._drained(bulk))
-            asking.cancel()
-            busy += await asking
-            console.print(
-                f"round {number + 1}: beside questions {rates['beside'][-1]:,.0f} tokens/s; first token: {shown(busy)}"
-            )
+            for way in rates:
+                beside = way.endswith("beside")
+                before, passes = self._running.processor.now(), (await self._probe("load"))["steps"]
+                if way.startswith("straight"):
+                    rate = await self._straight(first["straight_under_bulk"] if beside else None)
+                else:
+                    bulk = await self._bulk()
+                    rate = await self._beside(bulk, first["under_bulk"]) if beside else await self._drained(bulk)
+                rates[way].append(rate)
+                spent[way].append(spent_by(before, self._running.processor.now(), len(self._prompts)))
+                steps[way].append((await self._probe("load"))["steps"] - passes)
+                console.print(
+                    f"round {number + 1}: {way} {rate:,.0f} tokens/s, {spent[way][-1]} ms of processors a job"
+                )
+            first["straight_idle"] += (await self._probe("ask", **self._questions(IDLE_QUESTIONS)))["first_ms"]
+            first["idle"] += await self._first_tokens(IDLE_QUESTIONS)
+            for way, found in first.items():
+                console.print(f"round {number + 1}: first token, {way}: {shown(found)}")
             longest_s = max(longest_s, time.monotonic() - began)
-        straight, through, beside = map(median, rates.values())
+        straight, through, straight_beside, through_beside = map(median, rates.values())
         cancelled, abort_s, left = await self._cancel(100)
         console.print(f"{cancelled} running jobs cancelled, the last out of the engine after {abort_s:.2f} s")
         served_s = await self._adapter_served()
@@ -164,8 +166,9 @@ class Measurement:
         await self._database.close()
         return {
             "throughput_share": round(through / straight, 3),
-            "ttft_p95_ms": {"idle": quantile(idle, 95), "under_bulk": quantile(busy, 95)},
-            "bulk_share": round(beside / through, 3),
+            "ttft_p95_ms": {way: quantile(found, 95) for way, found in first.items()},
+            "bulk_share": round(through_beside / through, 3),
+            "straight_bulk_share": round(straight_beside / straight, 3),
             "cancelled": cancelled,
             "abort_s_max": round(abort_s, 2),
             "adapter_served_s": round(served_s, 2),
@@ -175,17 +178,29 @@ class Measurement:
             "jobs": len(self._prompts),
             "tokens_per_s": {name: [round(rate) for rate in found] for name, found in rates.items()},
             "steps": steps,
-            "worker_cpu_ms_a_job": {
-                name: round(median(found) * 1000 / len(self._prompts), 2) for name, found in took.items()
-            },
-            "ttft_p50_ms": {"idle": quantile(idle, 50), "under_bulk": quantile(busy, 50)},
-            "asked_under_bulk": len(busy),
+            "processor_ms_a_job": {way: medians(found) for way, found in spent.items()},
+            "ttft_p50_ms": {way: quantile(found, 50) for way, found in first.items()},
+            "asked_under_bulk": len(first["under_bulk"]),
             "left": left,
         }
 
-    def _tell(self, number: int, way: str, rates: dict[str, list[float]], took: dict[str, list[float]]) -> None:
-        cost_ms = took[way][-1] * 1000 / len(self._prompts)
-        console.print(f"round {number + 1}: {way} {rates[way][-1]:,.0f} tokens/s, {cost_ms:.1f} ms of the worker a job")
+    async def _straight(self, beside: list[float] | None) -> float:
+        """Tokens a second of all prompts, given to the engine without WeLIP. `beside`: while questions come."""
+        asked = {"prompts": self._prompts, "lengths": self._lengths}
+        if beside is not None:
+            asked["beside"] = self._questions(len(self._prompts))
+        found = await self._probe("direct", **asked)
+        if beside is not None:
+            beside += found["first_ms"]
+        return float(found["tokens"] / found["seconds"])
+
+    async def _beside(self, bulk: Sequence[str], first_ms: list[float]) -> float:
+        """Tokens a second of these jobs while questions come."""
+        asking = asyncio.create_task(self._first_tokens(None))
+        rate = await self._drained(bulk)
+        asking.cancel()
+        first_ms += await asking
+        return rate
 
     async def _warm(self) -> None:
         async with asyncio.timeout(ENDS_WITHIN_S), self._client() as client:
@@ -199,11 +214,6 @@ class Measurement:
         some = len(self._prompts) // 4
         await self._probe("direct", prompts=self._prompts[:some], lengths=self._lengths[:some])
         await self._ended(await self._bulk(some))
-
-    def _worker_s(self) -> float:
-        """Processor seconds of the worker's own process, without the engine's."""
-        times = psutil.Process(self._running.worker.pid).cpu_times()
-        return float(times.user + times.system)
 
     async def _bulk(self, count: int | None = None) -> list[str]:
         """Submit all prompts, or some, in one statement; the jobs' ids."""
@@ -251,13 +261,21 @@ class Measurement:
         async with self._client() as client:
             with contextlib.suppress(asyncio.CancelledError):
                 while count is None or len(found) < count:
-                    await asyncio.sleep(0.5)
-                    # Begun in its own way: nothing of it is in the engine's cache.
-                    asked = f"{next(self._numbers)}. {self._prompts[len(found) % len(self._prompts)]}"
-                    read = await self._read(client, Read(), asked, 8)
+                    await asyncio.sleep(QUESTION_EVERY_S)
+                    read = await self._read(client, Read(), self._question(), QUESTION_TOKENS)
                     if read.first_ms is not None:
                         found.append(read.first_ms)
         return found
+
+    def _question(self) -> str:
+        """Begun in its own way: nothing of it is in the engine's cache."""
+        number = next(self._numbers)
+        return f"{number}. {self._prompts[number % len(self._prompts)]}"
+
+    def _questions(self, count: int) -> dict[str, Any]:
+        """What the probe is to ask."""
+        questions = [self._question() for _ in range(count)]
+        return {"questions": questions, "tokens": QUESTION_TOKENS, "every_s": QUESTION_EVERY_S}
 
     async def _cancel(self, count: int) -> tuple[int, float, int]:
         """Let many jobs run and cancel them: how many were cancelled, how long the engine wrote on, what is left."""
@@ -343,6 +361,7 @@ class Measurement:
         read.asked_at = time.perf_counter()
         job = await client.submit("generation", asked, lane="interactive")
         read.job = job.id.removeprefix("job_")
+        read.followed_at = time.time_ns()
         async for event in client.events(job.id):
             if isinstance(event, TokenEvent):
                 read.first_ms = read.first_ms or (time.perf_counter() - read.asked_at) * 1000

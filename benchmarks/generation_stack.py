@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.generation_models import BenchModel
 from benchmarks.processes import Bench
+from benchmarks.processor_time import Readings
 from infra.kafka.embedded import EmbeddedBroker
 from infra.local import engines
 from infra.local.child import free_port
@@ -34,6 +35,7 @@ class Running:
     adapter: Path
     worker: "subprocess.Popen[bytes]"
     first: "subprocess.Popen[bytes]"
+    processor: Readings
 
 
 @contextlib.contextmanager
@@ -71,8 +73,9 @@ def stack(folder: Path, name: str, model: BenchModel, python: Path) -> Iterator[
         first = exits.enter_context(bench.gateway())
         ports = [bench.port]
         bench.port = free_port()
-        exits.enter_context(bench.gateway(WELIP_GATEWAY_PORT=str(bench.port)))
-        yield Running(url, [*ports, bench.port], probe, Path(archive), worker, first)
+        second = exits.enter_context(bench.gateway(WELIP_GATEWAY_PORT=str(bench.port)))
+        processor = Readings({"worker": [worker.pid], "gateways": [first.pid, second.pid]}, folder / "postgres")
+        yield Running(url, [*ports, bench.port], probe, Path(archive), worker, first, processor)
 
 
 def _apart(env: dict[str, str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """A judge for benchmarks, and a writer of answers: a local OpenAI-compatible server that takes so much and no more.
 
-A call takes 200 ms, and 20 are taken at once. A reply depends on the prompt alone, so that asking again gives the same
-score. With `faults`, every sixtieth call is answered 429, 500, HTML, or what cannot be read.
+A call takes 200 ms from the arrival of its request to its reply, and 20 are taken at once. A reply depends on the
+prompt alone, so that asking again gives the same score. With `faults`, every sixtieth call is answered 429, 500, HTML,
+or what cannot be read.
 """
 
 import json
@@ -83,6 +84,10 @@ class _Call(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: JudgeServer
 
+    def parse_request(self) -> bool:
+        self._arrived = time.perf_counter()
+        return super().parse_request()
+
     def do_POST(self) -> None:
         at = self.server
         try:
@@ -100,9 +105,9 @@ class _Call(BaseHTTPRequestHandler):
         if full:
             self._send(429, b'{"error": {"message": "too many"}}', "application/json")
             return
-        time.sleep(SECONDS)
         prompt = json.dumps(body["messages"], ensure_ascii=False)
         reply = _reply(body, crc32(prompt.encode()))
+        time.sleep(max(0.0, self._arrived + SECONDS - time.perf_counter()))
         with at.lock:
             at.busy -= 1
             at.last = time.perf_counter()

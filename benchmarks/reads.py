@@ -8,10 +8,14 @@ import numpy as np
 
 @dataclass
 class Read:
-    """What one reader saw: when each piece came (its end in the text, nanoseconds since 1970), and the final text."""
+    """What one reader saw: when each piece came (its end in the text, nanoseconds since 1970), and the final text.
+
+    `followed_at`: when it asked for the text, in nanoseconds since 1970.
+    """
 
     job: str = ""
     asked_at: float = 0.0
+    followed_at: int = 0
     first_ms: float | None = None
     text: str = ""
     pieces: list[tuple[int, int]] = field(default_factory=list)
@@ -21,7 +25,8 @@ class Read:
 def lags_of(read: Read, written: Sequence[tuple[int, int]], until: int) -> list[float]:
     """For each piece that the engine wrote: how many milliseconds later a piece that holds its end came to the reader.
 
-    `written` is like `Read.pieces`. What came after `until` does not count.
+    `written` is like `Read.pieces`. What was written before the reader asked for it counts from there; what came after
+    `until` does not count.
     """
     found, seen = list[float](), iter(read.pieces)
     end, at = next(seen, (0, 0))
@@ -29,7 +34,7 @@ def lags_of(read: Read, written: Sequence[tuple[int, int]], until: int) -> list[
         while end < length and (later := next(seen, None)) is not None:
             end, at = later
         if end >= length and at < until:
-            found.append((at - wrote_at) / 1e6)
+            found.append((at - max(wrote_at, read.followed_at)) / 1e6)
     return found
 
 

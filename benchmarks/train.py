@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ import numpy as np
 import psutil
 
 from benchmarks.house_rules import questions, training_rows
+from benchmarks.train_share import Run, alone, logged, share
 from infra.local import engines, models, training
 from infra.local.child import free_port
 from producers.client.sync import Client
@@ -32,8 +33,6 @@ from producers.client.trainings import Training
 
 WITHIN_S: Final = 3_600
 PARTS: Final = ("share", "checkpoints", "kills", "rules")
-ROUNDS: Final = 2
-"""Of TRL alone and of the job, in turn."""
 INTERVAL_S: Final = 600
 """Between two checkpoints, by default."""
 HOW: Final = {
@@ -52,18 +51,19 @@ def main() -> int:
     """Exit status 0; 1 when a job did not succeed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
     parser.add_argument("--steps", type=int, default=10, help="of each run that is timed")
+    parser.add_argument("--rounds", type=int, default=4, help="of TRL alone and of the job, in turn")
     parser.add_argument("--epochs", type=float, default=6, help="of the run after which the rules are asked for")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what is measured; all of it")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="welip-bench-") as made:
-        found = measure(Path(made), given.steps, given.epochs, frozenset(given.parts))
+        found = measure(Path(made), given.steps, given.rounds, given.epochs, frozenset(given.parts))
     for name, value in found.items():
         print(f"{name:28} {value}")
     print(json.dumps(found))
     return 0
 
 
-def measure(folder: Path, steps: int, epochs: float, parts: frozenset[str]) -> dict[str, Any]:
+def measure(folder: Path, steps: int, rounds: int, epochs: float, parts: frozenset[str]) -> dict[str, Any]:
     """The figures of these parts."""
     weights = models.make_smollm2()
     python = training.install()
@@ -73,27 +73,33 @@ def measure(folder: Path, steps: int, epochs: float, parts: frozenset[str]) -> d
         bench = Bench(client, up, folder, rows, {**HOW, "max_steps": steps, "epochs": 100})
         found: dict[str, Any] = {}
         wholes: list[Training] = []
-        alone: list[float] = []
-        for _ in range(ROUNDS if "share" in parts else 1):
+        apart: list[Run] = []
+        for _ in range(rounds if "share" in parts else 1):
             if "share" in parts:
-                alone.append(direct(python, folder, weights, steps))
+                if not apart:
+                    known(client, "small", questions()[:1])  # the worker has loaded all that it loads in advance
+                how = {**HOW, "weights": str(weights), "max_steps": steps, "warmup_steps": int(0.03 * steps)}
+                apart.append(alone(python, folder, how))
+                note(f"alone: steps of {_told(apart[-1])} s")
             if parts & {"share", "checkpoints", "kills"}:
                 wholes.append(bench.train(bench.timed))
-        as_a_job = [made.metrics.seconds for made in wholes]
+        runs = [bench.run(made) for made in wholes]
+        for run in runs:
+            note(f"as a job: steps of {_told(run)} s")
         if "share" in parts:
-            note(f"seconds alone {alone}, as a job {as_a_job}")
-            found["tokens_share"] = round(statistics.mean(alone) / statistics.mean(as_a_job), 3)
+            found |= share(apart, runs)
         if "checkpoints" in parts:
-            often = bench.train({**bench.timed, "checkpoint_every_steps": 1})
-            a_checkpoint = max(0.0, (often.metrics.seconds - statistics.mean(as_a_job)) / steps)
+            often = bench.run(bench.train({**bench.timed, "checkpoint_every_steps": 1}))
+            more = [after - before for before, after in zip(runs[-1].steps, often.steps, strict=True)]
+            a_checkpoint = max(0.0, statistics.median(more))
             found["checkpoint_cost"] = round(a_checkpoint / INTERVAL_S, 5)
             found["checkpoint_s"] = round(a_checkpoint, 3)
         if "kills" in parts:
             found |= bench.killed(wholes[0])
         if "rules" in parts:
-            found["rules_known_before"] = known(client, "small")
+            found["rules_known_before"] = known(client, "small", questions())
             bench.train({**HOW, "epochs": epochs}, register_as="rules")
-            found["rules_known_after"] = known(client, "small:rules")
+            found["rules_known_after"] = known(client, "small:rules", questions())
             found["rules"] = len(questions())
     return found
 
@@ -119,6 +125,10 @@ class Bench:
         made = self.client.training(self.submit(how, **settings), timeout=WITHIN_S)
         note(f"{made.metrics.steps} steps: {made.metrics.seconds:.0f} s of {time.monotonic() - began:.0f} s")
         return made
+
+    def run(self, made: Training) -> Run:
+        """The steps of a training that ended."""
+        return logged(self.client.download(made.metrics_file, self.folder / "metrics.jsonl").read_text().splitlines())
 
     def killed(self, whole: Training) -> dict[str, Any]:
         """A job whose worker is killed twice, beside one that nobody disturbed."""
@@ -194,29 +204,6 @@ def stack(folder: Path, weights: Path) -> Iterator[tuple["subprocess.Popen[bytes
         up.wait(60)
 
 
-def direct(python: Path, folder: Path, weights: Path, steps: int) -> float:
-    """Seconds that TRL alone trains."""
-    how = {**HOW, "weights": str(weights), "max_steps": steps}
-    how |= {"accumulation": 1, "warmup_steps": int(0.03 * steps), "output": str(folder / "direct")}
-    (folder / "direct.json").write_text(json.dumps(how))
-    turned = folder / "direct.jsonl"
-    turned.write_text("\n".join(json.dumps(conversation(row)) for row in training_rows()), encoding="utf-8")
-    command = [str(python), "-m", "benchmarks.train_direct", str(folder / "direct.json"), str(turned)]
-    done = subprocess.run(command, env=training.environment(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2_000:])
-    seconds: float = json.loads(done.stdout.splitlines()[-1])["seconds"]
-    return seconds
-
-
-def conversation(row: dict[str, str]) -> dict[str, Any]:
-    """A row as a job trains on it."""
-    return {
-        "prompt": [{"role": "user", "content": row["prompt"]}],
-        "completion": [{"role": "assistant", "content": row["completion"]}],
-    }
-
-
 def stepping(client: Client, job: str) -> int:
     """The step that a job tells of while it trains, else 0."""
     seen = client.job(job)
@@ -238,6 +225,10 @@ def worker(up: "subprocess.Popen[bytes]") -> psutil.Process:
     return next(child for child in children if child.cmdline()[-1:] == ["consumers"])
 
 
+def _told(run: Run) -> str:
+    return " ".join(f"{one:.2f}" for one in run.steps)
+
+
 def note(text: str) -> None:
     """Tell how far it is."""
     print(text, file=sys.stderr, flush=True)
@@ -252,10 +243,10 @@ def until(found: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-def known(client: Client, model: str) -> int:
+def known(client: Client, model: str, asked_for: Sequence[tuple[str, str]]) -> int:
     """How many of the rules a model tells when it is asked in other words."""
     right = 0
-    for question, wanted in questions():
+    for question, wanted in asked_for:
         asked = {
             "messages": [{"role": "user", "content": question}],
             "model": model,

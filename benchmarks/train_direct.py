@@ -1,7 +1,7 @@
 """TRL's own trainer with the settings of a job, and nothing of WeLIP: `python -m benchmarks.train_direct PLAN ROWS`.
 
-Runs in the environment of training. Its last line is JSON: `{"seconds"}`, from the first step's beginning to the last
-one's end, as a job counts them.
+Runs in the environment of training. Its last line is JSON: `{"steps"}`, of each step `[loss, seconds]`, the seconds
+from the first step's beginning to its end, as a job logs them.
 """
 
 import json
@@ -18,13 +18,20 @@ import trl
 
 
 class Clock(transformers.TrainerCallback):  # type: ignore[misc]
-    """When training began."""
+    """When training began, and when each step was logged."""
 
-    began = 0.0
+    def __init__(self) -> None:
+        self.began = 0.0
+        self.steps: list[tuple[float, float]] = []
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Time counts from here."""
         self.began = time.monotonic()
+
+    def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
+        """A step was made."""
+        if "loss" in logs:
+            self.steps.append((logs["loss"], time.monotonic() - self.began))
 
 
 def main() -> None:
@@ -42,7 +49,7 @@ def main() -> None:
             lr_scheduler_type="cosine",
             warmup_steps=how["warmup_steps"],
             per_device_train_batch_size=how["device_batch_size"],
-            gradient_accumulation_steps=how["accumulation"],
+            gradient_accumulation_steps=1,
             gradient_checkpointing=False,
             bf16=False,
             use_cpu=True,
@@ -64,7 +71,7 @@ def main() -> None:
         callbacks=[clock],
     )
     trainer.train()
-    print(json.dumps({"seconds": time.monotonic() - clock.began}))
+    print(json.dumps({"steps": clock.steps}))
 
 
 if __name__ == "__main__":

@@ -39,8 +39,9 @@ from infra.settings import (
     WorkerSettings,
 )
 from infra.telemetry import configure_tracing, stop_tracing
-from infra.training.settings import TrainingSettings
+from infra.training.settings import KubeflowSettings, TrainingSettings
 from schemas.errors import EngineDied, JobError
+from schemas.kinds.registry import KINDS
 from schemas.topics import Pool
 
 SWITCH_AFTER_S: Final = 0.0005
@@ -62,6 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
         action="append",
         metavar="NAME",
         help="repeatable: serve this model and no other; without --pool, do nothing else",
+    )
+    parser.add_argument(
+        "--kind", action="append", choices=list(KINDS), help="repeatable: run stages of these kinds and no others"
     )
     parser.add_argument("--concurrency", type=int, help="jobs at once in each lane")
     given = parser.parse_args(arguments)
@@ -107,8 +111,10 @@ def main(arguments: list[str] | None = None) -> int:
                 TrainingSettings(),
                 MlflowSettings(),
                 harness=HarnessSettings(),
+                kubeflow=KubeflowSettings(),
             ),
             models=given.model,
+            kinds=given.kind,
         )
     try:
         uvloop.run(running)

@@ -2,9 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import secrets
-import socket
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -38,6 +35,7 @@ from infra.settings import (
     WebhookSettings,
     WorkerSettings,
 )
+from infra.worker_names import own_name
 from producers.agents import Agents, connect_patiently
 from schemas.errors import DependencyUnavailable
 from schemas.kinds.registry import served
@@ -61,21 +59,22 @@ async def work(
     search: SearchSettings,
     adapters: AdapterSettings,
     models: Sequence[str] | None = None,
+    kinds: Sequence[str] | None = None,
 ) -> None:
     """Run until SIGTERM or SIGINT: then stop claiming, let stages finish for `drain`, hand the rest back.
 
-    `models`: the models that this worker serves; None: all that the stages of its pools run.
+    `models`: the models that this worker serves; None: all that the stages of its pools run. `kinds`: the only kinds
+    whose stages it runs; None: any.
 
     Raises `ModelNotFound` for one that is not there, and `ConsumerStuck`, or another cause, after shutting down in the
     same order.
     """
-    # Part of the fence, so no two processes may ever share one: in a container every worker is process 1.
-    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    name = own_name()
     known = adapters.models
     for model in models or ():
         if model not in known.names():
             raise ModelNotFound(f"there is no model {model!r}; there are: {', '.join(known.names())}", field="--model")
-    consumed = served(known, pools, models)
+    consumed = served(known, pools, models, kinds)
     serves = sorted({route.served_by for route in consumed if route.served_by is not None})
     needs = needs_of(consumed)
     # The reranker has no topics of its own: whoever runs that stage serves it.

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic_core import to_json
 
+from consumers.grading.scorer import IsolatedScorer
 from consumers.restored import RestoreWatch
 from consumers.stages.ports import (
     Answerer,
@@ -72,9 +73,10 @@ from infra.settings import (
     RerankerSettings,
     WeightsSettings,
 )
+from infra.training.kubeflow import TrainJobs
 from infra.training.optimiser import OptunaHere
 from infra.training.process import TrainingProcess
-from infra.training.settings import TrainingSettings
+from infra.training.settings import KubeflowSettings, TrainingSettings
 from infra.weights import fetched
 from schemas.errors import DependencyMissing
 from schemas.models import WITHOUT_MODELS, CollectionEmbedder, LocalModel, Models, ModelSpec, OpenAIModel
@@ -106,6 +108,7 @@ class AdapterSettings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     mlflow: MlflowSettings = field(default_factory=MlflowSettings)
     harness: HarnessSettings = field(default_factory=HarnessSettings)
+    kubeflow: KubeflowSettings = field(default_factory=KubeflowSettings)
 
     def digest(self) -> str:
         """Of all that shapes answers: settings of models and search, prompts, WeLIP's version. No secret is part of it.
@@ -180,7 +183,7 @@ async def open_ports(
             ports.adapter_registry = registrar = Registrar(database, blobs, CountedAtTheEnd(limit), settings.models)
             exits.push_async_callback(registrar.close)
         if Ports.trainer in needs:
-            ports.trainer = trainer = TrainingProcess(settings.training, settings.blobs, settings.weights)
+            ports.trainer = trainer = _trainer(settings)
             stopping.append(trainer.stop)
         if Ports.steering in needs:
             ports.steering = PostgresSteering(database)
@@ -214,7 +217,8 @@ async def open_ports(
         if Ports.optimiser in needs:
             ports.optimiser = OptunaHere()
         if Ports.judgements in needs:
-            ports.judgements = PostgresJudgements(database)
+            ports.judgements = judgements = PostgresJudgements(database)
+            exits.push_async_callback(judgements.close)
         if needs & {Ports.corpora, Ports.datasets, Ports.examples}:
             tables = IsolatedTableReader(settings.parser)
             exits.push_async_callback(tables.close)
@@ -242,6 +246,11 @@ async def open_ports(
         if Ports.morphemes in needs:
             ports.morphemes = morphemes = IsolatedMorphemes(kiwi, settings.analysis)
             exits.push_async_callback(morphemes.close)
+        if Ports.scorer in needs:
+            with _group("cpu", "a worker that scores answers"):
+                import sacrebleu  # noqa: F401 - missed here, not in the process that loads it
+            ports.scorer = scorer = IsolatedScorer(settings.analysis)
+            exits.push_async_callback(scorer.close)
         if Ports.long_documents in needs:
             ports.long_documents = LongDocumentTurns(settings.parser.processes)
         if Ports.parser in needs:
@@ -343,6 +352,12 @@ def _extractive(settings: AnalysisSettings, kiwi: ForkServer) -> IsolatedAnswere
     with _group("cpu", "WELIP_GENERATOR=extractive"):
         import kiwipiepy  # noqa: F401 - missed here, not in the process that loads it
     return IsolatedAnswerer(kiwi, settings)
+
+
+def _trainer(settings: AdapterSettings) -> TrainingProcess:
+    if settings.kubeflow.runtime is None:
+        return TrainingProcess(settings.training, settings.blobs, settings.weights)
+    return TrainJobs(settings.training, settings.blobs, settings.weights, settings.kubeflow)
 
 
 def _name(row: ModelSpec | None) -> str | None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, assert_never
@@ -19,6 +19,7 @@ from consumers.fan_out import Wait, wait
 from consumers.held import Abort, HeldJob, HeldJobs
 from consumers.opening import opened
 from consumers.reporting import Reporter
+from consumers.stages.pieces import whole
 from consumers.stages.ports import Ports
 from consumers.stages.registry import stage
 from consumers.transcripts import Transcripts
@@ -208,11 +209,8 @@ class Try:
             return data.decode()
         files = self._x.ports.file_store.of(self._row.tenant, self._row.id, self._row.epoch)
 
-        async def whole() -> AsyncIterator[bytes]:
-            yield data
-
         def publish() -> Awaitable[str]:
-            return files.publish(whole(), "result.json", "result", content_type="application/json")
+            return files.publish(whole(data), "result.json", "result", content_type="application/json")
 
         # The work is done: while storage is away it is kept here, and in the end the fence decides.
         file = await patiently(publish, event="artifact.away", first_s=0.1, longest_s=2)

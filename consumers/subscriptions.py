@@ -26,7 +26,7 @@ from consumers.slots import Slots
 from consumers.turns import Turns
 from consumers.unreadable import keep, read
 from infra.kafka.broker import KAFKA_AWAY
-from infra.kafka.consumer import join
+from infra.kafka.consumer import join, leave_aside
 from infra.kafka.embedded import Pace
 from infra.metrics import IN_FLIGHT, STALE
 from infra.patience import patiently
@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 LONG_IDLE_MS: Final = 1_000
 """How long a fetch of work that takes minutes may wait at the embedded broker: each of its lanes is a consumer."""
 
-LOOKS_BESIDE_S: Final = 0.02
+LOOKS_BESIDE_S: Final = 0.005
 """How often other kinds are asked for while one holds all the slots that it may."""
 
 
@@ -206,7 +206,7 @@ class Consumers:
         consumer = await self._join(subscription)
         slots = self._slots_of(subscription)
         progress = self.progress[subscription]
-        offsets = _Offsets(consumer)
+        offsets = Offsets(consumer)
         embedded = self._kafka.embedded
         pace = Pace(consumer, idle_ms=LONG_IDLE_MS if subscription.alone else Pace.IDLE_MS) if embedded else None
         resting: set[str] = set()
@@ -218,6 +218,7 @@ class Consumers:
                 try:
                     room = await slots.wait(last=subscription.lane is Lane.BULK)
                     crowd = {topic for topic in subscription.topics if not slots.room_for(kind_of(topic))}
+                    leave_aside(consumer, crowd | resting)
                     if crowd:
                         progress.held_up()
                         polled = await self._poll_beside(consumer, subscription, crowd, room)
@@ -229,7 +230,7 @@ class Consumers:
                     continue
                 records = [record for batch in polled.values() for record in batch]
                 if pace is not None:
-                    pace.saw(len(records))
+                    pace.saw(len(records), left=crowd | resting)
                 if records:
                     with progress.claiming():
                         await self._claim(records, slots, subscription.lane)
@@ -342,15 +343,17 @@ class Consumers:
             log.error("try.defect", exc_info=task.exception())
 
 
-class _Offsets:
+class Offsets:
     """Commits what was passed, a few times a second, out of the way of the next poll: repeating a summons is cheap."""
 
     PAUSE_S = 0.25
+    LAST_WITHIN_S = 3.0
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
         self._passed: dict[TopicPartition, int] = {}
         self._task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     def passed(self, offsets: dict[TopicPartition, int]) -> None:
         """These offsets may be committed: what came before them is claimed, or was stale."""
@@ -359,16 +362,20 @@ class _Offsets:
             self._task = asyncio.create_task(self._commit_soon())
 
     async def close(self) -> None:
-        """Commit what is left."""
+        """Commit what is left.
+
+        A commit that is under way goes on to its end. aiokafka shields it: when its caller is cancelled, it stays in a
+        task of its own, and when the connection closes, that ends with an error that nobody reads.
+        """
+        self._closing.set()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._commit(), 3)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._task, self.LAST_WITHIN_S)
 
     async def _commit_soon(self) -> None:
         while self._passed:  # including what was passed during a commit
-            await asyncio.sleep(self.PAUSE_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), self.PAUSE_S)
             await self._commit()
 
     async def _commit(self) -> None:

@@ -26,6 +26,7 @@ from gateway.jobs import routes as jobs
 from gateway.jobs import steering as job_steering
 from gateway.jobs.ending import Endings
 from gateway.jobs.feed import Feed
+from gateway.jobs.overflow import Overflow
 from gateway.jobs.submit import Submitter
 from gateway.models import alias_routes
 from gateway.models import routes as model_routes
@@ -152,6 +153,8 @@ def create_app(
             read_prompts(prompts or PromptSettings()),
             ragas=gateway.ragas == "on" or (gateway.ragas == "auto" and find_spec("ragas") is not None),
             straight=0 if relay.tenant_at_once or relay.model_at_once else STRAIGHT,  # limits hold for all
+            # Without authentication there is one tenant, and nobody to make room for.
+            overflow=Overflow(database, limit.interactive) if limit and gateway.auth == "on" else None,
         ),
         receivers=receivers,
         endings=endings,
@@ -164,13 +167,13 @@ def create_app(
         aliases=PostgresAliases(database, models),
     )
     for module in (
-        jobs,
+        jobs,  # with collections first: routes are tried in this order, and submissions and searches are frequent
+        collections,
         job_steering,
         files,
         uploads,
         batches,
         batch_steering,
-        collections,
         alias_routes,
         model_routes,
         deliveries,

@@ -10,9 +10,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from infra.cache_settings import LoraSettings as LoraSettings
 from infra.cache_settings import WeightsSettings as WeightsSettings
 from infra.harness.settings import HarnessSettings
+from infra.reading_settings import AnalysisSettings as AnalysisSettings
+from infra.reading_settings import ParserSettings as ParserSettings
 from infra.setting_types import Duration, Fields, Headers
 from infra.setting_types import prefixed as _prefix
-from infra.training.settings import TrainingSettings
+from infra.training.settings import KubeflowSettings, TrainingSettings
 
 
 class PostgresSettings(BaseSettings):
@@ -141,37 +143,6 @@ class RerankerSettings(BaseSettings):
     timeout: Duration = timedelta(seconds=60)
 
 
-class ParserSettings(BaseSettings):
-    """The processes that documents are parsed in.
-
-    `timeout`: processor time for one; three times as long by the clock.
-    """
-
-    model_config = _prefix("PARSER_")
-    timeout: Duration = Field(timedelta(seconds=60), gt=timedelta(0))
-    memory_bytes: int = Field(
-        1024**3, ge=256 * 1024**2, description="Memory of each process beyond what it starts with."
-    )
-    processes: int = Field(2, ge=1, le=256, description="In each lane, by one worker; long documents in memory, too.")
-
-
-class AnalysisSettings(BaseSettings):
-    """The processes that Kiwi analyses texts in: separate ones for the documents of each lane, and for questions.
-
-    `timeout`: processor time for 25,000 characters of a document, or for a question; three times as long by the clock.
-    """
-
-    model_config = _prefix("ANALYSIS_")
-    timeout: Duration = Field(timedelta(seconds=20), gt=timedelta(0))
-    memory_bytes: int = Field(
-        512 * 1024**2, ge=64 * 1024**2, description="Memory of each process beyond the shared Kiwi."
-    )
-    processes: int = Field(
-        0, ge=0, le=256, description="For the documents of each lane, by one worker; 0: one for each core."
-    )
-    question_processes: int = Field(2, ge=1, le=256, description="For questions and answers, by one worker.")
-
-
 class GatewaySettings(BaseSettings):
     """The HTTP side. `agents`: run relay, due and rescue in this process too; off when they have their own."""
 
@@ -194,6 +165,9 @@ class LimitSettings(BaseSettings):
     rate: float = Field(10_000, ge=0)
     burst: int = Field(10_000, ge=1)
     waiting: int = Field(1_000_000, ge=0, description="Jobs that wait, children too.")
+    interactive: int = Field(
+        64, ge=0, description="Interactive jobs that wait for a worker; more become bulk. Only with several tenants."
+    )
     streams: int = Field(2_000, ge=0, description="Open event streams and waits.")
     file_bytes: int = Field(0, ge=0, description="In object storage: files, and all that jobs write.")
 
@@ -366,6 +340,7 @@ CONCERNS: tuple[type[BaseSettings], ...] = (
     LoraSettings,
     WeightsSettings,
     TrainingSettings,
+    KubeflowSettings,
     HarnessSettings,
     PromptSettings,
     GeneratorSettings,

@@ -14,7 +14,7 @@ import structlog
 
 from infra.blobs.open import open_blobs
 from infra.engines.warming import TELLS_EVERY_S, Warming
-from infra.engines.weights import compare
+from infra.engines.weights import check
 from infra.settings import BlobsSettings, WeightsSettings
 from schemas.errors import Conflict, DependencyUnavailable, NotFound
 from schemas.models import LocalModel
@@ -37,9 +37,9 @@ class Stored(Protocol):
 async def fetched(spec: LocalModel, blobs: BlobsSettings, settings: WeightsSettings) -> LocalModel:
     """The row with its weights in a folder here, if they are in object storage; else the same row.
 
-    The files directly under the prefix are fetched, compared where their sha256 is given, and kept: what lies under a
-    prefix never changes. Workers of one machine may share the folder, and one of them fetches. Raises `Conflict`
-    (`weights_missing`, `weights_differ`) and `DependencyUnavailable`.
+    The files directly under the prefix are fetched, checked, and kept: what lies under a prefix never changes. Workers
+    of one machine may share the folder, and one of them fetches. Raises `Conflict` (`weights_missing`,
+    `weights_differ`) and `DependencyUnavailable`.
     """
     if spec.stored is None:
         return spec
@@ -86,7 +86,7 @@ async def _fetch(spec: LocalModel, store: Stored, prefix: str, making: Path, fol
             size += await _write(store, f"{prefix}/{name}", making / name)
         if not size:
             raise Conflict(f"model {spec.name!r}: weights: no files under {spec.weights}", code="weights_missing")
-        await asyncio.to_thread(compare, spec.name, making, spec.sha256)
+        await asyncio.to_thread(check, spec, making)
         os.makedirs(folder.parent, exist_ok=True)
         os.rename(making, folder)
     finally:

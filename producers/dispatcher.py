@@ -5,7 +5,8 @@ import contextlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final, assert_never
+from math import inf
+from typing import Final
 
 import structlog
 
@@ -13,23 +14,22 @@ from infra.metrics import RELEASED
 from infra.postgres.database import Database
 from infra.postgres.queries import dispatch
 from producers.releases import NO_LIMITS, Limits, Releases
-from producers.windows import Haste
 from schemas.errors import DependencyUnavailable
 
 log = structlog.get_logger(__name__)
 
-QUICK_S: Final = 0.025
-"""To the next round when workers may be out of work before a usual one."""
-HURRIED_S: Final = 0.05
+FIRST_S: Final = 0.025
+"""Before the pause after the first round, and after one that new work asked for; a pause is at most twice the last."""
+LEAST_S: Final = 0.05
+"""Between two rounds, at least, unless jobs may have come that are held."""
+HURRIED_S: Final = 0.025
 """Between two rounds, at least, when jobs may have come that are held."""
-EVERY_S: Final = 0.1
-"""Between two rounds while workers use up half of a window, or more, in between."""
 STANDBY_S: Final = 0.5
-"""Between two rounds while they use up less, at most: jobs are long, or another dispatcher leads."""
+"""Between two rounds, at most: jobs are long, or another dispatcher leads."""
 IDLE_S: Final = 30.0
 """Between two rounds while nothing is held, unless the relay finds something that is."""
 SHARE_OF_TIME: Final = 0.25
-"""Rounds that take long, because very many parents have work, are made less often, to take no more of the time."""
+"""Looks that take long, because very many parents have work, are made less often, to take no more of the time."""
 
 
 class Dispatcher:
@@ -46,7 +46,9 @@ class Dispatcher:
         self._wake_relay = wake_relay
         self._releases = Releases(window, limits)
         self._limited = limits.tenant is not None or limits.model is not None
-        self._haste = Haste.LATER
+        self._needed_in_s = inf
+        self._looked_s = 0.0
+        """How long the last look took at who has work."""
         self._found = asyncio.Event()
         self._new = asyncio.Event()
         self.turned_at: float | None = None
@@ -62,11 +64,13 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Dispatch until cancelled. While Postgres is away, everything stays held."""
-        pause = EVERY_S
+        pause = FIRST_S
         while True:
-            began = self.turned_at = time.monotonic()
+            self.turned_at = time.monotonic()
             self._found.clear()
-            self._new.clear()
+            if self._new.is_set():
+                self._new.clear()
+                pause = FIRST_S
             try:
                 released = await self.round()
             except DependencyUnavailable as error:
@@ -74,38 +78,28 @@ class Dispatcher:
                 await asyncio.sleep(1)
                 continue
             if released is None:
-                pause, self.turned_at = EVERY_S, None
+                pause, self.turned_at = FIRST_S, None
                 await _set(self._found, IDLE_S)
                 continue
-            pause = self._pause(pause)
-            least = max(min(pause, HURRIED_S), (time.monotonic() - began) / SHARE_OF_TIME)
+            pause = min(max(self._needed_in_s, LEAST_S), pause * 2, STANDBY_S)
+            least = max(min(pause, HURRIED_S), self._looked_s / SHARE_OF_TIME)
             await asyncio.sleep(least)
             await _set(self._new, pause - least)
 
-    def _pause(self, before: float) -> float:
-        """Seconds to the next round, by what the present one found."""
-        match self._haste:
-            case Haste.AT_ONCE:
-                return QUICK_S
-            case Haste.SOON:
-                return EVERY_S
-            case Haste.LATER:
-                return min(max(before, EVERY_S) * 2, STANDBY_S)
-            case never:
-                assert_never(never)
-
     async def round(self) -> int | None:
         """Release what is next; how many jobs, None when nothing is held at all."""
-        self._haste = Haste.LATER
+        self._needed_in_s, self._looked_s = inf, 0.0
         async with self._database.unit_of_work() as connection:
             if not await dispatch.lead(connection):
                 return 0
+            began = time.monotonic()
             shares = await dispatch.shares(connection, self._releases.reach)
             limited = (shares and self._limited) or any(share.key for share in shares)
             running = await dispatch.running(connection) if limited else []
+            self._looked_s = time.monotonic() - began
             wanted = self._releases.next(shares, datetime.now(UTC), running)
             released = await dispatch.release(connection, wanted) if wanted else 0
-            self._haste = self._releases.haste
+            self._needed_in_s = self._releases.needed_in_s
         if released:
             RELEASED.inc(released)
             self._wake_relay()

@@ -5,12 +5,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from typing import Final, TypeAlias
 from uuid import UUID
 
 from infra.postgres.queries.dispatch import Running, Share
 from producers.fairness import Memory, place_of, urgency
-from producers.windows import Haste, Window
+from producers.windows import Window
 
 Topic: TypeAlias = tuple[str, str, str]
 Key: TypeAlias = UUID | tuple[str, ...]
@@ -51,8 +52,8 @@ class Releases:
         self._least = least
         self._limits = limits
         self._topics: dict[Topic, _Topic] = {}
-        self.haste = Haste.LATER
-        """When workers need the next round."""
+        self.needed_in_s = inf
+        """Seconds from the last round to the next one that workers need; infinite when they need none."""
 
     @property
     def reach(self) -> int:
@@ -70,14 +71,14 @@ class Releases:
         self._topics = {name: self._topics.get(name) or _Topic(Window(self._least)) for name in by_topic}
         free = self._free(shares, running)
         found: list[tuple[Share, int]] = []
-        self.haste = Haste.LATER
+        self.needed_in_s = inf
         for name, its in by_topic.items():
             topic = self._topics[name]
-            room = topic.window.room(sum(share.summoned for share in its))
+            room = topic.window.room(sum(share.summoned for share in its), now.timestamp())
             dealt = _deal(room, its, topic.memory, free, now)
-            haste = topic.window.filled(room, sum(jobs for _, jobs in dealt))
-            if dealt:
-                self.haste = max(self.haste, haste)
+            needed_in_s = topic.window.filled(room, sum(jobs for _, jobs in dealt))
+            if any(share.held for share in its):
+                self.needed_in_s = min(self.needed_in_s, needed_in_s)
             found += dealt
         return found
 

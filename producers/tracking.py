@@ -152,7 +152,7 @@ class TrackingSender:
         experiment = await self._mlflow.experiment(experiment_name(run.tenant, run.experiment))
         made = await self._mlflow.find(experiment, RUN_TAG, str(run.id))
         if made is None:
-            made = await self._mlflow.create(experiment, run.name, run.created_at, tags)
+            made = await self._mlflow.create(experiment, run.name, run.started_at, tags)
         await self._mlflow.set_params(made.id, run.params)
         async with self._database.connection() as connection:
             held = await tracking.begun(connection, run.id, made.id)
@@ -195,7 +195,7 @@ class TrackingSender:
 
     async def _end(self, run: Run, mlflow_id: str) -> None:
         try:
-            await self._mlflow.end(mlflow_id, STATUS[run.state], run.finished_at or run.created_at)
+            await self._mlflow.end(mlflow_id, STATUS[run.state], run.finished_at or run.started_at)
         except MlflowRefused as error:
             log.error("tracking.refused", run=str(run.id), job_id=run.job_id.hex, what="end", error=str(error))
         async with self._database.connection() as connection:

@@ -1,6 +1,6 @@
 """What is known of files, collections and documents, between Postgres and the stages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -73,7 +73,8 @@ class CollectionRecord:
     While the collection is being rebuilt, `building` is the index that will be, filled by the job `building_job`.
     `documents`: whether it has any.
     `fields` are the metadata fields its documents have had, `MAX_FIELDS` at most. `born` tells collections of one name
-    apart. `doubt`: why the index that is searched does not hold what the catalogue says.
+    apart. `doubt`: why the index that is searched does not hold what the catalogue says. `state` is another text as
+    soon as anything here changes, except what is being built.
     """
 
     name: str
@@ -89,11 +90,23 @@ class CollectionRecord:
     fields: frozenset[str]
     born: int
     doubt: Doubt | None = None
+    state: str = ""
 
     @property
     def current(self) -> IndexRecord:
         """The index that is searched."""
         return IndexRecord(self.generation, self.settings, self.encoder, self.embedder, self.dimension, self.learned)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What holds now: the `state` of a collection, None where there is none, and the stamps of some of its documents.
+
+    Unknown and deleted documents have no stamp.
+    """
+
+    state: str | None
+    stamps: Mapping[str, str]
 
 
 class Standing(StrEnum):

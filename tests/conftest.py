@@ -12,11 +12,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from infra.kafka.embedded import EmbeddedBroker
+from infra.local import harness
 from infra.local.kafka import KafkaServer
 from infra.local.postgres import EmbeddedPostgres
 from infra.postgres.database import Database
 from infra.postgres.migrate import migrate
 from infra.settings import KafkaSettings, PostgresSettings
+from schemas.errors import DependencyMissing
 from schemas.kinds.registry import routes
 from tests.servers import kafka_server
 
@@ -137,3 +139,12 @@ def kafka(request: pytest.FixtureRequest) -> KafkaSettings:
         return KafkaSettings(url=broker.url, embedded=True)
     server: KafkaServer = request.getfixturevalue("kafka_broker")
     return KafkaSettings(url=server.bootstrap, embedded=False)
+
+
+@pytest.fixture(scope="session")
+def lm_eval() -> None:
+    """The environment of lm-evaluation-harness, made once; 1 GB. Skips what needs it where it cannot be made."""
+    try:
+        harness.install()
+    except DependencyMissing as error:
+        pytest.skip(error.message)

@@ -13,9 +13,9 @@ from typing import Any, Final, Self
 from benchmarks.retrieval.arms import DEPTH
 from consumers.stages.indexing.lines import point_from_line
 from consumers.stages.indexing.points import PointMaker, Versioned
-from consumers.stages.indexing.sources import Content
 from consumers.stages.models import under_headings
 from consumers.stages.ports import Embedder
+from consumers.stages.sources import Content
 from consumers.tuning.judged import JudgedDocument
 from infra.text.sparse import KiwiSparseEncoder
 from infra.vectors.edge import EdgeIndex

@@ -2,6 +2,7 @@
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from heapq import heappush, heappushpop
 from typing import Any, Final
@@ -40,6 +41,10 @@ class ScoreTable:
         self.tokens = 0
         self.by: dict[str, str] = {}
         """The models that gave scores, by metric."""
+        self.errors: Counter[str] = Counter()
+        """How many answers failed, by the code of the reason."""
+        self.messages: dict[str, str] = {}
+        """What was said with each code first."""
         self._questions = array("L")
         self._documents: list[str] = []
         self._groups: list[str] = []
@@ -69,6 +74,9 @@ class ScoreTable:
             self.latencies.append(line["latency_ms"])
         if asked:
             self._remember(line, scores)
+            if line["error"] is not None:
+                self.errors[line["error"]["code"]] += 1
+                self.messages.setdefault(line["error"]["code"], line["error"]["message"])
 
     @property
     def metrics(self) -> list[str]:

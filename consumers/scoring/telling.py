@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from consumers.scoring import summary
-from consumers.scoring.doubts import doubts
+from consumers.scoring.doubts import SENTENCES, doubts
 from consumers.scoring.table import ScoreTable
 from schemas.kinds.evaluation import EvaluationInput, Gate
 from schemas.kinds.evaluation.carries import Planned
 from schemas.kinds.evaluation.judge import CEILING
 from schemas.kinds.evaluation.result import ItemCounts, Judged
+from schemas.remarks import told as worded
 
 _OF_THE_COURSE: Final = {"calls", "cached"}
 """Of what the judge did, what differs when a worker died in between: the figures are those of an undisturbed run."""
@@ -63,7 +64,7 @@ def told_by(
         "passed": all(one.passed for one in gates) if gates else None,
         "judged": None if judged is None else judged.model_dump(),
         "stopped": CEILING if stopped else None,
-        "warnings": [one.said("en") for one in found],
+        "warnings": worded(found, SENTENCES, "en"),
     }
     more: dict[str, Any] = {
         "details": [
@@ -77,7 +78,7 @@ def told_by(
             for table in tables
         ]
     }
-    more["warnings"] = [one.said(request.language) for one in found]
+    more["warnings"] = worded(found, SENTENCES, request.language)
     more["judged"] = None if judged is None else judged.model_dump(exclude=_OF_THE_COURSE)
     return told, {**told, **more}
 

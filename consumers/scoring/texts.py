@@ -29,6 +29,11 @@ def normalised(text: str) -> str:
     return " ".join(nfc(text).lower().translate(_TABLE).split())
 
 
+def text_key(text: str) -> str:
+    """What two texts have in common that differ only in case, punctuation, blanks or Unicode form."""
+    return normalised(text).replace(" ", "")
+
+
 def without_citations(answer: str) -> str:
     """The answer without its source numbers: `서울이다. [1]` becomes `서울이다.`"""
     return _CITATION.sub("", answer)

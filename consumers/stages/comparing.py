@@ -1,4 +1,4 @@
-"""Compares an index with the catalogue: whoever opens an index does it, and a stage that meets what cannot be."""
+"""Compares an index with the catalogue: when it is opened, and when a stage finds what cannot be true of both."""
 
 from consumers.stages.ports import IndexDoubts, VectorIndex
 from schemas.retrieval import IndexName

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.stages.indexing.chunking import chunk
+from consumers.stages.chunking import chunk
 from consumers.stages.models import under_headings
 from consumers.stages.ports import Embedder
 from consumers.tuning.judged import Judged

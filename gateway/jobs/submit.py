@@ -9,6 +9,7 @@ import orjson
 import uuid_utils.compat as uuids
 
 from gateway.jobs.fingerprint import agree, fingerprint
+from gateway.jobs.overflow import Overflow
 from gateway.jobs.prompts import settle_prompt
 from gateway.jobs.views import fresh_view, job_view
 from gateway.webhooks.receivers import Receivers
@@ -64,8 +65,10 @@ class Submitter:
         *,
         ragas: bool = True,
         straight: int = submit.STRAIGHT,
+        overflow: Overflow | None = None,
     ) -> None:
-        """`straight`: how many bulk jobs may be queued when others are held."""
+        """`straight`: how many bulk jobs may be queued when others are held. `overflow`: None: none."""
+        self._overflow = overflow or Overflow(database, 0)
         self._straight = straight
         self._database = database
         self._wake = wake
@@ -103,27 +106,28 @@ class Submitter:
             asked = submission.input
             asked.model = await self._aliases.candidate(tenant, asked.alias, asked.model, field="input.model")
         alias = None if choice is None else choice.alias
-        job = NewJob(
-            id=job_id,
-            tenant=tenant,
-            kind=submission.kind,
-            stage=kind.first_stage,
-            lane=submission.lane.value,
-            model=None if choice is None else choice.model.name,
-            alias=alias,
-            alias_model=None if alias is None else kind.asked(submission.input),
-            input=submission.input.model_dump_json(),
-            metadata=orjson.dumps(submission.metadata).decode(),
-            max_attempts=submission.max_attempts,
-            timeout_s=submission.timeout_s,
-            expires_in_s=submission.expires_in_s,
-            idempotency_key=idempotency_key,
-            fingerprint=fingerprint(sent) if idempotency_key is not None else None,
-            traceparent=current_traceparent(traceparent),
-            concurrency_key=submission.concurrency_key,
-            webhook=await self._receivers.of_job(tenant, submission.kind, hook) if hook else None,
-        )
-        made = await self._jobs.call(job)
+        async with self._overflow.lane(tenant, submission.lane) as lane:
+            job = NewJob(
+                id=job_id,
+                tenant=tenant,
+                kind=submission.kind,
+                stage=kind.first_stage,
+                lane=lane.value,
+                model=None if choice is None else choice.model.name,
+                alias=alias,
+                alias_model=None if alias is None else kind.asked(submission.input),
+                input=submission.input.model_dump_json(),
+                metadata=orjson.dumps(submission.metadata).decode(),
+                max_attempts=submission.max_attempts,
+                timeout_s=submission.timeout_s,
+                expires_in_s=submission.expires_in_s,
+                idempotency_key=idempotency_key,
+                fingerprint=fingerprint(sent) if idempotency_key is not None else None,
+                traceparent=current_traceparent(traceparent),
+                concurrency_key=submission.concurrency_key,
+                webhook=await self._receivers.of_job(tenant, submission.kind, hook) if hook else None,
+            )
+            made = await self._jobs.call(job)
         if made is None:
             return await self._first(job)
         SUBMITTED.labels(job.kind, job.lane).inc()

@@ -10,6 +10,7 @@ import orjson
 from gateway.http.rows import Row
 from infra.postgres.queries.submit import Made, NewJob
 from schemas.ids import shown
+from schemas.jobs import JobView
 from schemas.kinds.registry import KINDS
 from schemas.lifecycle import JobState
 from schemas.steering import SteeringView
@@ -23,34 +24,25 @@ def job_view(row: Row, children: Mapping[str, int] | None) -> dict[str, Any]:
         counts = {"total": sum(children.values()), **{state.value: children.get(state, 0) for state in JobState}}
         if row["waiting"]:
             done, total = counts["total"] - sum(children.get(s, 0) for s in _LIVE), counts["total"]
-    return {
+    made = {
         "id": shown("job", row["id"]),
         "object": "job",
-        "kind": row["kind"],
-        "state": row["state"],
-        "lane": row["lane"],
-        "model": row["model"],
         "alias": None if row["alias"] is None else {"name": row["alias"], "model": row["alias_model"]},
-        "stage": row["stage"],
-        "attempt": row["attempt"],
-        "max_attempts": row["max_attempts"],
         "progress": {"done": done, "total": total, "message": row["progress_message"]},
         "result": _loads(row["result"]),
         "error": _loads(row["error"]),
         "metadata": _loads(row["metadata"]),
         "webhook": _receiver(row["webhook"]),
-        "concurrency_key": row["concurrency_key"],
         "parent": None if row["parent"] is None else shown("job", row["parent"]),
-        "key": row["key"],
         "children": counts,
         "steering": _steering(row),
-        "created_at": row["created_at"],
-        "started_at": row["started_at"],
-        "finished_at": row["finished_at"],
-        "expires_at": row["expires_at"],
         "links": _links(row["id"]),
     }
+    return {name: made[name] if name in made else row[name] for name in _FIELDS}
 
+
+_FIELDS: Final = tuple(JobView.model_fields)
+"""In their order. One that `job_view` does not make is the column of its name."""
 
 _LIVE = (JobState.QUEUED, JobState.RUNNING, JobState.RETRY_WAIT)
 

@@ -58,11 +58,14 @@ class _Reader:
     def next(self, request: dict[str, Any], _: bytes) -> Frame:
         lines: list[bytes] = []
         accepted: list[bool] = []
+        documents: list[tuple[str, int]] = []
         chars = 0
         for row in self._rows:
             lines.append(row.model_dump_json().encode())
             accepted.append(isinstance(row, PartDocument | Item | Example))
+            if isinstance(row, PartDocument):
+                documents.append((row.id, len(row.text or "")))
             chars += len(lines[-1])
             if len(lines) == ROWS_AT_ONCE or chars >= CHARS_AT_ONCE:
                 break
-        return {"accepted": accepted, "read": self._file.tell()}, b"\n".join(lines)
+        return {"accepted": accepted, "documents": documents, "read": self._file.tell()}, b"\n".join(lines)

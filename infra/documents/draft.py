@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from typing import Final
 
 from infra.documents.refusals import refused
@@ -12,6 +13,12 @@ from schemas.retrieval import Heading, ParsedDocument
 MAX_TITLE_CHARS: Final = 500
 MAX_HEADING_CHARS: Final = 200
 """A longer text is not a heading, even if it is styled as one."""
+
+MAX_HEADINGS: Final = 20_000
+HEADINGS_CHARS: Final = 500_000
+"""So many headings a document keeps, and characters of all together: a page of nothing else would have the worker read
+millions of them.
+"""
 
 REPEATED_CHARS: Final = 200
 """Up to this length, a cell that spans rows is repeated in each, because each line of a table is read by itself."""
@@ -121,7 +128,7 @@ class Draft:
         pages = [*self._pages, *[self._length] * self._pages_to_come]
         if pages:
             pages[0] = 0
-        headings = sorted(self._headings, key=lambda heading: heading.start)
+        headings = sorted(_most_important(self._headings), key=lambda heading: heading.start)
         highest = min(headings, key=lambda heading: heading.level, default=None)
         names = [*titles, highest.text if highest else None]
         title = next((name for name in map(_title, names) if name), None)
@@ -132,6 +139,13 @@ class Draft:
         if self._length > self._max_chars:
             raise refused("document_too_large", f"it holds more than {self._max_chars:,} characters of text")
         self._pieces.append(piece)
+
+
+def _most_important(headings: list[Heading]) -> list[Heading]:
+    """Those of the highest levels, the first of each; the others are text like any other."""
+    ranked = sorted(headings, key=lambda heading: heading.level)[:MAX_HEADINGS]
+    totals = accumulate(len(heading.text) for heading in ranked)
+    return ranked[: sum(1 for _ in takewhile(lambda total: total <= HEADINGS_CHARS, totals))]
 
 
 def _title(name: str | None) -> str | None:

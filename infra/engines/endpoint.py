@@ -3,21 +3,17 @@
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 from httpx_sse import EventSource, SSEError
 
+from infra.engines.clients import Clients
 from infra.engines.complaints import Complaint, as_error, complaint
 from schemas.errors import DependencyUnavailable, EngineReplyBroken, JobError
 
 EVENTS = "text/event-stream"
-
-UNLIMITED: Final = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-"""How many requests go out at once is up to the model's limits: one that waited for a connection here would seem to
-meet an engine that is silent, and a connection that is closed after each request costs another handshake.
-"""
 
 
 class RefusedBodyError(Exception):
@@ -37,7 +33,7 @@ class Endpoint:
     ) -> None:
         self._url = url
         bearer = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx.AsyncClient(headers={**bearer, **(headers or {})}, timeout=timeout, limits=UNLIMITED)
+        self._clients = Clients({**bearer, **(headers or {})}, timeout)
 
     async def post(self, body: dict[str, Any]) -> Any:
         """What the engine answers.
@@ -52,7 +48,11 @@ class Endpoint:
     @contextlib.asynccontextmanager
     async def open(self, body: dict[str, Any]) -> AsyncIterator[httpx.Response]:
         """The response, its body unread. Raises as `post` does, and `RefusedBodyError` for 400 and 422."""
-        async with _reached(), self._client.stream("POST", self._url, json=body) as response:
+        async with (
+            _reached(),
+            self._clients.one() as client,
+            client.stream("POST", self._url, json=body) as response,
+        ):
             if not response.is_success:
                 await response.aread()
                 found = complaint(_json(response)) or Complaint(_text(response))
@@ -62,7 +62,7 @@ class Endpoint:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._clients.close()
 
 
 async def whole(response: httpx.Response) -> Any:

@@ -2,7 +2,7 @@
 
 Additive increase, multiplicative decrease, as TCP does it (Chiu and Jain, 1989): each refusal halves the number, and as
 many requests as it allows have to be taken before it grows by one. Where the server had taken that many for a while, so
-that the refusal is most likely a chance, it comes back to most of it at once, as CUBIC does (RFC 9438).
+that the refusal is most likely a chance, it falls less and comes back to most of it at once, as CUBIC does (RFC 9438).
 """
 
 import asyncio
@@ -21,7 +21,9 @@ log = structlog.get_logger(__name__)
 
 PROVEN_ROUNDS: Final = 2
 """So many times the limit have to be taken without a refusal before it counts as what the server can take."""
-PROVEN_SHARE: Final = 0.9
+PROVEN_LEFT: Final = 0.7
+"""Such a limit falls to this share of it: CUBIC's factor."""
+PROVEN_SHARE: Final = 0.95
 """Up to this share of it the limit grows by one with each request that is taken."""
 BULK_EVERY: Final = 4
 """Of so many requests that are let through while both lanes wait, one is a bulk one: neither starves."""
@@ -93,7 +95,7 @@ class Gate:
             held = min(self._limit, self._running)
             self._proven = held if self._taken >= PROVEN_ROUNDS * held else 0.0
             self._taken = 0
-            self._limit = max(1.0, held / 2)
+            self._limit = max(1.0, held * (PROVEN_LEFT if self._proven else 0.5))
             log.info("engine.slowed", model=self._name, at_once=int(self._limit))
         if retry_after:
             loop = asyncio.get_running_loop()

@@ -29,7 +29,10 @@ _MARK: Final = re.compile(
 _BARE: Final = "assistantfinal"
 _BEGUN: Final = re.compile(
     r"(?:<\|channel\|>[^<]{0,200}(?:<[^<>]{0,20})?|<\|start\|>[a-z]{0,20}|<\|channel>[a-z]{0,7}"
-    r"|`?<[^<>\n]{0,240}|`?\[/?[a-z]{0,5}|`?◁[^▷]{0,10}|`"
+    # Not any `<`: a comparison is shown at once.
+    rf"|`?<(?:/?[a-z_:]{{0,240}}|/?(?:{_NAMES}|details)[\s/][^<>\n]{{0,240}}|unused[0-9]{{0,2}}|channel\|"
+    r"|\|/?[a-z_]{0,24}\|?)"
+    r"|`?\[/?[a-z]{0,5}|`?◁[^▷]{0,10}|`"
     rf"|(?<![a-z])(?:{'|'.join(_BARE[:length] for length in range(1, len(_BARE) + 1))}))\Z",
     re.IGNORECASE,
 )

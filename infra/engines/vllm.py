@@ -6,7 +6,7 @@ https://docs.vllm.ai/en/stable/. The engine's core is a process of its own, whic
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -18,16 +18,15 @@ from infra.engines.adapters import checked
 from infra.engines.chats import tokens
 from infra.engines.likelihoods import Scoring, added, scorings
 from infra.engines.load import EngineLoad, measured
-from infra.engines.memory import out_of_memory
 from infra.engines.orphans import ended_with_us
 from infra.engines.seats import Seats, ready
 from infra.engines.thoughts import Spoken
+from infra.engines.vllm_failures import failures
 from infra.engines.warming import warming
 from schemas.errors import (
     DependencyMissing,
     DependencyUnavailable,
     EngineDied,
-    EngineFailed,
     EngineRefused,
     InvalidInput,
 )
@@ -43,6 +42,10 @@ CACHE_FULL: Final = 0.95
 
 RESERVED: Final = 32
 """One sequence of so many is kept for interactive requests, unless the models file says how many."""
+
+PIECE_S: Final = 0.025
+"""From a piece of a text to the next, at least: what a quick model writes meanwhile is one piece. Whoever passes pieces
+on does so every 50 ms."""
 
 LOOKS_EVERY_S: Final = 0.5
 ENDS_WITHIN_S: Final = 10.0
@@ -230,7 +233,7 @@ class VllmTextModel:
         )
         told: list[Any] = []
         async with self._seats.seat(options.lane) as due:
-            with _failures(self._name):
+            with failures(self._name):
                 outputs = self._engine.generate(
                     {"prompt_token_ids": part.ids},
                     sampling,
@@ -249,16 +252,16 @@ class VllmTextModel:
     async def _written(
         self, messages: Sequence[Message], options: TextOptions, *, pieces: bool
     ) -> AsyncGenerator[TextDelta | Completion]:
-        """`pieces`: in pieces as they come; else vLLM collects the text, and wakes this process once for all of it."""
+        """`pieces`: in pieces; else vLLM collects the text, and wakes the task once for all of it."""
         length = self.context_length
         prompt = await asyncio.get_running_loop().run_in_executor(
             self._thread, lambda: tokens(self._tokenizer, messages, options, model=self._name, context_length=length)
         )
-        with _failures(self._name):
+        with failures(self._name):
             sampling = self._sampling(options, length - len(prompt), pieces=pieces)
         spoken, written, reason = Spoken(), 0, None
         async with self._seats.seat(options.lane) as due:
-            with _failures(self._name):
+            with failures(self._name):
                 outputs = self._engine.generate(
                     {"prompt_token_ids": prompt},
                     sampling,
@@ -273,6 +276,8 @@ class VllmTextModel:
                         reason = piece.finish_reason or reason
                         if shown := spoken.feed(piece.text):
                             yield TextDelta(shown)
+                        if not output.finished:
+                            await asyncio.sleep(PIECE_S)
         if rest := spoken.end():
             yield TextDelta(rest)
         yield Completion(spoken.text, _FINISH.get(reason or ""), self._name, Usage(len(prompt), written))
@@ -295,7 +300,8 @@ class VllmTextModel:
 
             self._ranks = vllm_lanes.priority
             if config.scheduler_config.scheduler_cls is None:
-                shares = {"total": total, "bulk": max(1, total - reserved)}
+                quiet = bool(self._arguments["disable_log_stats"])
+                shares = {"total": total, "bulk": max(1, total - reserved), "groups": quiet}
                 config.additional_config = {**config.additional_config, vllm_lanes.SETTING: shares}
                 config.scheduler_config.scheduler_cls = vllm_lanes.scheduler_of(config)
                 self._queue = (ready(total) + 1) // 2
@@ -380,20 +386,3 @@ class VllmTextModel:
 
 def _unranked(lane: Lane, due_s: float) -> int:
     return 0
-
-
-@contextlib.contextmanager
-def _failures(name: str) -> Iterator[None]:
-    """What vLLM raises, as errors of ours."""
-    from vllm.exceptions import VLLMClientError
-    from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
-
-    try:
-        yield
-    except EngineDeadError as error:
-        raise EngineDied(f"the engine of {name} died while it wrote") from error
-    except EngineGenerateError as error:
-        failed = EngineFailed(f"the engine of {name} failed on the request: {error.__cause__ or error}")
-        raise (out_of_memory(name, error) or failed) from error
-    except (VLLMClientError, ValueError) as error:
-        raise EngineRefused(f"vLLM refuses the request: {error}") from error

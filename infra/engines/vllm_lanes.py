@@ -7,14 +7,17 @@ import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
+from vllm.sampling_params import RequestOutputKind
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.request_queue import RequestQueue
 from vllm.v1.core.sched.scheduler import Scheduler
 
+from infra.engines.vllm_groups import Groups
 from schemas.topics import Lane
 
 SETTING: Final = "welip_lanes"
-"""In vLLM's `additional_config`: how many sequences run at once, `total`, and how many of them bulk may take."""
+"""In vLLM's `additional_config`: how many sequences run at once, `total`, how many of them bulk may take, `bulk`, and
+whether tokens may come in groups, `groups`, which falsifies vLLM's own metrics of the time between tokens."""
 
 
 def priority(lane: Lane, due_s: float) -> int:
@@ -109,11 +112,38 @@ class _Lanes:
         most = int(asked["bulk"])
         self.max_num_active_reqs = int(asked["total"])
         self.waiting = LaneQueue(lambda: sum(map(_bulk, self.running)) < most)  # type: ignore[attr-defined] # as above
+        self._groups = Groups() if asked["groups"] else None
 
     def schedule(self, *given: Any, **options: Any) -> Any:
         """Who writes and who is read in the next step."""
         self.waiting.begin_step()
         return super().schedule(*given, **options)  # type: ignore[misc] # the scheduler's
+
+    def update_from_output(self, *given: Any, **options: Any) -> Any:
+        """What each client is told after a step."""
+        told = super().update_from_output(*given, **options)  # type: ignore[misc] # the scheduler's
+        if (groups := self._groups) is not None:
+            for client in told.values():
+                client.outputs = [
+                    grouped
+                    for output in client.outputs
+                    if (grouped := groups.of(output, read_along=self._read_along(output.request_id))) is not None
+                ]
+        return told
+
+    def finish_requests(self, *given: Any, **options: Any) -> Any:
+        """Requests that were aborted, or failed."""
+        gone = super().finish_requests(*given, **options)  # type: ignore[misc] # the scheduler's
+        if self._groups is not None:
+            for request in gone:
+                self._groups.drop(request.request_id)
+        return gone
+
+    def _read_along(self, name: str) -> bool:
+        """Whether somebody waits for each token: a reader, or whoever looks for strings at which a text stops."""
+        request = self.requests.get(name)  # type: ignore[attr-defined] # the scheduler's
+        asked = None if request is None else request.sampling_params
+        return asked is None or asked.output_kind is not RequestOutputKind.FINAL_ONLY or bool(asked.stop)
 
 
 class LaneScheduler(_Lanes, Scheduler):  # type: ignore[misc] # vLLM is not typed here

@@ -4,7 +4,6 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +27,7 @@ def judged(program: str, seconds: float = SECONDS) -> str:
     """
     heard, told = os.pipe()
     limits = [str(told), str(math.ceil(seconds) + 1), str(MEMORY)]
-    with tempfile.TemporaryDirectory(prefix="welip-program-") as empty, os.fdopen(heard, "rb") as verdict:
+    with os.fdopen(heard, "rb") as verdict:
         try:
             process = subprocess.Popen(
                 [sys.executable, "-I", str(CONFINED), *limits],
@@ -36,7 +35,7 @@ def judged(program: str, seconds: float = SECONDS) -> str:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[told],
-                cwd=empty,
+                cwd="/",  # a folder of its own would be left behind when this process is killed
                 env={},
             )
         finally:

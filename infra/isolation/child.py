@@ -41,8 +41,8 @@ def _received(stream: BinaryIO) -> Frame | None:
     if len(head) < HEAD.size:
         return None
     size, payload = HEAD.unpack(head)
-    body = stream.read(size + payload)
-    return unpack(body, size) if len(body) == size + payload else None
+    body, rest = stream.read(size), stream.read(payload)
+    return unpack(body, rest) if len(body) + len(rest) == size + payload else None
 
 
 def _answer(tasks: Mapping[str, Task], request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes, bool]:

@@ -66,7 +66,9 @@ class Child:
             size, rest = HEAD.unpack(await self._reader.readexactly(HEAD.size))
             if size + rest > answer:
                 raise AnswerTooLarge
-            return unpack(await self._reader.readexactly(size + rest), size)
+            # Read apart: a payload may be large, and to cut it out would copy it while everything else waits.
+            body = await self._reader.readexactly(size)
+            return unpack(body, await self._reader.readexactly(rest))
         except (asyncio.IncompleteReadError, ConnectionError, ValueError) as error:
             raise ChildEnded(await self.kill()) from error
 

@@ -18,12 +18,12 @@ def pack(message: Mapping[str, Any], payload: bytes = b"") -> bytes:
     return b"".join((HEAD.pack(len(body), len(payload)), body, payload))
 
 
-def unpack(body: bytes, size: int) -> Frame:
-    """The frame whose JSON is the first `size` bytes. Raises `ValueError` if that is not a JSON object."""
-    message = json.loads(body[:size])
+def unpack(body: bytes, payload: bytes) -> Frame:
+    """The frame of this JSON and payload. Raises `ValueError` if the former is no JSON object."""
+    message = json.loads(body)
     if not isinstance(message, dict):
         raise ValueError("the frame holds no object")
-    return message, body[size:]
+    return message, payload
 
 
 def joined(texts: list[str]) -> tuple[list[int], bytes]:

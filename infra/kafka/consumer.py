@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -20,6 +20,20 @@ If a stage blocks the loop for longer, this costs a rebalance but no job, becaus
 
 HEARTBEAT_MS: Final = 500
 """A member hears of another that joins or leaves with its next heartbeat; meanwhile those that have heard wait."""
+
+
+WAITS_FOR_POLL_S: Final = 0.1
+"""aiokafka's default: while what it fetched of a broker is polled within this time, it fetches nothing else there. So
+one fetch asks for all partitions, also for those that were just polled.
+"""
+
+LEFT_ASIDE_S: Final = 0.005
+"""The same while messages of some topics may not be polled: what comes for the others must not wait for them."""
+
+
+def leave_aside(consumer: AIOKafkaConsumer, topics: Collection[str]) -> None:
+    """Say of which topics nothing is polled for now. aiokafka has no public setter; a test checks that this works."""
+    consumer._fetcher._prefetch_backoff = LEFT_ASIDE_S if topics else WAITS_FOR_POLL_S
 
 
 async def join(settings: KafkaSettings, topics: Sequence[str], *, group: str, client_id: str) -> AIOKafkaConsumer:

@@ -6,7 +6,7 @@ partitions without joining. It answers a waiting fetch only after `fetch_max_wai
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
@@ -46,12 +46,13 @@ class Pace:
     """How long a fetch may wait at the embedded broker: briefly while messages come, long when none do.
 
     A short wait keeps the latency of a busy stack low; a long one keeps an idle stack off the processor. While fetched
-    messages wait for slots, new ones would wait behind them, and each fetch takes processor time from the work.
+    messages wait for slots, most new ones would wait behind them, and each fetch takes processor time from the work.
+    But those of other topics go beside them.
     aiokafka reads the value for every fetch but has no public setter; tests check that this still works.
     """
 
     BUSY_MS: Final = 8
-    BACKLOG_MS: Final = 50
+    BACKLOG_MS: Final = 20
     IDLE_MS: Final = 200
     COOL_DOWN_S: Final = 2.0
 
@@ -61,12 +62,14 @@ class Pace:
         self._fetcher = consumer._fetcher
         self._last = time.monotonic()
 
-    def saw(self, messages: int) -> None:
-        """Report how many messages the last poll brought."""
+    def saw(self, messages: int, *, left: Collection[str] = ()) -> None:
+        """Report how many messages the last poll brought. `left`: topics that may not be polled now, unlike the others:
+        what was fetched of them keeps no others waiting.
+        """
         now = time.monotonic()
         if messages:
             self._last = now
-        if self._fetcher._records:  # fetched, not yet polled
+        if any(partition.topic not in left for partition in self._fetcher._records):  # fetched, not yet polled
             wait = self.BACKLOG_MS
         else:
             wait = self.BUSY_MS if now - self._last < self.COOL_DOWN_S else self._idle_ms

@@ -1,6 +1,6 @@
 """A server process of the local stack: logs to a file, is ready by a deadline, is stopped cleanly or killed."""
 
-import contextlib
+import errno
 import os
 import secrets
 import signal
@@ -29,14 +29,25 @@ def cache_folder() -> Path:
     return Path(os.environ.get("WELIP_CACHE") or Path.home() / ".cache" / "welip")
 
 
-def free_port() -> int:
-    """A loopback TCP port that nothing uses now. Raises `Conflict` when none is found."""
-    for _ in range(TRIES):
-        port = secrets.choice(PORTS)
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind((LOOPBACK, port))
-            return port
-    raise Conflict(f"no port from {PORTS.start} to {PORTS.stop - 1} is free")
+def free_port(host: str = LOOPBACK, *, preferred: int | None = None) -> int:
+    """A TCP port that nothing uses now on an address of this machine: `preferred`, if that is one.
+
+    Raises `Conflict` when none is found, and when nothing can listen on `host`.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    wanted = [] if preferred is None else [preferred]
+    for port in (*wanted, *(secrets.choice(PORTS) for _ in range(TRIES))):
+        with socket.socket(family) as probe:
+            # As a server does: connections that have just ended are in nobody's way.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise Conflict(f"nothing can listen on {host}: {error.strerror}") from error
+            else:
+                return port
+    raise Conflict(f"no port from {PORTS.start} to {PORTS.stop - 1} is free on {host}")
 
 
 def require_free(port: int) -> None:
@@ -76,6 +87,7 @@ class Child:
         self._env = {**os.environ, **(env or {})}
         self._keeps = tuple(keeps)
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_begins = 0
 
     @property
     def running(self) -> bool:
@@ -94,6 +106,7 @@ class Child:
         """
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
+            self._log_begins = log.tell()
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -132,10 +145,12 @@ class Child:
             self._process.wait()
 
     def log_tail(self, lines: int = 15) -> str:
-        """The last lines of the log, for an error message."""
+        """The last lines that it logged since its start, for an error message."""
         try:
-            with self._log.open(errors="replace") as log:
-                return "".join(deque(log, lines)).strip() or f"nothing in {self._log}"
+            with self._log.open("rb") as log:
+                log.seek(self._log_begins)
+                said = b"".join(deque(log, lines)).decode(errors="replace").strip()
+                return said or f"nothing in {self._log}"
         except OSError:
             return f"no log at {self._log}"
 

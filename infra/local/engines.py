@@ -4,15 +4,21 @@ vLLM pins what WeLIP's own environment has newer, so it lives in one of its own,
 """
 
 import os
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 import typer
 
 from infra.local.locked import LockedEnvironment, make
+from schemas.errors import DependencyMissing
+from schemas.models import Models
 
 LOCK: Final = Path(__file__).resolve().parents[1] / "deploy" / "engines.txt"
 ROOT: Final = Path(__file__).resolve().parents[2]
+PACKAGES: Final = {"vllm": "vllm", "transformers": "transformers", "cross-encoder": "sentence_transformers"}
+"""What an engine in the worker's process imports."""
 _ENGINES: Final = LockedEnvironment("model engines", "engines", LOCK, "about 3 minutes and 6 GB", 8 * 1024**3)
 
 
@@ -39,6 +45,24 @@ def environment() -> dict[str, str]:
     python = installed()
     path = [str(python.parent)] if python else []
     return {**os.environ, "PYTHONPATH": str(ROOT), "PATH": os.pathsep.join([*path, os.environ.get("PATH", "")])}
+
+
+def interpreter(models: Models) -> tuple[str, dict[str, str]]:
+    """A Python whose worker can load these models, and its variables: this one, else that of the environment.
+
+    Raises `DependencyMissing` when neither can.
+    """
+    needed = {row.name: PACKAGES[row.engine] for row in models if row.engine in PACKAGES}
+    absent = {model: package for model, package in needed.items() if find_spec(package) is None}
+    if not absent:
+        return sys.executable, {}
+    if (python := installed()) is not None:
+        return str(python), environment()
+    needs = ", ".join(f"{model} needs {package}" for model, package in absent.items())
+    raise DependencyMissing(
+        f"models run in the worker's process, and their packages are not here: {needs}. `python -m infra.local.engines`"
+        f" makes an environment with them ({_ENGINES.cost}), and the next start finds it; or install 'welip[gpu]'"
+    )
 
 
 def main() -> None:

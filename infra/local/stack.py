@@ -19,21 +19,24 @@ from urllib.request import urlopen
 from rich.console import Console
 
 from infra.kafka.embedded import EmbeddedBroker
-from infra.local import mlflow
-from infra.local.child import Child, accepts, free_port
+from infra.local import engines, mlflow
+from infra.local.abandoned import give_back
+from infra.local.child import Child, free_port
+from infra.local.kept import Kept
 from infra.local.postgres import EmbeddedPostgres
 from infra.loopback import is_loopback
 from infra.models import models_of_environment
-from infra.postgres.migrate import migrate
+from infra.postgres.newest import is_newest
 from infra.settings import MlflowSettings
 from schemas.errors import Conflict, DependencyUnavailable, JobError
 from schemas.kinds.registry import routes
 
 READY_WITHIN_S: Final = 60
 STOP_WITHIN_S: Final = 40
-RESTART_PAUSE_S: Final = 1.0
 URL_FILE: Final = "gateway.url"
 POSTGRES_URL_FILE: Final = "postgres.url"
+PORT: Final = 8080
+"""The usual one of the gateway."""
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -44,7 +47,8 @@ class StackOptions:
 
     data: Path
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: int | None = None
+    """None: 8080, or another where that is taken."""
     kafka: str | None = None
     postgres: str | None = None
     s3: str | None = None
@@ -60,12 +64,14 @@ class Stack:
         self._options = options
         self._data = options.data.resolve()
         self._exit = contextlib.ExitStack()
-        self._children: list[Child] = []
+        self._kept: list[Kept] = []
         self._embedded: EmbeddedPostgres | None = None
-        self._started: dict[str, float] = {}
-        self.url = f"http://{_in_url(options.host)}:{options.port}"
+        self._port = options.port or free_port(options.host, preferred=PORT)
+        self.url = f"http://{_in_url(options.host)}:{self._port}"
         own = options.mlflow and "WELIP_MLFLOW_URI" not in os.environ and mlflow.installed() is not None
-        self._mlflow = mlflow.MlflowServer(self._data / "mlflow", port=_mlflow_port()) if own else None
+        self._mlflow = (
+            mlflow.MlflowServer(self._data / "mlflow", port=free_port(preferred=mlflow.PORT)) if own else None
+        )
         self.mlflow_url = self._mlflow.url if self._mlflow else MlflowSettings().uri
         """Where figures are shown; None: nowhere."""
 
@@ -86,10 +92,9 @@ class Stack:
         """Restart dead processes, PostgreSQL included, until `stop` is set."""
         while not stop.wait(0.5):
             self._watch_postgres()
-            for child in self._children:
-                if not child.running and time.monotonic() - self._started[child.name] > RESTART_PAUSE_S:
-                    console.print(f"welip: the {child.name} ended; starting it again (see {self._data / 'logs'})")
-                    self._run(child)
+            for one in self._kept:
+                if (ended := one.look()) is not None:
+                    console.print(f"welip: {ended} (see {self._data / 'logs'})", markup=False)
 
     def _watch_postgres(self) -> None:
         if self._embedded is None or self._embedded.running:
@@ -106,22 +111,26 @@ class Stack:
                 f"without authentication the stack is for this machine alone, not for {self._options.host}: set"
                 " WELIP_AUTH=on, then make a key with `welip key create --tenant default`"
             )
+        loads_models, its = engines.interpreter(models_of_environment())
         self._data.mkdir(parents=True, exist_ok=True)
         self._exit.enter_context(_locked(self._data))
         alive = self._exit.enter_context(_alive(self._data))
-        _require_free(self._options.host, self._options.port)
+        _require_free(self._options.host, self._port)
         logs = self._private("logs")
         env = self._environment()
-        asyncio.run(migrate(env["WELIP_POSTGRES_URL"], accept_loss=self._options.accept_loss))
-        processes = {"gateway": ([sys.executable, "gateway"], env), "worker": ([sys.executable, "consumers"], env)}
+        self._prepare_database(env["WELIP_POSTGRES_URL"])
+        processes = {
+            "gateway": ([sys.executable, "gateway"], env),
+            "worker": ([loads_models, "consumers"], its | env),
+        }
         if self._mlflow is not None:
             self._private("mlflow")
             processes["mlflow"] = [str(mlflow.install()), *self._mlflow.command], self._mlflow.environment
         for name, ((python, *module), settings) in processes.items():
             command = [python, "-m", "infra.local.supervised", str(os.getpid()), *module]
             child = Child(name, command, log=logs / f"{name}.log", env=settings, keeps=[alive.fileno()])
-            self._run(child)
-            self._children.append(child)
+            self._kept.append(kept := Kept(child))
+            kept.start()
             self._exit.callback(child.stop, STOP_WITHIN_S)
         self._until_ready()
         # Other commands on this machine find the stack and its database here; `welip key` needs the latter.
@@ -131,9 +140,13 @@ class Stack:
             file.write_text(url + "\n")
             self._exit.callback(file.unlink, missing_ok=True)
 
-    def _run(self, child: Child) -> None:
-        self._started[child.name] = time.monotonic()
-        child.start(lambda: True, deadline_s=1)  # whether all of them are ready is asked of the gateway
+    def _prepare_database(self, url: str) -> None:
+        if not asyncio.run(is_newest(url)):
+            from infra.postgres.migrate import migrate
+
+            asyncio.run(migrate(url, accept_loss=self._options.accept_loss))
+        if self._embedded is not None and (jobs := asyncio.run(give_back(url))):
+            console.print(f"welip: taken back from workers that were killed: {jobs} jobs")
 
     def _private(self, name: str) -> Path:
         """A folder for tenants' texts and questions, which nobody else on this machine may read."""
@@ -147,7 +160,7 @@ class Stack:
         o = self._options
         mine = {
             "WELIP_GATEWAY_HOST": o.host,
-            "WELIP_GATEWAY_PORT": str(o.port),
+            "WELIP_GATEWAY_PORT": str(self._port),
             "WELIP_AUTH": os.environ.get("WELIP_AUTH", "off"),
             # Whatever is written here wakes its own process's relay; looking more often only keeps the processor awake.
             "WELIP_RELAY_POLL": os.environ.get("WELIP_RELAY_POLL", "0.5"),
@@ -178,7 +191,7 @@ class Stack:
     def _until_ready(self) -> None:
         deadline = time.monotonic() + READY_WITHIN_S
         while time.monotonic() < deadline:
-            for child in self._children:
+            for child in (one.child for one in self._kept):
                 if not child.running:
                     raise DependencyUnavailable(f"the {child.name} did not start; its log ends:\n{child.log_tail()}")
             with contextlib.suppress(URLError, HTTPError, OSError), urlopen(f"{self.url}/readyz", timeout=5) as answer:
@@ -266,11 +279,6 @@ def _require_free(host: str, port: int) -> None:
             raise Conflict(
                 f"cannot listen on {host}, port {port}: {error.strerror}; choose another with --port"
             ) from None
-
-
-def _mlflow_port() -> int:
-    """MLflow's usual port if it is free."""
-    return free_port() if accepts(mlflow.PORT) else mlflow.PORT
 
 
 def _in_url(host: str) -> str:

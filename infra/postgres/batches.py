@@ -1,12 +1,15 @@
 """The batches in Postgres, for the stages that run them and the gateway that shows them."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, cast
 from uuid import UUID
 
+import asyncpg
 import orjson
 
+from infra.ahead import ahead
 from infra.postgres.database import Database
 from infra.postgres.queries import batches
 from schemas.batches.output import Closing, LineEnd
@@ -43,15 +46,20 @@ class PostgresBatches:
     async def ends(self, job_id: UUID, *states: JobState) -> AsyncIterator[LineEnd]:
         """The lines that ended in one of these states, by state, then in the order of the input."""
         for state in states:
-            after = FIRST
-            while True:
-                async with self.database.connection() as connection:
-                    rows = await batches.ends(connection, job_id, state.value, after, PAGE)
-                for row in rows:
-                    yield LineEnd(**{**row, "state": state})
-                if len(rows) < PAGE:
-                    break
-                after = rows[-1]["id"]
+            async with aclosing(ahead(self._pages(job_id, state))) as pages:
+                async for page in pages:
+                    for row in page:
+                        yield LineEnd(**{**row, "state": state})
+
+    async def _pages(self, job_id: UUID, state: JobState) -> AsyncIterator[list[asyncpg.Record]]:
+        after = FIRST
+        while True:
+            async with self.database.connection() as connection:
+                rows = await batches.ends(connection, job_id, state.value, after, PAGE)
+            yield rows
+            if len(rows) < PAGE:
+                break
+            after = rows[-1]["id"]
 
     async def undone(self, job_id: UUID, tenant: str) -> AsyncIterator[Child]:
         """The lines of a tenant's batch that did not succeed, as they are to be done again."""

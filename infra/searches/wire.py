@@ -33,7 +33,8 @@ async def received(reader: asyncio.StreamReader, at_most: int) -> Frame:
         size, rest = HEAD.unpack(await reader.readexactly(HEAD.size))
         if size + rest > at_most:
             raise ConnectionAbortedError(f"a frame of {size + rest} bytes, at most {at_most} may be sent")
-        return unpack(await reader.readexactly(size + rest), size)
+        body = await reader.readexactly(size)
+        return unpack(body, await reader.readexactly(rest))
     except asyncio.IncompleteReadError as error:
         raise ConnectionResetError("the peer left") from error
     except ValueError as error:

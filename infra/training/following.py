@@ -77,7 +77,8 @@ class Follower(TrainerCallback):  # type: ignore[misc]
             return
         step, pace = state.global_step, self.pace(state.global_step)
         if step and state.log_history:  # the entry of these logs: it is kept in checkpoints, and so is this
-            state.log_history[-1]["tokens_per_s"] = round(self.tokens_per_s(step), 2)
+            told = {"tokens_per_s": round(self.tokens_per_s(step), 2), "seconds": round(self.seconds, 4)}
+            state.log_history[-1].update(told)
         self._teller.tell(
             Stepped(
                 step=step,

@@ -20,7 +20,7 @@ from infra.settings import BlobsSettings, WeightsSettings
 from infra.training import launching
 from infra.training.settings import TrainingSettings
 from infra.weights import fetched
-from schemas.errors import TrainingBroke
+from schemas.errors import InvalidInput, TrainingBroke
 from schemas.kinds.training.plan import FRAME, Ended, Failed, Frame, Stopped, TrainingPlan
 from schemas.models import LocalModel
 
@@ -43,6 +43,9 @@ class TrainingProcess:
         self._settings = settings
         self._blobs = blobs
         self._weights = weights
+        # As it is before engines are loaded into this process: they set variables that suit their own libraries, such
+        # as OMP_WAIT_POLICY, and a training is to run as it would by itself.
+        self._environment = training.environment()
         self._stopping = False
         self._stop_files: set[Path] = set()
 
@@ -61,6 +64,14 @@ class TrainingProcess:
         finally:
             await asyncio.to_thread(shutil.rmtree, folder.parent, ignore_errors=True)
             lock.close()
+
+    def check(self, nodes: int) -> None:
+        """As `Trainer` says."""
+        here = self._settings.machines
+        if nodes != here:
+            why = f"a training has {here} {'node' if here == 1 else 'nodes'} here, not {nodes}: leave out `nodes`"
+            remedy = "let workers of the pool `train` use a cluster with Kubeflow Trainer (WELIP_KUBEFLOW_RUNTIME)"
+            raise InvalidInput(f"{why}, or {remedy}", code="nodes_unavailable", field="input.nodes")
 
     async def ready(self) -> bool:
         """Whether there is a Python with what training needs."""
@@ -95,7 +106,7 @@ class TrainingProcess:
                 # Nobody here kills it: the kernel does when the machine's memory is used up.
                 yield Failed(code="out_of_memory", message="the machine's memory ran out, and training was killed")
                 return
-            log.error("training.died", status=status, said=_tail(log_file))
+            log.error("training.died", status=status, said=tail(log_file))
             raise TrainingBroke(f"the process that trains died (status {status}); see the worker's log")
         finally:
             self._stop_files.discard(stop_file)
@@ -120,7 +131,7 @@ class TrainingProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log_end,
-                env=training.environment(),
+                env=self._environment,
                 start_new_session=True,
                 limit=LONGEST_FRAME,
             )
@@ -156,7 +167,10 @@ def _made(under: Path) -> tuple[Path, IO[str]]:
     return folder, lock
 
 
-def _tail(file: Path) -> str:
+def tail(file: Path) -> str:
+    """The end of a log; empty without one."""
+    if not file.exists():
+        return ""
     with file.open("rb") as read:
         read.seek(max(0, file.stat().st_size - LAST_WORDS))
         return read.read().decode(errors="replace")

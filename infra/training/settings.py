@@ -1,7 +1,7 @@
 """How a worker of the pool `train` trains: read from the environment with the settings in `infra/settings.py`."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -37,3 +37,25 @@ class TrainingSettings(BaseSettings):
         if self.machines > 1 and not self.main:
             raise ValueError("main: several machines need the address of machine 0")
         return self
+
+
+NAME = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
+"""Of a thing in Kubernetes."""
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?|[eE][0-9]+)?$")]
+
+
+class KubeflowSettings(BaseSettings):
+    """A Kubernetes cluster with Kubeflow Trainer, whose nodes train in place of this machine.
+
+    Nodes see the volume of `claim` where this worker has its `WELIP_TRAINING_FOLDER`, which lies on that volume, too.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="WELIP_KUBEFLOW_", extra="ignore", frozen=True)
+    runtime: str | None = Field(
+        None, pattern=NAME, max_length=253, description="The ClusterTrainingRuntime; absent: this machine trains."
+    )
+    namespace: str | None = Field(None, pattern=NAME, max_length=63, description="Absent: that of this worker's pod.")
+    image: str = Field("welip/worker-train", min_length=1, max_length=500)
+    claim: str = Field("welip-training", pattern=NAME, max_length=253)
+    nodes: int = Field(8, ge=1, le=64, description="That a training may have at most.")
+    limits: dict[str, Quantity] = Field({}, description="Of a node, by resource.")

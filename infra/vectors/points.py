@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from operator import lt
 from typing import Any, Final
@@ -55,6 +56,7 @@ class Hit:
     payload: Mapping[str, Any]
 
 
+@lru_cache(maxsize=1024)
 def index_name(index: IndexName) -> str:
     """The engine's name for an index: readable, safe as a folder name, unique to the index."""
     exact = json.dumps([index.tenant, index.collection, index.generation]).encode()

@@ -1,10 +1,10 @@
-"""The shards of the embedded index: one folder each, opened on demand; the least recently used are closed."""
+"""The shards of the embedded index: one folder each, opened on demand; those above a limit are closed."""
 
 import fcntl
 import os
 import shutil
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +19,8 @@ from schemas.errors import Conflict, DependencyUnavailable
 from schemas.retrieval import IndexName
 
 UNFINISHED: Final = ".unfinished-"
+EMPTY: Final = ".empty-"
+"""The beginning of the names of folders that the next start removes, and of those that new shards are copied from."""
 
 
 class Shards:
@@ -31,13 +33,15 @@ class Shards:
         self._root = root
         self._open_at_most = open_at_most
         self._open: OrderedDict[str, Shard] = OrderedDict()
+        self._empty: dict[tuple[int | None, bool], Path] = {}
+        """The files of an empty shard, to be copied, by the arms that it has."""
         self._in_transit: set[str] = set()
         """Being opened, closed, made or removed by one thread; others wait."""
         self._changed = threading.Condition()
         self._closed = False
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock_file = _lock(root)
-        for leftover in root.glob(f"{UNFINISHED}*"):
+        for leftover in (*root.glob(f"{UNFINISHED}*"), *root.glob(f"{EMPTY}*")):
             shutil.rmtree(leftover, ignore_errors=True)
 
     @contextmanager
@@ -48,10 +52,26 @@ class Shards:
             yield shard
         finally:
             if shard:
-                with self._changed:
-                    shard.users -= 1
-                    self._changed.notify_all()
+                self._leave(shard)
                 self._close_surplus()
+
+    @contextmanager
+    def use_open(self, name: str) -> Iterator[Shard | None]:
+        """The shard if it is open, for as long as the block runs; None when it would have to be waited for.
+
+        Never blocks.
+        """
+        self.check()
+        with self._changed:
+            shard = None if name in self._in_transit else self._open.get(name)
+            if shard:
+                shard.users += 1
+                self._open.move_to_end(name)
+        try:
+            yield shard
+        finally:
+            if shard:
+                self._leave(shard)
 
     def create(self, name: str, index: IndexName, *, dimension: int | None, learned: bool) -> None:
         """Create an empty shard unless it exists. It appears whole or not at all, even after a crash."""
@@ -59,8 +79,18 @@ class Shards:
             if self._folder(name).exists():
                 return
             folder = self.unfinished()
-            make(folder, Description(index.tenant, index.collection, index.generation, dimension, learned, "shard"))
+            like = self._empty.get((dimension, learned))
+            described = Description(index.tenant, index.collection, index.generation, dimension, learned, "shard")
+            make(folder, described, like)
+            if like is None:
+                like = self._root / f"{EMPTY}{uuid4().hex}"
+                copy_files(folder / described.shard, like)
+                self._empty[dimension, learned] = like
             folder.rename(self._folder(name))
+
+    def is_open(self, name: str) -> bool:
+        """Whether the shard is open at this moment."""
+        return name in self._open
 
     def unfinished(self) -> Path:
         """A new folder name; the next start removes whatever is still there."""
@@ -122,6 +152,8 @@ class Shards:
             for shard in self._open.values():
                 close(shard)
             self._open.clear()
+        for like in self._empty.values():
+            shutil.rmtree(like, ignore_errors=True)
         self._lock_file.close()
 
     def _folder(self, name: str) -> Path:
@@ -176,17 +208,34 @@ class Shards:
             self._in_transit.discard(name)
             self._changed.notify_all()
 
-    def _close_surplus(self) -> None:
+    def _leave(self, shard: Shard) -> None:
         with self._changed:
-            idle = [name for name, shard in self._open.items() if not shard.users]
-            surplus = idle[: max(0, len(self._open) - self._open_at_most)]
-            shards = [self._open.pop(name) for name in surplus]
-            self._in_transit.update(surplus)
-        for name, shard in zip(surplus, shards, strict=True):
+            shard.users -= 1
+            self._changed.notify_all()
+
+    def _close_surplus(self) -> None:
+        while (surplus := self._surplus()) is not None:
+            name, shard = surplus
             try:
                 close(shard)
             finally:
                 self._arrive(name)
+
+    def _surplus(self) -> tuple[str, Shard] | None:
+        """A shard to be closed, now in transit: of the tenant with the most open ones the least recently used.
+
+        So whoever goes through many collections closes its own, and no search of another tenant has to open one again.
+        """
+        with self._changed:
+            if len(self._open) <= self._open_at_most:
+                return None
+            held = Counter(shard.description.tenant for shard in self._open.values())
+            idle = [name for name, shard in self._open.items() if not shard.users]
+            name = max(idle, key=lambda name: held[self._open[name].description.tenant], default=None)
+            if name is None:
+                return None
+            self._in_transit.add(name)
+            return name, self._open.pop(name)
 
 
 def _lock(root: Path) -> IO[str]:

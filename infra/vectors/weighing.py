@@ -97,7 +97,7 @@ def ceiling(weights: Sequence[float], best: Sequence[float]) -> float:
 
 
 def _lead(scores: Sequence[float]) -> float:
-    if scores[0] == scores[-1]:
+    if math.isclose(scores[0], scores[-1]):  # what rounding made of equal scores is no lead
         return 0.0
     mean = sum(scores) / len(scores)
     variance = sum((score - mean) ** 2 for score in scores) / len(scores)

@@ -68,8 +68,13 @@ class EvaluationCalls:
     def evaluation(
         self, id: str, timeout: float | None = None, *, on_change: JobWatcher | None = None
     ) -> Flow[Evaluation]:
-        """The figures of an evaluation once it has succeeded. Raises `JobFailed`, and `WaitTimeout`."""
+        """The figures of an evaluation once it has succeeded.
+
+        Raises `JobFailed`, `WaitTimeout`, and `ValueError` for a job of another kind.
+        """
         job = yield from flows.wait(id, timeout=timeout, on_change=on_change)
+        if job.kind != "evaluation":
+            raise ValueError(f"{id} is a job of kind {job.kind!r}, not an evaluation")
         result = yield from flows.finish(job, timeout=timeout)
         return Evaluation.model_validate({**result, "job": job.id})
 

@@ -44,7 +44,7 @@ class SubmitOptions(TypedDict, total=False):
 
     `lane`: `interactive` (default) or `bulk`. `idempotency_key`: generated when absent, so that a retry is safe.
     `metadata`: at most 16 string pairs. `wait_s`: 0 to 60, answer as soon as the job ends. `max_attempts`: tries of a
-    stage. `timeout_s`: the longest a stage may run. `expires_in_s`: the job fails when it has not ended by then.
+    stage. `timeout_s`: the longest a stage may run. `expires_in_s`: the job fails if it waits for a worker then.
     `webhook`: `{"url", "events"}`, who is notified of the job's end. `concurrency_key`: of your jobs in the lane `bulk`
     with the same key, one runs at a time.
     """

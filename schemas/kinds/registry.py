@@ -220,15 +220,23 @@ def routes(models: Models = WITHOUT_MODELS) -> Iterator[Route]:
                             yield replace(route, model=name, served_by=name)
 
 
-def served(models: Models, pools: Collection[Pool], names: Collection[str] | None = None) -> list[Route]:
+def served(
+    models: Models,
+    pools: Collection[Pool],
+    names: Collection[str] | None = None,
+    kinds: Collection[str] | None = None,
+) -> list[Route]:
     """What a worker reads: the topics of its pools, of which those of models only for the models that it serves.
 
-    `names`: these models; None: all, in the pools of their stages.
+    `names`: these models; None: all, in the pools of their stages. `kinds`: only what these kinds do; None: all do.
     """
+    wanted = KINDS.values() if kinds is None else [KINDS[kind] for kind in kinds]
+    named = {name for kind in wanted for name in (kind.name, *kind.aliases)}
     return [
         route
         for route in routes(models)
         if (route.pool in pools if names is None or route.served_by is None else route.served_by in names)
+        and route.kind in named
     ]
 
 

@@ -12,11 +12,12 @@ import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from infra.vectors import optimiser, optimising, shard
+from infra.vectors import optimiser, optimising, shard, shards
 from infra.vectors.edge import EdgeIndex
 from infra.vectors.points import index_name
 from schemas.errors import Conflict, DependencyUnavailable, NotFound
@@ -89,6 +90,54 @@ class TestItsFolder:
         assert len(index._shards._open) <= 2
         await index.close()
 
+    async def test_whoever_goes_through_many_indexes_closes_none_of_another_tenant(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened: list[str] = []
+        load = shards.opened
+
+        def counted(folder: Path) -> shard.Shard:
+            made = load(folder)
+            opened.append(made.description.tenant)
+            return made
+
+        monkeypatch.setattr(shards, "opened", counted)
+        index = EdgeIndex(tmp_path, open_at_most=2)
+        names = [index_of("few"), *(index_of("many", f"c{n}") for n in range(3))]
+        for name in names:
+            await index.ensure(name, dimension=None)
+            await index.upsert(name, [chunk("d", terms(1))])
+        for name in names * 2:
+            assert documents(await find(index, name)) == ["d"]
+        assert opened.count("few") == 1
+        assert opened.count("many") >= 3 + 2 * 2
+        await index.close()
+
+    async def test_the_engine_makes_one_shard_of_a_kind_and_the_others_are_copies_without_holes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made: list[str] = []
+        create = shard.EdgeShard.create
+
+        def counted(folder: str, config: Any) -> Any:
+            made.append(folder)
+            return create(folder, config)
+
+        monkeypatch.setattr(shard, "EdgeShard", SimpleNamespace(create=counted, load=shard.EdgeShard.load))
+        index = EdgeIndex(tmp_path)
+        names = [index_of("t", f"c{number}") for number in range(4)]
+        for number, name in enumerate(names):
+            await index.ensure(name, dimension=2 if number > 1 else None, learned=False)
+            dense = [1.0, 0.0] if number > 1 else None
+            await index.upsert(name, [chunk(f"d{number}", terms(1), dense=dense, version=number)])
+        assert len(made) == 2
+        for number, name in enumerate(names):
+            assert [hit.document_id for hit in await find(index, name)] == [f"d{number}"]
+        files = [file for file in (tmp_path / index_name(names[1])).rglob("*") if file.is_file()]
+        assert sum(file.stat().st_blocks * 512 for file in files) < 4 * 1024**2
+        assert sum(file.stat().st_size for file in files) > 4 * 1024**2
+        await index.close()
+
     async def test_an_index_is_dropped_in_the_middle_of_searches(self, tmp_path: Path) -> None:
         index = EdgeIndex(tmp_path)
         await index.ensure(KO, dimension=None)
@@ -107,8 +156,9 @@ class TestItsFolder:
         await find(index)
         await index.drop(KO)
         assert sum(await asyncio.wait_for(asyncio.gather(*searches), 120)) > 0
-        assert os.listdir(tmp_path) == [".lock"]
+        assert unfinished(tmp_path) == []
         await index.close()
+        assert os.listdir(tmp_path) == [".lock"]
 
     async def test_what_another_version_left_is_not_touched(self, tmp_path: Path) -> None:
         old = tmp_path / "welip-ko-0123456789abcdef"

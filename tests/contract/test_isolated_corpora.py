@@ -19,7 +19,7 @@ from infra.settings import ParserSettings
 from schemas.errors import InvalidInput
 from schemas.kinds.evaluation.items import Dataset
 from schemas.kinds.indexing import Corpus, DocumentError
-from schemas.kinds.indexing.parts import PartDocument
+from schemas.kinds.indexing.parts import PartDocument, PartLine
 from schemas.requester import Requester
 from schemas.topics import Lane
 from tests.contract.isolated import forked, servers, until
@@ -39,7 +39,11 @@ async def reader() -> AsyncIterator[IsolatedTableReader]:
 
 async def read(reader: IsolatedTableReader, path: Path, corpus: Corpus) -> list[PartDocument | DocumentError]:
     async with aclosing(reader.rows(path, corpus, by=BY)) as batches:
-        return [row async for batch, _ in batches for row in batch]
+        return [
+            PartDocument.model_validate_json(row.line) if isinstance(row, PartLine) else row
+            async for batch, _ in batches
+            for row in batch
+        ]
 
 
 async def codes(reader: IsolatedTableReader, path: Path) -> set[str]:

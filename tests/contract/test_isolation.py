@@ -76,6 +76,14 @@ async def test_what_spins_ends_with_its_processor_time(server: ForkServer) -> No
     await echo(pool)
 
 
+async def test_a_process_stands_back_for_others_if_it_is_told_to(server: ForkServer) -> None:
+    ours = psutil.Process().nice()
+    for nice in (0, 5):
+        child = await echo(IsolatedPool(server, "test", processes=1, limits=limits(nice=nice)))
+        assert psutil.Process(child).nice() == min(ours + nice, 19)
+    assert psutil.Process().nice() == ours
+
+
 async def test_what_needs_too_much_memory_is_refused_and_its_process_replaced(pool: IsolatedPool) -> None:
     before = await echo(pool)
     with pytest.raises(TookTooMuch, match="256 MiB"):

@@ -10,7 +10,6 @@ import yaml
 
 from infra.harness.process import HarnessProcess
 from infra.harness.settings import HarnessSettings
-from infra.local import harness
 from schemas.errors import BenchmarkFailed
 from schemas.kinds.benchmark.harness import Answered, Asked, Ended, HarnessPlan, HarnessTask
 
@@ -28,13 +27,7 @@ MINE: dict[str, Any] = {
 HOSTILE = {"doc_to_text": "{{ ''.__class__.__mro__[1].__subclasses__() }}"}
 UNKNOWN = {"metric_list": [{"metric": "/tmp/metric.py"}]}
 
-pytestmark = [pytest.mark.models, pytest.mark.timeout(2 * WITHIN_S)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _environment() -> None:
-    if harness.installed() is None:
-        pytest.skip("the environment of lm-eval is not made: `make eval-env`")
+pytestmark = [pytest.mark.models, pytest.mark.timeout(2 * WITHIN_S), pytest.mark.usefixtures("lm_eval")]
 
 
 def lines(file: str) -> list[dict[str, Any]]:

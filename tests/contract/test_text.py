@@ -113,6 +113,9 @@ class TestSparse:
             ("대\u2060한\u200c민\u200d국\ufe0f 만세", "대한민국"),
             ("㈜한빛과 맺은 계약", "(주)한빛"),
             (unicodedata.normalize("NFD", "규정집을 고친다"), "규정집"),
+            ("계약(契約)의 해지(解止)", "계약의 해지"),
+            ("계약의 해지", "계약(契約)의 해지"),
+            ("大韓民國 憲法의 개정", "大韓民國 憲法 개정"),
         ],
     )
     def test_a_word_is_found_however_its_characters_are_encoded(self, written: str, question: str) -> None:

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from infra.blobs.folder import FolderBlobs
-from infra.local import engines, harness
+from infra.local import engines
 from producers.client.adapters import Adapter
 from producers.client.errors import ApiError
 from producers.client.sync import Client
@@ -146,10 +146,9 @@ def test_a_benchmark_measures_a_model_and_asks_nothing_twice(up: httpx.Client, t
 
 
 @pytest.mark.models
+@pytest.mark.usefixtures("lm_eval")
 @pytest.mark.timeout(2 * WITHIN_S)
 def test_a_task_of_lm_eval_is_answered_by_the_worker(up: httpx.Client, tmp_path: Path) -> None:
-    if harness.installed() is None:
-        pytest.skip("the environment of lm-eval is not made: `make eval-env`")
     rows = [{"q": f"{n} + 1 =", "a": [str(n + 1), "0"], "right": 0} for n in range(4)]
     task = {"task": "mine", "output_type": "multiple_choice", "test_split": "test", "doc_to_text": "{{q}}"}
     task |= {"doc_to_choice": "{{a}}", "doc_to_target": "right", "metric_list": [{"metric": "acc"}]}

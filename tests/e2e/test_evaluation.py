@@ -84,6 +84,13 @@ def test_with_other_metrics_nothing_is_asked_again(client: Client, dataset: Path
     assert [one.metrics["f1"] for one in again.variants] == [one.metrics["f1"] for one in run.variants]
 
 
+def test_a_run_in_which_nothing_was_answered_says_why_and_is_no_success(up: Up, tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text('{"question": "한라산의 높이는?"}\n')
+    ended = cli("evaluate", str(tmp_path / "q.jsonl"), "-c", "nowhere", within_s=WITHIN_S, WELIP_URL=up.url)
+    assert ended.returncode == 1
+    assert "1 of 1 answers failed (collection_not_found)" in " ".join(ended.stderr.split())
+
+
 def test_its_files_can_be_downloaded(run: Evaluation, http: httpx.Client) -> None:
     def content(file: str | None) -> bytes:
         answer = http.get(f"/v1/files/{file}/content")

@@ -153,6 +153,8 @@ def worker(stack: Stack) -> Iterator[Worker]:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 pytest.fail(f"the worker ended with {running.popen.wait(0.5)}: {running.log[-3000:]}")
         until(stack.served, "the worker serves the model", within_s=WITHIN_S)
+        # Its session with Postgres tells of the model; its groups may let it in later.
+        until(lambda: stack.told("worker.started"), "the worker is in its groups", within_s=WITHIN_S)
         yield running
 
 

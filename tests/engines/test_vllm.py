@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -14,6 +16,7 @@ pytest.importorskip("vllm", reason="runs in the environment of model engines")
 from infra.engines.load import EngineLoad
 from infra.engines.open import open_text_model
 from infra.engines.vllm import VllmTextModel
+from infra.engines.vllm_groups import GROUP
 from schemas.errors import DependencyUnavailable, EngineDied, EngineRefused, EngineTrouble
 from schemas.models import VllmModel
 from schemas.text import Message
@@ -88,6 +91,29 @@ class TestVllm(EngineContract):
             task.cancel()
         await asyncio.gather(*long, return_exceptions=True)
         await until_free(model)
+
+    async def test_a_text_that_nobody_reads_along_comes_in_groups_of_tokens_and_is_the_same(
+        self, model: VllmTextModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        came: dict[str, list[int]] = defaultdict(list)
+        process = model._engine.output_processor.process_outputs
+
+        def noted(outputs: Any, *given: Any, **options: Any) -> Any:
+            for output in outputs:
+                came[output.request_id].append(len(output.new_token_ids))
+            return process(outputs, *given, **options)
+
+        async def read_along() -> Any:
+            return [item async for item in model.stream(STORY, long)][-1]
+
+        monkeypatch.setattr(model._engine.output_processor, "process_outputs", noted)
+        long = replace(OPTIONS, max_tokens=1 + GROUP + 4)
+        whole, stoppable, read = await asyncio.gather(
+            model.complete(STORY, long), model.complete(STORY, replace(long, stop=["\0"])), read_along()
+        )
+        assert whole == stoppable == read
+        one_by_one = [1] * long.max_tokens
+        assert sorted(came.values()) == [one_by_one, one_by_one, [1, GROUP, 4]]
 
     async def test_a_request_that_lacks_memory_is_told_so_and_the_engine_goes_on(
         self, model: VllmTextModel, monkeypatch: pytest.MonkeyPatch

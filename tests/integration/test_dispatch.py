@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -107,6 +108,14 @@ async def test_a_flood_does_not_delay_another_tenants_work(jobs: Jobs, monkeypat
     assert abs(len(before) - 200) <= WINDOW
     half = Counter(id in set(wanted) for id in before[:100])
     assert abs(half[True] - half[False]) <= WINDOW
+
+
+async def test_what_is_released_in_one_round_alternates_between_those_who_take_turns(jobs: Jobs) -> None:
+    _, first = await parent(jobs, 10, tenant="a")
+    _, second = await parent(jobs, 10, tenant="b")
+    await summoned(jobs)
+    assert await dispatcher(jobs).round() == WINDOW
+    assert await summoned(jobs) == [id for pair in zip(first, second, strict=True) for id in pair][:WINDOW]
 
 
 async def test_weights_divide_what_a_tenant_gets(jobs: Jobs) -> None:
@@ -328,7 +337,7 @@ async def test_who_waits_is_found_in_the_index_however_full_the_table_is(databas
 async def test_a_dispatcher_that_rests_is_woken_by_what_is_held_and_hurried_by_what_comes(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for pause in ("QUICK_S", "EVERY_S", "STANDBY_S", "IDLE_S"):
+    for pause in ("FIRST_S", "LEAST_S", "STANDBY_S", "IDLE_S"):
         monkeypatch.setattr(f"producers.dispatcher.{pause}", 3600.0)
     resting = dispatcher(jobs, 10)
     running = asyncio.create_task(resting.run())
@@ -341,6 +350,33 @@ async def test_a_dispatcher_that_rests_is_woken_by_what_is_held_and_hurried_by_w
             await jobs.claim(*first)
             resting.hurry()
             while len(await summoned(jobs)) < 5:
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_release_that_takes_long_does_not_put_off_the_next_one(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    release = dispatch.release
+
+    async def slow(*arguments: Any) -> int:
+        clock.now += 3600
+        return await release(*arguments)
+
+    monkeypatch.setattr("producers.dispatcher.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(dispatch, "release", slow)
+    _, children = await parent(jobs, 3 * WINDOW)
+    running = asyncio.create_task(dispatcher(jobs).run())
+    left = set(children)
+    try:
+        async with asyncio.timeout(120):
+            while left:
+                claimed = await summoned(jobs)
+                await jobs.claim(*claimed)
+                left -= set(claimed)
                 await asyncio.sleep(0.01)
     finally:
         running.cancel()

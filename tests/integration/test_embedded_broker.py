@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from infra.kafka.consumer import LEFT_ASIDE_S, WAITS_FOR_POLL_S, leave_aside
 from infra.kafka.embedded import EmbeddedBroker, Pace
 
 FETCHES = 5
@@ -72,9 +73,25 @@ async def test_while_messages_wait_for_slots_fetches_are_few(
             pass
     pace.saw(len(polled))
     assert await Fetches(consumer, monkeypatch).pause() > 0.75 * Pace.BACKLOG_MS / 1000
+    pace.saw(0, left={TOPIC})  # it may not be polled now: nobody else waits for it
+    assert consumer._fetcher._fetch_max_wait_ms == Pace.BUSY_MS
     left = 0
     async with asyncio.timeout(60):
         while left < 2:
             left += sum(map(len, (await consumer.getmany(timeout_ms=1_000)).values()))
     pace.saw(left)
     assert consumer._fetcher._fetch_max_wait_ms == Pace.BUSY_MS
+
+
+async def test_what_may_not_be_polled_holds_up_the_fetches_of_others_only_briefly(
+    consumer: AIOKafkaConsumer, embedded_broker: EmbeddedBroker
+) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=embedded_broker.url) as producer:
+        for topics, seconds in ((set[str](), WAITS_FOR_POLL_S), ({TOPIC}, LEFT_ASIDE_S)):
+            leave_aside(consumer, topics)
+            await producer.send_and_wait(TOPIC, b"1", partition=0)
+            async with asyncio.timeout(60):
+                while not (fetched := list(consumer._fetcher._records.values())):
+                    await asyncio.sleep(0.01)
+            assert [one._backoff for one in fetched] == [seconds]
+            assert await consumer.getmany(timeout_ms=0)

@@ -14,6 +14,7 @@ import pytest
 from consumers.completions import Completions
 from consumers.executor import MAX_INLINE_RESULT, Executor, Try
 from consumers.held import Abort, HeldJobs
+from consumers.stages.ports import Ports
 from consumers.transcripts import Transcripts
 from infra.files import PublishedFiles
 from infra.postgres.database import Database
@@ -354,6 +355,17 @@ async def test_a_carry_of_another_version_waits_for_a_worker_that_knows_it(bench
     await bench.jobs.fetch("UPDATE job SET state = 'queued'")
     assert (await bench.run(job_id))["state"] == "failed"
     assert [one["reason"] for one in await bench.jobs.fetch("SELECT reason FROM dead_letter")] == ["carry_invalid"]
+
+
+async def test_a_port_that_the_stage_did_not_declare_or_the_process_did_not_open_fails_the_job_by_name(
+    bench: Bench,
+) -> None:
+    undeclared = await bench.run(await bench.submit(touches="index"))
+    bench.executor = replace(bench.executor, ports=Ports())
+    unopened = await bench.run(await bench.submit(touches="children"))
+    for row, port in ((undeclared, "index"), (unopened, "children")):
+        assert (row["state"], row["attempt"], code(row)) == ("failed", 1, "port_not_open")
+        assert f"the stage `act` of `trial` uses the port `{port}`" in json.loads(row["error"])["message"]
 
 
 async def test_a_kind_may_wait_longer_between_tries(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from schemas.requester import Requester
 from schemas.retrieval import IndexName, Passage, Query
 from schemas.topics import Lane
 from tests.integration.stepping import NAME, TENANT, Conductor
-from tests.unit.ports_in_memory import MemoryIndex
+from tests.unit.index_in_memory import MemoryIndex
 
 
 @dataclass

@@ -31,6 +31,15 @@ async def test_a_reply_is_found_again_and_each_one_is_charged(database: Database
     assert await kept.cost(run) == (15, 0.75)
 
 
+async def test_whoever_looks_beside_others_finds_its_own_reply(database: Database) -> None:
+    run, kept = await run_of(database), PostgresJudgements(database)
+    for n in range(0, 40, 2):
+        await kept.keep(run, b"%d" % n, f"reply {n}", 1, 0.0)
+    found = await asyncio.gather(*(kept.find(b"%d" % (n % 40)) for n in range(60)))
+    assert found == [f"reply {n % 40}" if n % 2 == 0 else None for n in range(60)]
+    await kept.close()
+
+
 async def test_calls_that_end_at_once_are_all_charged(database: Database) -> None:
     run, kept = await run_of(database), PostgresJudgements(database)
     await asyncio.gather(*(kept.keep(run, b"%d" % (n % 7), "reply", 2, 0.125) for n in range(40)))

@@ -11,6 +11,7 @@ import pytest
 
 import gateway.http.limits
 from gateway.http.limits import Limits, QueueFull, RateLimited
+from gateway.jobs.overflow import STEP
 from infra.postgres.database import Database
 from infra.postgres.keys import digest
 from infra.postgres.queries import keys
@@ -234,3 +235,37 @@ async def test_a_full_queue_is_said_with_its_length(database: Database, jobs: Jo
     finally:
         counting.cancel()
         await asyncio.gather(counting, return_exceptions=True)
+
+
+async def test_a_flood_of_interactive_jobs_goes_on_as_bulk_and_others_stay_interactive(
+    jobs: Jobs, postgres: PostgresSettings, tmp_path: Path
+) -> None:
+    limit = LimitSettings(rate=0, interactive=16)
+
+    async def lanes(client: httpx.AsyncClient, count: int) -> list[str]:
+        answers = await asyncio.gather(*(client.post("/v1/jobs", json=NOOP) for _ in range(count)))
+        assert {answer.status_code for answer in answers} == {202}
+        return sorted(answer.json()["lane"] for answer in answers)
+
+    async with serving(jobs.database, postgres, tmp_path, limit) as clients:
+        # All at once: those that are still being stored count too, but for a few that begin beside a count.
+        flood = await lanes(clients["ours"], 200)
+        assert 16 <= flood.count("interactive") <= 16 + STEP
+        assert await lanes(clients["theirs"], 3) == ["interactive"] * 3
+        # Whoever has few waiting again is interactive again.
+        await jobs.fetch("UPDATE job SET state = 'running' WHERE lane = 'interactive'")
+        async with asyncio.timeout(60):
+            while await lanes(clients["ours"], 1) == ["bulk"]:
+                await asyncio.sleep(0.02)
+
+
+async def test_a_single_tenant_s_jobs_stay_in_their_lane(
+    jobs: Jobs, postgres: PostgresSettings, tmp_path: Path
+) -> None:
+    app = gateway_app(postgres, tmp_path, limit=LimitSettings(interactive=1))
+    async with app.router.lifespan_context(app):
+        await app.state.services.database.opened.wait()
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answers = [await client.post("/v1/jobs", json=NOOP) for _ in range(3)]
+    assert [answer.json()["lane"] for answer in answers] == ["interactive"] * 3

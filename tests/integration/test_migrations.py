@@ -9,10 +9,12 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from infra.postgres import migrate, tables
+from infra.postgres.newest import is_newest, newest_revision
 from schemas.errors import Conflict
 
 
@@ -53,6 +55,19 @@ async def test_the_tables_themselves_give_the_same_schema(database_url: str, emp
     await run_sync(empty_database_url, tables.Job.metadata.create_all)
     migrated = {entry for entry in await schema(database_url) if "alembic_version" not in str(entry)}
     assert migrated == await schema(empty_database_url)
+
+
+async def test_a_database_with_the_newest_schema_is_known_without_alembic(
+    database_url: str, empty_database_url: str
+) -> None:
+    heads = await run_sync(
+        database_url, lambda connection: ScriptDirectory.from_config(migrate.config(connection)).get_heads()
+    )
+    assert heads == [newest_revision()]
+    assert await is_newest(database_url)
+    assert not await is_newest(empty_database_url)
+    await run_sync(database_url, lambda connection: command.downgrade(migrate.config(connection), "-1"))
+    assert not await is_newest(database_url)
 
 
 async def test_a_downgrade_and_an_upgrade_lead_back(database_url: str) -> None:

@@ -97,12 +97,20 @@ class Desk:
 
     def runs(self) -> dict[str, Any]:
         """MLflow's runs of the experiment by name, each as little as identifies what it was told."""
+        found = self._runs()
+        names = [run["info"]["run_name"] for run in found]
+        assert len(set(names)) == len(names), "no run is there twice"
+        return {run["info"]["run_name"]: self._shown(run) for run in found}
+
+    def times(self) -> set[tuple[int, int]]:
+        """When the runs began and ended, in Unix milliseconds."""
+        return {(run["info"]["start_time"], run["info"]["end_time"]) for run in self._runs()}
+
+    def _runs(self) -> list[dict[str, Any]]:
         found = self.get("experiments/get-by-name", experiment_name=f"default/{self.experiment}")["experiment"]
         wanted = {"experiment_ids": [found["experiment_id"]], "max_results": 1000}
         answer = httpx.post(f"{self.server.url}/api/2.0/mlflow/runs/search", json=wanted, timeout=60).json()
-        names = [run["info"]["run_name"] for run in answer.get("runs", [])]
-        assert len(set(names)) == len(names), "no run is there twice"
-        return {run["info"]["run_name"]: self._shown(run) for run in answer.get("runs", [])}
+        return answer.get("runs", [])
 
     def _shown(self, run: dict[str, Any]) -> dict[str, Any]:
         id, data = run["info"]["run_id"], run["data"]
@@ -183,6 +191,15 @@ async def test_a_run_ends_as_its_job_does(desk: Desk, state: JobState, status: s
     await desk.end(job_id, epoch, state)
     await desk.send()
     assert {run["status"] for run in desk.runs().values()} == {status}
+
+
+async def test_runs_last_as_long_as_their_job_although_its_figures_come_at_its_end(desk: Desk) -> None:
+    job_id, epoch = await desk.job(steps=1)
+    await desk.jobs.fetch("UPDATE job SET started_at = now() - interval '1 hour' WHERE id = $1", job_id)
+    await desk.end(job_id, epoch)
+    await desk.send()
+    [row] = await desk.jobs.fetch("SELECT started_at, finished_at FROM job WHERE id = $1", job_id)
+    assert desk.times() == {tuple(round(at.timestamp() * 1000) for at in row)}
 
 
 class Dead(Exception):

@@ -153,6 +153,39 @@ async def test_files_belong_to_their_tenant(jobs: Jobs) -> None:
         assert await files.delete(connection, made[0], "a") is None
 
 
+async def test_a_collections_state_tells_whether_it_is_still_as_it_was_read(jobs: Jobs) -> None:
+    stored = PostgresCatalogue(jobs.database)
+    [job] = await jobs.submit(1)
+    record, version = await stored.begin(job, "a", "ko", settings=CollectionSettings(), encoder="kiwi", embedder=None)
+
+    async def write(id: str) -> None:
+        await stored.expect_source(f"a/{id}", job)
+        documents = [StoredDocument(id, version, "h", 1, 1, (f"a/{id}", 0, 1))]
+        assert (await stored.record("a", "ko", record.generation, version, documents)).changed == {id}
+
+    async def state() -> str | None:
+        now = (await stored.holding("a", "ko", [])).state
+        assert now == (await stored.collection("a", "ko")).state
+        return now
+
+    states = [await state()]
+    assert states == [record.state]
+    await write("d1")
+    states.append(await state())
+    await stored.add_fields("a", "ko", ["year"])
+    states.append(await state())
+    await stored.change("a", "ko", {"fusion": {"per_document": 1}})
+    states.append(await state())
+    assert len(set(states)) == len(states)
+    await write("d2")
+    assert await state() == states[-1], "writing documents makes no search begin anew"
+    remembered = stored.remembered("a", "ko")
+    assert remembered is not None
+    assert remembered.state == states[-1]
+    await stored.drop("a", "ko", made_before=datetime.now(UTC) + timedelta(days=1))
+    assert (await stored.holding("a", "ko", [])).state is None
+
+
 async def test_collections_belong_to_their_tenant(jobs: Jobs) -> None:
     stored = PostgresCatalogue(jobs.database)
     [one, other] = await jobs.submit(2)
@@ -164,7 +197,7 @@ async def test_collections_belong_to_their_tenant(jobs: Jobs) -> None:
     await stored.expect_source("a/texts", uuid4())
     assert (await stored.record("a", "ko", record.generation, version, documents)).changed == {"d1", "d2"}
     assert await stored.documents("a", "ko", ["d1", "d9"]) == {"d1": documents[1]}
-    assert await stored.current("a", "ko", ["d1", "d9"]) == {"d1": documents[1].stamp}
+    assert (await stored.holding("a", "ko", ["d1", "d9"])).stamps == {"d1": documents[1].stamp}
     assert await stored.documents("b", "ko", ["d1"]) == {}
     assert ((await stored.collection("a", "ko")).documents, (await stored.collection("b", "ko")).documents) == (
         True,

@@ -43,6 +43,7 @@ async def test_no_statement_reads_a_whole_table(database: Database) -> None:
         statements.REMOVE_UPLOADS: [ids],
     }
     async with database.connection() as connection:
+        await connection.execute("SET enable_seqscan = on")
         for table in ("job", "job_event", "file", "dead_letter", "webhook_delivery"):
             # Otherwise autovacuum would change the statistics at some moment.
             await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")

@@ -70,6 +70,8 @@ async def act(job: StageJob[TrialInput, None], ports: Ports) -> Outcome:
             raise EngineOverloaded("full", retry_after=timedelta(seconds=seconds))
         case {"snooze_until_epoch": int(epoch)} if job.epoch < epoch:
             return Snooze(timedelta(milliseconds=1))
+        case {"touches": str(port)}:
+            getattr(ports, port)
         case {"defect": True}:
             raise ZeroDivisionError
         case {"next_after_s": float(seconds)}:

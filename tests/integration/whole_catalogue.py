@@ -12,3 +12,4 @@ class PostgresCatalogue(PostgresCatalogueReader, PostgresCatalogueWriter, Postgr
 
     def __init__(self, database: Database) -> None:
         PostgresDoubts.__init__(self, database)
+        PostgresCatalogueReader.__init__(self, database)

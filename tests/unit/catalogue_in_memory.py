@@ -11,6 +11,7 @@ from uuid import UUID
 
 from schemas.catalogue import (
     CollectionRecord,
+    Holding,
     IndexRecord,
     Recorded,
     Standing,
@@ -63,11 +64,24 @@ class MemoryCatalogue:
     numbers: "count[int]" = field(default_factory=lambda: count(1))
     claims: dict[int, Claim] = field(default_factory=dict)
     doubts: dict[int, Doubt] = field(default_factory=dict)
+    read: dict[tuple[str, str], CollectionRecord] = field(default_factory=dict)
 
     async def collection(self, tenant: str, name: str) -> CollectionRecord:
+        self.read.pop((tenant, name), None)
+        record = self.read[tenant, name] = self._record(tenant, name)
+        return record
+
+    def remembered(self, tenant: str, name: str) -> CollectionRecord | None:
+        return self.read.get((tenant, name))
+
+    async def holding(self, tenant: str, name: str, ids: Sequence[str]) -> Holding:
+        state = self._record(tenant, name).state if (tenant, name) in self.shelves else None
+        return Holding(state, {one: stored.stamp for one, stored in (await self.documents(tenant, name, ids)).items()})
+
+    def _record(self, tenant: str, name: str) -> CollectionRecord:
         shelf = self._shelf(tenant, name)
         made = shelf.index
-        return CollectionRecord(
+        record = CollectionRecord(
             name=name,
             settings=made.settings,
             encoder=made.encoder,
@@ -82,13 +96,12 @@ class MemoryCatalogue:
             born=shelf.born,
             doubt=self.doubts.get(made.generation),
         )
+        told = replace(record, building=None, building_job=None, fields=frozenset())
+        return replace(record, state=repr((told, sorted(record.fields))))
 
     async def content(self, tenant: str, name: str) -> str | None:
         shelf = self.shelves.get((tenant, name))
         return None if shelf is None else repr((shelf.index, sorted(shelf.documents.items())))
-
-    async def current(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, str]:
-        return {known: stored.stamp for known, stored in (await self.documents(tenant, name, ids)).items()}
 
     async def begin(
         self,

@@ -1,5 +1,6 @@
 """The stages of `batch`: nothing begins before every line is checked, and the files say what became of each."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -258,3 +259,20 @@ async def test_the_output_comes_in_pieces_whatever_its_size() -> None:
     assert len(pieces) > 3
     assert max(map(len, pieces)) < PIECE_BYTES + 2_000
     assert b"".join(pieces).count(b"\n") == 1_000
+
+
+async def test_a_file_of_blank_lines_leaves_others_their_turns() -> None:
+    world, turns = World(), 0
+    world.blobs.data["t/blank"] = b"\n" * 500_000 + b"x"
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    found = [line async for line in requests.lines(world.blobs, "t/blank")]
+    beside.cancel()
+    assert found == [(500_001, b"x")]
+    assert turns >= 500_000 // requests.BLANKS

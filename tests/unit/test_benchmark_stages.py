@@ -16,7 +16,8 @@ from schemas.kinds.benchmark.result import BenchmarkResult
 from schemas.models import Models, TransformersModel
 from schemas.outcomes import Done, Next
 from schemas.text import Likelihood, TextOptions
-from tests.unit.ports_in_memory import EchoModel, World
+from tests.unit.ports_in_memory import World
+from tests.unit.texts_in_memory import EchoModel
 
 MODELS = Models((TransformersModel(name="tiny", engine="transformers", weights="/models/tiny"),))
 QUESTIONS = [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.stages.indexing.chunking import MAX_HEADING_CHARS, Chunker, chunk
+from consumers.stages.chunking import MAX_HEADING_CHARS, Chunker, chunk
 from schemas.collections import Chunking
 from schemas.retrieval import Chunk, Heading, Sentence
 

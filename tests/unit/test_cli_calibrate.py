@@ -1,13 +1,17 @@
-"""What `welip judge calibrate` reads from a file of judged answers."""
+"""What `welip judge calibrate` reads from a file of judged answers, and its exit code."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from producers.client.cli.calibrate import read_items
 from producers.client.cli.failures import WrongUse
+from tests.unit.scripted_server import NOW, Peer, job_id, peer, welip
+
+__all__ = ["peer"]
 
 
 def written(path: Path, text: str) -> Path:
@@ -45,3 +49,20 @@ def test_a_file_that_cannot_be_read_is_wrong_use(tmp_path: Path) -> None:
     (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(WrongUse, match="cannot be read"):
         read_items(tmp_path / "bytes.jsonl")
+
+
+@pytest.mark.parametrize(("missing", "code"), [(0, 0), (1, 0), (2, 1)])
+def test_a_judge_that_scored_nothing_is_no_success(tmp_path: Path, peer: Peer, missing: int, code: int) -> None:
+    rows = [{"question": "?", "answer": str(number), "human": True} for number in range(2)]
+    file = written(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    unknown = dict.fromkeys(
+        ("agreement", "kappa", "weighted_kappa", "bias", "bias_ci95", "verbosity", "position"),
+    )
+    counts = {"both": 0, "human_only": 0, "judge_only": 0, "neither": 0}
+    paid = {"calls": 2, "cached": 0, "tokens": 0}
+    told = {"judge": "m", "items": 2, "missing": missing, "unscored": {"engine_refused": missing} if missing else {}}
+    result = {**told, **unknown, **paid, "confusion": counts, "disagreements": []}
+    ended = {"id": job_id(0), "kind": "calibration", "state": "succeeded", "created_at": NOW, "result": result}
+    peer.answers["GET", f"/v1/jobs/{job_id(0)}"] = httpx.Response(200, json=ended)
+    shown = welip("judge", "calibrate", file, "--metric", "faithfulness", code=code)
+    assert (f"{missing} not scored (engine_refused)" in shown.stderr) == bool(missing)

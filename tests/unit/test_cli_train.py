@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from producers.client.cli.examples import parse_pair
 from producers.client.cli.failures import WrongUse
 from producers.client.cli.live_training import LiveTraining, curve
-from producers.client.cli.train import parse_pair
 from producers.client.events import TYPES, Event
 
 

@@ -9,7 +9,7 @@ import pytest
 from producers.client.errors import StreamRestarted, WaitTimeout
 from producers.client.events import Event, StateEvent, StreamEvent, TokenEvent
 from producers.client.text import AsyncTextStream, StreamedText
-from tests.unit.test_client import ID, Caller, Script, call, job, no_backoff, ok, script, sse, stream
+from tests.unit.scripted_transport import ID, Caller, Script, call, job, no_backoff, ok, script, sse, stream
 
 __all__ = ["call", "no_backoff", "script"]
 

@@ -187,6 +187,14 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(aim), target
 
 
+@pytest.mark.parametrize("page", [page for page in EVERY_PAGE if page not in DECISIONS], ids=lambda page: page.stem)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    """Decisions keep the names of their day."""
+    named = re.findall(r"`((?:\w+/)+(?:[\w-]+\.\w+)?)`", page.read_text(encoding="utf-8"))
+    ours = [name for name in named if name.partition("/")[0] in {*ROOMS, "tests", "docs", "benchmarks", "examples"}]
+    assert [name for name in ours if not (ROOT / name).exists()] == []
+
+
 def prose(page: Path) -> list[tuple[int, str]]:
     """The lines of a page outside tables and code, with their numbers."""
     lines, fenced = [], False

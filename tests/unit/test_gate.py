@@ -50,11 +50,11 @@ class TestAdapting:
                     turn.taken()
         async with AsyncExitStack() as exits:
             (await turns(gate, 20, exits))[0].refused(None)
-        assert gate.limit == 10
-        for _ in range(8):
+        assert gate.limit == 14
+        for _ in range(5):
             async with gate.turn(Lane.BULK) as turn:
                 turn.taken()
-        assert gate.limit == 18
+        assert gate.limit == 19
         async with AsyncExitStack() as exits:
             (await turns(gate, 18, exits))[0].refused(None)
         assert gate.limit == 9

@@ -20,13 +20,11 @@ from schemas.lifecycle import JobState
 
 ID = UUID("0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000")
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-ROW: dict[str, Any] = {
+ROW: dict[str, Any] = dict.fromkeys(JobView.model_fields) | {
     "id": ID,
     "kind": "noop",
     "state": "running",
     "lane": "bulk",
-    "model": None,
-    "alias": None,
     "alias_model": None,
     "stage": "run",
     "attempt": 2,
@@ -34,18 +32,10 @@ ROW: dict[str, Any] = {
     "progress_done": 1,
     "progress_total": 4,
     "progress_message": "읽는 중",
-    "result": None,
-    "error": None,
     "metadata": '{"k": "v"}',
-    "webhook": None,
-    "concurrency_key": None,
-    "key": None,
-    "parent": None,
     "waiting": False,
     "created_at": AT,
     "started_at": AT,
-    "finished_at": None,
-    "expires_at": None,
 }
 
 

@@ -17,7 +17,8 @@ from schemas.kinds.registry import KINDS
 from schemas.kinds.shapes import read_input
 from schemas.outcomes import Done
 from schemas.text import Completion, Message, TextOptions
-from tests.unit.ports_in_memory import EchoModel, World
+from tests.unit.ports_in_memory import World
+from tests.unit.texts_in_memory import EchoModel
 
 TALK = [{"role": "user", "content": "안녕"}]
 SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "properties": {"a": {}}}

@@ -2,6 +2,7 @@
 
 import platform
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,13 @@ def test_no_file_is_changed(program: str, tmp_path: Path) -> None:
     assert "not permitted" in refused(program.format(file=str(file), new=str(new)))
     assert (file.read_text(), new.exists()) == ("kept", False)
     assert (file.stat().st_mtime_ns, file.stat().st_mode) == (before.st_mtime_ns, before.st_mode)
+
+
+def test_a_program_makes_no_folder_that_a_killed_worker_would_leave_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert judged(f"import os\nassert os.listdir({str(tmp_path)!r}) == []", SECONDS) == "passed"
 
 
 def test_threads_are_allowed_and_memory_is_limited() -> None:

@@ -6,7 +6,7 @@ import jsonschema_rs
 import pytest
 from pydantic import BaseModel, Field
 
-from consumers.stages.evaluation.judging.replies import UnreadableReply, read, strict_schema
+from consumers.stages.replies import UnreadableReply, read, strict_schema
 
 
 class Verdict(BaseModel):

@@ -12,7 +12,7 @@ from schemas.kinds.consistency import RegistryError, check
 from schemas.kinds.kind import Backoff, Kind, Stage
 from schemas.kinds.noop import NoopInput
 from schemas.kinds.registry import KINDS, Route, routes, served, steps, topic_of
-from schemas.models import Models, OpenAIModel
+from schemas.models import WITHOUT_MODELS, Models, OpenAIModel
 from schemas.topics import Lane, Pool
 
 PLAIN = Kind("plain", NoopInput, None, {"run": Stage(Pool.CPU)})
@@ -195,3 +195,14 @@ def test_what_trains_has_one_slot_for_both_lanes(embedded: bool) -> None:
         "welip.training.train.bulk",
     }
     assert not any("training.train" in topic for one in wanted if not one.alone for topic in one.topics)
+
+
+def test_a_worker_of_some_kinds_reads_their_topics_and_no_others(renamed: Kind) -> None:
+    every = served(WITHOUT_MODELS, {Pool.CPU})
+    apart = [served(WITHOUT_MODELS, {Pool.CPU}, kinds=[kind]) for kind in KINDS]
+    assert sorted(route.topic for routes in apart for route in routes) == sorted(route.topic for route in every)
+    of_one = served(WITHOUT_MODELS, {Pool.CPU}, kinds=[renamed.name])
+    assert {route.kind for route in of_one} == {renamed.name, *renamed.aliases}
+    assert {(route.kind, route.stage) for route in served(WITHOUT_MODELS, {Pool.CPU}, kinds=["inference"])} == {
+        ("inference", "retrieve")
+    }

@@ -11,8 +11,8 @@ import pytest
 from consumers.stages.context import StageJob
 from consumers.stages.indexing import points, prepare
 from consumers.stages.indexing.points import PointMaker, Versioned
-from consumers.stages.indexing.sources import LONG_CHARS, Content
 from consumers.stages.registry import stage
+from consumers.stages.sources import LONG_CHARS, Content
 from infra.documents.long_documents import LongDocumentTurns
 from schemas.collections import Chunking, CollectionSettings, SparseSettings
 from schemas.errors import DocumentRefused
@@ -21,7 +21,8 @@ from schemas.outcomes import FanOut, Next
 from schemas.requester import Requester
 from schemas.retrieval import Heading, IndexName, ParsedDocument, Sentence
 from schemas.topics import Lane
-from tests.unit.ports_in_memory import WordEncoder, World
+from tests.unit.ports_in_memory import World
+from tests.unit.texts_in_memory import WordEncoder
 
 PIECE = 100
 SENTENCES = [f"문장 {number} 은 나무 {number % 7} 이야기이다." for number in range(60)]

@@ -10,7 +10,7 @@ import pytest
 from infra.engines.limited import LimitedTextModel
 from infra.engines.open import open_text_model
 from infra.engines.rooms import room_of
-from infra.engines.weights import located
+from infra.engines.weights import INDEXES, located
 from schemas.errors import Conflict
 from schemas.models import ExtractiveModel, Limits, OpenAIModel, TransformersModel, VllmModel
 from schemas.text import Completion, Message, TextDelta, TextOptions
@@ -121,6 +121,25 @@ def test_weights_are_compared_with_their_digests(tmp_path: Path) -> None:
         with pytest.raises(Conflict, match="model 'm': weights") as refused:
             at(folder, **sha256)
         assert refused.value.reason == code
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_a_part_of_the_weights_that_is_not_there_is_named(tmp_path: Path, index: str) -> None:
+    spec = TransformersModel(name="m", engine="transformers", weights=str(tmp_path))
+    (tmp_path / index).write_text('{"weight_map": {"a": "part-1", "b": "part-2", "c": "part-1"}}')
+    (tmp_path / "part-1").touch()
+    with pytest.raises(Conflict, match=f"no {tmp_path}/part-2: {index} names it"):
+        located(spec)
+    (tmp_path / "part-2").touch()
+    assert located(spec) == str(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"weight_map": 1}', '{"weight_map": {"a": {}}}'])
+def test_an_index_of_weights_that_cannot_be_read_is_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / INDEXES[0]).write_text(content)
+    with pytest.raises(Conflict, match="it is unreadable") as refused:
+        located(TransformersModel(name="m", engine="transformers", weights=str(tmp_path)))
+    assert refused.value.reason == "weights_missing"
 
 
 def test_an_engine_in_this_process_says_its_room_and_a_server_does_not(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from consumers.stages.dataset.letters import broken_characters, language, markup
-from consumers.stages.dataset.near import HEADS, Sketches
-from consumers.stages.dataset.rows import key
+from consumers.scoring.texts import text_key
+from consumers.stages.letters import broken_characters, language, markup
+from consumers.stages.near import HEADS, Sketches
 
 STORY = "한라산은 제주도 한가운데에 있는 산으로, 높이가 남한에서 가장 높다. 겨울에는 눈이 많이 쌓여 등산객이 붐빈다."
 OTHER = "서울의 지하철은 하루에 수백만 명이 이용하며, 노선이 스무 개가 넘어 처음 온 사람은 길을 잃기 쉽다."
@@ -13,7 +13,7 @@ OTHER = "서울의 지하철은 하루에 수백만 명이 이용하며, 노선�
 def sketches(*texts: str) -> Sketches:
     made = Sketches()
     for text in texts:
-        made.add(key(text))
+        made.add(text_key(text))
     return made
 
 

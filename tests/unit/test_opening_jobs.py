@@ -12,8 +12,8 @@ from schemas.errors import CarryInvalid, InvalidInput, StageUnknown
 from schemas.kinds.indexing.parts import PartInput, RebuildInput
 from schemas.kinds.inference import Resumed
 from schemas.kinds.registry import KINDS
-from tests.unit.ports_in_memory import Kept
 from tests.unit.test_fan_out_checks import ROW
+from tests.unit.texts_in_memory import Kept
 
 QUESTION = '{"collection": "c", "question": "왜?"}'
 PART = PartInput(collection="c", part="p", version=1)

@@ -3,13 +3,15 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 from uuid import UUID
 
 import pytest
 
 from infra.postgres.queries.dispatch import NO_PARENT, Running, Share
+from producers.dispatcher import LEAST_S, STANDBY_S
 from producers.releases import Limits, Releases
-from producers.windows import WIDEST, Haste, Window
+from producers.windows import WIDEST, Window
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 A, B, C = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -157,34 +159,46 @@ def test_a_window_grows_while_workers_empty_it_between_rounds_and_shrinks_while_
     window = Window(10)
     sizes = []
     for _ in range(20):
-        room = window.room(0)
+        room = window.room(0, 0.0)
         window.filled(room, room)
         sizes.append(window.size)
     assert sizes[:4] == [10, 20, 40, 80]
     assert window.size == WIDEST
     for _ in range(100):
-        room = window.room(window.size)
+        room = window.room(window.size, 0.0)
         window.filled(room, 0)
     assert window.size == 10
 
 
-def test_workers_that_used_up_what_was_summoned_get_the_next_round_at_once() -> None:
+def test_the_next_round_comes_when_workers_have_claimed_a_quarter_of_what_is_summoned() -> None:
     window = Window(16)
-    assert window.filled(window.room(0), 16) is Haste.AT_ONCE
-    assert window.filled(window.room(5), 11) is Haste.SOON
-    assert window.filled(window.room(9), 7) is Haste.LATER
+    assert window.filled(window.room(0, 0.0), 16) == 0.0  # their pace is not known yet
+    assert window.filled(window.room(8, 1.0), 8) == 16 / 4 / 8
+    assert window.filled(window.room(12, 3.0), 4) == 16 / 4 / 2
+    assert window.filled(window.room(16, 4.0), 0) == inf
 
 
-def test_a_limit_that_holds_work_back_makes_no_rounds_come_at_once() -> None:
+@pytest.mark.parametrize("per_s", [1, 60, 200, 1_000, 5_000, 15_000])
+def test_workers_of_any_pace_never_wait_for_a_round_once_the_window_has_grown(per_s: int) -> None:
+    window = Window(32)
+    now, summoned, left = 0.0, 0.0, []
+    for _ in range(200):
+        room = window.room(int(summoned), now)
+        pause = min(max(window.filled(room, room), LEAST_S), STANDBY_S)
+        now, summoned = now + pause, max(0.0, summoned + room - per_s * pause)
+        left.append(summoned)
+    assert min(left[100:]) > 0
+
+
+def test_a_limit_that_holds_work_back_makes_no_rounds_come_soon() -> None:
     releases = Releases(WINDOW)
     assert releases.next([share("t", A, at_once=2)], NOW)
-    assert releases.haste is Haste.SOON
-    assert not releases.next([share("t", A, at_once=2, running=2)], NOW)
-    assert releases.haste is Haste.LATER
+    assert not releases.next([share("t", A, at_once=2, running=2)], NOW + timedelta(seconds=1))
+    assert releases.needed_in_s == inf
 
 
 def test_a_window_that_was_not_filled_for_lack_of_work_does_not_grow() -> None:
     window = Window(10)
     for _ in range(5):
-        window.filled(window.room(0), 3)
+        window.filled(window.room(0, 0.0), 3)
     assert window.size == 10

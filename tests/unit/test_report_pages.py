@@ -4,20 +4,25 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-from typing import Any
+from string import Formatter
+from typing import Any, Literal
 from uuid import UUID
 
 import pytest
 
 from consumers.pages.plots import MOST_POINTS, Axis, Series, figure, plot, thinned
+from consumers.scoring.doubts import SENTENCES as OF_EVALUATION
 from consumers.stages.ports import Evaluation
 from consumers.stages.search.page import page as search_page
+from consumers.stages.search.remarks import SENTENCES as OF_SEARCH
 from consumers.stages.search.trials import EndedTrial
 from consumers.stages.training.page import page as training_page
 from consumers.stages.training.page import values
+from consumers.stages.training.remarks import SENTENCES as OF_TRAINING
 from schemas.kinds.search import SearchInput, SearchResult, State
 from schemas.kinds.training import DataReport, TrainingInput, TrainingMetrics, TrainingResult
-from tests.unit.test_stages_training import CHOSEN
+from schemas.remarks import Remark, Sentences, told
+from tests.unit.scripted_trainer import CHOSEN
 
 METRICS = TrainingMetrics(
     steps=100,
@@ -38,7 +43,7 @@ RESULT = TrainingResult(
     settings=CHOSEN,
     metrics_file=f"file_{'b' * 32}",
     resumes=1,
-    warnings=["<script>alert(1)</script>"],
+    warnings=[],
 )
 LOGGED = [
     {"step": 0, "eval_loss": 3.2},
@@ -91,8 +96,39 @@ def test_the_page_of_a_training_tells_what_was_recorded(language: str, words: st
     request = TrainingInput.model_validate({"dataset": f"file_{'c' * 32}", "language": language})
     text = shown(training_page(request, RESULT, LOGGED))
     assert words in text
-    for told in ("1.4400", "0.5000", "58", "4,920", "880", f"file_{'c' * 32}", "<script>alert(1)</script>"):
-        assert told in text, told
+    for shows in ("1.4400", "0.5000", "58", "4,920", "880", f"file_{'c' * 32}"):
+        assert shows in text, shows
+
+
+@pytest.mark.parametrize("sentences", [OF_TRAINING, OF_SEARCH, OF_EVALUATION])
+def test_a_remark_says_the_same_in_both_languages(sentences: Sentences) -> None:
+    assert sentences["ko"].keys() == sentences["en"].keys()
+    for name, english in sentences["en"].items():
+        korean = sentences["ko"][name]
+        assert {field for _, field, _, _ in Formatter().parse(korean)} - {None} == {
+            field for _, field, _, _ in Formatter().parse(english)
+        } - {None}, name
+        assert re.search("[가-힣]", korean), name
+        assert not re.search("[가-힣]", english), name
+
+
+@pytest.mark.parametrize("language", ["ko", "en"])
+def test_a_page_tells_its_remarks_in_its_own_language_alone(language: Literal["ko", "en"]) -> None:
+    common = {"dataset": f"file_{'c' * 32}", "language": language}
+    training = [Remark(sentence="masked_away", values={"count": 1_200, "lost": 3}), Remark(sentence="none_held_out")]
+    search = [Remark(sentence="failed", values={"count": 2, "codes": "<script>"})]
+    pages = {
+        training_page(TrainingInput.model_validate(common), RESULT, LOGGED, training): (training, OF_TRAINING),
+        search_page(SearchInput.model_validate({**common, "space": SPACE}), [], found([], []), search): (
+            search,
+            OF_SEARCH,
+        ),
+    }
+    for html, (remarks, sentences) in pages.items():
+        text = shown(html)
+        for one in remarks:
+            said = {name: told([one], sentences, name)[0] in text for name in ("ko", "en")}
+            assert said == {"ko": language == "ko", "en": language == "en"}, one
 
 
 def test_a_step_that_was_trained_again_is_drawn_once_and_what_is_no_number_is_not() -> None:

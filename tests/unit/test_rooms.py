@@ -55,7 +55,15 @@ def test_the_gateway_needs_no_optional_package() -> None:
     assert not found & optional
 
 
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name)
+def test_a_file_of_tests_is_split_before_it_is_too_long(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 650
+
+
 def test_no_two_test_files_have_one_name() -> None:
     """pytest imports test files by name alone: of two it refuses the second, and the whole run with it."""
-    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    names = [path.name for path in TESTS if path.name.startswith("test_")]
     assert sorted(names) == sorted(set(names))

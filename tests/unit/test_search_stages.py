@@ -22,7 +22,7 @@ from schemas.lineage import Lineage
 from schemas.outcomes import Done, Fail, FanOut, Next, Outcome
 from schemas.topics import Lane
 from tests.unit.ports_in_memory import World
-from tests.unit.test_stages_training import CHOSEN, MODELS
+from tests.unit.scripted_trainer import CHOSEN, MODELS
 
 SPACE: dict[str, Any] = {"learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}, "rank": {"choices": [4, 8]}}
 

@@ -48,7 +48,7 @@ def value_for(annotation: object, default: object) -> str:
     if isinstance(default, int) or "int" in str(annotation):
         return str(int(default) + 1 if isinstance(default, int) else 9100)
     if isinstance(default, dict):
-        return '{"api-key": "secret"}'
+        return '{"cpu": "2"}'
     return "something-else"
 
 

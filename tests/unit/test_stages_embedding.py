@@ -3,8 +3,9 @@
 import pytest
 
 from schemas.errors import JobError
-from tests.unit.ports_in_memory import LengthEmbedder, World
+from tests.unit.ports_in_memory import World
 from tests.unit.test_stages_indexing import documents, index, left_over, points, seen
+from tests.unit.texts_in_memory import LengthEmbedder
 
 
 def picky() -> World:

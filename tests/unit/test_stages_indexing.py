@@ -1,5 +1,6 @@
 """Indexing from submission to result: what is added, replaced, left alone, refused, removed and rebuilt."""
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,8 @@ from schemas.outcomes import Child, Done, Fail, FanOut, Next, Outcome, Snooze
 from schemas.requester import Requester
 from schemas.retrieval import IndexName, Point
 from schemas.topics import Lane
-from tests.unit.ports_in_memory import LengthEmbedder, World
+from tests.unit.ports_in_memory import World
+from tests.unit.texts_in_memory import LengthEmbedder
 
 S = JobState
 UNKNOWN_FILE = "file_" + "0" * 32
@@ -92,7 +94,7 @@ async def seen(world: World) -> dict[str, str]:
     """The text of each document as searches see it; fails when the index holds anything else."""
     found: dict[str, str] = {}
     for point in sorted(await points(world), key=lambda point: (point.document_id, point.start)):
-        current = await world.catalogue.current("t", "c", [point.document_id])
+        current = (await world.catalogue.holding("t", "c", [point.document_id])).stamps
         assert point.content_hash == current[point.document_id], f"an orphan: {point}"
         found[point.document_id] = f"{found.get(point.document_id, '')}{point.text}"
     return found
@@ -107,6 +109,32 @@ async def test_documents_are_added_and_no_garbage_is_left() -> None:
     assert result["chunks"] == len(await points(world)) == 2
     assert left_over(world) == []
     assert await seen(world) == {"a": "하나. 둘.", "b": "셋."}
+
+
+async def test_a_tenant_makes_one_index_at_a_time_however_many_collections_are_new() -> None:
+    made: list[str] = []
+    making: set[str] = set()
+
+    def slow(world: World, name: str) -> None:
+        ensure = world.index.ensure
+
+        async def ensured(index: IndexName, **arms: Any) -> None:
+            assert not making, "a connection is held for each"
+            making.add(name)
+            await asyncio.sleep(0.01)
+            await ensure(index, **arms)
+            making.remove(name)
+            made.append(name)
+
+        world.index.ensure = ensured  # type: ignore[method-assign]
+
+    worlds = {f"c{number}": World() for number in range(4)}
+    for name, world in worlds.items():
+        slow(world, name)
+    await asyncio.gather(
+        *(index(world, collection=name, documents=documents(a="글.")) for name, world in worlds.items())
+    )
+    assert sorted(made) == sorted(worlds)
 
 
 async def test_the_same_content_is_not_encoded_again() -> None:

@@ -14,7 +14,7 @@ from consumers.stages.inference import encode, generate, rerank, retrieve
 from consumers.stages.ports import CatalogueReader, Ports, Served
 from consumers.stages.ports import Deployment as Facts
 from consumers.stages.registry import stage
-from schemas.catalogue import CollectionRecord
+from schemas.catalogue import CollectionRecord, Holding
 from schemas.collections import CollectionSettings, FusionSettings, FusionWeights, SparseSettings
 from schemas.errors import (
     Conflict,
@@ -34,7 +34,9 @@ from schemas.prompts import Wording
 from schemas.requester import Requester
 from schemas.retrieval import Embedding, IndexName, Passage, Query, SearchQuestion, SparseVector, Usage
 from schemas.text import Message, TextOptions
-from tests.unit.ports_in_memory import FirstPassage, MemoryAdapters, World
+from tests.unit.models_in_memory import MemoryAdapters
+from tests.unit.ports_in_memory import World
+from tests.unit.texts_in_memory import FirstPassage
 
 LEARNED = SparseVector((3, 4), (0.5, 0.25))
 
@@ -102,14 +104,20 @@ class Shelf:
     now: dict[str, str] = field(default_factory=dict)
     searches: list[tuple[IndexName, Query, int, FusionSettings, Condition | None]] = field(default_factory=list)
     swap_before_search: bool = False
+    read_before: CollectionRecord | None = None
+    reads: int = 0
 
     async def collection(self, tenant: str, name: str) -> CollectionRecord:
         if name != self.record.name:
             raise NotFound(name)
+        self.reads += 1
         return self.record
 
-    async def current(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, str]:
-        return {known: self.now[known] for known in ids if known in self.now}
+    def remembered(self, tenant: str, name: str) -> CollectionRecord | None:
+        return self.read_before
+
+    async def holding(self, tenant: str, name: str, ids: Sequence[str]) -> Holding:
+        return Holding(self.record.state, {known: self.now[known] for known in ids if known in self.now})
 
     async def search(
         self, index: IndexName, query: Query, *, top_k: int, fusion: FusionSettings, filter: Condition | None = None
@@ -186,6 +194,7 @@ def shelf(*hits: Passage, **record: Any) -> Shelf:
         "generation": 1,
         "documents": bool(hits),
         "fields": frozenset({"year", "lang"}),
+        "state": "now",
     }
     return Shelf(CollectionRecord(**{**known, **record}), list(hits), {hit.document_id: "now" for hit in hits})
 
@@ -284,6 +293,48 @@ class TestWhatMayBeShown:
         with pytest.raises(Conflict, match="rebuild") as caught:
             await here.ask()
         assert caught.value.reason == "index_missing"
+
+
+class TestACollectionReadBefore:
+    """It counts for a question as long as nothing has changed since."""
+
+    async def test_it_is_not_read_again_while_nothing_changed(self) -> None:
+        here = Deployment(shelf(SEOUL, BUSAN))
+        here.shelf.read_before = here.shelf.record
+        assert [one.text for one in (await here.ask(generate=None)).citations] == [SEOUL.text, BUSAN.text]
+        assert (here.shelf.reads, len(here.shelf.searches)) == (0, 1)
+
+    @pytest.mark.parametrize(
+        "before",
+        [
+            {"settings": CollectionSettings(fusion=FusionSettings(per_document=1))},
+            {"generation": 0},
+            {"documents": False},
+            {"doubt": "changes"},
+            {"encoder": "another"},
+            {"embedder": "another"},
+            {"fields": frozenset()},
+        ],
+        ids=lambda before: next(iter(before)),
+    )
+    async def test_a_change_counts_for_the_next_question(self, before: dict[str, Any]) -> None:
+        here = Deployment(shelf(SEOUL, replace(SEOUL, chunk_id="another", score=0.7), BUSAN))
+        here.shelf.read_before = replace(here.shelf.record, **before, state="before")
+        found = await here.ask(generate=None, filter={"year": {"gte": 2000}})
+        assert len(found.citations) == 3
+        assert here.shelf.reads == 1
+
+    async def test_a_collection_that_is_gone_is_not_found(self) -> None:
+        here = Deployment(shelf(SEOUL))
+        here.shelf.read_before = replace(here.shelf.record, name="gone", state="before")
+        with pytest.raises(NotFound):
+            await here.ask(collection="gone", generate=None)
+
+    async def test_a_question_without_terms_is_no_proof_that_it_is_still_there(self) -> None:
+        here = Deployment(shelf(SEOUL))
+        here.shelf.read_before = replace(here.shelf.record, name="gone", state="before")
+        with pytest.raises(NotFound):
+            await here.ask(collection="gone", question="?!", generate=None)
 
 
 class Condenses(FirstPassage):

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from consumers.stages import cutting
 from consumers.stages.evaluation import slicing
 from consumers.stages.evaluation.judging import asking
 from consumers.stages.ports import ChildSummary
@@ -21,8 +22,9 @@ from schemas.lifecycle import JobState
 from schemas.models import Models, OpenAIModel, Price
 from schemas.outcomes import Child, Done, FanOut, Next, Retry
 from tests.unit.judge_in_memory import JudgeModel, Reply
-from tests.unit.ports_in_memory import LengthEmbedder, World
+from tests.unit.ports_in_memory import World
 from tests.unit.test_stages_evaluation import ANSWERS, content, given, inference, reported
+from tests.unit.texts_in_memory import LengthEmbedder
 
 JUDGE = OpenAIModel(name="judge", engine="openai", url="http://judge/v1", price=Price(input=1, output=2))
 RUN = uuid4()
@@ -189,7 +191,7 @@ async def test_a_slice_that_is_tried_again_asks_nothing_again() -> None:
 
 
 async def test_slices_cover_every_line_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slicing, "JUDGED_AT_ONCE", 2)
+    monkeypatch.setattr(cutting, "JUDGED_AT_ONCE", 2)
     monkeypatch.setattr(slicing, "SLICES_EMBEDDED", 2)
     there, model = world(four, embedder=LengthEmbedder())
     slices = await scored(there, judged(metrics=["exact_match", "similarity"]))

@@ -8,7 +8,7 @@ import pytest
 from consumers.stages.streaming import streamed
 from schemas.errors import EngineReplyBroken
 from schemas.text import Completion, Message, TextDelta, TextOptions
-from tests.unit.ports_in_memory import Kept
+from tests.unit.texts_in_memory import Kept
 
 
 class Writes:

@@ -81,3 +81,12 @@ def test_what_only_looks_like_thoughts_stays_in_the_answer(text: str, size: int)
 def test_a_text_is_shown_while_it_comes() -> None:
     found = Spoken()
     assert [found.feed(piece) for piece in ("\n 한라산", "은 ", "높다.", "\n")] == ["한라산", "은", " 높다.", ""]
+
+
+@pytest.mark.parametrize(
+    "text", ["a < b 이고", "1 <5 이고", "1 << 2 이고", "<표 1> 이고", "<b 이고", "x <| y", "a <= b 이고"]
+)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_what_can_no_longer_become_a_mark_is_shown_at_once(text: str, size: int) -> None:
+    found = Spoken()
+    assert "".join(found.feed(text[at : at + size]) for at in range(0, len(text), size)) == text

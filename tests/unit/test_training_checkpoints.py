@@ -7,7 +7,7 @@ import pytest
 
 from consumers.stages.training.checkpoints import Checkpoints, Manifest
 from schemas.errors import DependencyUnavailable
-from tests.unit.ports_in_memory import MemoryBlobs
+from tests.unit.storage_in_memory import MemoryBlobs
 
 ROOT = "t/jobs/1/checkpoints"
 

@@ -1,21 +1,19 @@
 """How the processes of a training are started: one, several, several machines, or a model that is divided."""
 
+import fcntl
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from pydantic import ValidationError
 
-from infra.settings import BlobsSettings, WeightsSettings, environment_names
+from infra.settings import BlobsSettings, WeightsSettings
 from infra.training import join
 from infra.training.launching import command
 from infra.training.process import TrainingProcess
 from infra.training.settings import TrainingSettings
-
-ROOT = Path(__file__).parents[2]
+from schemas.errors import InvalidInput
 
 
 def started(folder: Path, **settings: Any) -> list[str]:
@@ -69,21 +67,6 @@ def test_machines_that_could_not_meet_are_refused(settings: dict[str, Any], said
         TrainingSettings(**settings)
 
 
-def test_the_trainjob_starts_a_worker_and_machines_that_join_it_with_settings_that_exist() -> None:
-    job = yaml.safe_load((ROOT / "infra/deploy/trainjob.yaml").read_text())
-    trainer = job["spec"]["trainer"]
-    given = {one["name"]: one["value"] for one in trainer["env"]}
-    script = trainer["command"][-1]
-    exported = set(re.findall(r"(WELIP_\w+)=", script))
-    assert given.keys() | exported <= environment_names()
-    names = {name.removeprefix("WELIP_TRAINING_").lower(): value for name, value in given.items()}
-    settings = TrainingSettings(**names, machine=1, main="node-0")
-    assert settings.machines == trainer["numNodes"]
-    assert settings.processes == trainer["resourcesPerNode"]["limits"]["nvidia.com/gpu"]
-    assert "exec welip worker --pool train" in script
-    assert f"exec python -m {join.__name__}" in script
-
-
 async def test_a_machine_joins_the_plans_of_workers_that_live_and_of_no_others(tmp_path: Path) -> None:
     trainer = TrainingProcess(TrainingSettings(folder=tmp_path), BlobsSettings(), WeightsSettings())
     async with trainer.workspace() as folder:
@@ -110,3 +93,30 @@ async def test_a_machine_leaves_when_the_worker_whose_plan_it_runs_is_gone(tmp_p
     plan = left / "work" / "output" / "plan.json"
     plan.write_text("{}")
     assert join.take_part(settings, plan) == -9
+
+
+def test_a_node_takes_part_in_a_plan_once_however_often_it_is_started(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 7\n")
+    python.chmod(0o755)
+    settings = TrainingSettings(python=python, folder=tmp_path / "shared")
+    plan = settings.folder / "training-x" / "work" / "output" / "welip-1" / "plan.json"
+    plan.parent.mkdir(parents=True)
+    plan.write_text("{}")
+    lock = settings.folder / "training-x" / "lock"
+    lock.touch()
+    with lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert join.take_part_once(settings, plan) == 7
+        assert join.take_part_once(settings, plan) == 1
+
+
+def test_a_deployment_of_one_machine_refuses_a_training_of_several_with_the_remedy() -> None:
+    def process(**settings: Any) -> TrainingProcess:
+        return TrainingProcess(TrainingSettings(**settings), BlobsSettings(), WeightsSettings())
+
+    process().check(1)
+    process(machines=2, main="h").check(2)
+    with pytest.raises(InvalidInput, match="WELIP_KUBEFLOW_RUNTIME") as refused:
+        process().check(2)
+    assert (refused.value.reason, refused.value.field) == ("nodes_unavailable", "input.nodes")

@@ -67,6 +67,18 @@ async def test_frames_are_passed_on_and_what_libraries_print_is_not(tmp_path: Pa
     assert await frames(tmp_path, script) == [Saved(step=3, folder="/x", seconds=1.5), Stopped(step=3)]
 
 
+async def test_what_engines_set_for_their_libraries_does_not_reach_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv("HF_TOKEN", "of-the-worker")
+    told = 'os.environ.get("HF_TOKEN", "") + os.environ.get("OMP_WAIT_POLICY", "")'
+    process = trainer(tmp_path, SAVED.replace('"/x"', told) + STOPPED)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    async with aclosing(process.run(plan(tmp_path))) as running, asyncio.timeout(WITHIN_S):
+        assert await anext(running) == Saved(step=3, folder="of-the-worker", seconds=1.5)
+
+
 async def test_a_process_that_dies_without_a_word_breaks_the_try(tmp_path: Path) -> None:
     with pytest.raises(TrainingBroke, match="status 3") as broke:
         await frames(tmp_path, SAVED + "sys.exit(3)")

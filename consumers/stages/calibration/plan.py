@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 
 from consumers.stages.context import StageJob
-from consumers.stages.evaluation.slicing import Cutting, lines_a_slice
+from consumers.stages.cutting import Cutting, lines_a_slice
 from consumers.stages.ports import Ports, needs
 from schemas.kinds.calibration import CalibrationInput, CalibrationPlanned
 from schemas.kinds.evaluation.graders import LabelModel, ModelGrader

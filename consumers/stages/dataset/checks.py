@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Final
 
-from consumers.stages.dataset.letters import broken_characters, language, markup
-from consumers.stages.dataset.near import Sketches
-from consumers.stages.dataset.rows import Row, key
+from consumers.scoring.texts import text_key
+from consumers.stages.dataset.rows import Row
+from consumers.stages.letters import broken_characters, language, markup
+from consumers.stages.near import Sketches
 from consumers.stages.tables import fingerprint
 from schemas.kinds.dataset import Code, Finding, Lengths
 
@@ -44,7 +45,7 @@ class Apart:
 
     def add(self, row: Row) -> None:
         """Remember a row."""
-        asked = key(row.asked)
+        asked = text_key(row.asked)
         if self.rows.setdefault(fingerprint(asked.encode()), row.number) == row.number:
             self.numbers.append(row.number)
             self.sketches.add(asked)
@@ -122,7 +123,7 @@ class Checks:
         return dict(counted.most_common())
 
     def _repeats(self, row: Row) -> Iterator[Finding]:
-        whole, answers = fingerprint(row.whole.encode()), fingerprint("\n".join(map(key, row.answers)).encode())
+        whole, answers = fingerprint(row.whole.encode()), fingerprint("\n".join(map(text_key, row.answers)).encode())
         first, first_answers = self._seen.setdefault(whole, (row.number, answers))
         if first == row.number:
             self._sketched.append(row.number)
@@ -136,7 +137,7 @@ class Checks:
     def _shares(self, row: Row) -> Iterator[Finding]:
         if self._apart is None:
             return
-        asked = key(row.asked)
+        asked = text_key(row.asked)
         other = self._apart.rows.get(fingerprint(asked.encode()))
         if other is not None:
             yield self._finding(row.number, "leaked", f"it asks the same as row {other} of the other dataset", other)
@@ -152,8 +153,8 @@ class Checks:
             yield self._finding(row.number, "characters", f"it holds characters that no text has: {', '.join(broken)}")
         if (tag := markup(looked_at)) is not None:
             yield self._finding(row.number, "markup", f"it holds HTML: {tag}")
-        asked = key(row.asked)
-        if asked and any(key(answer) == asked for answer in row.answers):
+        asked = text_key(row.asked)
+        if asked and any(text_key(answer) == asked for answer in row.answers):
             yield self._finding(row.number, "echo", "its answer is the question")
         whole = said.encode(errors="replace")
         if len(whole) >= 500 and len(zlib.compress(whole, 1)) < REPETITIVE * len(whole):

@@ -1,6 +1,5 @@
 """The first stage of `dataset`: reads every row, compares the rows, and has questions looked for in a collection."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Final
 import orjson
 
 from consumers.stages.collections import named_collection
+from consumers.stages.computing import computed
 from consumers.stages.context import StageJob
 from consumers.stages.dataset.reading import Given, Problem, rows
 from consumers.stages.dataset.rows import Row
@@ -62,11 +62,11 @@ async def run(job: Job, ports: Ports) -> Outcome:
         async with given.opened(ports) as table:
             form = await _form(job, ports, table)
             async for batch in rows(job, ports, table, given, form):
-                await asyncio.to_thread(_check, checks, batch, file, asked if request.collection else None)
+                await computed(_check, checks, batch, file, asked if request.collection else None)
         if not checks.rows:
             raise InvalidInput("the dataset holds no row", code="dataset_empty", field="input.dataset")
         await job.report(0, 0, "comparing the rows")
-        await asyncio.to_thread(_write, checks.finish(), file)
+        await computed(_write, checks.finish(), file)
         _write(await _unknown(job, ports, asked), file)
         file.flush()
         await ports.blobs.put_stream(findings, pieces(Path(file.name)), content_type=JSON_LINES)
@@ -107,7 +107,7 @@ async def _apart(job: Job, ports: Ports, given: Given) -> "Apart":
     async with given.opened(ports) as table:
         form = await ports.datasets.form(table.path, given.dataset, table.format, by=job.requester)
         async for batch in rows(job, ports, table, given, form):
-            await asyncio.to_thread(remember, batch)
+            await computed(remember, batch)
     return apart
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from consumers.scoring.texts import normalised
+from consumers.scoring.texts import text_key
 from schemas.kinds.evaluation.items import Item
 from schemas.kinds.training.examples import Example, Turns
 
@@ -26,11 +26,6 @@ class Row:
     question: bool = field(default=True)
 
 
-def key(text: str) -> str:
-    """What two texts have in common that differ only in case, punctuation, blanks or Unicode form."""
-    return normalised(text).replace(" ", "")
-
-
 def row_of(read: Item | Example) -> Row:
     """The row as it is checked."""
     return _question(read) if isinstance(read, Item) else _example(read)
@@ -46,7 +41,7 @@ def _question(item: Item) -> Row:
         texts,
         item.question,
         tuple(item.references),
-        key(item.question),
+        text_key(item.question),
         tuple(item.relevant),
         item.answerable,
     )
@@ -63,7 +58,7 @@ def _example(example: Example) -> Row:
         if turns is not None
     }
     prompt = _told(example.prompt)
-    whole = "\n".join(map(key, (prompt, *answers.values())))
+    whole = "\n".join(map(text_key, (prompt, *answers.values())))
     asked = example.prompt[-1].content
     return Row(example.row, None, {"prompt": prompt, **answers}, asked, tuple(answers.values()), whole, question=False)
 

@@ -1,5 +1,7 @@
 """What the answers of an evaluation cost, and whether its ceiling allows more of them."""
 
+from dataclasses import dataclass
+
 from consumers.stages.answers import Answer
 from schemas.errors import InvalidInput
 from schemas.kinds.evaluation import EvaluationInput, ModelVariant
@@ -31,6 +33,20 @@ def paid_for(answer: Answer, models: Models) -> tuple[int, float]:
         return answer.tokens, 0.0
     made = answer.tokens - answer.prompt_tokens
     return answer.tokens, (answer.prompt_tokens * row.price.input + made * row.price.output) / 1e6
+
+
+@dataclass
+class Bill:
+    """What answers have cost."""
+
+    tokens: int = 0
+    cost: float = 0.0
+
+    def add(self, answer: Answer, models: Models) -> None:
+        """Charge an answer."""
+        tokens, cost = paid_for(answer, models)
+        self.tokens += tokens
+        self.cost += cost
 
 
 def left_of(request: EvaluationInput, tokens: int, cost: float) -> Allowance:

@@ -8,10 +8,11 @@ from typing import Any, Final
 import orjson
 
 from consumers.stages.context import StageJob
+from consumers.stages.cutting import lines_a_slice
 from consumers.stages.evaluation.judging.lines import key_of
 from consumers.stages.evaluation.score import ITEMS_TYPE, PURPOSE
 from consumers.stages.evaluation.similarity import METRIC as SIMILARITY
-from consumers.stages.evaluation.slicing import judged_metrics, lines_a_slice, slice_of
+from consumers.stages.evaluation.slicing import judged_metrics, slice_of
 from consumers.stages.lines import read_lines
 from consumers.stages.naming import judge_name
 from consumers.stages.ports import ChildSummary, Ports, needs

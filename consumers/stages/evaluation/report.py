@@ -1,19 +1,21 @@
 """The last stage of `evaluation`: figures, comparisons and gates from the scores, as a result, a page and tables."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from consumers.stages.computing import computed
 from consumers.stages.context import StageJob
 from consumers.stages.evaluation.page import page
 from consumers.stages.evaluation.parquet import ItemsParquet
 from consumers.stages.evaluation.score import PURPOSE
 from consumers.stages.evaluation.tracked import track
 from consumers.stages.lines import read_lines
+from consumers.stages.pieces import pieces, whole
 from consumers.stages.ports import Ports, needs
 from schemas.errors import InvalidInput, NotFound
 from schemas.kinds.evaluation import EvaluationInput
@@ -29,7 +31,6 @@ NEEDS: Final = needs(Ports.blobs, Ports.files, Ports.tracker)
 LINES_AT_ONCE: Final = 500
 MAX_CONTEXTS: Final = 5
 MAX_CONTEXT_CHARS: Final = 600
-PIECE: Final = 256 * 1024
 
 Line = dict[str, Any]
 
@@ -54,20 +55,20 @@ async def run(job: StageJob[EvaluationInput, Scored], ports: Ports) -> Outcome:
             tables = await _tables(job, ports, carry.sources[0], parquet.write)
             await asyncio.to_thread(parquet.close)
             parquet_file = await ports.files.publish(
-                _pieces(Path(file.name)), "items.parquet", PURPOSE, content_type="application/vnd.apache.parquet"
+                pieces(Path(file.name)), "items.parquet", PURPOSE, content_type="application/vnd.apache.parquet"
             )
     others = await _others(job, ports)
     await job.report(0, 0, "computing the figures")
-    told, figures = await asyncio.to_thread(told_by, request, carry.planned, tables, others, carry.judged)
+    told, figures = await computed(told_by, request, carry.planned, tables, others, carry.judged)
     json_file = await ports.files.publish(
-        _whole(orjson.dumps(figures, option=orjson.OPT_INDENT_2)),
+        whole(orjson.dumps(figures, option=orjson.OPT_INDENT_2)),
         "figures.json",
         PURPOSE,
         content_type="application/json",
     )
-    html = await asyncio.to_thread(page, request, figures)
+    html = await computed(page, request, figures)
     html_file = await ports.files.publish(
-        _whole(html.encode()), "report.html", PURPOSE, content_type="text/html; charset=utf-8"
+        whole(html.encode()), "report.html", PURPOSE, content_type="text/html; charset=utf-8"
     )
     if carry.planned is not None:
         for blob in (carry.planned.items, carry.planned.reused):
@@ -141,13 +142,3 @@ async def _tables(
         why = f"the run {source.name!r} has no variant {source.variant!r}"
         raise InvalidInput(why, code="variant_not_found", field="input.runs")
     return list(tables.values())
-
-
-async def _whole(data: bytes) -> AsyncIterator[bytes]:
-    yield data
-
-
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while piece := await asyncio.to_thread(file.read, PIECE):
-            yield piece

@@ -12,16 +12,19 @@ import orjson
 from consumers.scoring.given import texts
 from consumers.stages.answers import Answer, answer_of
 from consumers.stages.context import StageJob
+from consumers.stages.cutting import Cutting, lines_a_slice
+from consumers.stages.evaluation.affording import Bill, left_of
 from consumers.stages.evaluation.questions import counted, more_questions
 from consumers.stages.evaluation.reuse import Memory
 from consumers.stages.evaluation.rounds import answered, once_more
-from consumers.stages.evaluation.slicing import Cutting, children, lines_a_slice, needs_models
+from consumers.stages.evaluation.slicing import children, needs_models
 from consumers.stages.lines import read_lines
 from consumers.stages.ports import Ports, needs
+from consumers.stages.ports.scorer import Scored as Scores
+from consumers.stages.ports.scorer import ToScore
 from schemas.errors import DocumentRefused
 from schemas.kinds.evaluation import EvaluationInput
 from schemas.kinds.evaluation.carries import Planned, Scored, Source, ToCollect
-from schemas.kinds.evaluation.graders import Grader
 from schemas.kinds.evaluation.items import Item
 from schemas.kinds.evaluation.judge import CEILING
 from schemas.kinds.evaluation.metrics import metric
@@ -29,7 +32,9 @@ from schemas.morphemes import Morpheme
 from schemas.outcomes import FanOut, Next, Outcome
 from schemas.topics import Lane
 
-NEEDS: Final = needs(Ports.answers, Ports.blobs, Ports.catalogue, Ports.children, Ports.files, Ports.morphemes)
+NEEDS: Final = needs(
+    Ports.answers, Ports.blobs, Ports.catalogue, Ports.children, Ports.files, Ports.morphemes, Ports.scorer
+)
 
 AT_ONCE: Final = 200
 """Answers that are analysed and scored together: one trip to a Kiwi process, and little memory."""
@@ -54,22 +59,24 @@ async def run(job: StageJob[EvaluationInput, Planned], ports: Ports) -> Outcome:
     if (onward := await more_questions(job.input, planned, ports) or await once_more(job, planned, ports)) is not None:
         return onward
     cutting = Cutting(lines_a_slice(len(job.carry.metrics)))
-    scored = _scored(job, ports, cutting)
+    bill = Bill()
+    scored = _scored(job, ports, bill)
     if not needs_models(job.input, job.carry):
         file = await ports.files.publish(scored, "items.jsonl", PURPOSE, content_type=ITEMS_TYPE)
         return Next("report", Scored(sources=[Source(file=file)], planned=job.carry))
     lines = f"{job.folder}/scored.jsonl"
     await ports.blobs.put_stream(lines, cutting.through(scored), content_type=ITEMS_TYPE)
-    slices = children(job.id, job.input, job.carry, cutting, lines)
+    allowance = left_of(job.input, bill.tokens, bill.cost)
+    slices = children(job.id, job.input, job.carry, cutting, lines, allowance)
     return FanOut(slices, then="collect", carry=ToCollect(lines=lines, planned=job.carry), lane=Lane.BULK)
 
 
-async def _scored(job: StageJob[EvaluationInput, Planned], ports: Ports, cutting: Cutting) -> AsyncIterator[bytes]:
+async def _scored(job: StageJob[EvaluationInput, Planned], ports: Ports, bill: Bill) -> AsyncIterator[bytes]:
     waiting: list[asyncio.Task[bytes]] = []
     total = job.carry.count * len(job.carry.metrics)
     done = 0
     try:
-        async for group in _groups(job, ports, cutting):
+        async for group in _groups(job, ports, bill):
             waiting.append(asyncio.create_task(_lines(job, ports, group)))
             if len(waiting) > AHEAD:
                 yield await waiting.pop(0)
@@ -82,7 +89,7 @@ async def _scored(job: StageJob[EvaluationInput, Planned], ports: Ports, cutting
             task.cancel()
 
 
-async def _groups(job: StageJob[EvaluationInput, Planned], ports: Ports, cutting: Cutting) -> AsyncIterator[list[One]]:
+async def _groups(job: StageJob[EvaluationInput, Planned], ports: Ports, bill: Bill) -> AsyncIterator[list[One]]:
     """The answers beside their items: both come in the order of the items."""
     items = read_lines(ports.blobs, job.carry.items)
     item: Item | None = None
@@ -94,7 +101,7 @@ async def _groups(job: StageJob[EvaluationInput, Planned], ports: Ports, cutting
         await memory.add(item.question, variant, child)
         answer = await answer_of(ports, child)
         if child.round:  # an answer that is reused was paid for by the run that got it
-            cutting.charge(answer, ports.deployment.models)
+            bill.add(answer, ports.deployment.models)
         group.append((item, variant, answer))
         if len(group) == AT_ONCE:
             yield group
@@ -105,7 +112,7 @@ async def _groups(job: StageJob[EvaluationInput, Planned], ports: Ports, cutting
 
 
 async def _lines(job: StageJob[EvaluationInput, Planned], ports: Ports, group: Sequence[One]) -> bytes:
-    metrics, graders = job.carry.metrics, job.input.graders
+    metrics = job.carry.metrics
     reads = {variant for variant, names in metrics.items() if any(metric(name).morphemes for name in names)}
     wanted = sorted(
         {
@@ -121,17 +128,14 @@ async def _lines(job: StageJob[EvaluationInput, Planned], ports: Ports, group: S
         analysed = await ports.morphemes.morphemes(wanted, by=job.requester)
         pairs = zip(wanted, analysed, strict=True)
         cut = {text: found for text, found in pairs if not isinstance(found, DocumentRefused)}
-    return await asyncio.to_thread(lambda: b"".join(_line(metrics[one[1]], graders, one, cut) for one in group))
+    asked = [ToScore(metrics[variant], item, answer.given, answer.contexts) for item, variant, answer in group]
+    scored = await ports.scorer.score(asked, job.input.graders, cut, by=job.requester)
+    return await asyncio.to_thread(lambda: b"".join(map(_line, group, scored)))
 
 
-def _line(names: Sequence[str], graders: Sequence[Grader], one: One, cut: dict[str, list[Morpheme]]) -> bytes:
-    # Imported here: it needs the group `cpu`, and a worker says what it lacks when it opens its ports.
-    from consumers.scoring.graders import grades
-    from consumers.scoring.items import scores
-
+def _line(one: One, values: Scores) -> bytes:
     item, variant, answer = one
     given = answer.given
-    values = scores(names, item, given, cut.get) | grades(graders, item, given, answer.contexts)
     if answer.error is not None and answer.error["code"] == CEILING:
         values = dict.fromkeys(values)  # a question that was not asked has not failed either
     line: dict[str, Any] = {

@@ -7,10 +7,26 @@ from typing import Any
 
 import orjson
 
-from consumers.stages.indexing.aside import aside
+from consumers.stages.aside import aside
 from consumers.stages.lines import read_lines
 from consumers.stages.ports import Blobs
+from schemas.errors import InvalidInput
+from schemas.kinds.indexing.parts import PartDocument, PartInput
 from schemas.retrieval import Point, SparseVector
+
+
+def part_document(line: bytes, part: PartInput) -> PartDocument:
+    """The document in a line of a part. Raises `InvalidInput` for one that no table can have."""
+    if not part.rows:
+        return PartDocument.model_validate_json(line)
+    try:
+        document = PartDocument.model_validate_json(line)
+        if document.blob is not None or document.text is None:
+            raise ValueError("a row names a blob")
+    except ValueError as error:  # pydantic's errors are such, too
+        why = "the corpus cannot be read: what was read makes no sense; save it again"
+        raise InvalidInput(why, code="corpus_unreadable", field="input.corpus.file") from error
+    return document
 
 
 async def read_points(blobs: Blobs, key: str, size: int) -> AsyncIterator[list[Point]]:

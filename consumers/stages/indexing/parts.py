@@ -12,7 +12,7 @@ from consumers.stages.indexing.tally import MAX_ERRORS
 from consumers.stages.ports import Ports
 from schemas.errors import InvalidInput, NotFound
 from schemas.kinds.indexing import Corpus, DocumentError, IndexingInput
-from schemas.kinds.indexing.parts import PartDocument, PartInput
+from schemas.kinds.indexing.parts import PartDocument, PartInput, PartLine
 from schemas.outcomes import Child
 
 PART_DOCUMENTS: Final = 500
@@ -29,14 +29,14 @@ class Parts:
         self.folder = f"{job.folder}/parts"
         self.sizes: list[int] = []
         """How many documents each part has."""
-        self._long: list[bool] = []
-        """Whether each is one long text."""
+        self._marks: list[tuple[bool, bool]] = []
+        """Whether each is one long text, and whether it is of a table."""
         self.errors: list[DocumentError] = []
         self.failed = 0
         self._job = job
         self._ports = ports
         self._request = request
-        self._lines: list[str] = []
+        self._lines: list[bytes] = []
         self._chars = 0
 
     async def write(self) -> None:
@@ -57,7 +57,9 @@ class Parts:
                     why = f"there is no file {document.file!r}; upload it with POST /v1/files and name the id it gives"
                     self._refuse(DocumentError(id=document.id, code="file_not_found", message=why))
                     continue
-            await self._add(part)
+            chars = FILE_CHARS if part.text is None else len(part.text)
+            await self._add(PartLine(part.id, chars, part.model_dump_json().encode()))
+        await self._flush()
         if self._request.corpus is not None:
             async with aclosing(self._corpus(self._request.corpus)) as rows:
                 async for row in rows:
@@ -67,8 +69,8 @@ class Parts:
                         why = "the request's own documents hold this id too; that one is kept"
                         self._refuse(DocumentError(id=row.id, code="duplicate_id", message=why))
                     else:
-                        await self._add(row)
-        await self._flush()
+                        await self._add(row, rows=True)
+            await self._flush(rows=True)
 
     def children(self, version: int) -> list[Child]:
         """A child for each part."""
@@ -76,17 +78,17 @@ class Parts:
         return [
             Child(
                 "indexing",
-                PartInput(collection=collection, part=self._blob(number), version=version, long=long),
+                PartInput(collection=collection, part=self._blob(number), version=version, long=long, rows=rows),
                 key=f"part-{number:05d}",
                 stage="prepare",
             )
-            for number, long in enumerate(self._long, 1)
+            for number, (long, rows) in enumerate(self._marks, 1)
         ]
 
     def _blob(self, number: int) -> str:
         return f"{self.folder}/{number:05d}.jsonl"
 
-    async def _corpus(self, corpus: Corpus) -> AsyncGenerator[PartDocument | DocumentError]:
+    async def _corpus(self, corpus: Corpus) -> AsyncGenerator[PartLine | DocumentError]:
         try:
             stored = await self._ports.files.find(corpus.file)
         except NotFound as error:
@@ -115,21 +117,20 @@ class Parts:
         if len(self.errors) < MAX_ERRORS:
             self.errors.append(error)
 
-    async def _add(self, document: PartDocument) -> None:
-        size = FILE_CHARS if document.text is None else len(document.text)
-        if self._lines and self._chars + size > PART_CHARS:
-            await self._flush()
-        self._lines.append(document.model_dump_json())
-        self._chars += size
+    async def _add(self, document: PartLine, *, rows: bool = False) -> None:
+        if self._lines and self._chars + document.chars > PART_CHARS:
+            await self._flush(rows=rows)
+        self._lines.append(document.line)
+        self._chars += document.chars
         if len(self._lines) == PART_DOCUMENTS:
-            await self._flush()
+            await self._flush(rows=rows)
 
-    async def _flush(self) -> None:
+    async def _flush(self, *, rows: bool = False) -> None:
         if not self._lines:
             return
         self.sizes.append(len(self._lines))
-        self._long.append(self._chars > PART_CHARS)
+        self._marks.append((self._chars > PART_CHARS, rows))
         await self._ports.blobs.put(
-            self._blob(len(self.sizes)), "\n".join(self._lines).encode(), content_type="application/jsonl"
+            self._blob(len(self.sizes)), b"\n".join(self._lines), content_type="application/jsonl"
         )
         self._lines, self._chars = [], 0

@@ -9,11 +9,11 @@ from tempfile import TemporaryFile
 from typing import IO, Any, Final, TypeVar
 from uuid import UUID, uuid5
 
-from consumers.stages.indexing.aside import aside
-from consumers.stages.indexing.chunking import Chunker, chunk
+from consumers.stages.aside import aside
+from consumers.stages.chunking import Chunker, chunk
 from consumers.stages.indexing.lines import point_line
-from consumers.stages.indexing.sources import LONG_CHARS, Content, file_pieces
 from consumers.stages.ports import SparseEncoder
+from consumers.stages.sources import LONG_CHARS, Content, file_pieces
 from schemas.collections import Chunking, CollectionSettings
 from schemas.errors import DocumentRefused
 from schemas.requester import Requester

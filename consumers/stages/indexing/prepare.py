@@ -5,19 +5,20 @@ from contextlib import aclosing
 from tempfile import TemporaryFile
 from typing import IO, Final
 
+from consumers.stages.aside import aside
 from consumers.stages.context import StageJob
-from consumers.stages.indexing.aside import aside
+from consumers.stages.indexing.lines import part_document
 from consumers.stages.indexing.points import PointMaker, Versioned
 from consumers.stages.indexing.reading import changed_documents
-from consumers.stages.indexing.sources import file_pieces, pack
 from consumers.stages.indexing.tally import refuse, refuse_dropped
 from consumers.stages.lines import read_lines
 from consumers.stages.ports import Ports, needs
+from consumers.stages.sources import file_pieces, pack
 from schemas.catalogue import CollectionRecord, stamp
 from schemas.errors import Conflict, NotFound
 from schemas.kinds.indexing import DocumentError, IndexingResult
 from schemas.kinds.indexing.carries import PartPoints, PreparedDocument
-from schemas.kinds.indexing.parts import PartDocument, PartInput
+from schemas.kinds.indexing.parts import PartInput
 from schemas.outcomes import Done, Next, Outcome
 from schemas.retrieval import IndexName
 
@@ -129,6 +130,6 @@ class _Preparation:
 
 async def _dropped(ports: Ports, part: PartInput) -> Done:
     result = IndexingResult(collection=part.collection)
-    documents = [PartDocument.model_validate_json(line).id async for line in read_lines(ports.blobs, part.part)]
+    documents = [part_document(line, part).id async for line in read_lines(ports.blobs, part.part)]
     refuse_dropped(result, documents)
     return Done(result.model_dump())

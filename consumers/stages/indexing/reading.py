@@ -8,12 +8,13 @@ from pathlib import Path, PurePath
 from tempfile import NamedTemporaryFile
 from typing import Final
 
+from consumers.stages.aside import aside
 from consumers.stages.context import StageJob
-from consumers.stages.indexing.aside import aside
-from consumers.stages.indexing.sources import LONG_CHARS, Content
+from consumers.stages.indexing.lines import part_document
 from consumers.stages.indexing.tally import refuse, warn
 from consumers.stages.lines import read_lines
 from consumers.stages.ports import Ports
+from consumers.stages.sources import LONG_CHARS, Content
 from schemas.errors import DocumentRefused, NotFound
 from schemas.kinds.indexing import MAX_DOCUMENT_CHARS, DocumentError, IndexingResult
 from schemas.kinds.indexing.parts import PartDocument, PartInput
@@ -51,7 +52,7 @@ async def changed_documents(
     async with AsyncExitStack() as held:
         if part.long:
             await held.enter_async_context(ports.long_documents.turn(job.requester))
-        documents = [PartDocument.model_validate_json(line) async for line in read_lines(ports.blobs, part.part)]
+        documents = [part_document(line, part) async for line in read_lines(ports.blobs, part.part)]
         async with aclosing(_compared(job, ports, part, result, documents, anew=anew)) as found:
             async for read in found:
                 yield read

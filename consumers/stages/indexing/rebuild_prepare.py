@@ -7,8 +7,8 @@ from typing import Final
 from consumers.stages.context import StageJob
 from consumers.stages.indexing.points import PointMaker, Versioned
 from consumers.stages.indexing.rebuilding import PART_DOCUMENTS, index_of, overtaken
-from consumers.stages.indexing.sources import LONG_CHARS, Content, read_content
 from consumers.stages.ports import Ports, needs
+from consumers.stages.sources import LONG_CHARS, Content, read_content
 from schemas.catalogue import IndexRecord, Unbuilt, stamp
 from schemas.errors import Conflict, DocumentRefused, NotFound
 from schemas.kinds.indexing import IndexingResult

@@ -6,6 +6,7 @@ from typing import Any, Final
 import orjson
 
 from consumers.stages.context import StageJob
+from consumers.stages.indexing.lines import part_document
 from consumers.stages.indexing.rebuilding import is_part
 from consumers.stages.indexing.tally import add, refuse
 from consumers.stages.lines import read_lines
@@ -13,7 +14,7 @@ from consumers.stages.ports import ChildSummary, Ports, needs
 from schemas.errors import NotFound
 from schemas.kinds.indexing import DocumentCounts, DocumentError, IndexingInput, IndexingResult
 from schemas.kinds.indexing.carries import Planned
-from schemas.kinds.indexing.parts import PartDocument, PartInput
+from schemas.kinds.indexing.parts import PartInput
 from schemas.outcomes import Done, Outcome
 
 NEEDS: Final = needs(Ports.blobs, Ports.children, Ports.files)
@@ -49,12 +50,12 @@ async def _result(ports: Ports, told: dict[str, Any]) -> IndexingResult:
 
 
 async def _fail_part(ports: Ports, child: ChildSummary, sizes: list[int], total: IndexingResult) -> None:
-    part = PartInput.model_validate(child.input).part
+    part = PartInput.model_validate(child.input)
     error = child.error or {"code": "cancelled", "message": "the part was cancelled"}
-    left = sizes[int(PurePosixPath(part).stem) - 1]
+    left = sizes[int(PurePosixPath(part.part).stem) - 1]
     try:
-        async for line in read_lines(ports.blobs, part):
-            document = PartDocument.model_validate_json(line)
+        async for line in read_lines(ports.blobs, part.part):
+            document = part_document(line, part)
             refuse(total, DocumentError(id=document.id, code=error["code"], message=error["message"]))
             left -= 1
     except NotFound:

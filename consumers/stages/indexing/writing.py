@@ -1,6 +1,8 @@
 """Writes points into an index, which is created with its first points, and never after it was released."""
 
-from typing import Any
+import asyncio
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from consumers.stages.comparing import compare
 from consumers.stages.context import StageJob
@@ -12,6 +14,9 @@ from schemas.kinds.indexing.carries import Points
 from schemas.retrieval import IndexName
 
 UPSERT_AT_ONCE = 256
+
+_MAKING: Final[WeakValueDictionary[str, asyncio.Lock]] = WeakValueDictionary()
+"""By tenant. Each makes one index at a time: a connection to Postgres is held meanwhile, and a process has few."""
 
 
 class LeftoverError(Exception):
@@ -40,7 +45,8 @@ async def write_points(job: StageJob[Any, Points], ports: Ports, index: IndexNam
         except NotFound:
             # The first points make the index. Where the catalogue knows of others, these were lost with it.
             await compare(ports.doubts, ports.index, index)
-            await _hold(job, ports, index, make=True)
+            async with _MAKING.setdefault(index.tenant, asyncio.Lock()):
+                await _hold(job, ports, index, make=True)
             try:
                 await ports.index.upsert(index, points)
             except NotFound as error:

@@ -8,8 +8,8 @@ from typing import Final
 from consumers.stages.inference.citations import cited
 from consumers.stages.inference.cited_json import cited_json
 from consumers.stages.inference.context import characters, titled, within
-from consumers.stages.inference.prompts import history_block, passages_block
 from consumers.stages.ports import TextModel, Transcript
+from consumers.stages.prompts import history_block, passages_block
 from consumers.stages.streaming import streamed
 from schemas.errors import EngineRefusedToAnswer, EngineReplyCut, EngineReplyEmpty
 from schemas.prompts import Language, Prompt, Prompts, Wording

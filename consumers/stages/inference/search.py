@@ -1,13 +1,14 @@
 """Finds the passages for a question: shared by the stage `retrieve` and by searches without a job."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 from consumers.stages.collections import named_collection
-from consumers.stages.inference.visible import visible
+from consumers.stages.inference.visible import Outdated, visible
 from consumers.stages.ports import Deployment, Ports
 from schemas.catalogue import MAX_FIELDS, CollectionRecord
-from schemas.errors import Conflict, DependencyMissing, InvalidInput, NotFound
+from schemas.errors import Conflict, DependencyMissing, InvalidInput, JobError, NotFound
 from schemas.filters import Condition, fields_of, parse_filter
 from schemas.kinds.inference import InferenceInput
 from schemas.requester import Requester
@@ -40,6 +41,9 @@ class ToBeEncoded:
 async def search(asked: Search, ports: Ports) -> list[Passage] | ToBeEncoded:
     """The best passages, best first: `top_k` of them, or as many as the reranker reads if the request is reranked.
 
+    The collection is taken to be as this process last read it. Postgres says whether it still is when it says which
+    hits may be shown; if not, the search begins anew. So one statement does for two, and no change is missed.
+
     Raises `NotFound` (`collection_not_found`), `Conflict` (`collection_empty`, `encoder_mismatch`, `index_missing`,
     `index_restored`), `InvalidInput` (`filter_field_unknown`, `reranker_missing`, and for a question that takes too
     much) and `DependencyMissing` (`embedder_missing`).
@@ -47,14 +51,17 @@ async def search(asked: Search, ports: Ports) -> list[Passage] | ToBeEncoded:
     wanted = asked.request.top_k
     if reranks(asked.request, ports.deployment):
         wanted = max(wanted, ports.deployment.candidates)
-    record = await _collection(asked, ports)
+    if (plan := _remembered(asked, ports)) is not None:
+        with suppress(Outdated, NotFound):
+            return await _passages(asked, ports, plan, wanted, state=plan.record.state)
+    plan = await _read(asked, ports)
     try:
-        return await _passages(asked, ports, record, wanted)
+        return await _passages(asked, ports, plan, wanted)
     except NotFound as error:
         # The collection may have been swapped for another index between the two.
-        swapped = await _collection(asked, ports)
-        if swapped.generation == record.generation:
-            why = f"the index of the collection {record.name!r} is gone; rebuild the collection from its texts"
+        swapped = await _read(asked, ports)
+        if swapped.record.generation == plan.record.generation:
+            why = f"the index of the collection {plan.record.name!r} is gone; rebuild the collection from its texts"
             raise Conflict(why, code="index_missing", field="input.collection") from error
         return await _passages(asked, ports, swapped, wanted)
 
@@ -67,12 +74,52 @@ def reranks(request: InferenceInput, deployment: Deployment) -> bool:
     return deployment.reranker is not None and request.rerank is not False
 
 
-async def _passages(asked: Search, ports: Ports, record: CollectionRecord, wanted: int) -> list[Passage] | ToBeEncoded:
-    condition = _condition(asked.request, record)
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a question is answered from a collection as it was read: `embeds`, whether a model's arm counts."""
+
+    record: CollectionRecord
+    condition: Condition | None
+    embeds: bool
+
+
+def _remembered(asked: Search, ports: Ports) -> _Plan | None:
+    record = ports.catalogue.remembered(asked.tenant, asked.request.collection)
+    try:
+        return None if record is None else _planned(asked, ports, record)
+    except JobError:
+        return None  # what was wrong may have been put right since
+
+
+async def _read(asked: Search, ports: Ports) -> _Plan:
+    return _planned(asked, ports, await named_collection(ports, asked.tenant, asked.request.collection))
+
+
+def _planned(asked: Search, ports: Ports, record: CollectionRecord) -> _Plan:
+    name = record.name
+    if not record.documents:
+        why = f"the collection {name!r} holds no document; add some with a job of kind `indexing`"
+        raise Conflict(why, code="collection_empty", field="input.collection")
+    if record.doubt is not None:
+        why = (
+            f"the index of the collection {name!r} does not hold what the catalogue says ({record.doubt}), as after a"
+            f" restore: it is searched again once it is rebuilt (`welip collections rebuild {name}`)"
+        )
+        raise Conflict(why, code="index_restored", field="input.collection")
+    if record.encoder != ports.sparse.name:
+        raise _mismatch(name, record.encoder, ports.sparse.name)
+    return _Plan(record, _condition(asked.request, record), _needs_embedding(record, ports))
+
+
+async def _passages(
+    asked: Search, ports: Ports, plan: _Plan, wanted: int, *, state: str | None = None
+) -> list[Passage] | ToBeEncoded:
+    """Raises `Outdated` when a `state` is given and the collection has left it."""
+    record = plan.record
     # What was encoded does not count once the collection has moved to another model.
     embedding = asked.embedding if asked.embedder == record.embedder else None
     sparse: SparseVector
-    if embedding is None and _needs_embedding(record, ports):
+    if embedding is None and plan.embeds:
         if ports.embedder is None:
             assert record.embedder is not None
             return ToBeEncoded(record.embedder)
@@ -89,26 +136,12 @@ async def _passages(asked: Search, ports: Ports, record: CollectionRecord, wante
         query = Query(sparse, embedding.dense, embedding.learned if record.learned else None)
     # A question of symbols alone has no terms: nothing can match it.
     elif not sparse.indices:
+        if state is not None:
+            raise Outdated
         return []
-    index = IndexName(asked.tenant, asked.request.collection, record.generation)
-    return await visible(ports, index, query, wanted=wanted, fusion=record.settings.fusion, filter=condition)
-
-
-async def _collection(asked: Search, ports: Ports) -> CollectionRecord:
-    name = asked.request.collection
-    record = await named_collection(ports, asked.tenant, name)
-    if not record.documents:
-        why = f"the collection {name!r} holds no document; add some with a job of kind `indexing`"
-        raise Conflict(why, code="collection_empty", field="input.collection")
-    if record.doubt is not None:
-        why = (
-            f"the index of the collection {name!r} does not hold what the catalogue says ({record.doubt}), as after a"
-            f" restore: it is searched again once it is rebuilt (`welip collections rebuild {name}`)"
-        )
-        raise Conflict(why, code="index_restored", field="input.collection")
-    if record.encoder != ports.sparse.name:
-        raise _mismatch(name, record.encoder, ports.sparse.name)
-    return record
+    index = IndexName(asked.tenant, record.name, record.generation)
+    fusion = record.settings.fusion
+    return await visible(ports, index, query, wanted=wanted, fusion=fusion, filter=plan.condition, state=state)
 
 
 def _condition(request: InferenceInput, record: CollectionRecord) -> Condition | None:

@@ -1,7 +1,7 @@
 """What a search may show: hits of documents as Postgres has them now, whatever else is still in the index."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from consumers.stages.ports import Ports
@@ -16,10 +16,23 @@ LOOKS: Final = 3
 """A document whose new text does not match the question is overtaken for ever."""
 
 
+class Outdated(Exception):
+    """The collection is no longer in the state in which it was read."""
+
+
 async def visible(
-    ports: Ports, index: IndexName, query: Query, *, wanted: int, fusion: FusionSettings, filter: Condition | None
+    ports: Ports,
+    index: IndexName,
+    query: Query,
+    *,
+    wanted: int,
+    fusion: FusionSettings,
+    filter: Condition | None,
+    state: str | None = None,
 ) -> list[Passage]:
     """The best `wanted` hits whose document is as it was when they were indexed, best first. Raises `NotFound`.
+
+    `state`: the collection must be in it when the hits are checked, or `Outdated` is raised.
 
     While a document is being replaced, chunks of both versions lie in the index: the search is widened until enough of
     the current ones are found. One that was replaced between the search and the look at what holds is searched again:
@@ -31,7 +44,12 @@ async def visible(
         widened = fusion if cap is None else fusion.model_copy(update={"per_document": min(100, cap + stale)})
         hits = await ports.index.search(index, query, top_k=asked, fusion=widened, filter=filter)
         ids = list(dict.fromkeys(hit.document_id for hit in hits))
-        current = await ports.catalogue.current(index.tenant, index.collection, ids) if ids else {}
+        current: Mapping[str, str] = {}
+        if ids or state is not None:
+            now = await ports.catalogue.holding(index.tenant, index.collection, ids)
+            if state not in (None, now.state):
+                raise Outdated
+            current = now.stamps
         fresh = [hit for hit in hits if current.get(hit.document_id) == hit.content_hash]
         overtaken = {hit.document_id for hit in hits if hit.document_id in current} - {hit.document_id for hit in fresh}
         looks += 1

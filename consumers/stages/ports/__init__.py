@@ -40,6 +40,7 @@ from consumers.stages.ports.needs import PortSet
 from consumers.stages.ports.needs import needs as needs
 from consumers.stages.ports.optimiser import Optimiser as Optimiser
 from consumers.stages.ports.registry import AdapterRegistry as AdapterRegistry
+from consumers.stages.ports.scorer import Scorer as Scorer
 from consumers.stages.ports.served import Served as Served
 from consumers.stages.ports.steering import Steering as Steering
 from consumers.stages.ports.text import Answerer as Answerer
@@ -98,6 +99,7 @@ class Ports(PortSet):
     """The deployment's."""
     rebuilds = Port[RebuildCatalogue]()
     reranker = Port[Reranker | None]()
+    scorer = Port[Scorer]()
     sparse = Port[SparseEncoder]()
     steering = Port[Steering]()
     text_model = Port[TextModel]()

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from schemas.catalogue import CollectionRecord, IndexRecord, Recorded, Standing, StoredDocument, Unbuilt
+from schemas.catalogue import CollectionRecord, Holding, IndexRecord, Recorded, Standing, StoredDocument, Unbuilt
 from schemas.collections import CollectionSettings
 
 
@@ -19,10 +19,13 @@ class CatalogueReader(Protocol):
     async def content(self, tenant: str, name: str) -> str | None:
         """A text that is another one after every change of documents or settings; None without such a collection."""
 
-    async def current(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, str]:
-        """The content hash that the points of each of these documents have now.
+    def remembered(self, tenant: str, name: str) -> CollectionRecord | None:
+        """The collection as it was when this process last read it, if it knows; `holding` says whether it still is."""
 
-        Unknown and deleted documents are left out: a hit with another hash is not shown.
+    async def holding(self, tenant: str, name: str, ids: Sequence[str]) -> Holding:
+        """The collection's state, and the content hash that the points of each of these documents have now.
+
+        A hit with another hash is not shown.
         """
 
     async def documents(self, tenant: str, name: str, ids: Sequence[str]) -> dict[str, StoredDocument]:

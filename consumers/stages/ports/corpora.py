@@ -7,7 +7,7 @@ from typing import Protocol
 from schemas.kinds.dataset import Form
 from schemas.kinds.evaluation.items import Dataset, Item, ItemProblem
 from schemas.kinds.indexing import Corpus, DocumentError
-from schemas.kinds.indexing.parts import PartDocument
+from schemas.kinds.indexing.parts import PartLine
 from schemas.kinds.training import Method
 from schemas.kinds.training.examples import Example, ExampleProblem
 from schemas.requester import Requester
@@ -18,8 +18,10 @@ class CorpusReader(Protocol):
 
     def rows(
         self, path: Path, corpus: Corpus, *, by: Requester
-    ) -> AsyncGenerator[tuple[list[PartDocument | DocumentError], int]]:
+    ) -> AsyncGenerator[tuple[list[PartLine | DocumentError], int]]:
         """The rows, some at a time, each as a document or as the reason for its refusal; and how many bytes were read.
+
+        A line is as the process wrote it, which a hostile table may have taken over: check it before it is used.
 
         Raises `InvalidInput` for a table that cannot be read, or not within the limits.
         """

@@ -17,6 +17,9 @@ class Trainer(Protocol):
     def workspace(self) -> AbstractAsyncContextManager[Path]:
         """An empty folder on this machine, removed at the end."""
 
+    def check(self, nodes: int) -> None:
+        """Raise `InvalidInput` (`nodes_unavailable`) unless a training can have so many nodes here."""
+
     async def ready(self) -> bool:
         """Whether this machine can begin at once; False: `prepare` takes minutes."""
 

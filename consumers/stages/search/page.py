@@ -7,16 +7,18 @@ from typing import Any
 from consumers.pages.plots import Axis, Plot, Point, Series, figure, plot
 from consumers.pages.templates import template
 from consumers.pages.times import duration
+from consumers.stages.search.remarks import SENTENCES
 from consumers.stages.search.trials import EndedTrial
 from consumers.stages.search.words import WORDS
 from schemas.kinds.search import MAXIMISED, Choices, Range, SearchInput, SearchResult
+from schemas.remarks import Remark, told
 
 Words = Mapping[str, str]
 Trials = Sequence[EndedTrial]
 
 
-def page(request: SearchInput, trials: Trials, result: SearchResult) -> str:
-    """The page, in the language that the search asks for."""
+def page(request: SearchInput, trials: Trials, result: SearchResult, remarks: Sequence[Remark] = ()) -> str:
+    """The page, in the language that the search asks for. `remarks`: what its reader should mind."""
     words = WORDS[request.language]
     complete = [one for one in trials if one.values is not None]
     objectives = list(enumerate(request.objectives))
@@ -26,6 +28,7 @@ def page(request: SearchInput, trials: Trials, result: SearchResult) -> str:
         words=words,
         request=request,
         result=result,
+        warnings=told(remarks, SENTENCES, request.language),
         tiles=_tiles(request, trials, result, words),
         best=[one for one in trials if one.number in result.best],
         text=text,

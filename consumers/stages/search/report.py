@@ -9,8 +9,9 @@ from uuid import UUID
 from consumers.stages.context import StageJob
 from consumers.stages.ports import Ports, needs
 from consumers.stages.search.page import page
+from consumers.stages.search.remarks import SENTENCES, of_trials
 from consumers.stages.search.studies import best_of, importance
-from consumers.stages.search.trials import EndedTrial, ended_trials
+from consumers.stages.search.trials import ended_trials
 from consumers.stages.training.lineage import lineage_of
 from consumers.stages.training.train import PURPOSE
 from consumers.stages.training.trainable import base_of
@@ -18,6 +19,7 @@ from schemas.adapters import NewAdapter
 from schemas.errors import JobError, SearchFailed
 from schemas.kinds.search import SearchInput, SearchResult
 from schemas.outcomes import Done, Fail, Outcome
+from schemas.remarks import told
 
 NEEDS: Final = needs(Ports.adapter_registry, Ports.children, Ports.files, Ports.optimiser, Ports.trials)
 
@@ -34,6 +36,7 @@ async def run(job: Job, ports: Ports) -> Outcome:
     trials = await ended_trials(job, ports)
     await job.report(0, 0, "comparing the trials")
     best = await asyncio.to_thread(best_of, request, trials)
+    remarks = of_trials(request, trials)
     result = SearchResult(
         trials=[one.view(kept=one.number in best) for one in trials],
         best=best,
@@ -42,9 +45,9 @@ async def run(job: Job, ports: Ports) -> Outcome:
         registered=False,
         report="",
         seconds=round((datetime.now(UTC) - job.started_at).total_seconds(), 3),
-        warnings=_warnings(request, trials),
+        warnings=told(remarks, SENTENCES, "en"),
     )
-    html = await asyncio.to_thread(page, request, trials, result)
+    html = await asyncio.to_thread(page, request, trials, result, remarks)
 
     async def whole() -> AsyncIterator[bytes]:
         yield html.encode()
@@ -71,21 +74,3 @@ async def run(job: Job, ports: Ports) -> Outcome:
         return Fail(error, result.model_dump())
     result.registered = True
     return Done(result.model_dump())
-
-
-def _warnings(request: SearchInput, trials: list[EndedTrial]) -> list[str]:
-    found = []
-    if len(trials) < request.most:
-        found.append(f"the time was over after {len(trials):,} of {request.most:,} trials")
-    skipped = sum(one.state == "skipped" for one in trials)
-    if skipped:
-        found.append(f"trials that did not begin, because the time was over: {skipped:,}")
-    failed = [one for one in trials if one.state == "failed"]
-    if failed:
-        codes = sorted({one.error["code"] for one in failed if one.error is not None})
-        found.append(f"trials that failed: {len(failed):,} ({', '.join(codes)})")
-    if request.most < request.trials:
-        found.append(
-            f"the grid has {request.most:,} points, fewer than the {request.trials:,} trials that were allowed"
-        )
-    return found

@@ -8,12 +8,12 @@ from typing import Final
 
 import orjson
 
+from consumers.stages.chunking import chunk
 from consumers.stages.collections import named_collection
 from consumers.stages.context import StageJob
-from consumers.stages.indexing.chunking import chunk
-from consumers.stages.indexing.sources import read_content
-from consumers.stages.inference.prompts import passages_block
 from consumers.stages.ports import CollectionRecord, Ports, StoredDocument, needs
+from consumers.stages.prompts import passages_block
+from consumers.stages.sources import read_content
 from schemas.errors import Conflict, DocumentRefused, NotFound
 from schemas.kinds.generation import ChatMessage, GenerationInput
 from schemas.kinds.synthesis import Sampled, SynthesisInput

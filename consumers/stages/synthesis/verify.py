@@ -9,9 +9,9 @@ from pydantic import BaseModel
 
 from consumers.stages.answers import answer_of
 from consumers.stages.context import StageJob
-from consumers.stages.evaluation.judging.replies import UnreadableReply, read
 from consumers.stages.lines import read_lines
 from consumers.stages.ports import ChildSummary, Ports, needs
+from consumers.stages.replies import UnreadableReply, read
 from schemas.kinds.inference import InferenceInput, TokenUsage
 from schemas.kinds.synthesis import Flag, Sampled, SynthesisInput, Written
 from schemas.outcomes import Child, FanOut, Next, Outcome
@@ -41,8 +41,8 @@ class Reply(BaseModel):
 async def run(job: Job, ports: Ports) -> Outcome:
     """Write each question with its passage and its flags to a blob; make a search of each that may be accepted."""
     # Imported here: without the group `cpu` a worker says what it lacks when it opens its ports.
-    from consumers.stages.dataset.near import Sketches
-    from consumers.stages.dataset.rows import key
+    from consumers.scoring.texts import text_key
+    from consumers.stages.near import Sketches
 
     lines: list[Line] = []
     prompt_tokens = tokens = 0
@@ -60,7 +60,7 @@ async def run(job: Job, ports: Ports) -> Outcome:
     for line in lines:
         if FATAL & set(line["flags"]):
             continue
-        asked = key(line["question"])
+        asked = text_key(line["question"])
         if asked in seen:
             line["flags"].append("duplicate")
             continue
@@ -120,15 +120,15 @@ def _written(child: ChildSummary, text: str | None, passage: str) -> Line:
 
 def flags_of(question: str, answer: str, passage: str) -> list[Flag]:
     """What is wrong with a question beside its passage."""
-    from consumers.stages.dataset.letters import language
-    from consumers.stages.dataset.rows import key
+    from consumers.scoring.texts import text_key
+    from consumers.stages.letters import language
 
     found: list[Flag] = []
     if language(question) != language(passage):
         found.append("language")
-    if key(question) in key(passage):
+    if text_key(question) in text_key(passage):
         found.append("copied")
-    if _shared(key(answer), key(passage)) < GROUNDED:
+    if _shared(text_key(answer), text_key(passage)) < GROUNDED:
         found.append("ungrounded")
     return found
 

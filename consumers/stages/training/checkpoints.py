@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from consumers.stages.pieces import fetched, pieces
 from consumers.stages.ports import Blobs
 from schemas.errors import NotFound
+from schemas.remarks import Remark
 
 PLACES: Final = ("a", "b")
 LEFT_OUT: Final = frozenset({"training_args.bin"})
@@ -51,21 +52,21 @@ class Checkpoints:
         self._epoch = epoch
         self._places: dict[str, Manifest] = {}
 
-    async def restore(self, into: Path) -> tuple[Manifest | None, list[str]]:
+    async def restore(self, into: Path) -> tuple[Manifest | None, list[Remark]]:
         """Fetch the newest whole checkpoint into a folder that does not exist yet; and say which ones were damaged."""
-        damaged: list[str] = []
+        damaged: list[Remark] = []
         for place in PLACES:
             try:
                 self._places[place] = Manifest.model_validate_json(await self._blobs.get(self._manifest(place)))
             except NotFound:
                 continue
             except ValidationError:
-                damaged.append("a checkpoint's manifest is damaged; the other one was used")
+                damaged.append(Remark(sentence="manifest_damaged"))
         for place, manifest in sorted(self._places.items(), key=lambda one: one[1].step, reverse=True):
             await asyncio.to_thread(into.mkdir)
             if await self._whole(manifest, into):
                 return manifest, damaged
-            damaged.append(f"the checkpoint at step {manifest.step} is damaged; the one before was used")
+            damaged.append(Remark(sentence="checkpoint_damaged", values={"step": manifest.step}))
             del self._places[place]
             await asyncio.to_thread(shutil.rmtree, into)
         return None, damaged

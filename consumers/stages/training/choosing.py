@@ -37,6 +37,7 @@ def plan_of(
     how = request.hyperparameters
     adapters, weights = LEARNING_RATES[request.method]
     return TrainingPlan(
+        nodes=request.nodes,
         weights=str(Path(base.weights).expanduser().absolute()) if base.in_folder else base.weights,
         revision=base.revision,
         method=request.method,

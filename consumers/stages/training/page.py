@@ -8,15 +8,20 @@ from typing import Any
 from consumers.pages.plots import Plot, Point, Series, figure, plot
 from consumers.pages.templates import template
 from consumers.pages.times import duration
+from consumers.stages.training.remarks import SENTENCES
 from consumers.stages.training.words import WORDS
 from schemas.kinds.training import TrainingInput, TrainingResult
+from schemas.remarks import Remark, told
 
 Logged = Sequence[Mapping[str, Any]]
 Rows = list[tuple[str, str]]
 
 
-def page(request: TrainingInput, result: TrainingResult, logged: Logged) -> str:
-    """The page, in the language that the training asks for. `logged`: the lines of its metrics file."""
+def page(request: TrainingInput, result: TrainingResult, logged: Logged, remarks: Sequence[Remark] = ()) -> str:
+    """The page, in the language that the training asks for.
+
+    `logged`: the lines of its metrics file. `remarks`: what its reader should mind.
+    """
     words = WORDS[request.language]
     return template(Path(__file__).parent, "report.html.j2").render(
         language=request.language,
@@ -24,6 +29,7 @@ def page(request: TrainingInput, result: TrainingResult, logged: Logged) -> str:
         words=words,
         request=request,
         result=result,
+        warnings=told(remarks, SENTENCES, request.language),
         tiles=_tiles(result, words),
         loss=_loss(logged, words),
         plots=_plots(logged, words),

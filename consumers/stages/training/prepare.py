@@ -14,6 +14,7 @@ from consumers.stages.tables import SHOWN, opened, unusable
 from consumers.stages.training import gating
 from consumers.stages.training.held_out import HeldOutQuestions
 from consumers.stages.training.judging import too_late
+from consumers.stages.training.remarks import of_data
 from consumers.stages.training.splitting import Splitter
 from consumers.stages.training.trainable import base_of
 from schemas.errors import InvalidInput
@@ -63,7 +64,7 @@ async def run(job: Job, ports: Ports) -> Outcome:
             if key is not None:
                 file.flush()
                 await ports.blobs.put_stream(key, pieces(Path(file.name)), content_type="application/x-ndjson")
-    return Next("train", Prepared(train=keys[0], validation=keys[1], data=report, warnings=_warnings(report)))
+    return Next("train", Prepared(train=keys[0], validation=keys[1], data=report, remarks=of_data(report)))
 
 
 class _Split:
@@ -141,14 +142,3 @@ async def _source(ports: Ports, file_id: str) -> SourceFile:
 def _write(examples: list[Example], file: IO[bytes]) -> int:
     file.write(b"".join(example.line() for example in examples))
     return len(examples)
-
-
-def _warnings(report: DataReport) -> list[str]:
-    found = []
-    if report.duplicates:
-        found.append(f"{report.duplicates:,} examples repeat another one and were left out")
-    if report.overlapping:
-        found.append(f"{report.overlapping:,} examples are in the validation file, too, and were not trained on")
-    if not report.validation_rows:
-        found.append("nothing is held out, so nothing tells whether the model learns more than its examples")
-    return found

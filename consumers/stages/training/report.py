@@ -27,7 +27,7 @@ async def run(job: StageJob[TrainingInput, Trained], ports: Ports) -> Outcome:
     stored = await ports.files.find(carry.result.metrics_file)
     # Not by orjson: a held-out loss may be NaN, which is no JSON.
     logged: list[dict[str, Any]] = [json.loads(line) async for line in read_lines(ports.blobs, stored.blob)]
-    html = await asyncio.to_thread(page, job.input, carry.result, logged)
+    html = await asyncio.to_thread(page, job.input, carry.result, logged, carry.remarks)
 
     async def whole() -> AsyncIterator[bytes]:
         yield html.encode()

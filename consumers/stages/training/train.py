@@ -18,6 +18,7 @@ from consumers.stages.training.curve import Curve
 from consumers.stages.training.judging import Beaten, judge
 from consumers.stages.training.packing import pack
 from consumers.stages.training.pausing import stopped_when_paused
+from consumers.stages.training.remarks import SENTENCES, of_lengths
 from consumers.stages.training.saving import Saving
 from consumers.stages.training.tokenised import TokenisedExamples
 from consumers.stages.training.trainable import Base, base_of
@@ -37,6 +38,7 @@ from schemas.kinds.training.plan import (
     TrainingPlan,
 )
 from schemas.outcomes import UNTIL_RESUMED, Fail, Next, Outcome, Snooze
+from schemas.remarks import Remark, told
 
 NEEDS: Final = needs(
     Ports.blobs,
@@ -58,9 +60,12 @@ async def run(job: Job, ports: Ports) -> Outcome:
     when the job is paused.
 
     Where memory runs out, half of the examples are taken at a time, once. Raises `TrainingFailed` with its code,
-    `TrainingBroke`, `StorageFull`, and `DependencyMissing` where this machine cannot train.
+    `TrainingBroke`, `StorageFull`, `InvalidInput` (`nodes_unavailable`), and `DependencyMissing` where this machine
+    cannot train.
     """
     base = base_of(job.input, ports.deployment.models)
+    if job.input.nodes is not None:
+        ports.trainer.check(job.input.nodes)
     if await ports.steering.paused(job.id):
         return Snooze(UNTIL_RESUMED)
     if not await ports.trainer.ready():
@@ -111,7 +116,7 @@ class _Run:
         self._checkpoints = Checkpoints(ports.blobs, self._root, job.epoch)
         self._from: Manifest | None = None
         self._data = job.carry.data.model_copy()
-        self._warnings = list(job.carry.warnings)
+        self._remarks = list(job.carry.remarks)
         self._before: float | None = None
         self._newest: Path | None = None
         self.begun: Begun | None = None
@@ -120,12 +125,10 @@ class _Run:
         """Until the process has ended, and what it saved is stored if others have to go on from there."""
         resume = self._folder / ("resume" if self._device_batch_size is None else "resume-smaller")
         self._from, damaged = await self._checkpoints.restore(resume)
-        self._warnings += damaged
+        self._remarks += damaged
         if self._device_batch_size is not None:
-            self._warnings.append(
-                f"memory ran out: a device took {self._device_batch_size} examples at a time from"
-                f" step {self._from.step if self._from else 0} on"
-            )
+            step = self._from.step if self._from else 0
+            self._remarks.append(Remark(sentence="memory", values={"count": self._device_batch_size, "step": step}))
         if self._from is not None:
             self._before, self._newest = self._from.validation_loss_before, resume
         plan = plan_of(
@@ -151,7 +154,8 @@ class _Run:
                 carry = self._job.carry
                 leftovers = [self._root, carry.train, *([carry.validation] if carry.validation else [])]
                 # Removed by the next stage: until this one is recorded, its checkpoints may be needed again.
-                return Next("report", Trained(result=await self._result(last), leftovers=leftovers))
+                result = await self._result(last)
+                return Next("report", Trained(result=result, leftovers=leftovers, remarks=self._remarks))
             case Failed(retryable=True):
                 raise TrainingBroke(last.message, code=last.code)
             case Failed():
@@ -196,10 +200,7 @@ class _Run:
 
     def _count(self, frame: Counted) -> None:
         self._data = self._data.model_copy(update=frame.model_dump(exclude={"event"}))
-        if frame.too_long:
-            cut = f"{frame.too_long:,} examples are longer than max_length and were cut"
-            lost = f"; {frame.masked_away:,} of them had nothing of their answer left and were left out"
-            self._warnings.append(cut + (lost if frame.masked_away else ""))
+        self._remarks += of_lengths(frame)
 
     async def _store(self, saved: Saved) -> None:
         manifest = Manifest(
@@ -247,7 +248,7 @@ class _Run:
             settings=self.begun.chosen,
             metrics_file=metrics_file,
             resumes=self._resumes,
-            warnings=self._warnings,
+            warnings=told(self._remarks, SENTENCES, "en"),
             tracking=self._curve.tracking,
             exports={kind: await self._exported(kind, Path(path)) for kind, path in ended.exports.items()},
         )

@@ -44,6 +44,7 @@ def collection_record(row: asyncpg.Record) -> CollectionRecord:
         fields=frozenset(row["fields"]),
         born=row["born"],
         doubt=Doubt(row["doubt"]) if row["doubt"] else None,
+        state=row["state"],
     )
 
 

@@ -87,16 +87,20 @@ SELECT job.id, job.input, b.lines, b.expires_at AS window_ends_at, b.in_progress
 FROM job LEFT JOIN batch b ON b.job_id = job.id WHERE job.id = ANY($1::uuid[])
 """
 
+# A page of a batch's lines in a state, in the order of the input. Rows are compared, and ordered by all columns, so
+# that only the index `job_children` will do: a plan from when the table was small might read all jobs after an id.
+_PAGE: Final = """
+parent IS NOT NULL AND (parent, state, id) > ($1, $2, $3) AND (parent, state) <= ($1, $2)
+ORDER BY parent, state, id LIMIT $4"""
+
 # The lines of a batch that ended in a state, in the order of the input, a page at a time.
-ENDS: Final = """
-SELECT id, key AS custom_id, kind, state, result, error, created_at, finished_at FROM job
-WHERE parent = $1 AND state = $2 AND id > $3 ORDER BY id LIMIT $4
+ENDS: Final = f"""
+SELECT id, key AS custom_id, kind, state, result, error, created_at, finished_at FROM job WHERE {_PAGE}
 """
 
 # The same for the lines of an earlier batch that are to be done again.
-UNDONE: Final = """
-SELECT id, key, kind, input, max_attempts, timeout_s FROM job
-WHERE parent = $1 AND tenant = $5 AND state = $2 AND id > $3 ORDER BY id LIMIT $4
+UNDONE: Final = f"""
+SELECT id, key, kind, input, max_attempts, timeout_s FROM job WHERE tenant = $5 AND {_PAGE}
 """
 
 # How many lines of a batch are in each state.

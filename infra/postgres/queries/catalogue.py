@@ -46,13 +46,24 @@ WITH chosen AS (SELECT * FROM collection WHERE tenant = $1 AND name = $2)
 SELECT c.fields, g.settings, b.settings AS building_settings, {SUMMED}
 """
 
+HAS_DOCUMENTS: Final = """
+EXISTS (SELECT 1 FROM document d WHERE d.tenant = c.tenant AND d.collection = c.name AND NOT d.deleted)
+"""
+
+# All that a search needs to know of a collection, as one text: who has read the collection sees by it whether that
+# still holds. The numbers of writes are not in it, because a search does not depend on them.
+STATE: Final = f"""
+md5(ROW(c.born, c.generation, c.fields, g.settings::text, g.encoder, g.embedder, g.dimension, g.learned, g.doubt,
+        {HAS_DOCUMENTS})::text)
+"""
+
 # One collection with both of its indexes. The settings are JSON texts.
-COLLECTION: Final = """
-SELECT c.name, c.born, c.generation, c.building_job, c.fields,
+COLLECTION: Final = f"""
+SELECT c.name, c.born, c.generation, c.building_job, c.fields, {STATE} AS state,
        g.settings, g.encoder, g.embedder, g.dimension, g.learned, g.doubt,
        b.id AS building, b.settings AS building_settings, b.encoder AS building_encoder,
        b.embedder AS building_embedder, b.dimension AS building_dimension, b.learned AS building_learned,
-       EXISTS (SELECT 1 FROM document d WHERE d.tenant = $1 AND d.collection = $2 AND NOT d.deleted) AS documents
+       {HAS_DOCUMENTS} AS documents
 FROM collection c JOIN generation g ON g.id = c.generation LEFT JOIN generation b ON b.id = c.building
 WHERE c.tenant = $1 AND c.name = $2
 """
@@ -107,7 +118,11 @@ SELECT id, written, content_hash, chunks, bytes, source_blob, source_offset, sou
 WHERE tenant = $1 AND collection = $2 AND NOT deleted ORDER BY md5($3::text || '/' || id), id LIMIT $4
 """
 
-CURRENT: Final = """
+# The state of a collection, in a row without an id, and what holds of some documents.
+HOLDING: Final = f"""
+SELECT NULL AS id, NULL AS written, {STATE} AS content
+FROM collection c JOIN generation g ON g.id = c.generation WHERE c.tenant = $1 AND c.name = $2
+UNION ALL
 SELECT id, written, content_hash FROM document
 WHERE tenant = $1 AND collection = $2 AND id = ANY($3::text[]) AND NOT deleted
 """
@@ -277,9 +292,9 @@ async def sample(connection: "Connection", tenant: str, name: str, seed: int, li
     return await connection.fetch(SAMPLE, tenant, name, str(seed), limit)
 
 
-async def current(connection: "Connection", tenant: str, name: str, ids: Sequence[str]) -> list[asyncpg.Record]:
-    """`id`, `written`, `content_hash` of the documents that exist and are not deleted."""
-    return await connection.fetch(CURRENT, tenant, name, ids)
+async def holding(connection: "Connection", tenant: str, name: str, ids: Sequence[str]) -> list[asyncpg.Record]:
+    """`id`, `written` and `content`, the content hash, of documents; a row without an id has the collection's state."""
+    return await connection.fetch(HOLDING, tenant, name, ids)
 
 
 async def touch(

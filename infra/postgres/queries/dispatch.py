@@ -37,7 +37,8 @@ _ITS: Final = f"{_QUEUED} AND ({_SHARE}) = {_WHOSE}"
 
 # Who has bulk work queued: every combination of stage, model, tenant, parent and key, found one after the other in the
 # index without reading the jobs in between. Of each, how many jobs are summoned and not claimed yet, and how many are
-# held: of these no more than $1 are counted. How many children run is counted only where a limit asks for it.
+# held: of these no more than $1 are counted. How many children run is counted only where a limit asks for it. The
+# offset lets each parent be looked up: a join might read the whole table.
 SHARES: Final = f"""
 WITH RECURSIVE share AS (
     ({_FIRST} ORDER BY {_SHARE} LIMIT 1)
@@ -52,7 +53,9 @@ SELECT whose.kind, whose.stage, whose.model, whose.tenant, whose.parent, whose.k
     (SELECT count(*) FROM (SELECT FROM job WHERE {_ITS} AND summoned_at IS NULL LIMIT $1) few) AS held,
     CASE WHEN p.at_once IS NULL THEN 0
         ELSE (SELECT count(*) FROM job c WHERE c.parent = p.id AND c.state = 'running') END AS running
-FROM share whose LEFT JOIN job p ON p.id = whose.parent
+FROM share whose LEFT JOIN LATERAL (
+    SELECT id, paused_at, weight, at_once, deadline FROM job WHERE id = whose.parent OFFSET 0
+) p ON true
 """
 
 # How many jobs of the lane workers hold, by tenant, model and key. Asked only where one of these is limited.
@@ -63,20 +66,24 @@ WHERE state = 'running' AND lease_until IS NOT NULL AND lane = 'bulk' GROUP BY 1
 
 # So many jobs of each share get their messages, the oldest first. Nobody is waited for: a row that someone else holds
 # is being cancelled. `due_at` begins again, since the rescuer measures from it how long a message has gone unanswered.
+# The order is that of the index `job_bulk`; by the id alone, it is also that of the tenant's jobs that have ended. The
+# messages of a round alternate between the shares, or the oldest would go before all others.
 RELEASE: Final = f"""
 WITH wanted AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::int[])
         AS w(kind, stage, model, tenant, parent, key, jobs)
 ), chosen AS MATERIALIZED (
     SELECT held.id FROM wanted whose CROSS JOIN LATERAL (
-        SELECT id FROM job WHERE {_ITS} AND summoned_at IS NULL ORDER BY id LIMIT whose.jobs FOR UPDATE SKIP LOCKED
+        SELECT id FROM job WHERE {_ITS} AND summoned_at IS NULL ORDER BY summoned_at, id LIMIT whose.jobs
+        FOR UPDATE SKIP LOCKED
     ) held
 ), released AS (
-    UPDATE job SET summoned_at = now(), due_at = now() FROM chosen WHERE job.id = chosen.id
-    RETURNING job.id, kind, stage, lane, model, epoch, traceparent
+    UPDATE job SET summoned_at = now(), due_at = now() WHERE id = ANY(array(SELECT id FROM chosen))
+    RETURNING id, kind, stage, lane, model, epoch, traceparent, tenant, parent
 )
 INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
-SELECT id, kind, stage, lane, model, epoch, traceparent FROM released RETURNING 1
+SELECT id, kind, stage, lane, model, epoch, traceparent FROM released
+ORDER BY row_number() OVER (PARTITION BY kind, stage, model, tenant, parent ORDER BY id), id RETURNING 1
 """
 
 

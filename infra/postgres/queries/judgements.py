@@ -1,5 +1,6 @@
 """Replies of judges by what they were asked, and what each evaluation has paid for its own."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -9,17 +10,17 @@ import asyncpg
 if TYPE_CHECKING:
     from infra.postgres.database import Connection
 
-# A reply that was given before. Its use is recorded once a day, as that of cached vectors.
+# Replies that were given before. Their use is recorded once a day, as that of cached vectors.
 FIND: Final = """
 WITH found AS MATERIALIZED (
-    SELECT key, reply, used_at FROM judgement WHERE key = $1
+    SELECT key, reply, used_at FROM judgement WHERE key = ANY($1::bytea[])
 ), stale AS (
     SELECT j.key FROM judgement j JOIN found f ON j.key = f.key
     WHERE f.used_at < now() - interval '1 day' FOR UPDATE OF j SKIP LOCKED
 ), used AS (
     UPDATE judgement j SET used_at = now() FROM stale WHERE j.key = stale.key
 )
-SELECT reply FROM found
+SELECT key, reply FROM found
 """
 
 # The reply, unless it is unusable (null), and its cost, in one commit: what is kept is paid for exactly once.
@@ -42,10 +43,9 @@ DELETE FROM judgement j USING (
 """
 
 
-async def find(connection: "Connection", key: bytes) -> str | None:
-    """The reply of this key."""
-    found: str | None = await connection.fetchval(FIND, key)
-    return found
+async def find(connection: "Connection", keys: Sequence[bytes]) -> dict[bytes, str]:
+    """The replies that are kept under these keys."""
+    return {row["key"]: row["reply"] for row in await connection.fetch(FIND, keys)}
 
 
 async def keep(

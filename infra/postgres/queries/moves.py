@@ -1,10 +1,13 @@
 """A try ends: the new state, its history and the next message in one statement, for many jobs at once."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
+from infra.ahead import ahead
+from infra.postgres.queries.claim import GIVEN
 from infra.postgres.queries.ended import FOLLOWS
 from infra.postgres.queries.submit import NewJob, make_children
 from schemas.errors import LeaseLost
@@ -31,7 +34,7 @@ WITH given AS (
                 ELSE g.delay_s END AS delay_s,
            g.attempt, g.code, g.dead
     FROM job JOIN given g ON g.id = job.id AND g.epoch = job.epoch
-    WHERE job.state = 'running' AND job.worker = $12 AND NOT job.waiting
+    WHERE job.id = ANY($1) AND job.state = 'running' AND job.worker = $12 AND NOT job.waiting
     ORDER BY job.id FOR UPDATE OF job
 ), moved AS (
     UPDATE job SET
@@ -49,7 +52,7 @@ WITH given AS (
         lease_until = NULL,
         worker = NULL,
         finished_at = CASE WHEN held.state IN ('succeeded', 'failed', 'cancelled') THEN clock_timestamp() END
-    FROM held WHERE job.id = held.id
+    FROM held WHERE job.id = held.id AND job.id = ANY($1)
     RETURNING job.id, job.tenant, job.kind, job.stage, job.lane, job.model, job.state, job.epoch, job.attempt,
               job.traceparent, job.parent, job.webhook, job.error, held.code, held.dead
 ), told AS (
@@ -102,11 +105,11 @@ NO_CHILD_LIVES: Final = """(
 RESUME_PARENTS: Final = f"""
 WITH ready AS (
     SELECT p.id FROM job p
-    WHERE p.id = ANY($1::uuid[]) AND p.waiting AND p.state = 'running' AND {NO_CHILD_LIVES}
+    WHERE p.id = ANY({GIVEN}) AND p.waiting AND p.state = 'running' AND {NO_CHILD_LIVES}
     ORDER BY p.id FOR UPDATE
 ), moved AS (
     UPDATE job SET state = 'queued', waiting = false, due_at = now(), summoned_at = now()
-    FROM ready WHERE job.id = ready.id AND job.waiting
+    FROM ready WHERE job.id = ready.id AND job.id = ANY({GIVEN}) AND job.waiting
     RETURNING job.id, job.kind, job.stage, job.lane, job.model, job.epoch, job.traceparent
 ), told AS (
     INSERT INTO job_event (job_id, type, data)
@@ -187,8 +190,9 @@ async def fan_out(
     """
     may = bool(await connection.fetchval(MAY_FAN_OUT, job_id, epoch, worker))
     if may:
-        async for page in pages:
-            await make_children(connection, page)
+        async with aclosing(ahead(pages)) as read:
+            async for page in read:
+                await make_children(connection, page)
     if not may or not await connection.fetchval(WAIT_FOR_CHILDREN, job_id, epoch, then, carry, count, worker, at_once):
         raise LeaseLost("the job is no longer this worker's, or is to be cancelled")
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 # For a transaction that commits after Kafka's acknowledgement: if a relay dies in between, the rows stay; SKIP LOCKED
 # lets relays work side by side. Deleting while reading saves a second statement.
 # The batch is a CTE of its own: a planner that believes the outbox to be tiny might run a subquery once per row, and so
-# take everything there is.
+# take everything there is; and the ids come as an array, or it might read everything once for each.
 # The commit does not wait for the disk: if a crash of Postgres undoes a deletion, the message is repeated, which is
 # harmless. Waiting would delay the commits of submissions and claims, which must wait.
 TAKE: Final = """
@@ -18,7 +18,7 @@ WITH relaxed AS (SELECT set_config('synchronous_commit', 'off', true) AS setting
     SELECT outbox.id FROM outbox, relaxed WHERE relaxed.setting = 'off'
     ORDER BY outbox.id LIMIT $1 FOR UPDATE OF outbox SKIP LOCKED
 )
-DELETE FROM outbox USING taken WHERE outbox.id = taken.id
+DELETE FROM outbox WHERE id = ANY(array(SELECT id FROM taken))
 RETURNING job_id, kind, stage, lane, model, epoch, traceparent
 """
 

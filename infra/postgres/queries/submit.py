@@ -64,18 +64,18 @@ STRAIGHT: Final = 64
 """While fewer jobs are queued in the lane bulk, a submitted one is summoned at once. Others are held."""
 
 
-def _made(columns: tuple[str, ...], order: str, held: str) -> str:
+def _made(columns: tuple[str, ...], order: str, held: str, twice: str = "") -> str:
     """The common table expressions `made` and `sent`: rows with these columns, and their messages.
 
-    `held`: the condition under which a job of the lane bulk gets none yet; `queries/dispatch.py` releases it.
+    `held`: the condition under which a job of the lane bulk gets none yet; `queries/dispatch.py` releases it. `twice`:
+    what to do about a row that is there.
     """
     into = ", ".join("expires_at" if name == "expires_in_s" else name for name in columns)
     values = ", ".join("now() + make_interval(secs => expires_in_s)" if n == "expires_in_s" else n for n in columns)
     return f"""made AS (
     INSERT INTO job ({into}, summoned_at)
     SELECT {values}, CASE WHEN lane = 'bulk' AND {held} THEN NULL ELSE now() END
-    FROM {given(NewJob, columns)} ORDER BY {order}
-    ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    FROM {given(NewJob, columns)} ORDER BY {order} {twice}
     RETURNING id, kind, stage, lane, model, epoch, traceparent, created_at, expires_at, summoned_at
 ), sent AS (
     INSERT INTO outbox (job_id, kind, stage, lane, model, epoch, traceparent)
@@ -90,16 +90,19 @@ _MANY_QUEUED: Final = f"""(concurrency_key IS NOT NULL OR (
         SELECT FROM job WHERE coalesce(state, '') = 'queued' AND lane = 'bulk' LIMIT ${len(SUBMITTED) + 1}::int
     ) few) = ${len(SUBMITTED) + 1}::int)"""
 
+_ONCE: Final = "ON CONFLICT (tenant, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING"
+
 # Many submissions, one statement. A second job under the same (tenant, idempotency key) inserts nothing, neither row
 # nor message, also within one group: the caller sees its id missing from the answer and looks the first job up. In key
 # order, so that two groups that share keys cannot deadlock.
 SUBMIT: Final = f"""
-WITH {_made(SUBMITTED, "tenant, idempotency_key, id", _MANY_QUEUED)}
+WITH {_made(SUBMITTED, "tenant, idempotency_key, id", _MANY_QUEUED, _ONCE)}
 SELECT id, created_at, expires_at FROM made
 """
 
 # The children of a fan-out, a page at a time, in the transaction in which their parent begins to wait. In bulk they are
-# all held, since their parent may be paused or limited.
+# all held, since their parent may be paused or limited. They have no idempotency keys; to look out for conflicts would
+# cost a lock and a record of the log for each.
 MAKE_CHILDREN: Final = f"""
 WITH {_made(BORN, "id", "true")}
 SELECT count(*) FROM made

@@ -50,8 +50,8 @@ r.closed_at IS NULL AND (r.mlflow_id IS NULL OR j.state IN ('succeeded', 'failed
     OR EXISTS (SELECT FROM tracked_entry WHERE run_id = r.id AND {WAITS}))
 """
 _RUN: Final = """
-SELECT r.id, r.parent, r.experiment, r.name, r.tags, r.params, r.mlflow_id, r.created_at, j.id AS job_id, j.tenant,
-       j.state, j.finished_at
+SELECT r.id, r.parent, r.experiment, r.name, r.tags, r.params, r.mlflow_id, j.id AS job_id, j.tenant,
+       j.state, coalesce(j.started_at, r.created_at) AS started_at, j.finished_at
 FROM tracked_run r JOIN job j ON j.id = r.job_id
 """
 DUE: Final = f"{_RUN} WHERE {_DUE} ORDER BY r.created_at LIMIT $1"
@@ -106,7 +106,7 @@ class Run:
     tags: dict[str, str]
     params: dict[str, str]
     mlflow_id: str | None
-    created_at: datetime
+    started_at: datetime
     job_id: UUID
     tenant: str
     state: JobState

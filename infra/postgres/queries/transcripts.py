@@ -18,7 +18,7 @@ WITH given AS (
     SELECT DISTINCT id, epoch FROM given
 ), held AS (
     SELECT job.id, job.epoch, job.cancel_requested FROM job JOIN tries t ON t.id = job.id AND t.epoch = job.epoch
-    WHERE job.state = 'running' AND job.worker = $5 AND NOT job.waiting
+    WHERE job.id = ANY($1) AND job.state = 'running' AND job.worker = $5 AND NOT job.waiting
     ORDER BY job.id FOR NO KEY UPDATE OF job
 ), told AS (
     INSERT INTO job_event (job_id, type, data)

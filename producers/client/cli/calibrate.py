@@ -48,7 +48,10 @@ def calibrate(
     threshold: Annotated[float | None, typer.Option(help="A score passes from here on. Default: 0.5.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Have a judge score answers that people have judged: agreement, Cohen's kappa, bias, and what it favours."""
+    """Have a judge score answers that people have judged: agreement, Cohen's kappa, bias, and what it favours.
+
+    Exit code 1: not one answer was scored.
+    """
     session: Session = ctx.obj
     if (grader is None) == (metric is None):
         raise WrongUse("say what the judge is asked", "give --grader FILE, or --metric faithfulness and the like")
@@ -64,6 +67,8 @@ def calibrate(
         evaluated.follow(client, job, quiet=json)
         found = client.calibration(job.id)
     print_json(plain(found)) if json else _print(found)
+    if found.missing == found.items:
+        raise typer.Exit(1)
 
 
 def read_items(file: Path) -> list[dict[str, Any]]:

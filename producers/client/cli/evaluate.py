@@ -87,7 +87,10 @@ def evaluate(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and leave.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Ask every question of a dataset, score the answers and report. Exit code 4: a gate was not passed."""
+    """Ask every question of a dataset, score the answers and report.
+
+    Exit code 4: a gate was not passed; 1: not one question was answered.
+    """
     session: Session = ctx.obj
     asked = read_settings(settings) if settings else {}
     items: list[dict[str, Any]] | None = None
@@ -192,7 +195,10 @@ def parse_gate(client: "Client", text: str) -> dict[str, Any]:
     except ValueError:
         pass
     if aim.startswith("job_"):
-        earlier = client.evaluation(aim)
+        try:
+            earlier = client.evaluation(aim)
+        except ValueError as error:
+            raise WrongUse(f"--gate {text!r}: {error}") from error
         if earlier.items_file is None:
             raise WrongUse(f"--gate {text!r}: {aim} is a comparison and has no items of its own")
         aim = earlier.items_file
@@ -212,6 +218,8 @@ def _tell(client: "Client", evaluation: "Evaluation", html: Path | None, *, json
         note(f"report: {html}" if html else f"report: welip report {evaluation.job} --html report.html")
     if evaluation.passed is False:
         raise typer.Exit(evaluated.GATE_FAILED)
+    if not evaluation.items.succeeded:
+        raise typer.Exit(1)
 
 
 def _remark(warnings: Sequence[str]) -> None:

@@ -1,11 +1,12 @@
 """Follows an evaluation with a live line, and prints its figures."""
 
+import sys
 import time
 from typing import TYPE_CHECKING, Final
 
 from producers.client.cli.output import print_table, progress_bars
 from producers.client.cli.terminal import note
-from producers.client.errors import JobFailed
+from producers.client.errors import JobFailed, WaitTimeout
 
 if TYPE_CHECKING:
     from producers.client.evaluations import Evaluation
@@ -16,30 +17,61 @@ if TYPE_CHECKING:
 GATE_FAILED: Final = 4
 """The exit code of a run that ended well and did not pass a gate."""
 
+LOOKS_EVERY_S: Final = 5.0
+"""How often the server is asked what is in the way: an engine that is away is waited for, up to an hour."""
+
 
 def follow(client: "Client", job: "Job", *, quiet: bool) -> None:
-    """Wait for the end, with a line on stderr: how many are answered, how fast, how long it still takes.
+    """Wait for the end, with a line on stderr: how many are answered, how fast, how long it still takes, what fails.
 
     Raises `JobFailed`.
     """
     with progress_bars(quiet=quiet) as bars:
         task = bars.add_task("reading the dataset", total=1.0)
-        rate = Rate()
+        line = Line()
 
         def show(seen: "Job") -> None:
-            children = seen.children
-            if children and seen.stage == "collect" and children.ended < children.total:
-                done = f"judging, {children.total - children.ended:,} slices to go"
-            elif children and children.total and children.ended < children.total:
-                done = rate.line(children.ended, children.total, time.monotonic())
-            else:
-                done = seen.progress.message or str(seen.state)
-            failed = f" · {children.failed:,} failed" if children and children.failed else ""
-            bars.update(task, completed=min(seen.fraction, 0.99), description=done + failed)
+            bars.update(task, completed=min(seen.fraction, 0.99), description=line.of(seen, time.monotonic()))
 
-        ended = client.wait(job.id, on_change=show)
+        while True:
+            try:
+                ended = client.wait(job.id, timeout=LOOKS_EVERY_S, on_change=show)
+                break
+            except WaitTimeout as still:
+                before, line.obstacle = line.obstacle, obstacle(client, still.job)
+                if line.obstacle not in (None, before) and not quiet and not sys.stderr.isatty():
+                    note(f"welip: trying again: {line.obstacle}")  # without a terminal there is no line
+                show(still.job)
     if ended.state != "succeeded":
         raise JobFailed(ended)
+
+
+def obstacle(client: "Client", job: "Job") -> str | None:
+    """Why the job, or a child of it, has to be tried again at the moment; None: nothing does."""
+    waiting = [job] if job.state == "retry_wait" else []
+    if job.children is not None and job.children.retry_wait:
+        waiting += client.jobs(parent=job.id, state="retry_wait", limit=1).data
+    return next((f"{one.error.message} ({one.error.code})" for one in waiting if one.error is not None), None)
+
+
+class Line:
+    """The live line. `obstacle`: what is in the way."""
+
+    def __init__(self) -> None:
+        self.obstacle: str | None = None
+        self._rate = Rate()
+
+    def of(self, seen: "Job", now: float) -> str:
+        """What the run does. `now`: as `Rate.line` takes it."""
+        children = seen.children
+        if children and seen.stage == "collect" and children.ended < children.total:
+            done = f"judging, slices to go: {children.total - children.ended:,}"
+        elif children and children.total and children.ended < children.total:
+            done = self._rate.line(children.ended, children.total, now)
+        else:
+            done = seen.progress.message or str(seen.state)
+        failed = f" · {children.failed:,} failed" if children and children.failed else ""
+        return done + failed + (f" · trying again: {self.obstacle}" if self.obstacle else "")
 
 
 class Rate:

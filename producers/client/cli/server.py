@@ -1,7 +1,6 @@
 """Commands that run a server: the whole embedded stack, or one process of a larger deployment."""
 
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -43,11 +42,10 @@ def up(
     need("up", "cpu", "embedded")
     from infra.local.stack import StackOptions, run_stack
 
-    chosen = port if port is not None else free_port(host, preferred=8080)
     options = StackOptions(
         data=data,
         host=host,
-        port=chosen,
+        port=port,
         kafka=kafka,
         postgres=postgres,
         s3=s3,
@@ -71,13 +69,17 @@ def worker(
         list[str] | None,
         typer.Option(help="A model to serve, and no other; repeat it for more. Without --pool, nothing else is done."),
     ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="A kind of job to run stages of, and no other; repeat it for more.")
+    ] = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Jobs at once in each lane.")] = None,
 ) -> None:
     """Run a worker, with settings from the environment."""
     need("worker", "gateway")
     pools = [part for name in pool or [] for part in ("--pool", name)]
     models = [part for name in model or [] for part in ("--model", name)]
-    become("consumers", *pools, *models, *(["--concurrency", str(concurrency)] if concurrency else []))
+    kinds = [part for name in kind or [] for part in ("--kind", name)]
+    become("consumers", *pools, *models, *kinds, *(["--concurrency", str(concurrency)] if concurrency else []))
 
 
 def relay(ctx: typer.Context) -> None:
@@ -103,16 +105,3 @@ def become(module: str, *args: str) -> NoReturn:
     """Replace this process by `python -m module`; signals then reach it directly."""
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", module, *args])
-
-
-def free_port(host: str, *, preferred: int) -> int:
-    """`preferred` when nothing listens on it, else a port that the system assigns."""
-    for port in (preferred, 0):
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    return preferred

@@ -8,10 +8,10 @@ import typer
 
 from producers.client.cli import trials
 from producers.client.cli.choices import given, read_settings
+from producers.client.cli.examples import PANEL, check_files, parse_pair, set_hyperparameters, submit
 from producers.client.cli.failures import WrongUse
-from producers.client.cli.output import JsonFlag, plain, print_json, progress_bars
-from producers.client.cli.terminal import note, say
-from producers.client.cli.train import PANEL, parse_pair
+from producers.client.cli.output import JsonFlag, plain, print_json
+from producers.client.cli.terminal import note
 
 if TYPE_CHECKING:
     from producers.client.cli.session import Session
@@ -67,9 +67,7 @@ def sweep(
 ) -> None:
     """Train with different hyperparameters and keep the best adapter. Ctrl-C leaves it running."""
     session: Session = ctx.obj
-    for file in (dataset, validation):
-        if file is not None and not file.is_file():
-            raise WrongUse(f"there is no file {file}")
+    check_files(dataset, validation)
     asked = (read_settings(settings) if settings else {}) | given(
         trials=number,
         at_once=at_once,
@@ -82,26 +80,21 @@ def sweep(
         register_as=register_as,
         language=language,
     )
-    if set:
-        asked["hyperparameters"] = {**asked.get("hyperparameters", {}), **dict(map(parse_pair, set))}
+    set_hyperparameters(asked, set)
     space = {**asked.pop("space", {}), **dict(map(parse_values, vary or []))}
     if not space:
         raise WrongUse("there is nothing to vary", "say --vary 'learning_rate=1e-5..1e-3:log'")
     with session.connect() as client:
-        with progress_bars(quiet=json, bytes=True) as bars:
-            task = bars.add_task(f"uploading {dataset.name}", total=dataset.stat().st_size)
-            job = client.sweep(
-                dataset,
-                space,
-                base,
-                validation=validation,
-                settings=asked,
-                progress=lambda sent: bars.update(task, completed=sent),
-            )
-        if no_wait:
-            print_json(plain(job)) if json else say(job.id)
+        job = submit(
+            session,
+            client,
+            dataset,
+            lambda sent: client.sweep(dataset, space, base, validation=validation, settings=asked, progress=sent),
+            leave=no_wait,
+            json=json,
+        )
+        if job is None:
             return
-        session.watch(client, job)
         trials.follow(client, job, quiet=json)
         found = client.swept(job.id)
         if html is not None:

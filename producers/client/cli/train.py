@@ -1,22 +1,20 @@
 """`welip train`: train a model on a dataset, with a live line, and show what came of it."""
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from producers.client.cli.choices import given, read_settings
 from producers.client.cli.evaluated import GATE_FAILED
+from producers.client.cli.examples import PANEL, check_files, set_hyperparameters, submit
 from producers.client.cli.failures import WrongUse
 from producers.client.cli.output import JsonFlag, plain, print_fields, print_json, progress_bars
-from producers.client.cli.terminal import note, say
+from producers.client.cli.terminal import note
 
 if TYPE_CHECKING:
     from producers.client.cli.session import Session
     from producers.client.trainings import Training
-
-PANEL = "Training"
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +40,9 @@ def train(
     questions: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --promote: what decides. Default: held-out examples.")
     ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(help="Machines that train together, where the deployment has some.")
+    ] = None,
     export: Annotated[
         list[str] | None, typer.Option(metavar="FORM", help="Also make: merged, gguf or onnx. Repeat it.")
     ] = None,
@@ -66,34 +67,28 @@ def train(
     session: Session = ctx.obj
     if questions is not None and promote is None:
         raise WrongUse("--questions belongs to --promote")
-    for file in (dataset, validation, questions):
-        if file is not None and not file.is_file():
-            raise WrongUse(f"there is no file {file}")
+    check_files(dataset, validation, questions)
     asked = (read_settings(settings) if settings else {}) | given(
-        method=method, adapter=adapter, register_as=register_as, export=export
+        method=method, adapter=adapter, register_as=register_as, nodes=nodes, export=export
     )
     if promote is not None:
         if not asked.get("register_as"):
             raise WrongUse("--promote needs --as, the name under which the adapter is promoted")
         asked["gate"] = {**(asked.get("gate") or {}), "alias": promote}
-    if set:
-        asked["hyperparameters"] = {**asked.get("hyperparameters", {}), **dict(map(parse_pair, set))}
+    set_hyperparameters(asked, set)
     with session.connect() as client:
         if questions is not None:
             asked["gate"]["dataset"] = {"file": client.upload(questions, "evals").id}
-        with progress_bars(quiet=json, bytes=True) as bars:
-            task = bars.add_task(f"uploading {dataset.name}", total=dataset.stat().st_size)
-            job = client.train(
-                dataset,
-                base,
-                validation=validation,
-                settings=asked,
-                progress=lambda sent: bars.update(task, completed=sent),
-            )
-        if no_wait:
-            print_json(plain(job)) if json else say(job.id)
+        job = submit(
+            session,
+            client,
+            dataset,
+            lambda sent: client.train(dataset, base, validation=validation, settings=asked, progress=sent),
+            leave=no_wait,
+            json=json,
+        )
+        if job is None:
             return
-        session.watch(client, job)
         with progress_bars(quiet=json) as bars:
             live = LiveTraining()
             task = bars.add_task(live.text, total=1.0)
@@ -107,19 +102,6 @@ def train(
     if made.gate is not None and not made.gate.promoted:
         note(f"welip: {made.gate.alias} still points to {made.gate.previous}: {made.gate.why}")
         raise typer.Exit(GATE_FAILED)
-
-
-def parse_pair(text: str) -> tuple[str, Any]:
-    """`epochs=5` as name and value; values are JSON where they can be. Raises `WrongUse`."""
-    import json
-
-    name, equals, value = (part.strip() for part in text.partition("="))
-    if not equals or not re.fullmatch(r"[a-z_]+", name):
-        raise WrongUse(f"--set {text!r} is not key=value", "write 'epochs=5'")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def _print(made: "Training", output: Path | None) -> None:

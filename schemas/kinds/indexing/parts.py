@@ -1,5 +1,6 @@
 """What an indexing job hands to its children: a part of what is to be added, or of what is to be rebuilt."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,7 +13,8 @@ class PartInput(BaseModel):
     """A child that adds documents: `part` is the blob key of them, one JSON object a line.
 
     `version` is the job's: when two jobs write one document, the higher version wins. `long`: it is one text that is
-    longer than a part of several may be.
+    longer than a part of several may be. `rows`: a process that reads tables wrote the lines, and nobody has looked at
+    them since: none of them may name a blob.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -21,6 +23,7 @@ class PartInput(BaseModel):
     part: str
     version: int
     long: bool = False
+    rows: bool = False
 
 
 class RebuildInput(BaseModel):
@@ -44,3 +47,12 @@ class PartDocument(BaseModel):
     filename: str | None = None
     format: DocumentFormat | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PartLine:
+    """A document of a part as the line that will be stored, without a line break; `chars`: of its text, about."""
+
+    id: str
+    chars: int
+    line: bytes

@@ -65,7 +65,8 @@ class Hyperparameters(BaseModel):
 class Recipe(BaseModel):
     """What is trained, on what, and how. `base_model`: a model of the deployment whose weights workers have.
 
-    Without a `validation` file, `validation_share` of the dataset is held out. `language`: of the report.
+    Without a `validation` file, `validation_share` of the dataset is held out. `language`: of the report. `nodes`: how
+    many machines train it together; null: as many as the deployment says.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -78,6 +79,7 @@ class Recipe(BaseModel):
     method: Method = "sft"
     adapter: AdapterKind = "lora"
     hyperparameters: Hyperparameters = Hyperparameters()
+    nodes: int | None = Field(None, ge=1, le=64)
     language: Language = "ko"
 
     @model_validator(mode="after")

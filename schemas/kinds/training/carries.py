@@ -3,22 +3,27 @@
 from pydantic import BaseModel
 
 from schemas.kinds.training import DataReport, TrainingResult
+from schemas.remarks import Remark
 
 
 class Prepared(BaseModel):
-    """To `train`: blobs of examples, one JSON object a line."""
+    """To `train`: blobs of examples, one JSON object a line. `remarks`: what the owner should mind."""
 
     train: str
     validation: str | None
     data: DataReport
-    warnings: list[str] = []
+    remarks: list[Remark] = []
 
 
 class Trained(BaseModel):
-    """To `register`: the job's result but for the registered name. `leftovers`: keys of blobs that nobody needs now."""
+    """To `report` and `register`: the job's result but for the registered name.
+
+    `leftovers`: keys of blobs that nobody needs now. `remarks`: its warnings, for a report in another language.
+    """
 
     result: TrainingResult
     leftovers: list[str]
+    remarks: list[Remark] = []
 
 
 class Registered(BaseModel):

@@ -10,12 +10,13 @@ from schemas.kinds.training import AdapterKind, Auto, Chosen, Export, Method
 class TrainingPlan(BaseModel):
     """A run, complete but for what only the process with the device can choose. Paths are absolute.
 
-    `name`: the job's. `weights`: a folder, or the id of a model on a hub. `output`: a folder for all that is written.
-    `stop_file`: as soon as it exists, the process saves a checkpoint and ends. `resume`: the folder of a checkpoint.
-    `tokenised`: a file that `Tokenised` told of, by an earlier process.
+    `name`: the job's. `nodes`: what the request says. `weights`: a folder, or the id of a model on a hub. `output`: a
+    folder for all that is written. `stop_file`: as soon as it exists, the process saves a checkpoint and ends.
+    `resume`: the folder of a checkpoint. `tokenised`: a file that `Tokenised` told of, by an earlier process.
     """
 
     name: str = "training"
+    nodes: int | None = None
     weights: str
     revision: str | None
     method: Method

@@ -16,8 +16,8 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel
 
-from consumers.stages.evaluation.judging.replies import UnreadableReply, read, strict_schema
 from consumers.stages.ports import Judgements, TextModel
+from consumers.stages.replies import UnreadableReply, read, strict_schema
 from schemas.errors import EngineClosed, EngineFailed, EngineRefused, EngineTrouble, JobError
 from schemas.kinds.evaluation.judge import CEILING, Allowance
 from schemas.models import Price

@@ -8,7 +8,7 @@ from typing import IO, Any, Final
 
 import orjson
 
-from consumers.stages.indexing.aside import aside
+from consumers.stages.aside import aside
 from consumers.stages.ports import Blobs
 from schemas.retrieval import Heading, ParsedDocument
 

@@ -1,4 +1,4 @@
-"""Reads what a judge replied: JSON of a given form, wherever it stands in the text."""
+"""Reads what a model replied: JSON of a given form, wherever it stands in the text."""
 
 import json
 import re
