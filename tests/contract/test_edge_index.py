@@ -143,19 +143,21 @@ class TestItsFolder:
         await index.ensure(KO, dimension=None)
         await index.upsert(KO, [chunk("d", terms(1))])
 
-        async def search_until_gone() -> int:
-            done = 0
+        async def search_until_gone(searched: asyncio.Event) -> None:
             while True:
                 try:
                     assert documents(await find(index)) == ["d"]
                 except NotFound:
-                    return done
-                done += 1
+                    return
+                searched.set()
 
-        searches = [asyncio.create_task(search_until_gone()) for _ in range(8)]
-        await find(index)
-        await index.drop(KO)
-        assert sum(await asyncio.wait_for(asyncio.gather(*searches), 120)) > 0
+        begun = [asyncio.Event() for _ in range(8)]
+        async with asyncio.timeout(120), asyncio.TaskGroup() as searches:
+            for searched in begun:
+                searches.create_task(search_until_gone(searched))
+            for searched in begun:
+                await searched.wait()
+            await index.drop(KO)
         assert unfinished(tmp_path) == []
         await index.close()
         assert os.listdir(tmp_path) == [".lock"]
