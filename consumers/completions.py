@@ -1,9 +1,8 @@
 """Records how tries ended: one statement for all that end at about the same time, repeated until Postgres has it."""
 
-import contextlib
 from collections.abc import Sequence
-from uuid import UUID
 
+from consumers.fan_in import FanIn
 from consumers.fan_out import Wait
 from infra.grouping import Grouper
 from infra.patience import patiently
@@ -12,7 +11,7 @@ from infra.postgres.queries import moves
 from infra.postgres.queries.moves import Move, Moved
 from producers.agents import Wake
 from schemas.errors import DependencyUnavailable, LeaseLost
-from schemas.lifecycle import JobState
+from schemas.lifecycle import TERMINAL, JobState
 
 
 class Completions:
@@ -22,6 +21,7 @@ class Completions:
         self._database = database
         self._worker = worker
         self._wake = wake
+        self._fan_in = FanIn(database, wake)
         self._moves: Grouper[Move, Moved | None] = Grouper(
             self._flush, limit=500, lanes=2, fatal=(DependencyUnavailable,)
         )
@@ -60,26 +60,23 @@ class Completions:
 
         held = await patiently(once, event="completion.away", first_s=0.1, longest_s=2)
         if held and not wait.count:
-            await self._resume({wait.id})
+            self._fan_in.childless(wait.id)
         self._wake(bulk=True)
         return held
 
     async def close(self) -> None:
         """Wait for pending records."""
         await self._moves.close()
+        await self._fan_in.close()
 
     async def _flush(self, group: Sequence[Move]) -> Sequence[Moved | None]:
         async with self._database.connection() as connection:
             moved = await moves.finish(connection, group, worker=self._worker)
         if any(m is not None and m.state is JobState.QUEUED for m in moved):
             self._wake()
-        await self._resume({m.parent for m in moved if m is not None and m.parent is not None})
+        self._fan_in.ended(
+            (move.id, m.parent)
+            for move, m in zip(group, moved, strict=True)
+            if m is not None and m.parent is not None and m.state in TERMINAL
+        )
         return moved
-
-    async def _resume(self, parents: set[UUID]) -> None:
-        """Wake parents whose last child ended; a failure must not undo the ends, and the rescuer's sweep heals it."""
-        if parents:
-            with contextlib.suppress(DependencyUnavailable):
-                async with self._database.connection() as connection:
-                    if await moves.resume_parents(connection, sorted(parents)):
-                        self._wake()

@@ -184,7 +184,7 @@ class Rescuer:
         return await rescue.summon_again(connection, PAGE, unclaimed_s=self._settings.unclaimed.total_seconds())
 
     async def _resume_parents(self, connection: "Connection") -> int:
-        return await moves.resume_parents(connection, await rescue.waiting_parents(connection, PAGE))
+        return (await moves.resume_parents(connection, await rescue.waiting_parents(connection, PAGE))).moved
 
 
 async def _close_batches(connection: "Connection", parents: set[UUID]) -> int:

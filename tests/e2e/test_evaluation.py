@@ -13,7 +13,7 @@ from infra.local.sample import documents, questions
 from producers.client.errors import JobFailed
 from producers.client.evaluations import Evaluation
 from producers.client.sync import Client
-from tests.e2e.processes import Up, cli
+from tests.e2e.processes import Up, cli, until
 
 COLLECTION = "evaluated"
 WITHIN_S = 240
@@ -124,6 +124,23 @@ def test_a_collection_that_is_not_there_fails_every_answer_and_the_run_says_so(c
     assert (ended.items.failed, ended.items.succeeded) == (1, 0)
     assert ended.variants[0].metrics["succeeded"].mean == 0
     assert any("1 of 1 answers failed" in warning for warning in ended.warnings)
+
+
+def test_a_collection_that_is_deleted_in_the_middle_fails_the_answers_that_are_left(client: Client) -> None:
+    [indexed] = client.index_documents("deleted", documents())
+    assert client.wait(indexed.id, timeout=120).state == "succeeded"
+    rows = [{"id": f"{n}", "question": f"{n}. {questions()[n % 40]['question']}"} for n in range(1_000)]
+    job = client.evaluate(rows, "deleted", settings={"metrics": ["succeeded"]})
+    until(lambda: (children := client.job(job.id).children) and children.succeeded, "an answer is there")
+    client.pause(job.id)
+    client.delete_collection("deleted")
+    client.resume(job.id)
+    ended = client.evaluation(job.id, timeout=WITHIN_S)
+    assert ended.items.succeeded > 0
+    assert ended.items.failed > 0
+    assert ended.items.succeeded + ended.items.failed == len(rows)
+    assert ended.variants[0].metrics["succeeded"].mean == ended.items.succeeded / len(rows)
+    assert any(f"{ended.items.failed} of 1,000 answers failed" in one for one in ended.warnings), ended.warnings
 
 
 def test_a_wrong_dataset_fails_before_anything_is_asked(client: Client) -> None:

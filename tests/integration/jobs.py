@@ -135,7 +135,7 @@ class Jobs:
 
     async def resume(self, *parents: UUID) -> int:
         async with self.database.connection() as connection:
-            return await moves.resume_parents(connection, parents)
+            return (await moves.resume_parents(connection, parents)).moved
 
     async def end(self, job_id: UUID, state: JobState = JobState.SUCCEEDED) -> None:
         """Claim a queued job and end it."""

@@ -53,8 +53,9 @@ class Bench:
         return asyncio.create_task(Try(self.executor, row, time.monotonic() + 60).run(lambda: None))
 
     async def run(self, job_id: UUID) -> asyncpg.Record:
-        """Run one try; returns the row after it."""
+        """Run one try; returns the row once its parent was looked at as well."""
         await (await self.begin(job_id))
+        await self.completions.close()
         return await self.jobs.row(job_id)
 
     async def abort(self, job_id: UUID, why: Abort) -> asyncpg.Record:

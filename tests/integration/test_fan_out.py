@@ -153,6 +153,7 @@ async def test_a_fan_out_of_nothing_goes_straight_on(jobs: Jobs) -> None:
     root, epoch = await jobs.running()
     completions = Completions(jobs.database, lambda **_: None, worker="w")
     assert await completions.fan_out(Wait(root, epoch, "run", None, 0, in_pages([], root)))
+    await completions.close()
     assert (await jobs.row(root))["state"] == "queued"
 
 
