@@ -30,6 +30,7 @@ class Slots:
         self._of_kind: Counter[str] = Counter()
         self._free_since = time.monotonic()
         self._changed = asyncio.Event()
+        self._half_free = asyncio.Event()
         self._blocked: set[asyncio.Task[Any] | None] = set()
         """Who waits without `last`."""
         self._looking: set[asyncio.Task[Any] | None] = set()
@@ -65,6 +66,14 @@ class Slots:
             raise
         return self.free
 
+    async def half(self, within_s: float) -> None:
+        """Wait until half of them are free, but not longer than so long."""
+        if not self._is_half_free():
+            self._half_free.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._half_free.wait()
+
     def room_for(self, kind: str) -> int:
         """How many more this kind may take, as far as slots are free."""
         return max(0, self.size - self._of_kind[kind]) if self._spare else self.free
@@ -99,6 +108,11 @@ class Slots:
             self._looking |= self._blocked
             self._blocked.clear()
         self._changed.set()
+        if not self._half_free.is_set() and self._is_half_free():
+            self._half_free.set()
+
+    def _is_half_free(self) -> bool:
+        return self._taken <= (self.size + 1) // 2
 
     async def _change(self) -> None:
         self._changed.clear()

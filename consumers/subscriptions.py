@@ -43,6 +43,11 @@ log = structlog.get_logger(__name__)
 LONG_IDLE_MS: Final = 1_000
 """How long a fetch of work that takes minutes may wait at the embedded broker: each of its lanes is a consumer."""
 
+GATHERS_S: Final = 0.005
+"""How long bulk work waits for half of the slots, so that it is claimed, and its ends are recorded, in larger groups:
+otherwise quick jobs are claimed by the four or five, and statements cost as much as the work.
+"""
+
 LOOKS_BESIDE_S: Final = 0.005
 """How often other kinds are asked for while one holds all the slots that it may."""
 
@@ -245,7 +250,10 @@ class Consumers:
     ) -> "dict[TopicPartition, list[ConsumerRecord[bytes | None, bytes | None]]]":
         """At most so many messages, by partition; waits up to a second for the first."""
         slots = self._slots_of(subscription)
-        most = min(most, *(slots.room_for(kind) for kind in self._kinds[subscription]))
+        if subscription.lane is Lane.BULK:
+            await slots.half(GATHERS_S)
+            most = max(1, slots.free)
+        most = max(1, min(most, *(slots.room_for(kind) for kind in self._kinds[subscription])))
         for partitions in self._turns[subscription].next(consumer.assignment(), self._under_way, slots.size):
             if polled := await consumer.getmany(*partitions, timeout_ms=0, max_records=most):
                 return polled  # type: ignore[no-any-return]

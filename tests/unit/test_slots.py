@@ -166,3 +166,33 @@ async def test_a_change_is_waited_for_no_longer_than_said() -> None:
     await asyncio.sleep(0)
     slots.ended("noop")
     assert await waiting
+
+
+async def test_half_of_them_are_waited_for() -> None:
+    slots = Slots(8, spare=2)
+    async with asyncio.timeout(30):
+        await slots.half(3_600)
+    slots.take(8)
+    waiting = asyncio.create_task(slots.half(60))
+    await settled()
+    slots.give(3)
+    await settled()
+    assert not waiting.done(), "three of eight are free, and two that are for other kinds"
+    slots.give(1)
+    await settled()
+    assert waiting.done()
+
+
+async def test_half_of_them_are_not_waited_for_longer_than_said() -> None:
+    slots = Slots(8)
+    slots.take(8)
+    async with asyncio.timeout(30):
+        await slots.half(0.01)
+    assert slots.free == 0
+
+
+async def test_a_single_slot_has_no_half() -> None:
+    slots = Slots(1)
+    slots.take(1)
+    async with asyncio.timeout(30):
+        await slots.half(3_600)
