@@ -31,7 +31,7 @@ Timeout = Annotated[float, Field(gt=0, le=7 * DAY, description="Seconds that one
 class Submission(BaseModel):
     """The fields that every kind of job has; omitted ones take the kind's defaults."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     kind: str
     input: Any

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from schemas.errors import InvalidInput
@@ -28,7 +28,7 @@ KNOWN: Final = frozenset({"custom_id", "method", "url", "body"})
 OF_THE_BATCH: Final = ("expires_in_s", "metadata", "webhook")
 """Fields of a submission that a line cannot have: the batch's own hold for all lines."""
 
-SUBMISSION: Final[TypeAdapter[Submission]] = TypeAdapter(SubmitJob)
+SUBMISSION: Final[TypeAdapter[Submission]] = TypeAdapter(SubmitJob, config=ConfigDict(defer_build=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ BatchId = Annotated[str, StringConstraints(pattern=r"^batch_[0-9a-f]{32}$")]
 class BatchInput(BaseModel):
     """A file of requests. `retry_of`: do again what did not succeed in that batch, instead of reading the file."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     input_file_id: FileId
     endpoint: Endpoint

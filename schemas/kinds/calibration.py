@@ -11,7 +11,7 @@ from schemas.kinds.inference import Question
 
 MAX_ITEMS: Final = 1_000
 
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", defer_build=True)
 _Text = Annotated[str, StringConstraints(max_length=20_000)]
 
 

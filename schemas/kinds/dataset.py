@@ -59,7 +59,7 @@ class DatasetInput(BaseModel):
     score the dataset does not pass. `experiment`: of the tracker, where the deployment has one.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     dataset: Dataset
     form: Literal["auto"] | Form = Field("auto", description="auto: the names of the columns say it.")

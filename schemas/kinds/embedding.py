@@ -10,7 +10,7 @@ from schemas.models import DEFAULT
 class EmbeddingInput(BaseModel):
     """Texts. `purpose`: models that tell questions from what is searched put another prefix before each."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     texts: list[Annotated[str, StringConstraints(min_length=1, max_length=100_000)]] = Field(
         min_length=1, max_length=2_048

@@ -9,7 +9,7 @@ MAX_SCHEMA_CHARS: Final = 64_000
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 def _is_schema(given: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from schemas.retrieval import FinishReason
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=500)]

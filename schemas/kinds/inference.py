@@ -18,7 +18,7 @@ Question = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1,
 class Generate(BaseModel):
     """How to generate. `model` is `default`: the engine this deployment is configured with."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     model: str = Field("default", max_length=200)
     max_tokens: int = Field(256, ge=1, le=8192)
@@ -42,7 +42,7 @@ class Generate(BaseModel):
 class Turn(BaseModel):
     """A turn of the conversation before the question."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     role: Literal["user", "assistant"]
     content: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
@@ -51,7 +51,7 @@ class Turn(BaseModel):
 class InferenceInput(BaseModel):
     """A question and how to answer it. `filter`: conditions on the metadata of documents, see `schemas/filters.py`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     collection: CollectionName
     question: Question

@@ -26,7 +26,7 @@ class PromotionTerms(BaseModel):
     `metrics`: each must not be worse by more than `by`. `judge`: as of an evaluation.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     alias: AliasName
     dataset: Dataset | None = None

@@ -38,7 +38,7 @@ MAX_TRIALS: Final = 500
 class Range(BaseModel):
     """Numbers from `low` to `high`, both included; `log`: small ones as often as large ones. `step`: from `low` on."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     low: float
     high: float
@@ -62,7 +62,7 @@ Value = bool | int | float | str
 class Choices(BaseModel):
     """Some values, none before another."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     choices: Annotated[list[Value], Field(min_length=1, max_length=50)]
 

@@ -28,7 +28,7 @@ class SynthesisInput(BaseModel):
     questions are the same. `min_chars`: shorter passages are not asked about. `seed`: of the choice of passages.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     collection: CollectionName
     count: int = Field(100, ge=1, le=MAX_QUESTIONS)

@@ -14,7 +14,7 @@ MAX_BYTES: Final = 200 * 1024**2
 QUESTION: Final = "{question}"
 CHOICES: Final = "{choices}"
 
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", defer_build=True)
 
 TaskName = Annotated[str, StringConstraints(pattern=r"^[\w][\w.+=-]{0,99}$")]
 

@@ -20,7 +20,7 @@ MAX_VARIANTS = 16
 PLACE = "{question}"
 
 VariantName = Annotated[str, StringConstraints(pattern=r"^[\w][\w.+=-]{0,62}$")]
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", defer_build=True)
 
 
 class RetrievalVariant(BaseModel):

@@ -75,7 +75,7 @@ models, `{{sample.contexts}}` are replaced."""
 class StringCheck(BaseModel):
     """1 when `input` equals (`eq`), differs from (`ne`) or holds (`like`; `ilike` in any case) `reference`, else 0."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     type: Literal["string_check"]
     name: GraderName
@@ -87,7 +87,7 @@ class StringCheck(BaseModel):
 class TextSimilarity(BaseModel):
     """How close `input` is to `reference`, in 0..1; `rouge_l` and `bleu` cut at white space."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     type: Literal["text_similarity"]
     name: GraderName
@@ -99,7 +99,7 @@ class TextSimilarity(BaseModel):
 class ExpressionGrader(BaseModel):
     """What a Python expression makes of an answer: a truth value, or a number that is cut to 0..1."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     type: Literal["expression"]
     name: GraderName
@@ -114,7 +114,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 class Turn(BaseModel):
     """A message to the judge."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
@@ -123,7 +123,7 @@ class Turn(BaseModel):
 class SamplingParams(BaseModel):
     """How the judge writes, where it is not as the run's judge says."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
@@ -132,7 +132,7 @@ class SamplingParams(BaseModel):
 
 
 class _AskingGrader(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     name: GraderName
     model: str | None = Field(None, min_length=1, max_length=200, description="null: the run's judge.")

@@ -33,7 +33,7 @@ class Item(BaseModel):
     in the dataset, from 1.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     id: ItemId
     row: int = Field(ge=1)
@@ -56,7 +56,7 @@ class ItemProblem(BaseModel):
 class InlineItem(BaseModel):
     """An item within a submission. `id` defaults to its place, from 1."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     id: ItemId | None = None
     question: Question
@@ -81,7 +81,7 @@ class Dataset(BaseModel):
     the members of an object `metadata`.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     file: FileId
     format: Literal["jsonl", "csv", "tsv", "parquet"] | None = Field(None, description="null: the file name says it.")

@@ -15,7 +15,7 @@ NOT_APPLICABLE: Final = "not_applicable"
 CEILING: Final = "ceiling_reached"
 """The code of what the run's ceiling left undone: questions that were not asked, scores that were not given."""
 
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", defer_build=True)
 
 
 class Judge(BaseModel):

@@ -19,7 +19,7 @@ DocumentFormat = Literal["text", "markdown", "html", "pdf", "docx", "hwp", "hwpx
 class Document(BaseModel):
     """A document: its text, or an uploaded file that holds it. `format` is guessed from the file's name when absent."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     id: DocumentId
     title: Title | None = None
@@ -42,7 +42,7 @@ class Corpus(BaseModel):
     Without `id`, a row's document id is its 1-based number. `metadata` columns are kept for filters.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     file: FileId
     format: Literal["tsv", "csv", "jsonl", "parquet"]
@@ -60,7 +60,7 @@ class IndexingInput(BaseModel):
     are made from indexes the collection again in the background, as does `rebuild`.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     collection: CollectionName
     documents: list[Document] = Field(default_factory=list, max_length=MAX_DOCUMENTS)

@@ -17,7 +17,7 @@ class PartInput(BaseModel):
     them since: none of them may name a blob.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     collection: CollectionName
     part: str
@@ -29,7 +29,7 @@ class PartInput(BaseModel):
 class RebuildInput(BaseModel):
     """A child of a rebuild: the documents whose ids come after `after`, up to `last`, for the index `generation`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     collection: CollectionName
     generation: int

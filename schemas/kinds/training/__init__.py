@@ -35,7 +35,7 @@ class Hyperparameters(BaseModel):
     time; it changes memory and speed, and nothing that is learned. `max_length`: tokens of an example.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     epochs: float = Field(3, gt=0, le=100)
     max_steps: int | None = Field(None, ge=1, le=1_000_000, description="Ends sooner than the epochs.")
@@ -69,7 +69,7 @@ class Recipe(BaseModel):
     many machines train it together; null: as many as the deployment says.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     base_model: ModelName = "default"
     dataset: FileId

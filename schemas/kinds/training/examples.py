@@ -12,7 +12,7 @@ MAX_TURNS: Final = 2_000
 class Turn(BaseModel):
     """One turn of a conversation."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     role: Literal["system", "user", "assistant"]
     content: str = Field(max_length=MAX_CONTENT_CHARS)
@@ -26,7 +26,7 @@ class Example(BaseModel):
     `rejected` (DPO, ORPO). `row`: its place in the dataset, from 1; a conversation of several answers makes several.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     row: int = Field(ge=1)
     prompt: Turns = Field(min_length=1, max_length=MAX_TURNS)

@@ -18,7 +18,7 @@ EVALUATIONS: Final = 10
 class Trial(BaseModel):
     """Its place in the search, which is a job. `until`: later than this it does not begin."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     search: UUID
     number: Annotated[int, Field(ge=0)]
