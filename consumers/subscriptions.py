@@ -220,6 +220,8 @@ class Consumers:
                 resting = self._rest(consumer, subscription, resting)
                 if resting:
                     progress.held_up()
+                if pace is not None and subscription.alone and not slots.free:
+                    pace.rests()  # one slot, which is taken for minutes
                 try:
                     room = await slots.wait(last=subscription.lane is Lane.BULK)
                     crowd = {topic for topic in subscription.topics if not slots.room_for(kind_of(topic))}

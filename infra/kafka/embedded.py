@@ -74,3 +74,7 @@ class Pace:
         else:
             wait = self.BUSY_MS if now - self._last < self.COOL_DOWN_S else self._idle_ms
         self._fetcher._fetch_max_wait_ms = wait
+
+    def rests(self) -> None:
+        """Nothing will be polled for a long time."""
+        self._fetcher._fetch_max_wait_ms = self._idle_ms

@@ -60,6 +60,16 @@ async def test_a_fetch_waits_as_long_as_the_pace_says(
     assert idle > 0.75 * Pace.IDLE_MS / 1000
 
 
+async def test_while_the_only_slot_is_taken_for_minutes_a_fetch_waits_long(
+    consumer: AIOKafkaConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetches = Fetches(consumer, monkeypatch)
+    pace = Pace(consumer)
+    pace.saw(1)
+    pace.rests()
+    assert await fetches.pause() > 0.75 * Pace.IDLE_MS / 1000
+
+
 async def test_while_messages_wait_for_slots_fetches_are_few(
     consumer: AIOKafkaConsumer, embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
