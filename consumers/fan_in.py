@@ -12,7 +12,7 @@ from infra.postgres.queries import moves
 from producers.agents import Wake
 from schemas.errors import DependencyUnavailable
 
-LATER_S: Final = 0.02
+LATER_S: Final = 0.05
 """After an end, until its parent is looked at even though a child of it was seen alive: another worker may have ended
 that one, and may have seen another alive that ended here."""
 
