@@ -40,12 +40,14 @@ async def test_a_parent_is_not_looked_at_for_each_of_its_children(jobs: Jobs, mo
     monkeypatch.setattr("consumers.fan_in.LATER_S", 3_600)
     completions = worker(jobs)
     root, children = await jobs.parent(200)
-    await end_one_by_one(jobs, completions, children[:150])
+    await end_one_by_one(jobs, completions, children[:1])
+    await completions.close()  # it has looked
+    await end_one_by_one(jobs, completions, children[1:150])
     assert looks == [Looked(0, {root: children[-1]})], "the last one lives longest"
     await end_one_by_one(jobs, completions, children[150:])
-    await until_queued(jobs, root)
-    assert sum(one.moved for one in looks) == 1
     await completions.close()
+    assert sum(one.moved for one in looks) == 1
+    assert (await jobs.row(root))["state"] == "queued"
 
 
 async def test_workers_that_each_saw_a_child_of_the_other_alive_leave_no_parent_waiting(jobs: Jobs) -> None:
@@ -53,8 +55,10 @@ async def test_workers_that_each_saw_a_child_of_the_other_alive_leave_no_parent_
     root, children = await jobs.parent(4)
     ones, others = children[:2], children[2:]
     await end_one_by_one(jobs, first, ones[:1])
-    await end_one_by_one(jobs, second, others[1:])  # which is the one that the first saw alive
-    await asyncio.gather(end_one_by_one(jobs, first, ones[1:]), end_one_by_one(jobs, second, others[:1]))
+    await first.close()  # it has looked, and saw the last one of the second alive
+    await end_one_by_one(jobs, second, others)
+    await second.close()  # it has looked, and saw the last one of the first alive
+    await end_one_by_one(jobs, first, ones[1:])
     await until_queued(jobs, root)
     assert (await jobs.history(root)).count("queued") == 1
     for one in (first, second):
